@@ -1,1 +1,34 @@
-//! Placeholder.
+//! What a program is: tensor types, ops, graphs, and everything that can be said of a graph without knowing where it
+//! runs or which model it came from.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`types`] | element types, shapes, layouts |
+//! | [`attribute`] | the constants an op carries |
+//! | [`op`] | the one op table |
+//! | [`graph`], [`builder`] | ops in order; building them |
+//! | [`shape`] | the type of each op's result, and the numbered constraints |
+//! | [`verify`] | all that a graph must hold |
+//! | [`text`] | printing and parsing |
+//! | [`eval`] | the living definition of every op |
+//! | [`analysis`], [`dot`] | liveness, reachability, cost; pictures |
+//!
+//! This crate knows no backend, no pass and no model.
+
+pub mod analysis;
+pub mod attribute;
+pub mod builder;
+pub mod dot;
+pub mod eval;
+pub mod graph;
+pub mod op;
+pub mod shape;
+pub mod text;
+pub mod types;
+pub mod verify;
+
+pub use attribute::{Activation, Elements, FirstFrame, PadMode};
+pub use builder::{BuildError, Builder};
+pub use graph::{Graph, Node, Output, Path, Role, Value};
+pub use op::{Op, Values};
+pub use types::{Dims, ElementType, Layout, TensorType};

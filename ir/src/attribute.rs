@@ -1,0 +1,265 @@
+//! Attributes of ops: the constants an op carries beside its operands, and how each kind reads as text.
+//!
+//! Which op has which attribute is in [`crate::op`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::types::{Dims, ElementType, TensorType};
+
+/// An attribute's value as text sees it: the one syntax all attributes share.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    /// A non-negative whole number.
+    Int(usize),
+    /// A number with a fraction or an exponent, or a negative one.
+    Float(f64),
+    /// Text in double quotes.
+    String(String),
+    /// A bare word: a name out of a fixed set.
+    Word(String),
+    /// A list in brackets.
+    List(Vec<Literal>),
+}
+
+impl fmt::Display for Literal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(n) => write!(f, "{n}"),
+            Self::Float(x) => write!(f, "{x:?}"),
+            Self::String(s) => write!(f, "{s:?}"),
+            Self::Word(w) => f.write_str(w),
+            Self::List(items) => {
+                f.write_str("[")?;
+                for (i, item) in items.iter().enumerate() {
+                    write!(f, "{}{item}", if i == 0 { "" } else { ", " })?;
+                }
+                f.write_str("]")
+            }
+        }
+    }
+}
+
+/// A Rust type that can be an attribute.
+pub trait Attribute: Sized {
+    /// What a reader should write, for error messages and the op reference.
+    const EXPECTED: &'static str;
+
+    /// The value as text; `None` for an attribute that the op's result type already shows.
+    fn to_literal(&self) -> Option<Literal>;
+
+    /// The value from text; `None` when the text is of another kind.
+    fn from_literal(literal: &Literal) -> Option<Self>;
+
+    /// The value out of the op's result type, for attributes that are not written out.
+    fn from_result_type(_ty: &TensorType) -> Option<Self> {
+        None
+    }
+}
+
+impl Attribute for usize {
+    const EXPECTED: &'static str = "a whole number";
+
+    fn to_literal(&self) -> Option<Literal> {
+        Some(Literal::Int(*self))
+    }
+
+    fn from_literal(literal: &Literal) -> Option<Self> {
+        match literal {
+            Literal::Int(n) => Some(*n),
+            _ => None,
+        }
+    }
+}
+
+impl Attribute for f64 {
+    const EXPECTED: &'static str = "a number";
+
+    fn to_literal(&self) -> Option<Literal> {
+        Some(Literal::Float(*self))
+    }
+
+    fn from_literal(literal: &Literal) -> Option<Self> {
+        match literal {
+            Literal::Float(x) => Some(*x),
+            Literal::Int(n) => Some(*n as f64),
+            Literal::Word(w) if w == "inf" => Some(Self::INFINITY),
+            Literal::Word(w) if w == "NaN" => Some(Self::NAN),
+            _ => None,
+        }
+    }
+}
+
+impl Attribute for String {
+    const EXPECTED: &'static str = "text in double quotes";
+
+    fn to_literal(&self) -> Option<Literal> {
+        Some(Literal::String(self.clone()))
+    }
+
+    fn from_literal(literal: &Literal) -> Option<Self> {
+        match literal {
+            Literal::String(s) => Some(s.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl<T: Attribute, const N: usize> Attribute for [T; N] {
+    const EXPECTED: &'static str = "a list of the right length";
+
+    fn to_literal(&self) -> Option<Literal> {
+        self.iter().map(T::to_literal).collect::<Option<Vec<_>>>().map(Literal::List)
+    }
+
+    fn from_literal(literal: &Literal) -> Option<Self> {
+        match literal {
+            Literal::List(items) => {
+                items.iter().map(T::from_literal).collect::<Option<Vec<_>>>().and_then(|v| v.try_into().ok())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Attribute for Dims {
+    const EXPECTED: &'static str = "a list of whole numbers";
+
+    fn to_literal(&self) -> Option<Literal> {
+        Some(Literal::List(self.iter().map(|&n| Literal::Int(n)).collect()))
+    }
+
+    fn from_literal(literal: &Literal) -> Option<Self> {
+        match literal {
+            Literal::List(items) => items.iter().map(usize::from_literal).collect(),
+            _ => None,
+        }
+    }
+}
+
+impl Attribute for TensorType {
+    const EXPECTED: &'static str = "a result type";
+
+    fn to_literal(&self) -> Option<Literal> {
+        None
+    }
+
+    fn from_literal(_literal: &Literal) -> Option<Self> {
+        None
+    }
+
+    fn from_result_type(ty: &TensorType) -> Option<Self> {
+        Some(ty.clone())
+    }
+}
+
+/// Declares an attribute that is one name out of a fixed set.
+macro_rules! word_attribute {
+    ($(#[$meta:meta])* $Name:ident { $($(#[$doc:meta])* $Variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $Name { $($(#[$doc])* $Variant),+ }
+
+        impl $Name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$Variant),+];
+
+            /// The word in the text format.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$Variant => $word),+ }
+            }
+        }
+
+        impl Attribute for $Name {
+            const EXPECTED: &'static str = concat!("one of:" $(, " ", $word)+);
+
+            fn to_literal(&self) -> Option<Literal> {
+                Some(Literal::Word(self.word().to_owned()))
+            }
+
+            fn from_literal(literal: &Literal) -> Option<Self> {
+                match literal {
+                    Literal::Word(w) => Self::ALL.iter().copied().find(|v| v.word() == w),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+word_attribute! {
+    /// How an op over time treats the first frame.
+    ///
+    /// A causal video model encodes its first frame as an image: where the number of frames is odd, that frame is
+    /// resized or pooled by itself and the rest as pairs.
+    FirstFrame {
+        /// As every other frame.
+        Joined = "joined",
+        /// By itself: frame 0 of the result is made of frame 0 of the operand alone.
+        Apart = "apart",
+    }
+}
+
+word_attribute! {
+    /// What a pad puts around a tensor.
+    PadMode {
+        /// Zeros.
+        Zero = "zero",
+        /// The nearest element of the tensor.
+        Edge = "edge",
+    }
+}
+
+word_attribute! {
+    /// A function applied to each element of a fused op's result.
+    Activation {
+        /// The identity.
+        None = "none",
+        /// `x * sigmoid(x)`.
+        Silu = "silu",
+    }
+}
+
+impl Attribute for ElementType {
+    const EXPECTED: &'static str = "one of: f32 bf16 f16 i8 i32";
+
+    fn to_literal(&self) -> Option<Literal> {
+        Some(Literal::Word(self.name().to_owned()))
+    }
+
+    fn from_literal(literal: &Literal) -> Option<Self> {
+        match literal {
+            Literal::Word(w) => w.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+/// Elements of a constant, row-major, as f64 whatever the element type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Elements {
+    /// One value everywhere.
+    Splat(f64),
+    /// One value an element.
+    Dense(Arc<[f64]>),
+}
+
+impl Attribute for Elements {
+    const EXPECTED: &'static str = "a number, or a list of one number an element";
+
+    fn to_literal(&self) -> Option<Literal> {
+        Some(match self {
+            Self::Splat(x) => Literal::Float(*x),
+            Self::Dense(xs) => Literal::List(xs.iter().map(|&x| Literal::Float(x)).collect()),
+        })
+    }
+
+    fn from_literal(literal: &Literal) -> Option<Self> {
+        match literal {
+            Literal::List(items) => {
+                items.iter().map(f64::from_literal).collect::<Option<Arc<[f64]>>>().map(Self::Dense)
+            }
+            number => f64::from_literal(number).map(Self::Splat),
+        }
+    }
+}
