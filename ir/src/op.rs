@@ -210,6 +210,7 @@ macro_rules! op_table {
                 ///
                 /// # Errors
                 /// When the operands break a constraint of the op's shape function.
+                #[allow(clippy::too_many_arguments, reason = "one argument an operand or attribute of the op")]
                 pub fn $method(&mut self, $($operand: $Operand,)* $($attribute: $Attribute,)*)
                     -> Result<Value, crate::builder::BuildError> {
                     self.push(Op::$Variant { $($operand,)* $($attribute,)* })
