@@ -1,0 +1,325 @@
+//! Code for a direct convolution: a block copies what it sees of the input into the scratch, then runs panels over it.
+//!
+//! In the scratch, zeros and the frames in front stand where the kernel expects them, so the panels know no borders: a
+//! row of taps (kernel width times input channels) is one contiguous segment, and neighbouring output pixels are a fixed
+//! distance apart. The contraction is cut into slices whose weights stay in cache; later slices add to the result of
+//! earlier ones, and the last adds bias and residual.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
+use cranelift_module::{DataDescription, DataId, Linkage, Module, ModuleError};
+
+use super::emitter::Emitter;
+use crate::isa::Isa;
+use crate::kernel::{Convolution, Front};
+use crate::panel::{PanelFamily, PanelShape, Segment};
+use crate::tile::chunks;
+
+/// The symbol under which emitted code calls a panel.
+pub(crate) fn panel_symbol(family: &PanelFamily, rows: usize) -> String {
+    format!("{}_rows{rows}", family.name)
+}
+
+/// Where a block stands, and how far it reaches.
+struct Block {
+    n: Value,
+    /// First frame, line and pixel of the result.
+    start: [Value; 3],
+    /// Frames and lines of the result.
+    count: [Value; 2],
+    /// Whether it is the last along the width, which may be narrower.
+    last_column: Value,
+    /// First panel, and the one behind the last.
+    panels: (Value, Value),
+}
+
+pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &Convolution) -> Result<(), ModuleError> {
+    let family = PanelFamily::for_columns(isa, c.outputs);
+    let block = locate(e, c);
+    fill_scratch(e, c, &block);
+    let shapes = define_shapes(e, name, c, family)?;
+    let data = e.module.declare_data_in_func(shapes, e.builder.func);
+    let shapes = e.builder.ins().symbol_value(types::I64, data);
+
+    let width = c.tile.space[2];
+    let last_width = c.result[2] - (c.result[2].div_ceil(width) - 1) * width;
+    let mut panels = Vec::new();
+    for size in [width, last_width] {
+        let mut columns = Vec::new();
+        for rows in chunks(size, family.max_rows()) {
+            match columns.last_mut() {
+                Some((last, count, _)) if *last == rows => *count += 1,
+                _ => columns.push((rows, 1, e.import(&panel_symbol(family, rows), 6)?)),
+            }
+        }
+        panels.push(columns);
+    }
+    if width == last_width {
+        contract(e, c, family, &block, shapes, &panels[0]);
+    } else {
+        e.branch(
+            block.last_column,
+            |e| contract(e, c, family, &block, shapes, &panels[1]),
+            |e| contract(e, c, family, &block, shapes, &panels[0]),
+        );
+    }
+    Ok(())
+}
+
+/// Takes the block's number apart.
+fn locate(e: &mut Emitter<'_, impl Module>, c: &Convolution) -> Block {
+    let boxes: [usize; 3] = std::array::from_fn(|axis| c.result[axis].div_ceil(c.tile.space[axis]));
+    let groups = c.tile.panel_count.div_ceil(c.tile.panels);
+    let index = e.delinearize(e.block, &[c.batch, boxes[0], boxes[1], boxes[2], groups]);
+    let start: [Value; 3] = std::array::from_fn(|axis| e.scale(index[1 + axis], c.tile.space[axis]));
+    let count: [Value; 2] = std::array::from_fn(|axis| {
+        let total = e.int(c.result[axis]);
+        let left = e.sub(total, start[axis]);
+        let most = e.int(c.tile.space[axis]);
+        e.min(left, most)
+    });
+    let last = e.int(boxes[2] - 1);
+    let last_column = e.builder.ins().icmp(IntCC::Equal, index[3], last);
+    let first = e.scale(index[4], c.tile.panels);
+    let behind = e.offset(first, c.tile.panels as i64);
+    let all = e.int(c.tile.panel_count);
+    Block { n: index[0], start, count, last_column, panels: (first, e.min(behind, all)) }
+}
+
+/// Copies the part of the input that the block sees.
+fn fill_scratch(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block) {
+    let [frames, lines, columns] = c.tile.scratch_space(c.kernel, c.strides);
+    let [input_frames, height, width] = c.input;
+    let (front, channels) = (c.front.frames(), c.inputs);
+    let input = e.argument(1);
+    let cache = matches!(c.front, Front::Cache(_)).then(|| e.argument(Convolution::CACHE));
+    // The position in the input of the scratch's first element.
+    let origin: [Value; 3] = std::array::from_fn(|axis| {
+        let step = e.scale(block.start[axis], c.strides[axis]);
+        let front = if axis == 0 { front } else { 0 };
+        e.offset(step, -((c.padding[axis][0] + front) as i64))
+    });
+    // Along the width: zeros, pixels of the input, zeros.
+    let (zero, pitch) = (e.int(0), e.int(columns));
+    let negative = e.sub(zero, origin[2]);
+    let left = e.max(negative, zero);
+    let left = e.min(left, pitch);
+    let width_value = e.int(width);
+    let end = e.sub(width_value, origin[2]);
+    let end = e.min(end, pitch);
+    let end = e.max(end, left);
+    let source_column = e.add(origin[2], left);
+    let bytes = 4 * channels;
+    let copied = e.sub(end, left);
+    let copied = e.scale(copied, bytes);
+    let left_bytes = e.scale(left, bytes);
+    let end_bytes = e.scale(end, bytes);
+    let line_bytes = columns * bytes;
+    let line_bytes_value = e.int(line_bytes);
+    let right_bytes = e.sub(line_bytes_value, end_bytes);
+
+    let (frames, lines_value) = (e.int(frames), e.int(lines));
+    e.for_each(zero, frames, 1, |e, frame| {
+        let t = e.add(origin[0], frame);
+        let earliest = e.builder.ins().iconst(types::I64, -(front as i64));
+        let not_before = e.builder.ins().icmp(IntCC::SignedGreaterThanOrEqual, t, earliest);
+        let total = e.int(input_frames);
+        let not_behind = e.builder.ins().icmp(IntCC::SignedLessThan, t, total);
+        let seen = e.builder.ins().band(not_before, not_behind);
+        let zero = e.int(0);
+        let own = e.max(t, zero);
+        let before = e.scale(block.n, input_frames);
+        let image = e.add(before, own);
+        let at = e.scale(image, height * width * bytes);
+        let mut image = e.add(input, at);
+        if let Some(cache) = cache {
+            let cached = e.offset(t, front as i64);
+            let before = e.scale(block.n, front);
+            let cached = e.add(before, cached);
+            let at = e.scale(cached, height * width * bytes);
+            let cached = e.add(cache, at);
+            let in_front = e.builder.ins().icmp(IntCC::SignedLessThan, t, zero);
+            image = e.builder.ins().select(in_front, cached, image);
+        }
+        e.for_each(zero, lines_value, 1, |e, line| {
+            let y = e.add(origin[1], line);
+            let height = e.int(height);
+            let inside = e.builder.ins().icmp(IntCC::UnsignedLessThan, y, height);
+            let inside = e.builder.ins().band(inside, seen);
+            let row = e.scale(frame, lines);
+            let row = e.add(row, line);
+            let at = e.scale(row, line_bytes);
+            let to = e.add(e.scratch, at);
+            e.branch(
+                inside,
+                |e| {
+                    if c.padding[2][0] > 0 {
+                        e.zero_bytes(to, left_bytes);
+                    }
+                    let row = e.scale(y, width);
+                    let pixel = e.add(row, source_column);
+                    let at = e.scale(pixel, bytes);
+                    let from = e.add(image, at);
+                    let to_pixels = e.add(to, left_bytes);
+                    e.copy_bytes(to_pixels, from, copied);
+                    let to_rest = e.add(to, end_bytes);
+                    e.zero_bytes(to_rest, right_bytes);
+                },
+                |e| e.zero_bytes(to, line_bytes_value),
+            );
+        });
+    });
+}
+
+/// The read-only table of what panels need to know: for each slice of the contraction, one shape for whole panels and
+/// one for the last.
+fn define_shapes<M: Module>(
+    e: &mut Emitter<'_, M>,
+    name: &str,
+    c: &Convolution,
+    family: &PanelFamily,
+) -> Result<DataId, ModuleError> {
+    let [_, lines, columns] = c.tile.scratch_space(c.kernel, c.strides);
+    let row = c.kernel[2] * c.inputs;
+    let last_columns = c.outputs - (c.tile.panel_count - 1) * family.nr;
+    let words = |values: &[usize]| values.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<u8>>();
+    let (mut shapes, mut segments, mut first_segments) = (Vec::new(), Vec::new(), Vec::new());
+    for start in (0..c.depth()).step_by(c.tile.depth) {
+        let end = (start + c.tile.depth).min(c.depth());
+        let first = segments.len();
+        let mut count = 0;
+        let mut k = start;
+        while k < end {
+            let (tap, within) = (k / row, k % row);
+            let offset = ((tap / c.kernel[1]) * lines + tap % c.kernel[1]) * columns * c.inputs + within;
+            let length = (row - within).min(end - k);
+            segments.extend(words(&[offset, length]));
+            k += length;
+            count += 1;
+        }
+        for columns in [family.nr, last_columns] {
+            first_segments.push((shapes.len() + std::mem::offset_of!(PanelShape, segments), first));
+            let accumulate = usize::from(start > 0);
+            shapes.extend(words(&[c.strides[2] * c.inputs, c.outputs, 0, count, columns, accumulate]));
+        }
+    }
+    debug_assert_eq!(shapes.len() % size_of::<PanelShape>(), 0);
+    debug_assert_eq!(segments.len() % size_of::<Segment>(), 0);
+
+    let list = e.module.declare_data(&format!("{name}.segments"), Linkage::Local, false, false)?;
+    let mut description = DataDescription::new();
+    description.define(segments.into_boxed_slice());
+    description.set_align(8);
+    e.module.define_data(list, &description)?;
+
+    let table = e.module.declare_data(&format!("{name}.shapes"), Linkage::Local, false, false)?;
+    let mut description = DataDescription::new();
+    description.define(shapes.into_boxed_slice());
+    description.set_align(8);
+    let list = e.module.declare_data_in_data(list, &mut description);
+    for (at, first) in first_segments {
+        description.write_data_addr(at as u32, list, first as i64);
+    }
+    e.module.define_data(table, &description)?;
+    Ok(table)
+}
+
+/// Runs the panels over the scratch; `columns` are the chunks of the block's width: rows, how many, and the panel.
+fn contract(
+    e: &mut Emitter<'_, impl Module>,
+    c: &Convolution,
+    family: &PanelFamily,
+    block: &Block,
+    shapes: Value,
+    columns: &[(usize, usize, FuncRef)],
+) {
+    let [_, scratch_lines, scratch_columns] = c.tile.scratch_space(c.kernel, c.strides);
+    let (result, weights) = (e.argument(0), e.argument(2));
+    let bias = c.bias.then(|| e.argument(c.bias_argument()));
+    let residual = c.residual.then(|| e.argument(c.residual_argument()));
+    let slices = c.depth().div_ceil(c.tile.depth);
+    let (zero, slice_count) = (e.int(0), e.int(slices));
+    e.for_each(zero, slice_count, 1, |e, slice| {
+        let last = e.int(slices - 1);
+        let is_last = e.builder.ins().icmp(IntCC::Equal, slice, last);
+        e.for_each(block.panels.0, block.panels.1, 1, |e, panel| {
+            let last = e.int(c.tile.panel_count - 1);
+            let narrow = e.builder.ins().icmp(IntCC::Equal, panel, last);
+            let narrow = e.builder.ins().uextend(types::I64, narrow);
+            let pair = e.scale(slice, 2);
+            let entry = e.add(pair, narrow);
+            let at = e.scale(entry, size_of::<PanelShape>());
+            let shape = e.add(shapes, at);
+
+            let before = e.scale(panel, c.depth());
+            let start = e.scale(slice, c.tile.depth);
+            let k = e.add(before, start);
+            let at = e.scale(k, family.nr);
+            let b = e.element(weights, at);
+            let channel = e.scale(panel, family.nr);
+            let when_last = |e: &mut Emitter<'_, _>, pointer: Option<Value>, element: Value| {
+                let null = e.int(0);
+                pointer.map_or(null, |base| {
+                    let address = e.element(base, element);
+                    e.builder.ins().select(is_last, address, null)
+                })
+            };
+            let bias = when_last(e, bias, channel);
+
+            e.for_each(zero, block.count[0], 1, |e, t| {
+                e.for_each(zero, block.count[1], 1, |e, y| {
+                    let frame = e.scale(t, c.strides[0] * scratch_lines);
+                    let line = e.scale(y, c.strides[1]);
+                    let row = e.add(frame, line);
+                    let at = e.scale(row, scratch_columns * c.inputs);
+                    let a = e.element(e.scratch, at);
+
+                    let before = e.scale(block.n, c.result[0]);
+                    let frame = e.add(before, block.start[0]);
+                    let frame = e.add(frame, t);
+                    let lines = e.scale(frame, c.result[1]);
+                    let line = e.add(lines, block.start[1]);
+                    let line = e.add(line, y);
+                    let pixels = e.scale(line, c.result[2]);
+                    let pixel = e.add(pixels, block.start[2]);
+                    let at = e.scale(pixel, c.outputs);
+                    let at = e.add(at, channel);
+                    let to = e.element(result, at);
+                    let residual = when_last(e, residual, at);
+                    call_panels(e, c, columns, [shape, a, b, to, bias, residual], is_last);
+                });
+            });
+        });
+    });
+}
+
+/// One line of a block: the calls for its chunks of pixels.
+fn call_panels(
+    e: &mut Emitter<'_, impl Module>,
+    c: &Convolution,
+    columns: &[(usize, usize, FuncRef)],
+    [shape, a, b, to, bias, residual]: [Value; 6],
+    is_last: Value,
+) {
+    let a_step = 4 * c.strides[2] * c.inputs;
+    let c_step = 4 * c.outputs;
+    let mut done = 0;
+    for &(rows, count, panel) in columns {
+        let (start, end) = (e.int(done), e.int(done + rows * count));
+        e.for_each(start, end, rows, |e, x| {
+            let a_at = e.scale(x, a_step);
+            let c_at = e.scale(x, c_step);
+            let a = e.add(a, a_at);
+            let to = e.add(to, c_at);
+            let residual = if c.residual {
+                let address = e.add(residual, c_at);
+                let null = e.int(0);
+                e.builder.ins().select(is_last, address, null)
+            } else {
+                residual
+            };
+            e.builder.ins().call(panel, &[shape, a, b, to, bias, residual]);
+        });
+        done += rows * count;
+    }
+}

@@ -1,0 +1,80 @@
+//! Cranelift code for kernels.
+//!
+//! - this file: compiling a kernel to a function of a module, and which file emits which kernel;
+//! - `emitter`: loops, strips of vectors, index arithmetic: what all kernels are written with;
+//! - `pointwise`, `gather`, `norm`, `pool`, `convolution`: one kind of kernel each.
+//!
+//! Emitted code addresses memory through its arguments alone and calls nothing but the contraction panels, `memcpy` and
+//! `memset`. It never reads or writes outside the extents that its [`Kernel`] describes.
+
+mod convolution;
+mod emitter;
+mod gather;
+mod norm;
+mod pointwise;
+mod pool;
+
+use cranelift_codegen::ir::{AbiParam, Signature, types};
+use cranelift_codegen::isa::TargetFrontendConfig;
+use cranelift_module::{FuncId, Linkage, Module, ModuleError};
+
+use crate::isa::Isa;
+use crate::kernel::Kernel;
+
+use emitter::Emitter;
+
+/// The signature of every kernel: arguments, scratch, block.
+pub(crate) fn signature(config: TargetFrontendConfig) -> Signature {
+    let mut signature = Signature::new(config.default_call_conv);
+    signature.params.extend([types::I64; 3].map(AbiParam::new));
+    signature
+}
+
+/// A compiled kernel, still in its module.
+pub(crate) struct Emitted {
+    /// The function.
+    pub id: FuncId,
+    /// Its CLIF, as emitted.
+    pub clif: String,
+    /// Its machine code as Cranelift prints it.
+    pub assembly: String,
+}
+
+/// Compiles `kernel` into `module` under `name`; the texts are empty unless `listing` asks for them.
+pub(crate) fn emit(
+    module: &mut impl Module,
+    isa: Isa,
+    name: &str,
+    kernel: &Kernel,
+    listing: bool,
+) -> Result<Emitted, ModuleError> {
+    let signature = signature(module.target_config());
+    let id = module.declare_function(name, Linkage::Local, &signature)?;
+    let mut context = module.make_context();
+    context.func.signature = signature;
+    context.set_disasm(listing);
+    {
+        let mut frontend = cranelift_frontend::FunctionBuilderContext::new();
+        let mut emitter = Emitter::new(&mut context.func, &mut frontend, module);
+        match kernel {
+            Kernel::Gather(gather) => gather::emit(&mut emitter, &gather.coalesced()),
+            Kernel::Pointwise(p) => pointwise::emit(&mut emitter, *p),
+            Kernel::AddBias { pixels, channels } => pointwise::emit_add_bias(&mut emitter, *pixels, *channels),
+            Kernel::AveragePool(pool) => pool::emit(&mut emitter, *pool),
+            Kernel::ChannelSums(lines) => norm::emit_channel_sums(&mut emitter, *lines),
+            Kernel::GroupStatistics { lines, groups, epsilon } => {
+                norm::emit_group_statistics(&mut emitter, *lines, *groups, f64::from_bits(*epsilon));
+            }
+            Kernel::Normalize(normalize) => norm::emit_normalize(&mut emitter, *normalize),
+            Kernel::Convolution(c) => convolution::emit(&mut emitter, isa, name, c)?,
+        }
+        emitter.finish();
+    }
+    let clif = if listing { context.func.display().to_string() } else { String::new() };
+    module.define_function(id, &mut context)?;
+    let assembly = match context.compiled_code() {
+        Some(code) if listing => code.vcode.clone().unwrap_or_default(),
+        _ => String::new(),
+    };
+    Ok(Emitted { id, clif, assembly })
+}

@@ -1,0 +1,375 @@
+//! Kernels: what is compiled to one function, described completely by numbers.
+//!
+//! A kernel knows no graph, no buffer and no module path, so ops with the same shapes share one compiled function. Each
+//! is called as `kernel(arguments, scratch, block)`: a table of pointers in the order given here, memory of the calling
+//! thread alone, and which of its independent blocks to compute. How kernels are made of ops is in `schedule`; their
+//! code is in `codegen`.
+
+use std::fmt;
+
+use ir::{Activation, Dims};
+
+use crate::tile::Tile;
+
+/// Elements that one block of a pointwise kernel computes.
+const POINTWISE_BLOCK: usize = 1 << 14;
+
+/// Elements that one block of a kernel over lines aims at.
+const LINE_BLOCK: usize = 1 << 15;
+
+/// Blocks into which the sums of a group normalisation are divided, at most; part of the result's rounding, so a
+/// constant and no matter of the machine.
+const SUM_BLOCKS: usize = 256;
+
+/// Code specialised to shapes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Kernel {
+    /// Moves elements; see [`Gather`]. Arguments: result, source.
+    Gather(Gather),
+    /// Arguments: result, then one or two operands.
+    Pointwise(Pointwise),
+    /// Adds a vector to each pixel. Arguments: result, input, bias.
+    AddBias {
+        /// Pixels of all frames.
+        pixels: usize,
+        /// Channels of a pixel.
+        channels: usize,
+    },
+    /// Means of windows. Arguments: result, input.
+    AveragePool(AveragePool),
+    /// Sums and sums of squares of each channel, in f64. Arguments: sums `[batch, blocks, channels, 2]`, input.
+    ChannelSums(Lines),
+    /// Mean and reciprocal standard deviation of each group. Arguments: statistics `[batch, groups, 2]`, sums.
+    GroupStatistics {
+        /// Where the sums come from.
+        lines: Lines,
+        /// Groups of channels.
+        groups: usize,
+        /// The bits of the f64 that is added to each variance.
+        epsilon: u64,
+    },
+    /// Normalises, modulates, activates. Arguments: result, input, statistics, scale, offset, then gain and shift.
+    Normalize(Normalize),
+    /// Arguments: result, input, packed weights, then those of cache, bias and residual that are there.
+    Convolution(Convolution),
+}
+
+/// Where the index along one axis of a gather's source comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AxisMap {
+    /// The same index.
+    Same,
+    /// The nearest of `from` elements spread over `to`.
+    Nearest {
+        /// Elements of the source.
+        from: usize,
+        /// Elements of the result.
+        to: usize,
+        /// Whether element 0 stands apart.
+        apart: bool,
+    },
+    /// The index less `low`, moved to the nearest of `size`.
+    Clamp {
+        /// Elements in front.
+        low: usize,
+        /// Elements of the source.
+        size: usize,
+    },
+    /// The index less `low`; zero stands outside `0..size`.
+    Zero {
+        /// Elements in front.
+        low: usize,
+        /// Elements of the source.
+        size: usize,
+    },
+}
+
+/// `result[offset + i · strides] = source[offset + map(i) · strides]` for each index `i` of a box.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Gather {
+    /// The box.
+    pub shape: Dims,
+    /// How each axis of the box is looked up.
+    pub maps: Vec<AxisMap>,
+    /// Elements between neighbours of the source.
+    pub source_strides: Dims,
+    /// Where the source starts.
+    pub source_offset: usize,
+    /// Elements between neighbours of the result.
+    pub result_strides: Dims,
+    /// Where the result starts.
+    pub result_offset: usize,
+}
+
+impl Gather {
+    /// The same gather over fewer axes: those of size 1 left out, neighbours that are contiguous in both source and
+    /// result made one. At least one axis is left.
+    pub fn coalesced(&self) -> Self {
+        let mut merged =
+            Self { shape: Dims::new(), maps: vec![], source_strides: Dims::new(), result_strides: Dims::new(), ..*self };
+        for axis in 0..self.shape.len() {
+            let (size, map) = (self.shape[axis], self.maps[axis]);
+            let (source, result) = (self.source_strides[axis], self.result_strides[axis]);
+            if size == 1 && map == AxisMap::Same {
+                continue;
+            }
+            let mergeable = map == AxisMap::Same
+                && merged.maps.last() == Some(&AxisMap::Same)
+                && merged.source_strides.last() == Some(&(source * size))
+                && merged.result_strides.last() == Some(&(result * size));
+            if mergeable {
+                let last = merged.shape.len() - 1;
+                merged.shape[last] *= size;
+                merged.source_strides[last] = source;
+                merged.result_strides[last] = result;
+            } else {
+                merged.shape.push(size);
+                merged.maps.push(map);
+                merged.source_strides.push(source);
+                merged.result_strides.push(result);
+            }
+        }
+        if merged.shape.is_empty() {
+            merged.shape.push(1);
+            merged.maps.push(AxisMap::Same);
+            merged.source_strides.push(1);
+            merged.result_strides.push(1);
+        }
+        merged
+    }
+
+    /// Number of rows: everything but the last axis.
+    pub fn rows(&self) -> usize {
+        self.shape[..self.shape.len() - 1].iter().product()
+    }
+
+    /// Rows of one block.
+    pub fn rows_per_block(&self) -> usize {
+        (LINE_BLOCK / self.shape[self.shape.len() - 1].max(1)).clamp(1, self.rows())
+    }
+}
+
+/// An elementwise kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pointwise {
+    /// What is computed.
+    pub function: PointwiseFunction,
+    /// Of how many elements.
+    pub elements: usize,
+}
+
+impl Pointwise {
+    /// Elements of one block.
+    pub const BLOCK: usize = POINTWISE_BLOCK;
+}
+
+/// What a pointwise kernel computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PointwiseFunction {
+    /// Of two operands.
+    Add,
+    /// Of two operands.
+    Multiply,
+    /// Of one operand.
+    Silu,
+}
+
+impl PointwiseFunction {
+    /// Number of operands.
+    pub const fn operands(self) -> usize {
+        match self {
+            Self::Add | Self::Multiply => 2,
+            Self::Silu => 1,
+        }
+    }
+}
+
+/// Means over windows that do not overlap, channel-last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AveragePool {
+    /// Videos.
+    pub batch: usize,
+    /// Time, height, width of the input.
+    pub input: [usize; 3],
+    /// Time, height, width of the result.
+    pub result: [usize; 3],
+    /// The window.
+    pub window: [usize; 3],
+    /// Whether frame 0 is averaged by itself.
+    pub apart: bool,
+    /// Channels.
+    pub channels: usize,
+}
+
+/// A channel-last video as lines of pixels, divided into blocks of whole lines within one element of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lines {
+    /// Videos.
+    pub batch: usize,
+    /// Lines of one video: frames times height.
+    pub lines: usize,
+    /// Pixels of a line.
+    pub width: usize,
+    /// Channels of a pixel.
+    pub channels: usize,
+}
+
+impl Lines {
+    /// Lines of one block.
+    pub fn per_block(&self) -> usize {
+        let aimed = (LINE_BLOCK / (self.width * self.channels)).max(1);
+        aimed.max(self.lines.div_ceil(SUM_BLOCKS)).min(self.lines)
+    }
+
+    /// Blocks of one video.
+    pub fn blocks(&self) -> usize {
+        self.lines.div_ceil(self.per_block())
+    }
+}
+
+/// A fused group normalisation, channel-last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Normalize {
+    /// Videos.
+    pub batch: usize,
+    /// Time, height, width.
+    pub space: [usize; 3],
+    /// Channels.
+    pub channels: usize,
+    /// Groups of channels.
+    pub groups: usize,
+    /// Time, height, width of gain and shift, and whether their frame 0 stands apart.
+    pub modulation: Option<([usize; 3], bool)>,
+    /// What is applied last.
+    pub activation: Activation,
+}
+
+impl Normalize {
+    /// How the result is divided into lines.
+    pub fn lines(&self) -> Lines {
+        let [frames, height, width] = self.space;
+        Lines { batch: self.batch, lines: frames * height, width, channels: self.channels }
+    }
+}
+
+/// What stands in front of a convolution's input in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Front {
+    /// Its first frame, so many times.
+    Repeat(usize),
+    /// So many frames of a cache.
+    Cache(usize),
+}
+
+impl Front {
+    /// Number of frames.
+    pub const fn frames(self) -> usize {
+        match self {
+            Self::Repeat(frames) | Self::Cache(frames) => frames,
+        }
+    }
+}
+
+/// A direct convolution, channel-last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Convolution {
+    /// Videos.
+    pub batch: usize,
+    /// Time, height, width of the input, without what stands in front.
+    pub input: [usize; 3],
+    /// What stands in front.
+    pub front: Front,
+    /// Input channels.
+    pub inputs: usize,
+    /// Time, height, width of the kernel.
+    pub kernel: [usize; 3],
+    /// Steps of the kernel.
+    pub strides: [usize; 3],
+    /// Zeros before and behind, along time, height and width.
+    pub padding: [[usize; 2]; 3],
+    /// Time, height, width of the result.
+    pub result: [usize; 3],
+    /// Output channels.
+    pub outputs: usize,
+    /// Whether a bias is added.
+    pub bias: bool,
+    /// Whether a residual is added.
+    pub residual: bool,
+    /// How the work is cut into blocks.
+    pub tile: Tile,
+}
+
+impl Convolution {
+    /// Steps of the contraction: taps times input channels.
+    pub const fn depth(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.kernel[2] * self.inputs
+    }
+
+    /// Index of the cache among the arguments.
+    pub const CACHE: usize = 3;
+
+    /// Index of the bias among the arguments.
+    pub fn bias_argument(&self) -> usize {
+        3 + usize::from(matches!(self.front, Front::Cache(_)))
+    }
+
+    /// Index of the residual among the arguments.
+    pub fn residual_argument(&self) -> usize {
+        self.bias_argument() + usize::from(self.bias)
+    }
+}
+
+impl Kernel {
+    /// Number of independent blocks.
+    pub fn blocks(&self) -> usize {
+        match self {
+            Self::Gather(gather) => gather.rows().div_ceil(gather.rows_per_block()),
+            Self::Pointwise(pointwise) => pointwise.elements.div_ceil(POINTWISE_BLOCK),
+            Self::AddBias { pixels, channels } => pixels.div_ceil(Self::pixels_per_block(*channels)),
+            Self::AveragePool(pool) => pool.batch * pool.result[0] * pool.result[1],
+            Self::ChannelSums(lines) => lines.batch * lines.blocks(),
+            Self::GroupStatistics { lines, groups, .. } => lines.batch * groups,
+            Self::Normalize(normalize) => normalize.batch * normalize.lines().blocks(),
+            Self::Convolution(c) => c.tile.blocks(c.batch, c.result),
+        }
+    }
+
+    /// Pixels of one block of [`Kernel::AddBias`].
+    pub fn pixels_per_block(channels: usize) -> usize {
+        (LINE_BLOCK / channels).max(1)
+    }
+
+    /// Bytes of scratch that a block needs.
+    pub fn scratch_bytes(&self) -> usize {
+        match self {
+            Self::Normalize(normalize) => 2 * normalize.channels * size_of::<f32>(),
+            Self::Convolution(c) => {
+                c.tile.scratch_elements(c.kernel, c.strides, c.inputs).saturating_mul(size_of::<f32>())
+            }
+            _ => 0,
+        }
+    }
+}
+
+impl fmt::Display for Kernel {
+    /// A name for listings: what it computes, and the sizes that matter.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let x = |sizes: &[usize]| sizes.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+        match self {
+            Self::Gather(gather) => write!(f, "gather_{}", x(&gather.shape)),
+            Self::Pointwise(p) => write!(f, "{}_{}", format!("{:?}", p.function).to_lowercase(), p.elements),
+            Self::AddBias { pixels, channels } => write!(f, "add_bias_{pixels}x{channels}"),
+            Self::AveragePool(p) => write!(f, "average_pool_{}_{}x{}", x(&p.window), x(&p.result), p.channels),
+            Self::ChannelSums(l) => write!(f, "channel_sums_{}x{}x{}", l.lines, l.width, l.channels),
+            Self::GroupStatistics { lines, groups, .. } => write!(f, "group_statistics_{}x{groups}", lines.batch),
+            Self::Normalize(n) => {
+                write!(f, "normalize_{}x{}", x(&n.space), n.channels)?;
+                f.write_str(if n.modulation.is_some() { "_modulated" } else { "" })?;
+                f.write_str(if n.activation == Activation::Silu { "_silu" } else { "" })
+            }
+            Self::Convolution(c) => {
+                write!(f, "convolution_{}_{}_{}_{}", x(&c.kernel), x(&c.result), c.inputs, c.outputs)
+            }
+        }
+    }
+}
