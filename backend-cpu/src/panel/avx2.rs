@@ -4,7 +4,7 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_cmpgt_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
+    __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_cmpgt_epi32, _mm256_loadu_ps,
     _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps,
     _mm256_storeu_ps,
 };
@@ -77,10 +77,21 @@ unsafe fn store_masked(to: *mut f32, mask: Mask, value: Vector) {
     }
 }
 
+/// `a * b + c`, spelled out: of its three forms, the compiler prefers the one that overwrites the broadcast, and then C
+/// wanders from register to register and spills.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
-    _mm256_fmadd_ps(a, b, c)
+    let mut sum = c;
+    // SAFETY: arithmetic on registers alone, with an instruction that this function's features name.
+    unsafe {
+        asm!(
+            "vfmadd231ps {sum}, {a}, {b}",
+            sum = inout(ymm_reg) sum, a = in(ymm_reg) a, b = in(ymm_reg) b,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
 }
 
 #[inline]
