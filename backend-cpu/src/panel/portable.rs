@@ -9,7 +9,7 @@ use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use crate::isa::Isa;
 
 const LANES: usize = 4;
-const UNROLL: usize = 2;
+const UNROLL: usize = 1;
 
 type Vector = [f32; LANES];
 /// How many lanes exist, from the first.
