@@ -6,7 +6,7 @@
 //! - this file: the calling convention, and the choice of a family for an instruction set;
 //! - `family`: what a family of panels is, and the macro that declares one together with its tests;
 //! - `tile`: the kernel's body, written once over the few vector operations that an instruction set names;
-//! - `avx512`, `avx2`, `portable`: these operations, and the families declared with them.
+//! - `avx512`, `avx2`, `portable` (over `lanes`): these operations, and the families declared with them.
 
 mod family;
 mod tile;
@@ -15,6 +15,7 @@ mod tile;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod lanes;
 mod portable;
 
 #[cfg(test)]

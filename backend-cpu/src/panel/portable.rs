@@ -1,23 +1,21 @@
-//! Contraction panels in plain Rust: arrays of four lanes that the compiler turns into the baseline's vectors (SSE2 on
-//! x86-64, NEON on AArch64), and the families of 4 x 8 and 8 x 4.
+//! Contraction panels on four lanes, which every architecture has: the families of 4 x 8 and 8 x 4.
 //!
-//! What the panel does with these operations is in `tile`.
+//! The lanes are in `lanes`. What the panel does with these operations is in `tile`.
 
 use super::PanelShape;
 use super::family::panel_family;
+use super::lanes::{self, LANES, Vector, add, multiply_add};
 use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use crate::isa::Isa;
 
-const LANES: usize = 4;
-const UNROLL: usize = 1;
+const UNROLL: usize = 2;
 
-type Vector = [f32; LANES];
 /// How many lanes exist, from the first.
 type Mask = usize;
 
 #[inline(always)]
 fn zero() -> Vector {
-    [0.0; LANES]
+    lanes::splat(0.0)
 }
 
 #[inline(always)]
@@ -28,13 +26,13 @@ fn mask(lanes: usize) -> Mask {
 #[inline(always)]
 unsafe fn load(from: *const f32) -> Vector {
     // SAFETY: the caller's promise: a whole vector is readable, and an array is aligned as its elements are.
-    unsafe { *from.cast::<Vector>() }
+    lanes::load(unsafe { &*from.cast() })
 }
 
 #[inline(always)]
 unsafe fn broadcast(from: *const f32) -> Vector {
     // SAFETY: the caller's promise: one element is readable.
-    [unsafe { *from }; LANES]
+    lanes::splat(unsafe { *from })
 }
 
 #[inline(always)]
@@ -43,45 +41,28 @@ unsafe fn load_masked(from: *const f32, mask: Mask) -> Vector {
         // SAFETY: the caller's promise: the mask's lanes are readable, and these are all.
         return unsafe { load(from) };
     }
-    let mut value = zero();
-    for lane in 0..mask {
+    let mut values = [0.0; LANES];
+    for (lane, value) in values[..mask].iter_mut().enumerate() {
         // SAFETY: the caller's promise: the mask's lanes are readable.
-        value[lane] = unsafe { *from.add(lane) };
+        *value = unsafe { *from.add(lane) };
     }
-    value
+    lanes::load(&values)
 }
 
 #[inline(always)]
-unsafe fn store_masked(to: *mut f32, mask: Mask, value: Vector) {
+unsafe fn store_masked(to: *mut f32, mask: Mask, vector: Vector) {
     if mask == LANES {
-        // SAFETY: the caller's promise: the mask's lanes are writable, and these are all.
-        unsafe { *to.cast::<Vector>() = value };
+        // SAFETY: the caller's promise: the mask's lanes are writable, and these are all; an array is aligned as its
+        // elements are.
+        lanes::store(unsafe { &mut *to.cast() }, vector);
         return;
     }
-    for lane in 0..mask {
+    let mut values = [0.0; LANES];
+    lanes::store(&mut values, vector);
+    for (lane, value) in values[..mask].iter().enumerate() {
         // SAFETY: the caller's promise: the mask's lanes are writable.
-        unsafe { *to.add(lane) = value[lane] };
+        unsafe { *to.add(lane) = *value };
     }
-}
-
-/// Fused where the baseline fuses; SSE2 does not, and `mul_add` would be a library call there.
-#[inline(always)]
-fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
-    let mut sum = c;
-    for lane in 0..LANES {
-        sum[lane] =
-            if cfg!(target_arch = "aarch64") { a[lane].mul_add(b[lane], sum[lane]) } else { a[lane] * b[lane] + sum[lane] };
-    }
-    sum
-}
-
-#[inline(always)]
-fn add(a: Vector, b: Vector) -> Vector {
-    let mut sum = a;
-    for lane in 0..LANES {
-        sum[lane] += b[lane];
-    }
-    sum
 }
 
 /// No such hint in plain Rust.
