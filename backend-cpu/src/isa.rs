@@ -66,9 +66,7 @@ impl Isa {
                     && std::arch::is_x86_feature_detected!("avx512dq")
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => {
-                std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
-            }
+            Isa::Avx2 => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx512 | Isa::Avx2 => false,
             Isa::Portable => true,
@@ -83,9 +81,7 @@ impl Isa {
     /// The best instruction set that this CPU can run; asked of the CPU once.
     pub fn probe() -> Isa {
         static PROBED: OnceLock<Isa> = OnceLock::new();
-        *PROBED.get_or_init(|| {
-            Isa::ALL.into_iter().find(|isa| isa.is_supported()).unwrap_or(Isa::Portable)
-        })
+        *PROBED.get_or_init(|| Isa::ALL.into_iter().find(|isa| isa.is_supported()).unwrap_or(Isa::Portable))
     }
 
     /// What [`ISA_VARIABLE`] asks for, or else the best that this CPU can run.
@@ -121,10 +117,7 @@ impl FromStr for Isa {
     type Err = IsaError;
 
     fn from_str(name: &str) -> Result<Isa, IsaError> {
-        Isa::ALL
-            .into_iter()
-            .find(|isa| isa.name() == name)
-            .ok_or_else(|| IsaError::Unknown { value: name.to_owned() })
+        Isa::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| IsaError::Unknown { value: name.to_owned() })
     }
 }
 

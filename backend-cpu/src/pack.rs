@@ -252,11 +252,8 @@ mod tests {
     fn memory(strides: WeightAxes, elements: usize) -> Vec<f32> {
         let mut values = vec![f32::NAN; elements];
         for_each_weight(|o, i, d, h, w| {
-            let at = o * strides.output
-                + i * strides.input
-                + d * strides.depth
-                + h * strides.height
-                + w * strides.width;
+            let at =
+                o * strides.output + i * strides.input + d * strides.depth + h * strides.height + w * strides.width;
             values[at] = weight(o, i, d, h, w);
         });
         values

@@ -164,8 +164,8 @@ fn verify(family: &PanelFamily, case: &Case) -> Result<(), String> {
         }
     }
     for (index, (&found, &(value, tolerance))) in c.iter().zip(&expected).enumerate() {
-        // Written so that a NaN fails.
-        if !((f64::from(found) - value).abs() <= tolerance) {
+        let error = (f64::from(found) - value).abs();
+        if error.is_nan() || error > tolerance {
             let at = index as isize - MARGIN as isize;
             return Err(format!("{}: C[{at}] is {found}, expected {value} +- {tolerance:e}: {case:?}", family.name));
         }

@@ -47,7 +47,7 @@ pub struct PanelShape {
     pub a_stride: usize,
     /// Distance between two rows of C (and of the residual), in elements.
     pub c_stride: usize,
-    /// The runs of k, in the order in which B holds them.
+    /// The runs of k, in the order in which B holds them; never null.
     pub segments: *const Segment,
     /// How many segments there are; zero is allowed, and means that A and B are not read.
     pub segment_count: usize,
