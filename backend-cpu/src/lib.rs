@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The CPU backend: a graph in, native code out.
+//!
+//! The way of the data: [`program::compile`] has `schedule` turn each op into a call of a [`kernel::Kernel`], `codegen`
+//! emits each distinct kernel once with Cranelift, `jit` makes it executable, and the buffer plan of `passes` gives
+//! every value its place in one arena. [`weights::Weights`] packs the checkpoint's tensors once, for all programs.
+//! [`program::Program::run`] then runs the calls in order, the blocks of each shared out over threads.
+//!
+//! - [`isa`]: which instruction set the kernels use, probed once, with one environment knob to override it;
+//! - [`panel`]: the contraction panels, the microkernels in which nearly all arithmetic of a convolution happens;
+//! - [`pack`]: convolution weights in the order in which the panels read them;
+//! - [`tile`]: how a convolution is cut into blocks;
+//! - [`buffer`]: cache-line-aligned memory.
+//!
+//! This crate knows nothing of the VAE, of checkpoints or of tiles of a video.
+
+pub mod buffer;
+mod codegen;
+pub mod isa;
+mod jit;
+pub mod kernel;
+pub mod pack;
+pub mod panel;
+pub mod program;
+mod schedule;
+pub mod tile;
+pub mod weights;

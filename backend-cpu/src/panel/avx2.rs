@@ -1,0 +1,126 @@
+//! Contraction panels for AVX2 and FMA: the vector operations, and the families of 6 x 16 and 12 x 8.
+//!
+//! 12 of the 16 registers hold C. What the panel does with these operations is in `tile`.
+
+use std::arch::asm;
+use std::arch::x86_64::{
+    __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_cmpgt_epi32, _mm256_loadu_ps, _mm256_maskload_ps,
+    _mm256_maskstore_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_storeu_ps,
+};
+
+use super::PanelShape;
+use super::family::panel_family;
+use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use crate::isa::Isa;
+
+const LANES: usize = 8;
+const UNROLL: usize = 4;
+
+type Vector = __m256;
+
+/// Which lanes exist. A masked store costs dozens of cycles on some CPUs, so whole vectors go another way.
+#[derive(Clone, Copy)]
+struct Mask {
+    lanes: __m256i,
+    whole: bool,
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn zero() -> Vector {
+    _mm256_setzero_ps()
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn mask(lanes: usize) -> Mask {
+    let count = _mm256_set1_epi32(lanes.min(LANES) as i32);
+    Mask { lanes: _mm256_cmpgt_epi32(count, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)), whole: lanes >= LANES }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn load(from: *const f32) -> Vector {
+    // SAFETY: the caller's promise: a whole vector is readable.
+    unsafe { _mm256_loadu_ps(from) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn broadcast(from: *const f32) -> Vector {
+    // SAFETY: the caller's promise: one element is readable.
+    _mm256_set1_ps(unsafe { *from })
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn load_masked(from: *const f32, mask: Mask) -> Vector {
+    if mask.whole {
+        // SAFETY: the caller's promise: the mask's lanes are readable, and these are all.
+        unsafe { _mm256_loadu_ps(from) }
+    } else {
+        // SAFETY: the caller's promise: the mask's lanes are readable; the instruction touches no others.
+        unsafe { _mm256_maskload_ps(from, mask.lanes) }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn store_masked(to: *mut f32, mask: Mask, value: Vector) {
+    if mask.whole {
+        // SAFETY: the caller's promise: the mask's lanes are writable, and these are all.
+        unsafe { _mm256_storeu_ps(to, value) }
+    } else {
+        // SAFETY: the caller's promise: the mask's lanes are writable; the instruction touches no others.
+        unsafe { _mm256_maskstore_ps(to, mask.lanes, value) }
+    }
+}
+
+/// `a * b + c`, spelled out: of its three forms, the compiler prefers the one that overwrites the broadcast, and then C
+/// wanders from register to register and spills.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
+    let mut sum = c;
+    // SAFETY: arithmetic on registers alone, with an instruction that this function's features name.
+    unsafe {
+        asm!(
+            "vfmadd231ps {sum}, {a}, {b}",
+            sum = inout(ymm_reg) sum, a = in(ymm_reg) a, b = in(ymm_reg) b,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add(a: Vector, b: Vector) -> Vector {
+    _mm256_add_ps(a, b)
+}
+
+#[inline]
+fn prefetch(at: *const f32) {
+    // SAFETY: a prefetch of any address, even a wild one, has no effect that a program can see.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+}
+
+#[inline(always)]
+fn opaque(value: usize) -> usize {
+    let mut value = value;
+    // SAFETY: no instruction at all. (Not declared `pure`, or the optimiser would move it out of the loop.)
+    unsafe { asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+tile_kernel!(#[target_feature(enable = "avx2,fma")]);
+
+panel_family! {
+    /// The wide family: 12 multiply-adds for 8 loads.
+    WIDE = avx2_f32_6x16: Isa::Avx2, 8 lanes, 2 vectors, rows [1 2 3 4 5 6]
+}
+
+panel_family! {
+    /// The narrow family, for 8 output channels or fewer: 12 multiply-adds for 13 loads.
+    NARROW = avx2_f32_12x8: Isa::Avx2, 8 lanes, 1 vectors, rows [1 2 3 4 5 6 7 8 9 10 11 12]
+}

@@ -1,0 +1,99 @@
+//! Contraction panels for AVX-512: the vector operations, and the families of 14 x 32 and 28 x 16.
+//!
+//! 28 of the 32 registers hold C. What the panel does with these operations is in `tile`.
+
+use std::arch::asm;
+use std::arch::x86_64::{
+    __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+};
+
+use super::PanelShape;
+use super::family::panel_family;
+use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use crate::isa::Isa;
+
+const LANES: usize = 16;
+const UNROLL: usize = 2;
+
+type Vector = __m512;
+type Mask = __mmask16;
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn zero() -> Vector {
+    _mm512_setzero_ps()
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn mask(lanes: usize) -> Mask {
+    if lanes >= LANES { Mask::MAX } else { (1 << lanes) - 1 }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load(from: *const f32) -> Vector {
+    // SAFETY: the caller's promise: a whole vector is readable.
+    unsafe { _mm512_loadu_ps(from) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn broadcast(from: *const f32) -> Vector {
+    // SAFETY: the caller's promise: one element is readable.
+    _mm512_set1_ps(unsafe { *from })
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load_masked(from: *const f32, mask: Mask) -> Vector {
+    // SAFETY: the caller's promise: the mask's lanes are readable; the instruction touches no others.
+    unsafe { _mm512_maskz_loadu_ps(mask, from) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store_masked(to: *mut f32, mask: Mask, value: Vector) {
+    // SAFETY: the caller's promise: the mask's lanes are writable; the instruction touches no others.
+    unsafe { _mm512_mask_storeu_ps(to, mask, value) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
+    _mm512_fmadd_ps(a, b, c)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add(a: Vector, b: Vector) -> Vector {
+    _mm512_add_ps(a, b)
+}
+
+#[inline]
+fn prefetch(at: *const f32) {
+    // SAFETY: a prefetch of any address, even a wild one, has no effect that a program can see.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+}
+
+#[inline(always)]
+fn opaque(value: usize) -> usize {
+    let mut value = value;
+    // SAFETY: no instruction at all. (Not declared `pure`, or the optimiser would move it out of the loop.)
+    unsafe { asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+tile_kernel!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
+
+panel_family! {
+    /// The wide family: 28 multiply-adds for 16 loads.
+    WIDE = avx512_f32_14x32: Isa::Avx512, 16 lanes, 2 vectors, rows [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
+}
+
+panel_family! {
+    /// The narrow family, for 16 output channels or fewer: 28 multiply-adds for 29 loads.
+    NARROW = avx512_f32_28x16: Isa::Avx512, 16 lanes, 1 vectors,
+        rows [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28]
+}

@@ -1,0 +1,147 @@
+//! Contraction panels: `C[rows x columns] (+)= A[rows x k] * B[k x columns]`, the innermost kernels of a convolution.
+//!
+//! A panel's rows are pixels along the width, its columns are output channels, and k runs over the taps and input
+//! channels. The loops around a panel, the borders and the copies are emitted code and not here.
+//!
+//! - this file: the calling convention, and the choice of a family for an instruction set;
+//! - `family`: what a family of panels is, and the macro that declares one together with its tests;
+//! - `tile`: the kernel's body, written once over the few vector operations that an instruction set names;
+//! - `avx512`, `avx2`, `portable` (over `lanes`): these operations, and the families declared with them.
+
+mod family;
+mod tile;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod lanes;
+mod portable;
+
+#[cfg(test)]
+mod check;
+
+pub use family::PanelFamily;
+
+use crate::isa::Isa;
+
+/// One contiguous run of k: in every row of A, `length` elements starting `offset` elements after the row's start.
+///
+/// For a convolution it is one row of taps: `kernel width * input channels` contiguous elements of the scratch.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Segment {
+    /// Distance from the start of a row of A, in elements.
+    pub offset: usize,
+    /// Steps of k, at least 1.
+    pub length: usize,
+}
+
+/// What stays the same over all panel calls of one loop; emitted code shares it as a read-only table.
+///
+/// The layout is C's: six fields, each one machine word.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PanelShape {
+    /// Distance between two rows of A, in elements.
+    pub a_stride: usize,
+    /// Distance between two rows of C (and of the residual), in elements.
+    pub c_stride: usize,
+    /// The runs of k, in the order in which B holds them; never null.
+    pub segments: *const Segment,
+    /// How many segments there are; zero is allowed, and means that A and B are not read.
+    pub segment_count: usize,
+    /// How many columns are stored: 1 to the family's [`nr`](PanelFamily::nr).
+    pub columns: usize,
+    /// Nonzero: start from what C holds. Zero: start from zero, and C is not read.
+    pub accumulate: usize,
+}
+
+/// A panel kernel for one number of rows: called as `panel(shape, a, b, c, bias, residual)`.
+///
+/// With `acc = accumulate ? C : 0`, it computes `C = acc + A * B + bias + residual`, where
+///
+/// - row i of `a` starts at `a + i * a_stride`, and its k-th element is found through the segments;
+/// - `b` holds [`nr`](PanelFamily::nr) values for each k, k over all segments in their order, without gaps;
+/// - row i of `c` starts at `c + i * c_stride`;
+/// - `bias` is null, or points to `columns` values, one for each column;
+/// - `residual` is null, or is laid out as `c` is.
+///
+/// Only the first `columns` columns of C, bias and residual are touched; B is read whole.
+///
+/// # Safety
+///
+/// - The CPU runs the family's instruction set ([`Isa::is_supported`]).
+/// - `shape` and its segments are readable, `columns` is 1 to `nr`, and each segment's length is at least 1.
+/// - Everything named above is readable, C is writable, all of it aligned as f32 is, and nobody else writes there
+///   during the call.
+/// - C overlaps neither A, B nor bias. C and residual do not overlap, unless they are the same address.
+pub type PanelFn = unsafe extern "C" fn(
+    shape: *const PanelShape,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    bias: *const f32,
+    residual: *const f32,
+);
+
+impl PanelFamily {
+    /// The families of an instruction set: the wide one, then the narrow one. None if the crate was compiled for
+    /// another architecture.
+    pub fn of(isa: Isa) -> Option<[&'static PanelFamily; 2]> {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Some([&avx512::WIDE, &avx512::NARROW]),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Some([&avx2::WIDE, &avx2::NARROW]),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx512 | Isa::Avx2 => None,
+            Isa::Portable => Some([&portable::WIDE, &portable::NARROW]),
+        }
+    }
+
+    /// The family to use for a contraction of this many columns (output channels) in all.
+    ///
+    /// The narrow family has more rows but does fewer multiplications a load: it is for what fits in one narrow panel.
+    ///
+    /// # Panics
+    ///
+    /// The crate was compiled for an architecture without this instruction set; [`Isa::is_supported`] is false then.
+    pub fn for_columns(isa: Isa, columns: usize) -> &'static PanelFamily {
+        let [wide, narrow] = PanelFamily::of(isa).unwrap_or_else(|| panic!("no panels are compiled for {isa}"));
+        if columns <= narrow.nr { narrow } else { wide }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_six_words() {
+        assert_eq!(size_of::<PanelShape>(), 6 * size_of::<usize>());
+        assert_eq!(size_of::<Segment>(), 2 * size_of::<usize>());
+    }
+
+    #[test]
+    fn few_columns_take_the_narrow_family() {
+        for isa in Isa::supported() {
+            let [wide, narrow] = PanelFamily::of(isa).unwrap();
+            assert!(narrow.nr < wide.nr && narrow.max_rows() >= wide.max_rows());
+            assert_eq!(PanelFamily::for_columns(isa, 1).name, narrow.name);
+            assert_eq!(PanelFamily::for_columns(isa, narrow.nr).name, narrow.name);
+            assert_eq!(PanelFamily::for_columns(isa, narrow.nr + 1).name, wide.name);
+            assert_eq!(PanelFamily::for_columns(isa, 512).name, wide.name);
+        }
+    }
+
+    #[test]
+    fn names_tell_isa_and_tile() {
+        for isa in Isa::ALL {
+            for family in PanelFamily::of(isa).into_iter().flatten() {
+                assert_eq!(family.name, format!("{isa}_f32_{}x{}", family.max_rows(), family.nr));
+                assert_eq!((family.isa, family.nr % family.lanes), (isa, 0));
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Contraction panels on four lanes, which every architecture has: the families of 4 x 8 and 8 x 4.
+//!
+//! The lanes are in `lanes`. What the panel does with these operations is in `tile`.
+
+use super::PanelShape;
+use super::family::panel_family;
+use super::lanes::{self, LANES, Vector, add, multiply_add};
+use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use crate::isa::Isa;
+
+const UNROLL: usize = 2;
+
+/// How many lanes exist, from the first.
+type Mask = usize;
+
+#[inline(always)]
+fn zero() -> Vector {
+    lanes::splat(0.0)
+}
+
+#[inline(always)]
+fn mask(lanes: usize) -> Mask {
+    lanes.min(LANES)
+}
+
+#[inline(always)]
+unsafe fn load(from: *const f32) -> Vector {
+    // SAFETY: the caller's promise: a whole vector is readable, and an array is aligned as its elements are.
+    lanes::load(unsafe { &*from.cast() })
+}
+
+#[inline(always)]
+unsafe fn broadcast(from: *const f32) -> Vector {
+    // SAFETY: the caller's promise: one element is readable.
+    lanes::splat(unsafe { *from })
+}
+
+#[inline(always)]
+unsafe fn load_masked(from: *const f32, mask: Mask) -> Vector {
+    if mask == LANES {
+        // SAFETY: the caller's promise: the mask's lanes are readable, and these are all.
+        return unsafe { load(from) };
+    }
+    let mut values = [0.0; LANES];
+    for (lane, value) in values[..mask].iter_mut().enumerate() {
+        // SAFETY: the caller's promise: the mask's lanes are readable.
+        *value = unsafe { *from.add(lane) };
+    }
+    lanes::load(&values)
+}
+
+#[inline(always)]
+unsafe fn store_masked(to: *mut f32, mask: Mask, vector: Vector) {
+    if mask == LANES {
+        // SAFETY: the caller's promise: the mask's lanes are writable, and these are all; an array is aligned as its
+        // elements are.
+        lanes::store(unsafe { &mut *to.cast() }, vector);
+        return;
+    }
+    let mut values = [0.0; LANES];
+    lanes::store(&mut values, vector);
+    for (lane, value) in values[..mask].iter().enumerate() {
+        // SAFETY: the caller's promise: the mask's lanes are writable.
+        unsafe { *to.add(lane) = *value };
+    }
+}
+
+/// No such hint in plain Rust.
+#[inline(always)]
+fn prefetch(_at: *const f32) {}
+
+/// There are registers enough for so few rows: nothing to hide.
+#[inline(always)]
+fn opaque(value: usize) -> usize {
+    value
+}
+
+tile_kernel!();
+
+panel_family! {
+    /// The wide family.
+    WIDE = portable_f32_4x8: Isa::Portable, 4 lanes, 2 vectors, rows [1 2 3 4]
+}
+
+panel_family! {
+    /// The narrow family, for 4 output channels or fewer.
+    NARROW = portable_f32_8x4: Isa::Portable, 4 lanes, 1 vectors, rows [1 2 3 4 5 6 7 8]
+}
