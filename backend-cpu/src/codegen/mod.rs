@@ -21,6 +21,7 @@ use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
 
+pub(crate) use convolution::panel_symbol;
 use emitter::Emitter;
 
 /// The signature of every kernel: arguments, scratch, block.
@@ -57,7 +58,7 @@ pub(crate) fn emit(
         let mut frontend = cranelift_frontend::FunctionBuilderContext::new();
         let mut emitter = Emitter::new(&mut context.func, &mut frontend, module);
         match kernel {
-            Kernel::Gather(gather) => gather::emit(&mut emitter, &gather.coalesced()),
+            Kernel::Gather(gather) => gather::emit(&mut emitter, gather),
             Kernel::Pointwise(p) => pointwise::emit(&mut emitter, *p),
             Kernel::AddBias { pixels, channels } => pointwise::emit_add_bias(&mut emitter, *pixels, *channels),
             Kernel::AveragePool(pool) => pool::emit(&mut emitter, *pool),

@@ -1,0 +1,380 @@
+//! From ops to kernel calls.
+//!
+//! Each op of the final graph becomes one call of a kernel, or two (a reduction and its completion), in the graph's
+//! order. A call names its operands by place: which place is which memory is decided in `program`.
+
+use std::collections::HashMap;
+
+use ir::types::Layout;
+use ir::{Activation, Dims, ElementType, FirstFrame, Graph, Node, Op, Output, PadMode, TensorType, Value};
+
+use crate::isa::Isa;
+use crate::kernel::{AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction};
+use crate::panel::PanelFamily;
+use crate::tile::{Problem, Tile};
+use crate::weights::{Form, Recipe};
+
+/// An op that this backend has no code for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{mnemonic}{}: {message}", if path.is_empty() { String::new() } else { format!(" of `{path}`") })]
+pub struct UnsupportedOp {
+    /// The op's name.
+    pub mnemonic: &'static str,
+    /// Its module.
+    pub path: String,
+    /// What is missing.
+    pub message: String,
+}
+
+/// Where an argument of a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A value of the graph.
+    Value(Value),
+    /// A copy of a value in the output with this index.
+    Output(usize),
+    /// The weights with this index.
+    Weights(usize),
+    /// Memory that lives for one op.
+    Temporary,
+}
+
+/// One run of a kernel over all its blocks.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// Index of the kernel.
+    pub kernel: usize,
+    /// In the kernel's order: the result first.
+    pub arguments: Vec<Place>,
+    /// The op it is of.
+    pub value: Value,
+}
+
+/// All that a program does, in order.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    /// Distinct kernels.
+    pub kernels: Vec<Kernel>,
+    pub calls: Vec<Call>,
+    /// Distinct weights, in the form in which calls read them.
+    pub weights: Vec<(Recipe, Form)>,
+    /// Bytes of temporary memory.
+    pub temporary_bytes: usize,
+}
+
+/// Schedules every op of `graph` for kernels of `isa`.
+///
+/// # Errors
+/// The first op for which there is no kernel.
+pub(crate) fn schedule(graph: &Graph, isa: Isa) -> Result<Schedule, UnsupportedOp> {
+    let mut scheduler = Scheduler {
+        graph,
+        isa,
+        weight_only: weight_only(graph),
+        kernel_index: HashMap::new(),
+        weight_index: HashMap::new(),
+        schedule: Schedule { kernels: vec![], calls: vec![], weights: vec![], temporary_bytes: 0 },
+    };
+    for (value, node) in graph.nodes() {
+        if !scheduler.weight_only[value.index()] {
+            scheduler.op(value, node)?;
+        }
+    }
+    for (index, output) in graph.outputs().iter().enumerate() {
+        if !lives_in_output(graph, index, &scheduler.weight_only) {
+            let source = scheduler.read(output.value)?;
+            let gather = contiguous(graph.ty(output.value).elements());
+            scheduler.call(output.value, Kernel::Gather(gather), vec![Place::Output(index), source]);
+        }
+    }
+    Ok(scheduler.schedule)
+}
+
+/// Whether the op of this output writes straight into its memory: an output of a value that comes from outside, or that
+/// leaves under an earlier name too, is a copy.
+pub(crate) fn lives_in_output(graph: &Graph, index: usize, weight_only: &[bool]) -> bool {
+    let Output { value, .. } = graph.outputs()[index];
+    let first = graph.outputs().iter().position(|o| o.value == value);
+    !graph.op(value).is_leaf() && !weight_only[value.index()] && first == Some(index)
+}
+
+/// Which values depend on parameters and constants alone: they are made once, when weights are bound.
+pub(crate) fn weight_only(graph: &Graph) -> Vec<bool> {
+    let mut known = Vec::with_capacity(graph.len());
+    for (_, node) in graph.nodes() {
+        known.push(match &node.op {
+            Op::Parameter { .. } | Op::Constant { .. } => true,
+            Op::Input { .. } | Op::State { .. } => false,
+            op => op.operands().iter().all(|v| known[v.index()]),
+        });
+    }
+    known
+}
+
+struct Scheduler<'a> {
+    graph: &'a Graph,
+    isa: Isa,
+    weight_only: Vec<bool>,
+    kernel_index: HashMap<Kernel, usize>,
+    weight_index: HashMap<(Value, Form), usize>,
+    schedule: Schedule,
+}
+
+impl Scheduler<'_> {
+    fn unsupported(&self, value: Value, message: impl Into<String>) -> UnsupportedOp {
+        let node = self.graph.node(value);
+        UnsupportedOp { mnemonic: node.op.mnemonic(), path: node.path.to_string(), message: message.into() }
+    }
+
+    fn call(&mut self, value: Value, kernel: Kernel, arguments: Vec<Place>) {
+        let next = self.schedule.kernels.len();
+        let index = *self.kernel_index.entry(kernel.clone()).or_insert(next);
+        if index == next {
+            self.schedule.kernels.push(kernel);
+        }
+        self.schedule.calls.push(Call { kernel: index, arguments, value });
+    }
+
+    /// The place of an operand: weights are made dense.
+    fn read(&mut self, value: Value) -> Result<Place, UnsupportedOp> {
+        if self.weight_only[value.index()] { self.weights(value, Form::Dense) } else { Ok(Place::Value(value)) }
+    }
+
+    fn weights(&mut self, value: Value, form: Form) -> Result<Place, UnsupportedOp> {
+        if let Some(&index) = self.weight_index.get(&(value, form)) {
+            return Ok(Place::Weights(index));
+        }
+        let index = self.schedule.weights.len();
+        self.schedule.weights.push((Recipe::of(self.graph, value), form));
+        self.weight_index.insert((value, form), index);
+        Ok(Place::Weights(index))
+    }
+
+    fn op(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
+        let graph = self.graph;
+        if node.ty.element != ElementType::F32 {
+            return Err(self.unsupported(value, format!("this backend computes in f32, the result is {}", node.ty)));
+        }
+        let result = Place::Value(value);
+        match &node.op {
+            Op::Input { .. } | Op::State { .. } => {}
+            Op::Parameter { .. } | Op::Constant { .. } => unreachable!("weights are not scheduled"),
+            Op::Add { lhs, rhs } => self.pointwise(value, PointwiseFunction::Add, &[*lhs, *rhs])?,
+            Op::Multiply { lhs, rhs } => self.pointwise(value, PointwiseFunction::Multiply, &[*lhs, *rhs])?,
+            Op::Silu { input } => self.pointwise(value, PointwiseFunction::Silu, &[*input])?,
+            Op::AddBias { input, bias } => {
+                let (_, channels) = self.channel_last(value, *input)?;
+                let kernel = Kernel::AddBias { pixels: node.ty.elements() / channels, channels };
+                let arguments = vec![result, self.read(*input)?, self.read(*bias)?];
+                self.call(value, kernel, arguments);
+            }
+            Op::Convolution { .. } => self.convolution(value, node)?,
+            Op::GroupNorm { .. } => {
+                return Err(self.unsupported(value, "not fused: the pass `fuse-normalization` must run before"));
+            }
+            Op::GroupStatistics { input, groups, epsilon } => {
+                let ([frames, height, width], channels) = self.channel_last(value, *input)?;
+                let batch = graph.ty(*input).shape[0];
+                let lines = Lines { batch, lines: frames * height, width, channels };
+                let bytes = batch * lines.blocks() * channels * 2 * size_of::<f64>();
+                self.schedule.temporary_bytes = self.schedule.temporary_bytes.max(bytes);
+                let source = self.read(*input)?;
+                self.call(value, Kernel::ChannelSums(lines), vec![Place::Temporary, source]);
+                let kernel = Kernel::GroupStatistics { lines, groups: *groups, epsilon: epsilon.to_bits() };
+                self.call(value, kernel, vec![result, Place::Temporary]);
+            }
+            Op::Normalize { .. } => self.normalize(value, node)?,
+            Op::AveragePool { input, window, first_frame } => {
+                let (space, channels) = self.channel_last(value, *input)?;
+                let pool = AveragePool {
+                    batch: node.ty.shape[0],
+                    input: space,
+                    result: node.ty.space().unwrap_or_default(),
+                    window: *window,
+                    apart: *first_frame == FirstFrame::Apart,
+                    channels,
+                };
+                let source = self.read(*input)?;
+                self.call(value, Kernel::AveragePool(pool), vec![result, source]);
+            }
+            Op::Concatenate { inputs, axis } => {
+                let strides = node.ty.strides();
+                let mut before = 0;
+                for &input in inputs {
+                    let ty = graph.ty(input);
+                    let gather =
+                        Gather { result_strides: strides.clone(), result_offset: before * strides[*axis], ..identity(ty) };
+                    let source = self.read(input)?;
+                    self.call(value, Kernel::Gather(gather.coalesced()), vec![result, source]);
+                    before += ty.shape[*axis];
+                }
+            }
+            Op::ResizeNearest { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } | Op::Reshape { .. } => {
+                let (input, gather) = gather(graph, node);
+                let source = self.read(input)?;
+                self.call(value, Kernel::Gather(gather.coalesced()), vec![result, source]);
+            }
+            Op::Convert { input, .. } => {
+                if graph.ty(*input).element != ElementType::F32 {
+                    return Err(self.unsupported(value, format!("cannot convert from {}", graph.ty(*input))));
+                }
+                let source = self.read(*input)?;
+                self.call(value, Kernel::Gather(contiguous(node.ty.elements())), vec![result, source]);
+            }
+        }
+        Ok(())
+    }
+
+    fn pointwise(&mut self, value: Value, function: PointwiseFunction, operands: &[Value]) -> Result<(), UnsupportedOp> {
+        let mut arguments = vec![Place::Value(value)];
+        for &operand in operands {
+            arguments.push(self.read(operand)?);
+        }
+        let elements = self.graph.ty(value).elements();
+        self.call(value, Kernel::Pointwise(Pointwise { function, elements }), arguments);
+        Ok(())
+    }
+
+    /// Time, height, width and channels of an operand that must be a channel-last video.
+    fn channel_last(&self, value: Value, operand: Value) -> Result<([usize; 3], usize), UnsupportedOp> {
+        let ty = self.graph.ty(operand);
+        match (ty.layout, ty.space(), ty.channels()) {
+            (Layout::Nthwc, Some(space), Some(channels)) => Ok((space, channels)),
+            _ => Err(self.unsupported(value, format!("its operand must be channel-last (nthwc), found {ty}"))),
+        }
+    }
+
+    fn normalize(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
+        let Op::Normalize { input, statistics, scale, offset, gain, shift, first_frame, activation } = &node.op else {
+            unreachable!("called for normalize alone");
+        };
+        let (space, channels) = self.channel_last(value, *input)?;
+        let kernel = Normalize {
+            batch: node.ty.shape[0],
+            space,
+            channels,
+            groups: self.graph.ty(*statistics).shape[1],
+            modulation: gain.map(|g| (self.graph.ty(g).space().unwrap_or_default(), *first_frame == FirstFrame::Apart)),
+            activation: if *activation == Activation::Silu { Activation::Silu } else { Activation::None },
+        };
+        let mut arguments = vec![Place::Value(value)];
+        for operand in [*input, *statistics, *scale, *offset].into_iter().chain(*gain).chain(*shift) {
+            arguments.push(self.read(operand)?);
+        }
+        self.call(value, Kernel::Normalize(kernel), arguments);
+        Ok(())
+    }
+
+    fn convolution(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
+        let Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } = &node.op else {
+            unreachable!("called for convolutions alone");
+        };
+        if !self.weight_only[weight.index()] {
+            return Err(self.unsupported(value, "its weight is computed by the step; weights must be parameters"));
+        }
+        let (space, inputs) = self.channel_last(value, *input)?;
+        let weight_ty = self.graph.ty(*weight);
+        let kernel = [weight_ty.shape[0], weight_ty.shape[1], weight_ty.shape[2]];
+        let outputs = weight_ty.shape[4];
+        let family = PanelFamily::for_columns(self.isa, outputs);
+        let (batch, result) = (node.ty.shape[0], node.ty.space().unwrap_or_default());
+        let tile = Tile::choose(&Problem {
+            batch,
+            result,
+            kernel,
+            strides: *strides,
+            inputs,
+            outputs,
+            panel_columns: family.nr,
+            panel_rows: family.max_rows(),
+        });
+        let front = match cache {
+            Some(cache) => Front::Cache(self.graph.ty(*cache).shape[1]),
+            None => Front::Repeat(*repeat_first),
+        };
+        let kernel = Convolution {
+            batch,
+            input: space,
+            front,
+            inputs,
+            kernel,
+            strides: *strides,
+            padding: *padding,
+            result,
+            outputs,
+            bias: bias.is_some(),
+            residual: residual.is_some(),
+            tile,
+        };
+        let mut arguments =
+            vec![Place::Value(value), self.read(*input)?, self.weights(*weight, Form::Packed(family.name))?];
+        for operand in cache.iter().chain(bias).chain(residual) {
+            arguments.push(self.read(*operand)?);
+        }
+        self.call(value, Kernel::Convolution(kernel), arguments);
+        Ok(())
+    }
+}
+
+/// A gather of a whole tensor onto one of the same type.
+fn identity(ty: &TensorType) -> Gather {
+    Gather {
+        shape: ty.shape.clone(),
+        maps: vec![AxisMap::Same; ty.rank()],
+        source_strides: ty.strides(),
+        source_offset: 0,
+        result_strides: ty.strides(),
+        result_offset: 0,
+    }
+}
+
+/// A gather of so many contiguous elements.
+fn contiguous(elements: usize) -> Gather {
+    identity(&TensorType::plain(ElementType::F32, [elements]))
+}
+
+/// The operand and the gather of an op that only moves elements.
+fn gather(graph: &Graph, node: &Node) -> (Value, Gather) {
+    let base = |input: Value| Gather { source_strides: graph.ty(input).strides(), ..identity(&node.ty) };
+    match &node.op {
+        Op::ResizeNearest { input, size, first_frame } => {
+            let from = graph.ty(*input);
+            let mut gather = base(*input);
+            if let Some(axes) = node.ty.layout.video() {
+                for (i, axis) in axes.space.into_iter().enumerate() {
+                    let apart = i == 0 && *first_frame == FirstFrame::Apart;
+                    gather.maps[axis] = match from.shape[axis] {
+                        same if same == size[i] => AxisMap::Same,
+                        from => AxisMap::Nearest { from, to: size[i], apart },
+                    };
+                }
+            }
+            (*input, gather)
+        }
+        Op::Pad { input, low, high, mode } => {
+            let from = graph.ty(*input);
+            let mut gather = base(*input);
+            for axis in (0..from.rank()).filter(|&axis| low[axis] + high[axis] > 0) {
+                let (low, size) = (low[axis], from.shape[axis]);
+                gather.maps[axis] = match mode {
+                    PadMode::Edge => AxisMap::Clamp { low, size },
+                    PadMode::Zero => AxisMap::Zero { low, size },
+                };
+            }
+            (*input, gather)
+        }
+        Op::Slice { input, start, .. } => {
+            let mut gather = base(*input);
+            gather.source_offset = start.iter().zip(&gather.source_strides).map(|(s, stride)| s * stride).sum();
+            (*input, gather)
+        }
+        Op::Transpose { input, permutation } => {
+            let mut gather = base(*input);
+            let strides = graph.ty(*input).strides();
+            gather.source_strides = permutation.iter().map(|&axis| strides[axis]).collect::<Dims>();
+            (*input, gather)
+        }
+        Op::Reshape { input, .. } => (*input, contiguous(node.ty.elements())),
+        op => unreachable!("{} moves no elements", op.mnemonic()),
+    }
+}

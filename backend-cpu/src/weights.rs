@@ -1,0 +1,201 @@
+//! Weights: tensors of a checkpoint in the form in which kernels read them, made once and shared by all programs.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+
+use ir::{Dims, Graph, Layout, Op, TensorType, Value};
+
+use crate::buffer::{AlignedBuffer, BufferError};
+use crate::isa::Isa;
+use crate::pack::{PackedWeights, WeightAxes, WeightView, pack};
+use crate::panel::PanelFamily;
+
+/// Where parameters come from: a checkpoint.
+pub trait ParameterSource: Send + Sync {
+    /// The elements of the parameter `name`, row-major in the shape of `ty`.
+    ///
+    /// # Errors
+    /// When there is no such tensor, or it has another shape: in words for the person who chose the checkpoint.
+    fn parameter(&self, name: &str, ty: &TensorType) -> Result<Cow<'_, [f32]>, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Why weights could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightError {
+    /// The source refused.
+    #[error(transparent)]
+    Source(Box<dyn std::error::Error + Send + Sync>),
+    /// The source gave another number of elements than it was asked for.
+    #[error("parameter `{name}` has {found} elements, expected {ty}")]
+    Elements {
+        /// Which parameter.
+        name: String,
+        /// What was asked for.
+        ty: TensorType,
+        /// Elements given.
+        found: usize,
+    },
+    /// Not enough memory.
+    #[error(transparent)]
+    Memory(#[from] BufferError),
+    /// Weights that are computed from parameters could not be.
+    #[error("computing weights failed: {0}")]
+    Compute(String),
+}
+
+/// The form of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    /// Row-major.
+    Dense,
+    /// For the panels of the family of this name.
+    Packed(&'static str),
+}
+
+/// How a weight is made of parameters: a small graph with one output.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    graph: Graph,
+    /// Equal for equal recipes.
+    key: String,
+}
+
+impl Recipe {
+    /// The ops that make `value`, which depends on parameters and constants alone.
+    pub(crate) fn of(graph: &Graph, value: Value) -> Self {
+        let graph = ir::analysis::subgraph(graph, value);
+        let mut key = String::new();
+        for (value, _) in graph.nodes() {
+            let line = ir::text::print_node(&graph, value);
+            let _ = writeln!(key, "{}", line.split(" @ ").next().unwrap_or(&line));
+        }
+        Self { graph, key }
+    }
+
+    fn value(&self) -> Value {
+        self.graph.outputs()[0].value
+    }
+
+    /// The parameter this is a view of, and the distance between neighbours along each axis of the result.
+    fn as_view(&self) -> Option<(&str, &TensorType, Dims)> {
+        self.view(self.value())
+    }
+
+    fn view(&self, value: Value) -> Option<(&str, &TensorType, Dims)> {
+        match self.graph.op(value) {
+            Op::Parameter { name, ty } => Some((name, ty, ty.strides())),
+            Op::Transpose { input, permutation } => {
+                let (name, ty, strides) = self.view(*input)?;
+                Some((name, ty, permutation.iter().map(|&axis| strides[axis]).collect()))
+            }
+            Op::Reshape { input, ty: to } => {
+                let (name, ty, strides) = self.view(*input)?;
+                let from = self.graph.ty(*input);
+                let kept = from.shape.iter().zip(&strides).filter(|(size, _)| **size != 1);
+                let (sizes, mut kept): (Dims, _) = (kept.clone().map(|(s, _)| *s).collect(), kept.map(|(_, s)| *s));
+                if to.shape.iter().copied().filter(|&s| s != 1).eq(sizes) {
+                    return Some((name, ty, to.shape.iter().map(|&s| if s == 1 { 0 } else { kept.next().unwrap_or(0) }).collect()));
+                }
+                (strides == from.strides()).then(|| (name.as_ref(), ty, to.strides()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Weights in memory.
+pub(crate) enum Data {
+    Dense(AlignedBuffer),
+    Packed(PackedWeights),
+}
+
+impl Data {
+    pub(crate) fn values(&self) -> &[f32] {
+        match self {
+            Self::Dense(buffer) => buffer,
+            Self::Packed(packed) => packed.values(),
+        }
+    }
+}
+
+/// The weights of one checkpoint, made when a program first needs them.
+pub struct Weights {
+    source: Arc<dyn ParameterSource>,
+    made: Mutex<HashMap<(String, Form), Arc<Data>>>,
+}
+
+impl Weights {
+    /// No weights yet.
+    pub fn new(source: Arc<dyn ParameterSource>) -> Self {
+        Self { source, made: Mutex::default() }
+    }
+
+    /// Bytes of all weights made so far.
+    pub fn bytes(&self) -> usize {
+        let made = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        made.values().map(|data| size_of_val(data.values())).sum()
+    }
+
+    /// The weights of `recipe` in `form`.
+    pub(crate) fn get(&self, recipe: &Recipe, form: Form, isa: Isa) -> Result<Arc<Data>, WeightError> {
+        let key = (recipe.key.clone(), form);
+        let lock = || self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(data) = lock().get(&key) {
+            return Ok(data.clone());
+        }
+        let data = Arc::new(self.make(recipe, form, isa)?);
+        Ok(lock().entry(key).or_insert(data).clone())
+    }
+
+    fn make(&self, recipe: &Recipe, form: Form, isa: Isa) -> Result<Data, WeightError> {
+        let ty = recipe.graph.ty(recipe.value());
+        match (form, recipe.as_view()) {
+            (Form::Packed(_), Some((name, source_ty, strides))) => {
+                let values = self.parameter(name, source_ty)?;
+                Ok(Data::Packed(pack_strided(&values, ty, &strides, isa)?))
+            }
+            (Form::Packed(_), None) => Ok(Data::Packed(pack_strided(&self.compute(recipe)?, ty, &ty.strides(), isa)?)),
+            (Form::Dense, Some((name, source_ty, strides))) if strides == ty.strides() => {
+                let values = self.parameter(name, source_ty)?;
+                Ok(Data::Dense(dense(&values)?))
+            }
+            (Form::Dense, _) => Ok(Data::Dense(dense(&self.compute(recipe)?)?)),
+        }
+    }
+
+    fn parameter(&self, name: &str, ty: &TensorType) -> Result<Cow<'_, [f32]>, WeightError> {
+        let values = self.source.parameter(name, ty).map_err(WeightError::Source)?;
+        if values.len() != ty.elements() {
+            return Err(WeightError::Elements { name: name.to_owned(), ty: ty.clone(), found: values.len() });
+        }
+        Ok(values)
+    }
+
+    /// Runs a recipe that is more than a view through the evaluator.
+    fn compute(&self, recipe: &Recipe) -> Result<Vec<f32>, WeightError> {
+        todo!()
+    }
+}
+
+fn dense(values: &[f32]) -> Result<AlignedBuffer, BufferError> {
+    let mut buffer = AlignedBuffer::zeroed(values.len())?;
+    buffer.copy_from_slice(values);
+    Ok(buffer)
+}
+
+fn pack_strided(values: &[f32], ty: &TensorType, strides: &Dims, isa: Isa) -> Result<PackedWeights, WeightError> {
+    let axes = Layout::Dhwio.kernel().filter(|_| ty.layout == Layout::Dhwio);
+    let axes = axes.ok_or_else(|| WeightError::Compute(format!("convolution weights must be dhwio, found {ty}")))?;
+    let along = |of: &Dims| WeightAxes {
+        output: of[axes.output],
+        input: of[axes.input],
+        depth: of[axes.space[0]],
+        height: of[axes.space[1]],
+        width: of[axes.space[2]],
+    };
+    let family = PanelFamily::for_columns(isa, ty.shape[axes.output]);
+    let view = WeightView::new(values, along(&ty.shape), along(strides)).map_err(|e| WeightError::Compute(e.to_string()))?;
+    Ok(pack(view, family)?)
+}
