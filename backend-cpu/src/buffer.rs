@@ -25,6 +25,7 @@ pub struct BufferError {
 /// A fixed number of f32 elements, the first on a boundary of [`ALIGNMENT`] bytes.
 ///
 /// Fresh memory reads as zero. Large buffers cost nothing until a page is first touched.
+#[derive(Default)]
 pub struct AlignedBuffer {
     // An ordinary vector, longer by SLACK and never resized: freeing, Send and Sync come with it. (Asking the allocator
     // itself for 64-byte alignment would make it clear the memory by hand instead of taking fresh zero pages.)

@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use ir::types::Layout;
-use ir::{Activation, Dims, ElementType, FirstFrame, Graph, Node, Op, Output, PadMode, TensorType, Value};
+use ir::analysis::weight_only;
+use ir::{Activation, Dims, ElementType, FirstFrame, Graph, Layout, Node, Op, Output, PadMode, TensorType, Value};
 
 use crate::isa::Isa;
 use crate::kernel::{AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction};
@@ -96,19 +96,6 @@ pub(crate) fn lives_in_output(graph: &Graph, index: usize, weight_only: &[bool])
     let Output { value, .. } = graph.outputs()[index];
     let first = graph.outputs().iter().position(|o| o.value == value);
     !graph.op(value).is_leaf() && !weight_only[value.index()] && first == Some(index)
-}
-
-/// Which values depend on parameters and constants alone: they are made once, when weights are bound.
-pub(crate) fn weight_only(graph: &Graph) -> Vec<bool> {
-    let mut known = Vec::with_capacity(graph.len());
-    for (_, node) in graph.nodes() {
-        known.push(match &node.op {
-            Op::Parameter { .. } | Op::Constant { .. } => true,
-            Op::Input { .. } | Op::State { .. } => false,
-            op => op.operands().iter().all(|v| known[v.index()]),
-        });
-    }
-    known
 }
 
 struct Scheduler<'a> {

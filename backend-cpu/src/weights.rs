@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
-use ir::{Dims, Graph, Layout, Op, TensorType, Value};
+use ir::eval::{Bindings, Leaf, Tensor, evaluate};
+use ir::{Builder, Dims, Graph, Layout, Op, Role, TensorType, Value};
 
 use crate::buffer::{AlignedBuffer, BufferError};
 use crate::isa::Isa;
@@ -65,13 +65,8 @@ pub(crate) struct Recipe {
 impl Recipe {
     /// The ops that make `value`, which depends on parameters and constants alone.
     pub(crate) fn of(graph: &Graph, value: Value) -> Self {
-        let graph = ir::analysis::subgraph(graph, value);
-        let mut key = String::new();
-        for (value, _) in graph.nodes() {
-            let line = ir::text::print_node(&graph, value);
-            let _ = writeln!(key, "{}", line.split(" @ ").next().unwrap_or(&line));
-        }
-        Self { graph, key }
+        let graph = cone(graph, value);
+        Self { key: ir::text::print(&graph), graph }
     }
 
     fn value(&self) -> Value {
@@ -175,8 +170,53 @@ impl Weights {
 
     /// Runs a recipe that is more than a view through the evaluator.
     fn compute(&self, recipe: &Recipe) -> Result<Vec<f32>, WeightError> {
-        todo!()
+        let source = Source { weights: self, failed: Mutex::new(None) };
+        let outputs = evaluate::<f32>(&recipe.graph, &source);
+        if let Some(error) = source.failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            return Err(error);
+        }
+        let mut outputs = outputs.map_err(|e| WeightError::Compute(e.to_string()))?;
+        Ok(outputs.swap_remove(0).1.data)
     }
+}
+
+/// Parameters for the evaluator.
+struct Source<'a> {
+    weights: &'a Weights,
+    /// Why the first parameter that could not be had was not there.
+    failed: Mutex<Option<WeightError>>,
+}
+
+impl Bindings<f32> for Source<'_> {
+    fn tensor(&self, leaf: Leaf<'_>) -> Option<Cow<'_, Tensor<f32>>> {
+        match self.weights.parameter(leaf.name, leaf.ty) {
+            Ok(values) => Some(Cow::Owned(Tensor { ty: leaf.ty.clone(), data: values.into_owned() })),
+            Err(error) => {
+                self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
+/// The ops that `value` is made of, without their modules, and `value` as the one result.
+fn cone(graph: &Graph, value: Value) -> Graph {
+    let mut needed = vec![false; graph.len()];
+    needed[value.index()] = true;
+    for (v, node) in graph.nodes().rev().filter(|(v, _)| *v <= value) {
+        if needed[v.index()] {
+            node.op.operands().iter().for_each(|o| needed[o.index()] = true);
+        }
+    }
+    let mut builder = Builder::new("weights");
+    let mut made: HashMap<Value, Value> = HashMap::new();
+    for (v, node) in graph.nodes().filter(|(v, _)| needed[v.index()]) {
+        let mut op = node.op.clone();
+        op.map_operands(&mut |operand| made[&operand]);
+        made.insert(v, builder.push(op).expect("part of a graph that verifies"));
+    }
+    builder.output(Role::Result, "weights", made[&value]);
+    builder.finish()
 }
 
 fn dense(values: &[f32]) -> Result<AlignedBuffer, BufferError> {

@@ -2,8 +2,8 @@
 //!
 //! In the scratch, zeros and the frames in front stand where the kernel expects them, so the panels know no borders: a
 //! row of taps (kernel width times input channels) is one contiguous segment, and neighbouring output pixels are a fixed
-//! distance apart. The contraction is cut into slices whose weights stay in cache; later slices add to the result of
-//! earlier ones, and the last adds bias and residual.
+//! distance apart. The contraction is cut into slices whose weights stay in cache. The first slice adds bias and residual, so that the result may overwrite
+//! the residual; later ones add to the result of those before.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
@@ -240,8 +240,7 @@ fn contract(
     let slices = c.depth().div_ceil(c.tile.depth);
     let (zero, slice_count) = (e.int(0), e.int(slices));
     e.for_each(zero, slice_count, 1, |e, slice| {
-        let last = e.int(slices - 1);
-        let is_last = e.builder.ins().icmp(IntCC::Equal, slice, last);
+        let is_first = e.builder.ins().icmp(IntCC::Equal, slice, zero);
         e.for_each(block.panels.0, block.panels.1, 1, |e, panel| {
             let last = e.int(c.tile.panel_count - 1);
             let narrow = e.builder.ins().icmp(IntCC::Equal, panel, last);
@@ -257,14 +256,14 @@ fn contract(
             let at = e.scale(k, family.nr);
             let b = e.element(weights, at);
             let channel = e.scale(panel, family.nr);
-            let when_last = |e: &mut Emitter<'_, _>, pointer: Option<Value>, element: Value| {
+            let when_first = |e: &mut Emitter<'_, _>, pointer: Option<Value>, element: Value| {
                 let null = e.int(0);
                 pointer.map_or(null, |base| {
                     let address = e.element(base, element);
-                    e.builder.ins().select(is_last, address, null)
+                    e.builder.ins().select(is_first, address, null)
                 })
             };
-            let bias = when_last(e, bias, channel);
+            let bias = when_first(e, bias, channel);
 
             e.for_each(zero, block.count[0], 1, |e, t| {
                 e.for_each(zero, block.count[1], 1, |e, y| {
@@ -285,8 +284,8 @@ fn contract(
                     let at = e.scale(pixel, c.outputs);
                     let at = e.add(at, channel);
                     let to = e.element(result, at);
-                    let residual = when_last(e, residual, at);
-                    call_panels(e, c, columns, [shape, a, b, to, bias, residual], is_last);
+                    let residual = when_first(e, residual, at);
+                    call_panels(e, c, columns, [shape, a, b, to, bias, residual], is_first);
                 });
             });
         });
@@ -299,7 +298,7 @@ fn call_panels(
     c: &Convolution,
     columns: &[(usize, usize, FuncRef)],
     [shape, a, b, to, bias, residual]: [Value; 6],
-    is_last: Value,
+    is_first: Value,
 ) {
     let a_step = 4 * c.strides[2] * c.inputs;
     let c_step = 4 * c.outputs;
@@ -314,7 +313,7 @@ fn call_panels(
             let residual = if c.residual {
                 let address = e.add(residual, c_at);
                 let null = e.int(0);
-                e.builder.ins().select(is_last, address, null)
+                e.builder.ins().select(is_first, address, null)
             } else {
                 residual
             };

@@ -257,7 +257,7 @@ impl<'a, M: Module> Emitter<'a, M> {
 
     /// Makes so many bytes zero.
     pub(super) fn zero_bytes(&mut self, to: Value, bytes: Value) {
-        let zero = self.builder.ins().iconst(types::I32, 0);
+        let zero = self.builder.ins().iconst(types::I8, 0);
         self.builder.call_memset(self.config, to, zero, bytes);
     }
 

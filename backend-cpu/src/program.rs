@@ -1,0 +1,394 @@
+//! Programs: a compiled step, its memory, and running it.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use ir::analysis::{cost, weight_only};
+use ir::{Graph, Op, Path, Role, TensorType, Value};
+use passes::buffer_plan::{self, BufferPlan};
+use rayon::prelude::*;
+
+use crate::buffer::{ALIGNMENT, AlignedBuffer, BufferError};
+use crate::isa::Isa;
+use crate::jit::{self, Code, CodegenError, Listing};
+use crate::kernel::Kernel;
+use crate::schedule::{Call, Place, Schedule, UnsupportedOp, lives_in_output, schedule};
+use crate::weights::{Data, WeightError, Weights};
+
+/// Why a graph has no program.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The graph is not what this backend takes.
+    #[error(transparent)]
+    Unsupported(#[from] UnsupportedOp),
+    /// Code generation failed.
+    #[error(transparent)]
+    Codegen(#[from] CodegenError),
+}
+
+/// Why a program did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The caller gave the wrong tensors.
+    #[error("{kind} \"{name}\": {message}")]
+    Argument {
+        /// Input or state.
+        kind: &'static str,
+        /// Which.
+        name: String,
+        /// What was expected and what was given.
+        message: String,
+    },
+    /// Not enough memory.
+    #[error(transparent)]
+    Memory(#[from] BufferError),
+    /// The observer asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// A named tensor that enters or leaves a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Its type; elements are f32, row-major.
+    pub ty: TensorType,
+}
+
+/// Tensors that go from one step to the next, by name.
+pub type States = HashMap<String, AlignedBuffer>;
+
+/// What a run gives.
+#[derive(Debug)]
+pub struct Outputs {
+    /// In the order of [`Program::results`].
+    pub results: Vec<AlignedBuffer>,
+    /// In the order of [`Program::taps`].
+    pub taps: Vec<AlignedBuffer>,
+    /// What the next step reads.
+    pub states: States,
+}
+
+/// A compiled step: code for one graph on one instruction set. It holds no weights and no activations, and can be run by
+/// several threads at once.
+pub struct Program {
+    isa: Isa,
+    code: Code,
+    schedule: Schedule,
+    plan: BufferPlan,
+    inputs: Vec<(Value, Port)>,
+    states: Vec<(Value, Port)>,
+    outputs: Vec<(Role, Port)>,
+    /// For each value that is written to an output's memory, which output.
+    in_output: HashMap<Value, usize>,
+    /// Where each op's result is, and what it costs, by call.
+    blame: Vec<(Path, u64)>,
+}
+
+/// Compiles the final graph of a CPU pipeline.
+///
+/// # Errors
+/// When an op has no kernel (the message names it), or code generation fails.
+pub fn compile(graph: &Graph, isa: Isa) -> Result<Program, CompileError> {
+    let schedule = schedule(graph, isa)?;
+    let code = Code::compile(&schedule.kernels, isa)?;
+    let weight_only = weight_only(graph);
+    let in_output: HashMap<Value, usize> = (0..graph.outputs().len())
+        .filter(|&index| lives_in_output(graph, index, &weight_only))
+        .map(|index| (graph.outputs()[index].value, index))
+        .collect();
+    let in_arena =
+        |v: Value| !weight_only[v.index()] && !graph.op(v).is_leaf() && !in_output.contains_key(&v);
+    let plan = buffer_plan::plan(graph, &in_arena, ALIGNMENT);
+    let ports = |pick: fn(&Op) -> Option<(&String, &TensorType)>| {
+        graph
+            .nodes()
+            .filter_map(|(value, node)| pick(&node.op).map(|(name, ty)| (value, port(name, ty))))
+            .collect::<Vec<_>>()
+    };
+    let inputs = ports(|op| match op {
+        Op::Input { name, ty } => Some((name, ty)),
+        _ => None,
+    });
+    let states = ports(|op| match op {
+        Op::State { name, ty } => Some((name, ty)),
+        _ => None,
+    });
+    let outputs = graph.outputs().iter().map(|o| (o.role, port(&o.name, graph.ty(o.value)))).collect();
+    let blame =
+        schedule.calls.iter().map(|call| (graph.node(call.value).path.clone(), cost(graph, call.value).flops)).collect();
+    log::debug!(
+        "compiled @{} for {isa}: {} calls of {} kernels, arena {} bytes",
+        graph.name,
+        schedule.calls.len(),
+        schedule.kernels.len(),
+        plan.arena_bytes
+    );
+    Ok(Program { isa, code, schedule, plan, inputs, states, outputs, in_output, blame })
+}
+
+fn port(name: &str, ty: &TensorType) -> Port {
+    Port { name: name.to_owned(), ty: ty.clone() }
+}
+
+/// The CLIF and the assembly of every kernel that `graph` needs.
+///
+/// # Errors
+/// As [`compile`].
+pub fn listings(graph: &Graph, isa: Isa) -> Result<Vec<Listing>, CompileError> {
+    Ok(jit::listings(&schedule(graph, isa)?.kernels, isa)?)
+}
+
+impl Program {
+    /// The instruction set it is for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// What a run must be given.
+    pub fn inputs(&self) -> impl Iterator<Item = &Port> {
+        self.inputs.iter().map(|(_, port)| port)
+    }
+
+    /// What a run takes from the step before.
+    pub fn states(&self) -> impl Iterator<Item = &Port> {
+        self.states.iter().map(|(_, port)| port)
+    }
+
+    /// What a run gives.
+    pub fn results(&self) -> impl Iterator<Item = &Port> {
+        self.outputs_of(Role::Result)
+    }
+
+    /// The activations that a run lays open.
+    pub fn taps(&self) -> impl Iterator<Item = &Port> {
+        self.outputs_of(Role::Tap)
+    }
+
+    fn outputs_of(&self, role: Role) -> impl Iterator<Item = &Port> {
+        self.outputs.iter().filter(move |(r, _)| *r == role).map(|(_, port)| port)
+    }
+
+    /// The memory plan of its intermediate values.
+    pub fn plan(&self) -> &BufferPlan {
+        &self.plan
+    }
+
+    /// Bytes of intermediate values and temporaries.
+    pub fn arena_bytes(&self) -> usize {
+        self.plan.arena_bytes + self.schedule.temporary_bytes
+    }
+
+    /// Its distinct kernels, by name, with the number of calls of each.
+    pub fn kernels(&self) -> Vec<(String, usize)> {
+        let mut counts = vec![0; self.schedule.kernels.len()];
+        self.schedule.calls.iter().for_each(|call| counts[call.kernel] += 1);
+        self.schedule.kernels.iter().map(Kernel::to_string).zip(counts).collect()
+    }
+
+    /// Makes the weights that the program reads, those that no program before has made.
+    ///
+    /// # Errors
+    /// When the checkpoint lacks a parameter or memory runs out.
+    pub fn bind(self: &Arc<Self>, weights: &Weights) -> Result<Executable, WeightError> {
+        let weights = self
+            .schedule
+            .weights
+            .par_iter()
+            .map(|(recipe, form)| weights.get(recipe, *form, self.isa))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Executable { program: self.clone(), weights })
+    }
+}
+
+/// Memory that runs share: the arena of intermediate values and the scratch of each thread. It grows to what the largest
+/// program needs.
+pub struct Workspace {
+    pool: rayon::ThreadPool,
+    arena: AlignedBuffer,
+    temporary: AlignedBuffer,
+    scratch: Vec<AlignedBuffer>,
+}
+
+impl Workspace {
+    /// A workspace with so many threads.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tessera-{i}")).build()?;
+        Ok(Self { pool, arena: AlignedBuffer::default(), temporary: AlignedBuffer::default(), scratch: vec![] })
+    }
+
+    /// The threads that run kernels.
+    pub fn pool(&self) -> &rayon::ThreadPool {
+        &self.pool
+    }
+
+    /// Grows to what `program` needs.
+    fn reserve(&mut self, program: &Program) -> Result<(), BufferError> {
+        let grow = |buffer: &mut AlignedBuffer, bytes: usize| {
+            let elements = bytes.div_ceil(size_of::<f32>());
+            if buffer.len() < elements {
+                // The old memory goes before the new comes.
+                *buffer = AlignedBuffer::default();
+                *buffer = AlignedBuffer::zeroed(elements)?;
+            }
+            Ok(())
+        };
+        grow(&mut self.arena, program.plan.arena_bytes)?;
+        grow(&mut self.temporary, program.schedule.temporary_bytes)?;
+        self.scratch.resize_with(self.pool.current_num_threads(), AlignedBuffer::default);
+        let scratch = program.schedule.kernels.iter().map(Kernel::scratch_bytes).max().unwrap_or(0);
+        self.scratch.iter_mut().try_for_each(|buffer| grow(buffer, scratch))
+    }
+}
+
+/// A program with its weights.
+pub struct Executable {
+    program: Arc<Program>,
+    weights: Vec<Arc<Data>>,
+}
+
+/// Told how far a run has come: the share of its floating-point operations that is done, and the module whose op comes
+/// next. Breaking stops the run.
+pub type Observer<'a> = dyn FnMut(f64, &Path) -> ControlFlow<()> + 'a;
+
+/// A pointer that threads may share.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Shared(*mut u8);
+
+// SAFETY: the pointer is only given to kernels, whose blocks write disjoint memory and read what no block of the same
+// call writes; see `Executable::run`.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Executable {
+    /// The program.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// Runs the step: `inputs` in the order of [`Program::inputs`], `states` as the step before left them.
+    ///
+    /// The result does not depend on the number of threads.
+    ///
+    /// # Errors
+    /// When tensors are missing or of the wrong size, memory runs out, or `observe` breaks.
+    pub fn run(
+        &self,
+        workspace: &mut Workspace,
+        inputs: &[&[f32]],
+        states: States,
+        observe: &mut Observer<'_>,
+    ) -> Result<Outputs, RunError> {
+        let program = &*self.program;
+        self.check(inputs, &states)?;
+        workspace.reserve(program)?;
+        let mut outputs = program
+            .outputs
+            .iter()
+            .map(|(_, port)| AlignedBuffer::zeroed(port.ty.elements()))
+            .collect::<Result<Vec<_>, _>>()?;
+
+        // Every value's memory. Reads go through `*mut` as writes do: a kernel takes one table of pointers.
+        let mut places: HashMap<Value, *mut u8> = HashMap::new();
+        for ((value, _), tensor) in program.inputs.iter().zip(inputs) {
+            places.insert(*value, tensor.as_ptr().cast_mut().cast());
+        }
+        for (value, port) in &program.states {
+            places.insert(*value, states[&port.name].as_ptr().cast_mut().cast());
+        }
+        let output_places: Vec<*mut u8> = outputs.iter_mut().map(|buffer| buffer.as_mut_ptr().cast()).collect();
+        for (value, index) in &program.in_output {
+            places.insert(*value, output_places[*index]);
+        }
+        let arena: *mut u8 = workspace.arena.as_mut_ptr().cast();
+        let temporary: *mut u8 = workspace.temporary.as_mut_ptr().cast();
+        let scratch: Vec<Shared> = workspace.scratch.iter_mut().map(|b| Shared(b.as_mut_ptr().cast())).collect();
+        let address = |place: Place| match place {
+            Place::Value(value) => match program.plan.placement(value) {
+                // In bounds: the arena has `arena_bytes`, and every placement ends within them.
+                Some(placement) => arena.wrapping_add(placement.offset),
+                None => places[&value],
+            },
+            Place::Output(index) => output_places[index],
+            Place::Weights(index) => self.weights[index].values().as_ptr().cast_mut().cast(),
+            Place::Temporary => temporary,
+        };
+
+        let total: u64 = program.blame.iter().map(|(_, flops)| flops).sum();
+        let mut done = 0;
+        for (call, (path, flops)) in program.schedule.calls.iter().zip(&program.blame) {
+            if observe(done as f64 / total.max(1) as f64, path).is_break() {
+                return Err(RunError::Interrupted);
+            }
+            let arguments: Vec<Shared> = call.arguments.iter().map(|&place| Shared(address(place))).collect();
+            self.run_call(&workspace.pool, call, &arguments, &scratch);
+            done += flops;
+        }
+        drop(states);
+
+        let mut run = Outputs { results: vec![], taps: vec![], states: States::new() };
+        for ((role, port), buffer) in program.outputs.iter().zip(outputs) {
+            match role {
+                Role::Result => run.results.push(buffer),
+                Role::Tap => run.taps.push(buffer),
+                Role::State => {
+                    run.states.insert(port.name.clone(), buffer);
+                }
+            }
+        }
+        Ok(run)
+    }
+
+    /// Shares the blocks of one call out over the threads.
+    fn run_call(&self, pool: &rayon::ThreadPool, call: &Call, arguments: &[Shared], scratch: &[Shared]) {
+        let kernel = &self.program.schedule.kernels[call.kernel];
+        if matches!(kernel, Kernel::Gather(_)) && arguments[0].0 == arguments[1].0 {
+            // A reshape that the plan made a view: the elements are there already.
+            return;
+        }
+        let function = self.program.code.function(call.kernel);
+        let run_block = |block: usize| {
+            let scratch = scratch[rayon::current_thread_index().unwrap_or(0)];
+            // SAFETY: `Shared` is a pointer in memory, so the table is one of pointers. Each points to a tensor with the
+            // number of elements that the kernel was specialised to: sizes of inputs and states are checked by `check`,
+            // those of weights when they are made, outputs and the arena are allocated to the same types the kernel was
+            // scheduled from. Blocks of one call write disjoint parts of the result and read nothing that another
+            // block writes (the plan gives a result the memory of an operand only where an element is read by the
+            // block that writes it). The scratch belongs to this thread and has the largest kernel's size.
+            unsafe { function(arguments.as_ptr().cast(), scratch.0, block) }
+        };
+        match kernel.blocks() {
+            1 => pool.install(|| run_block(0)),
+            blocks => pool.install(|| (0..blocks).into_par_iter().with_max_len(1).for_each(run_block)),
+        }
+    }
+
+    /// Checks that every input and state is there in its size.
+    fn check(&self, inputs: &[&[f32]], states: &States) -> Result<(), RunError> {
+        let argument = |kind, port: &Port, found: Option<usize>| {
+            if found == Some(port.ty.elements()) {
+                return Ok(());
+            }
+            let message = match found {
+                Some(found) => format!("expected {} ({} elements), found {found}", port.ty, port.ty.elements()),
+                None => format!("missing; expected {}", port.ty),
+            };
+            Err(RunError::Argument { kind, name: port.name.clone(), message })
+        };
+        for (index, (_, port)) in self.program.inputs.iter().enumerate() {
+            argument("input", port, inputs.get(index).map(|tensor| tensor.len()))?;
+        }
+        self.program
+            .states
+            .iter()
+            .try_for_each(|(_, port)| argument("state", port, states.get(&port.name).map(|buffer| buffer.len())))
+    }
+}

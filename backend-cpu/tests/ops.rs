@@ -1,0 +1,288 @@
+//! Every op against the reference evaluator, on every instruction set that this machine runs.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use backend_cpu::buffer::AlignedBuffer;
+use backend_cpu::isa::Isa;
+use backend_cpu::program::{States, Workspace, compile};
+use backend_cpu::weights::{ParameterSource, Weights};
+use ir::eval::{Tensor, Tensors, evaluate};
+use ir::{Graph, Op, Role, TensorType};
+
+/// Parameters out of a map.
+struct Map(BTreeMap<String, Tensor<f32>>);
+
+impl ParameterSource for Map {
+    fn parameter(
+        &self,
+        name: &str,
+        _ty: &TensorType,
+    ) -> Result<Cow<'_, [f32]>, Box<dyn std::error::Error + Send + Sync>> {
+        self.0.get(name).map(|t| Cow::Borrowed(t.data.as_slice())).ok_or_else(|| format!("no {name}").into())
+    }
+}
+
+/// Numbers between -1.5 and 1.5 that repeat in no pattern of the shapes.
+fn noise(seed: &mut u64, elements: usize) -> Vec<f32> {
+    (0..elements)
+        .map(|_| {
+            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((*seed >> 40) as f32 / (1 << 24) as f32 - 0.5) * 3.0
+        })
+        .collect()
+}
+
+/// Runs `text` on every ISA and compares each output with the evaluator in f64.
+fn check(text: &str) {
+    let graph = ir::text::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let mut seed = 7;
+    let (mut wide, mut narrow) = (Tensors::<f64>::default(), Tensors::<f32>::default());
+    for (_, node) in graph.nodes() {
+        let data = noise(&mut seed, node.ty.elements());
+        let f64s = Tensor { ty: node.ty.clone(), data: data.iter().map(|&x| f64::from(x)).collect() };
+        let f32s = Tensor { ty: node.ty.clone(), data };
+        match &node.op {
+            Op::Input { name, .. } => {
+                wide.inputs.insert(name.clone(), f64s);
+                narrow.inputs.insert(name.clone(), f32s);
+            }
+            Op::State { name, .. } => {
+                wide.states.insert(name.clone(), f64s);
+                narrow.states.insert(name.clone(), f32s);
+            }
+            Op::Parameter { name, .. } => {
+                wide.parameters.insert(name.clone(), f64s);
+                narrow.parameters.insert(name.clone(), f32s);
+            }
+            _ => {}
+        }
+    }
+    let expected = evaluate(&graph, &wide).expect("the evaluator runs it");
+    for isa in Isa::supported() {
+        for threads in [1, 2] {
+            let found = run(&graph, isa, threads, &narrow);
+            for ((output, expected), found) in expected.iter().zip(&found) {
+                let largest = expected.data.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+                let bound = 2e-6 * (2.0 + largest);
+                for (i, (e, f)) in expected.data.iter().zip(found.iter()).enumerate() {
+                    assert!(
+                        (e - f64::from(*f)).abs() <= bound,
+                        "{isa}, {threads} threads, {} {:?} at {i}: expected {e}, found {f}\n{text}",
+                        output.role.word(),
+                        output.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Every output in the graph's order.
+fn run(graph: &Graph, isa: Isa, threads: usize, tensors: &Tensors<f32>) -> Vec<Vec<f32>> {
+    let program = Arc::new(compile(graph, isa).unwrap_or_else(|e| panic!("{e}\n{}", ir::text::print(graph))));
+    let weights = Weights::new(Arc::new(Map(tensors.parameters.clone())));
+    let executable = program.bind(&weights).expect("weights are there");
+    let inputs: Vec<&[f32]> = program.inputs().map(|port| tensors.inputs[&port.name].data.as_slice()).collect();
+    let mut states = States::new();
+    for port in program.states() {
+        let mut buffer = AlignedBuffer::zeroed(port.ty.elements()).unwrap();
+        buffer.copy_from_slice(&tensors.states[&port.name].data);
+        states.insert(port.name.clone(), buffer);
+    }
+    let mut workspace = Workspace::new(threads).unwrap();
+    let mut outputs =
+        executable.run(&mut workspace, &inputs, states, &mut |_, _| ControlFlow::Continue(())).expect("it runs");
+    let (mut results, mut taps) = (outputs.results.into_iter(), outputs.taps.into_iter());
+    graph
+        .outputs()
+        .iter()
+        .map(|output| match output.role {
+            Role::Result => results.next().unwrap().to_vec(),
+            Role::Tap => taps.next().unwrap().to_vec(),
+            Role::State => outputs.states.remove(&output.name).unwrap().to_vec(),
+        })
+        .collect()
+}
+
+/// A program of one op (the last line) over inputs of the given types.
+fn op(inputs: &[&str], line: &str) {
+    let mut text = String::from("graph @test {\n");
+    for (i, ty) in inputs.iter().enumerate() {
+        text += &format!("  %{i} = input {{name = \"{i}\"}} : {ty}\n");
+    }
+    text += &format!("  %{} = {line}\n  return result \"r\" = %{}\n}}\n", inputs.len(), inputs.len());
+    check(&text);
+}
+
+#[test]
+fn pointwise() {
+    for ty in ["tensor<f32>", "tensor<7xf32>", "tensor<1x3x5x7x9xf32, nthwc>", "tensor<16385xf32>", "tensor<40000xf32>"] {
+        op(&[ty, ty], &format!("add %0, %1 : {ty}"));
+        op(&[ty, ty], &format!("multiply %0, %1 : {ty}"));
+        op(&[ty], &format!("silu %0 : {ty}"));
+    }
+}
+
+#[test]
+fn add_bias() {
+    for channels in [1, 3, 4, 21, 128] {
+        let ty = format!("tensor<2x3x5x7x{channels}xf32, nthwc>");
+        op(&[&ty, &format!("tensor<{channels}xf32>")], &format!("add_bias %0, %1 : {ty}"));
+    }
+}
+
+#[test]
+fn shape_ops() {
+    let x = "tensor<2x3x4x5x6xf32, nthwc>";
+    op(&[x], "transpose %0 {permutation = [0, 4, 1, 2, 3]} : tensor<2x6x3x4x5xf32, ncthw>");
+    op(&["tensor<2x6x3x4x5xf32, ncthw>"], &format!("transpose %0 {{permutation = [0, 2, 3, 4, 1]}} : {x}"));
+    op(&["tensor<3x4x5xf32>"], "transpose %0 {permutation = [2, 0, 1]} : tensor<5x3x4xf32>");
+    op(&[x], "reshape %0 : tensor<720xf32>");
+    op(&[x], "slice %0 {start = [0, 1, 0, 2, 1], limit = [2, 3, 4, 5, 6]} : tensor<2x2x4x3x5xf32, nthwc>");
+    op(&[x], "slice %0 {start = [1, 0, 0, 0, 0], limit = [2, 3, 4, 5, 6]} : tensor<1x3x4x5x6xf32, nthwc>");
+    op(&[x, x], "concatenate [%0, %1, %0] {axis = 1} : tensor<2x9x4x5x6xf32, nthwc>");
+    op(&[x, x], "concatenate [%0, %1] {axis = 4} : tensor<2x3x4x5x12xf32, nthwc>");
+    for mode in ["zero", "edge"] {
+        op(&[x], &format!("pad %0 {{low = [0, 2, 0, 1, 3], high = [0, 0, 1, 1, 2], mode = {mode}}} : tensor<2x5x5x7x11xf32, nthwc>"));
+        op(&[x], &format!("pad %0 {{low = [1, 2, 0, 0, 0], high = [0, 1, 0, 0, 0], mode = {mode}}} : tensor<3x6x4x5x6xf32, nthwc>"));
+    }
+}
+
+#[test]
+fn resize_and_pool() {
+    for (from, to, frame) in [
+        ([3, 4, 5], [5, 8, 10], "apart"),
+        ([2, 3, 2], [8, 24, 16], "joined"),
+        ([1, 1, 1], [1, 7, 3], "apart"),
+        ([5, 4, 3], [3, 3, 2], "joined"),
+        ([3, 2, 2], [3, 2, 2], "apart"),
+    ] {
+        let ty = |s: [usize; 3]| format!("tensor<2x{}x{}x{}x5xf32, nthwc>", s[0], s[1], s[2]);
+        op(&[&ty(from)], &format!("resize_nearest %0 {{size = {to:?}, first_frame = {frame}}} : {}", ty(to)));
+    }
+    let x = "tensor<2x7x5x6x5xf32, nthwc>";
+    op(&[x], "average_pool %0 {window = [2, 1, 1], first_frame = apart} : tensor<2x4x5x6x5xf32, nthwc>");
+    op(&[x], "average_pool %0 {window = [2, 2, 3], first_frame = joined} : tensor<2x3x2x2x5xf32, nthwc>");
+    op(&[x], "average_pool %0 {window = [3, 2, 2], first_frame = apart} : tensor<2x3x2x3x5xf32, nthwc>");
+}
+
+#[test]
+fn normalization() {
+    for (channels, groups) in [(6, 3), (8, 2), (32, 32), (20, 1), (64, 16)] {
+        let ty = format!("tensor<2x5x6x7x{channels}xf32, nthwc>");
+        let statistics = format!("tensor<2x{groups}x2xf32>");
+        op(&[&ty], &format!("group_statistics %0 {{groups = {groups}, epsilon = 1e-6}} : {statistics}"));
+        let vector = format!("tensor<{channels}xf32>");
+        for activation in ["none", "silu"] {
+            op(
+                &[&ty, &statistics, &vector, &vector],
+                &format!("normalize %0, %1, %2, %3 {{first_frame = joined, activation = {activation}}} : {ty}"),
+            );
+            for (space, frame) in [("3x3x7", "apart"), ("5x6x7", "joined"), ("2x2x2", "joined")] {
+                let low = format!("tensor<2x{space}x{channels}xf32, nthwc>");
+                op(
+                    &[&ty, &statistics, &vector, &vector, &low, &low],
+                    &format!(
+                        "normalize %0, %1, %2, %3, gain: %4, shift: %5 \
+                         {{first_frame = {frame}, activation = {activation}}} : {ty}"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// One convolution; sizes are time, height, width.
+#[derive(Clone, Copy)]
+struct Case {
+    input: [usize; 3],
+    channels: [usize; 2],
+    kernel: [usize; 3],
+    strides: [usize; 3],
+    padding: [[usize; 2]; 3],
+    repeat: usize,
+    cache: usize,
+    bias: bool,
+    residual: bool,
+}
+
+impl Case {
+    const PLAIN: Self = Self {
+        input: [3, 6, 7],
+        channels: [5, 9],
+        kernel: [3, 3, 3],
+        strides: [1, 1, 1],
+        padding: [[0, 0], [1, 1], [1, 1]],
+        repeat: 2,
+        cache: 0,
+        bias: true,
+        residual: true,
+    };
+
+    fn check(self) {
+        let [t, h, w] = self.input;
+        let [inputs, outputs] = self.channels;
+        let [kd, kh, kw] = self.kernel;
+        let front = self.repeat + self.cache;
+        let size = |axis: usize| {
+            let n = self.input[axis] + if axis == 0 { front } else { 0 };
+            (n + self.padding[axis][0] + self.padding[axis][1] - self.kernel[axis]) / self.strides[axis] + 1
+        };
+        let result = format!("tensor<2x{}x{}x{}x{outputs}xf32, nthwc>", size(0), size(1), size(2));
+        let mut text = format!(
+            "graph @test {{\n  %0 = input {{name = \"x\"}} : tensor<2x{t}x{h}x{w}x{inputs}xf32, nthwc>\n  \
+             %1 = parameter {{name = \"w\"}} : tensor<{outputs}x{inputs}x{kd}x{kh}x{kw}xf32, oidhw>\n  \
+             %2 = transpose %1 {{permutation = [2, 3, 4, 1, 0]}} : tensor<{kd}x{kh}x{kw}x{inputs}x{outputs}xf32, dhwio>\n"
+        );
+        let mut operands = String::from("%0, %2");
+        if self.bias {
+            text += &format!("  %3 = parameter {{name = \"b\"}} : tensor<{outputs}xf32>\n");
+            operands += ", bias: %3";
+        }
+        if self.residual {
+            text += &format!("  %4 = input {{name = \"r\"}} : {result}\n");
+            operands += ", residual: %4";
+        }
+        if self.cache > 0 {
+            text += &format!("  %5 = state {{name = \"c\"}} : tensor<2x{}x{h}x{w}x{inputs}xf32, nthwc>\n", self.cache);
+            operands += ", cache: %5";
+        }
+        text += &format!(
+            "  %6 = convolution {operands} {{strides = {:?}, padding = {:?}, repeat_first = {}}} : {result}\n  \
+             return result \"y\" = %6\n}}\n",
+            self.strides, self.padding, self.repeat
+        );
+        check(&text);
+    }
+}
+
+#[test]
+fn convolutions() {
+    let plain = Case::PLAIN;
+    plain.check();
+    Case { repeat: 0, cache: 2, ..plain }.check();
+    Case { repeat: 0, cache: 1, input: [2, 1, 1], ..plain }.check();
+    Case { repeat: 0, padding: [[1, 1], [2, 0], [0, 2]], bias: false, ..plain }.check();
+    Case { kernel: [1, 1, 1], padding: [[0; 2]; 3], repeat: 0, residual: false, ..plain }.check();
+    Case { kernel: [1, 3, 3], strides: [1, 2, 2], padding: [[0, 0], [0, 1], [0, 1]], repeat: 0, ..plain }.check();
+    Case { kernel: [3, 1, 5], strides: [2, 1, 3], padding: [[0, 0], [0, 0], [4, 5]], ..plain }.check();
+    Case { input: [1, 1, 1], ..plain }.check();
+    // Several blocks, slices and panels, with ragged ends.
+    Case { input: [4, 11, 37], channels: [70, 75], ..plain }.check();
+    Case { input: [2, 9, 50], channels: [3, 130], repeat: 0, cache: 2, ..plain }.check();
+    Case { input: [1, 5, 33], channels: [512, 3], kernel: [1, 3, 3], repeat: 0, ..plain }.check();
+}
+
+#[test]
+fn outputs_of_leaves_and_twice() {
+    check(
+        "graph @test {\n  %0 = input {name = \"x\"} : tensor<5xf32>\n  %1 = parameter {name = \"p\"} : tensor<5xf32>\n  \
+         %2 = constant {value = [1.0, 2.0, 3.0, 4.0, 5.5]} : tensor<5xf32>\n  %3 = add %0, %2 : tensor<5xf32>\n  \
+         %4 = multiply %1, %2 : tensor<5xf32>\n  %5 = multiply %3, %4 : tensor<5xf32>\n  \
+         return result \"x\" = %0\n  return result \"p\" = %1\n  return tap \"a\" = %3\n  return state \"s\" = %3\n  \
+         return result \"w\" = %4\n  return result \"y\" = %5\n}\n",
+    );
+}
