@@ -9,7 +9,7 @@
 //! | [`config_json`] | reading it from `config.json` |
 //! | [`batches`] | how a clip's frames fall into steps, and how many frames come out |
 //! | [`step`] | the steps, and declaring one |
-//! | [`parameters`] | the tensors that a checkpoint must hold |
+//! | [`mod@parameters`] | the tensors that a checkpoint must hold |
 //! | `blocks`, `decoder`, `encoder` | the modules of the network |
 //!
 //! This crate knows no backend, no pass and no file. Tiles, blending and the scaling of latents are the caller's.
