@@ -1,0 +1,363 @@
+//! The configuration of an `AutoencoderKLCogVideoX`: its fields, what follows from them, and which values are allowed.
+//!
+//! Fields and defaults are those of diffusers' class. Reading them from text is in [`crate::config_json`]; how many
+//! frames come out of a clip is in [`crate::batches`].
+
+use std::fmt;
+
+/// How a causal convolution continues its input past the borders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CausalPadding {
+    /// In time by the last two frames of the step before, or the first frame twice; in height and width by zeros.
+    #[default]
+    First,
+    /// By the nearest element, in time as in height and width; nothing is carried from step to step.
+    Replicate,
+}
+
+impl CausalPadding {
+    /// Every padding.
+    pub const ALL: [Self; 2] = [Self::First, Self::Replicate];
+
+    /// The value of `pad_mode`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Replicate => "replicate",
+        }
+    }
+}
+
+impl fmt::Display for CausalPadding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The configuration of the autoencoder. [`Config::default`] is that of the published CogVideoX checkpoints.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Channels of the video that is encoded.
+    pub in_channels: usize,
+    /// Channels of the video that is decoded.
+    pub out_channels: usize,
+    /// One `CogVideoXDownBlock3D` a level, from the highest resolution down.
+    pub down_block_types: Vec<String>,
+    /// One `CogVideoXUpBlock3D` a level, from the lowest resolution up.
+    pub up_block_types: Vec<String>,
+    /// Channels of each level, from the highest resolution down.
+    pub block_out_channels: Vec<usize>,
+    /// Channels of the latents.
+    pub latent_channels: usize,
+    /// Residual blocks in each down block; up blocks have one more.
+    pub layers_per_block: usize,
+    /// The activation function: `silu`, or `swish`, its other name; in any case of letters.
+    pub act_fn: String,
+    /// Epsilon of the group norms in the encoder's residual blocks. All other norms have a fixed 1e-6.
+    pub norm_eps: f64,
+    /// Groups of every group norm.
+    pub norm_num_groups: usize,
+    /// How much shorter than the video the latents are to be; realised as [`Config::temporal_compression`].
+    pub temporal_compression_ratio: f64,
+    /// Height in pixels of the video that the model was trained on.
+    pub sample_height: usize,
+    /// Width in pixels of the video that the model was trained on.
+    pub sample_width: usize,
+    /// Latents are multiplied by it when they leave the autoencoder for the diffusion model.
+    pub scaling_factor: f64,
+    /// Subtracted from latents before they are scaled.
+    pub shift_factor: Option<f64>,
+    /// Mean of each latent channel.
+    pub latents_mean: Option<Vec<f64>>,
+    /// Standard deviation of each latent channel.
+    pub latents_std: Option<Vec<f64>>,
+    /// Whether pipelines should run the autoencoder in f32.
+    pub force_upcast: bool,
+    /// Whether a 1x1x1 convolution follows the encoder.
+    pub use_quant_conv: bool,
+    /// Whether a 1x1x1 convolution precedes the decoder.
+    pub use_post_quant_conv: bool,
+    /// Whether pipelines divide by `scaling_factor` where they would multiply (image-to-video models of CogVideoX 1.5).
+    pub invert_scale_latents: bool,
+    /// `pad_mode` of the causal convolutions. diffusers' encoder and decoder take it as an argument; the encoder does not
+    /// pass it to its down blocks, which keep `first`.
+    pub pad_mode: CausalPadding,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            in_channels: 3,
+            out_channels: 3,
+            down_block_types: vec![DOWN_BLOCK.to_owned(); 4],
+            up_block_types: vec![UP_BLOCK.to_owned(); 4],
+            block_out_channels: vec![128, 256, 256, 512],
+            latent_channels: 16,
+            layers_per_block: 3,
+            act_fn: "silu".to_owned(),
+            norm_eps: 1e-6,
+            norm_num_groups: 32,
+            temporal_compression_ratio: 4.0,
+            sample_height: 480,
+            sample_width: 720,
+            scaling_factor: 1.15258426,
+            shift_factor: None,
+            latents_mean: None,
+            latents_std: None,
+            force_upcast: true,
+            use_quant_conv: false,
+            use_post_quant_conv: false,
+            invert_scale_latents: false,
+            pad_mode: CausalPadding::First,
+        }
+    }
+}
+
+const DOWN_BLOCK: &str = "CogVideoXDownBlock3D";
+const UP_BLOCK: &str = "CogVideoXUpBlock3D";
+
+/// Largest number of channels; the largest convolution's weights then stay below 2^40 bytes.
+const MOST_CHANNELS: usize = 1 << 16;
+/// Largest number of levels.
+const MOST_LEVELS: usize = 12;
+/// Largest number of residual blocks a level.
+const MOST_LAYERS: usize = 64;
+/// Largest height or width of a sample in pixels.
+const MOST_PIXELS: usize = 1 << 20;
+/// Largest temporal compression ratio.
+const MOST_COMPRESSION: f64 = 4096.0;
+
+impl Config {
+    /// Number of resolutions, each half the one before.
+    pub fn levels(&self) -> usize {
+        self.block_out_channels.len()
+    }
+
+    /// Pixels of a sample for one latent, in height as in width: `2^(levels - 1)`.
+    pub fn spatial_compression(&self) -> usize {
+        power_of_two(self.levels().saturating_sub(1))
+    }
+
+    /// Samplers that change the number of frames: `int(log2(temporal_compression_ratio))`, but at most `levels - 1`, since
+    /// the last level has no sampler.
+    pub fn temporal_stages(&self) -> usize {
+        (self.temporal_compression_ratio.log2() as usize).min(self.levels().saturating_sub(1))
+    }
+
+    /// Frames of a sample for one latent frame, the first one aside: `2^temporal_stages`.
+    pub fn temporal_compression(&self) -> usize {
+        power_of_two(self.temporal_stages())
+    }
+
+    /// Height or width of the latents of a sample with this height or width in pixels, rounded down as the encoder does.
+    pub fn latent_size(&self, pixels: usize) -> usize {
+        pixels / self.spatial_compression()
+    }
+
+    /// Height or width in pixels of what latents of this height or width decode to.
+    pub fn sample_size(&self, latents: usize) -> usize {
+        latents.saturating_mul(self.spatial_compression())
+    }
+
+    /// Whether the level'th sampler (from the highest resolution in the encoder, from the lowest in the decoder) halves or
+    /// doubles the number of frames.
+    pub(crate) fn compresses_time(&self, level: usize) -> bool {
+        level < self.temporal_stages()
+    }
+
+    /// All that makes this configuration one that cannot be declared; empty when it can.
+    pub fn problems(&self) -> Vec<ConfigProblem> {
+        self.violations().into_iter().map(|violation| violation.problem).collect()
+    }
+
+    /// The problems, each with the fields that it was found from.
+    pub(crate) fn violations(&self) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let mut report = |fields: &[&'static str], message: String| {
+            let problem = ConfigProblem { field: fields[0].to_owned(), message };
+            found.push(Violation { fields: fields.to_vec(), problem });
+        };
+
+        for (field, value, most) in [
+            ("in_channels", self.in_channels, MOST_CHANNELS),
+            ("out_channels", self.out_channels, MOST_CHANNELS),
+            ("latent_channels", self.latent_channels, MOST_CHANNELS),
+            ("layers_per_block", self.layers_per_block, MOST_LAYERS),
+            ("norm_num_groups", self.norm_num_groups, MOST_CHANNELS),
+            ("sample_height", self.sample_height, MOST_PIXELS),
+            ("sample_width", self.sample_width, MOST_PIXELS),
+        ] {
+            if !(1..=most).contains(&value) {
+                report(&[field], format!("expected a whole number from 1 to {most}, found {value}"));
+            }
+        }
+
+        let levels = self.levels();
+        if !(1..=MOST_LEVELS).contains(&levels) {
+            report(&["block_out_channels"], format!("expected a list of 1 to {MOST_LEVELS} numbers, found {levels}"));
+        }
+        for (i, &channels) in self.block_out_channels.iter().enumerate() {
+            if !(1..=MOST_CHANNELS).contains(&channels) {
+                report(
+                    &["block_out_channels"],
+                    format!("expected whole numbers from 1 to {MOST_CHANNELS}, found {channels} at index {i}"),
+                );
+            } else if self.norm_num_groups > 0 && channels % self.norm_num_groups != 0 {
+                report(
+                    &["norm_num_groups", "block_out_channels"],
+                    format!(
+                        "expected a divisor of every channel count, but {} groups do not divide block_out_channels[{i}] \
+                         = {channels}",
+                        self.norm_num_groups
+                    ),
+                );
+            }
+        }
+        for (field, types, only) in [
+            ("down_block_types", &self.down_block_types, DOWN_BLOCK),
+            ("up_block_types", &self.up_block_types, UP_BLOCK),
+        ] {
+            for (i, found) in types.iter().enumerate().filter(|(_, found)| *found != only) {
+                report(&[field], format!("expected \"{only}\" everywhere, found {found:?} at index {i}"));
+            }
+            if types.len() != levels {
+                report(
+                    &[field, "block_out_channels"],
+                    format!(
+                        "expected {levels} types, as block_out_channels has {levels} numbers, found {}",
+                        types.len()
+                    ),
+                );
+            }
+        }
+
+        if !["silu", "swish"].contains(&self.act_fn.to_lowercase().as_str()) {
+            report(&["act_fn"], format!("expected \"silu\" or its other name \"swish\", found {:?}", self.act_fn));
+        }
+        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
+            report(&["norm_eps"], format!("expected a finite number greater than 0, found {:?}", self.norm_eps));
+        }
+        let ratio = self.temporal_compression_ratio;
+        if !(1.0..=MOST_COMPRESSION).contains(&ratio) {
+            report(
+                &["temporal_compression_ratio"],
+                format!("expected a number from 1 to {MOST_COMPRESSION}, found {ratio:?}"),
+            );
+        }
+
+        if !(self.scaling_factor.is_finite() && self.scaling_factor != 0.0) {
+            report(
+                &["scaling_factor"],
+                format!("expected a finite number other than 0, found {:?}", self.scaling_factor),
+            );
+        }
+        if let Some(shift) = self.shift_factor.filter(|shift| !shift.is_finite()) {
+            report(&["shift_factor"], format!("expected a finite number or null, found {shift:?}"));
+        }
+        for (field, values) in [("latents_mean", &self.latents_mean), ("latents_std", &self.latents_std)] {
+            let Some(values) = values else { continue };
+            if values.len() != self.latent_channels {
+                report(
+                    &[field, "latent_channels"],
+                    format!("expected {} numbers, one a latent channel, found {}", self.latent_channels, values.len()),
+                );
+            }
+            let positive = field == "latents_std";
+            for (i, value) in values.iter().enumerate() {
+                if !value.is_finite() || (positive && *value <= 0.0) {
+                    let kind = if positive { "finite numbers greater than 0" } else { "finite numbers" };
+                    report(&[field], format!("expected {kind}, found {value:?} at index {i}"));
+                }
+            }
+        }
+        for (field, used) in
+            [("use_quant_conv", self.use_quant_conv), ("use_post_quant_conv", self.use_post_quant_conv)]
+        {
+            if used && self.out_channels != self.latent_channels {
+                report(
+                    &[field, "out_channels", "latent_channels"],
+                    format!(
+                        "expected false: the reference builds this convolution for out_channels ({}) and gives it \
+                         latent_channels ({}), which only works where they are equal",
+                        self.out_channels, self.latent_channels
+                    ),
+                );
+            }
+        }
+        found
+    }
+}
+
+/// `2^exponent`, or the largest number where that is too small to hold it.
+fn power_of_two(exponent: usize) -> usize {
+    u32::try_from(exponent).ok().and_then(|exponent| 1_usize.checked_shl(exponent)).unwrap_or(usize::MAX)
+}
+
+/// A field that cannot be honoured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct ConfigProblem {
+    /// The field's name in `config.json`.
+    pub field: String,
+    /// What was expected and what was found.
+    pub message: String,
+}
+
+/// A problem, with every field that it was found from; the first is the one at fault.
+pub(crate) struct Violation {
+    pub(crate) fields: Vec<&'static str>,
+    pub(crate) problem: ConfigProblem,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(levels: usize, ratio: f64) -> Config {
+        Config { block_out_channels: vec![32; levels], temporal_compression_ratio: ratio, ..Config::default() }
+    }
+
+    #[test]
+    fn the_default_has_no_problem() {
+        assert_eq!(Config::default().problems(), []);
+    }
+
+    #[test]
+    fn compression_follows_from_levels_and_ratio() {
+        let published = Config::default();
+        assert_eq!((published.levels(), published.spatial_compression(), published.temporal_compression()), (4, 8, 4));
+        assert_eq!((published.latent_size(480), published.latent_size(725), published.sample_size(60)), (60, 90, 480));
+        // int(log2(r)), and never more than there are samplers.
+        for (levels, ratio, stages) in
+            [(4, 1.0, 0), (4, 3.9, 1), (4, 4.0, 2), (4, 7.9, 2), (4, 8.0, 3), (4, 16.0, 3), (2, 4.0, 1), (1, 4.0, 0)]
+        {
+            assert_eq!(with(levels, ratio).temporal_stages(), stages, "{levels} levels, ratio {ratio}");
+        }
+    }
+
+    #[test]
+    fn a_config_made_by_hand_is_checked_too() {
+        let config = Config {
+            norm_eps: f64::NAN,
+            scaling_factor: f64::INFINITY,
+            shift_factor: Some(f64::NAN),
+            temporal_compression_ratio: f64::NAN,
+            block_out_channels: vec![],
+            ..Config::default()
+        };
+        let fields: Vec<_> = config.problems().into_iter().map(|p| p.field).collect();
+        assert_eq!(
+            fields,
+            [
+                "block_out_channels",
+                "down_block_types",
+                "up_block_types",
+                "norm_eps",
+                "temporal_compression_ratio",
+                "scaling_factor",
+                "shift_factor"
+            ]
+        );
+        assert_eq!((config.spatial_compression(), config.temporal_compression()), (1, 1));
+    }
+}
