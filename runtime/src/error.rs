@@ -165,6 +165,16 @@ pub enum Error {
         /// What the operating system said.
         cause: io::Error,
     },
+    /// An output is complete but cannot be put in its place; it is kept where it was written.
+    #[error("{}: {problem}; the finished output is kept as `{}`", path.display(), kept.display())]
+    NotInPlace {
+        /// The output path.
+        path: PathBuf,
+        /// What is in the way.
+        problem: String,
+        /// Where the output is now.
+        kept: PathBuf,
+    },
     /// An encoder refused a frame.
     #[error("{}: the {format} encoder failed: {problem}", path.display())]
     Encode {

@@ -66,38 +66,26 @@ impl Matrix {
     }
 
     /// Fills `planes` with chroma at half resolution (4:2:0) of a frame `width` wide. An odd width or height is made
-    /// even by repeating the last column or row. Chroma samples lie where H.264 puts them unless told otherwise: on the
-    /// even columns, half-way between two rows.
+    /// even by repeating the last column or row. A chroma sample is the mean of four pixels and lies between them.
     pub(super) fn halved(self, rgb: &[u8], width: usize, planes: &mut Planes) {
         planes.clear();
         let height = rgb.len() / 3 / width;
-        let even_width = width.next_multiple_of(2);
-        // Two rows of chroma, added up.
-        let (mut blue, mut red) = (vec![0.0; even_width], vec![0.0; even_width]);
+        let half_width = width.div_ceil(2);
+        // Sums of two by two.
+        let (mut blue, mut red) = (vec![0.0; half_width], vec![0.0; half_width]);
         for y in 0..height.next_multiple_of(2) {
             let row = &rgb[y.min(height - 1) * width * 3..][..width * 3];
-            if y % 2 == 0 {
-                blue.fill(0.0);
-                red.fill(0.0);
-            }
-            for x in 0..even_width {
+            for x in 0..2 * half_width {
                 let [y, cb, cr] = self.convert(&row[x.min(width - 1) * 3..][..3]);
                 planes.luma.push(round(y));
-                blue[x] += cb;
-                red[x] += cr;
+                blue[x / 2] += cb;
+                red[x / 2] += cr;
             }
             if y % 2 == 1 {
-                halve_row(&blue, &mut planes.blue);
-                halve_row(&red, &mut planes.red);
+                planes.blue.extend(blue.iter_mut().map(|sum| round(std::mem::take(sum) / 4.0)));
+                planes.red.extend(red.iter_mut().map(|sum| round(std::mem::take(sum) / 4.0)));
             }
         }
-    }
-}
-
-/// Half as many samples, on the even columns, of a row that is the sum of two.
-fn halve_row(row: &[f32], out: &mut Vec<u8>) {
-    for x in (0..row.len()).step_by(2) {
-        out.push(round((row[x.saturating_sub(1)] + 2.0 * row[x] + row[x + 1]) / 8.0));
     }
 }
 

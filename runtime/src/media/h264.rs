@@ -1,7 +1,8 @@
 //! Frames to H.264 access units, with the colours signalled. The container is not known here.
 //!
-//! High profile, 4:2:0, BT.709 limited range, no reordering of frames. Quality is constant; on a real clip at 480x720 it
-//! is far above 40 dB of luma PSNR, so that what one sees is what was decoded.
+//! High profile, 4:2:0, BT.709 limited range, no reordering of frames. Quality is constant. On a real clip ffmpeg reads
+//! back 49 dB of luma PSNR and 45.6 dB of RGB at 480x720 (47 and 37.8 at 128x192, where 4:2:0 alone, losslessly encoded,
+//! reaches 39), so that what one sees is what was decoded.
 
 use rusty_h264::{Encoder, EncoderConfig, Preset, YuvPlanes};
 use shiguredo_mp4::bitstream::h264::{H264NalUnitType, parse_annexb_nal_units};
@@ -10,7 +11,7 @@ use super::ClipShape;
 use super::colour::{BT709, Planes};
 
 /// Quantisation of every frame, 0 to 51: about as fine as 8-bit 4:2:0 is worth.
-const QUANTISER: u8 = 16;
+const QUANTISER: u8 = 12;
 /// Frames from one seek point to the next, at most.
 const GROUP: u32 = 48;
 /// Pictures a frame may be predicted from; also the size of the decoder's picture buffer.
@@ -91,7 +92,7 @@ impl FrameEncoder {
 }
 
 /// The sequence parameter set with video usability information (Annex E), which the encoder leaves out: it writes a flag 0
-/// for it last of all. Added are square pixels, BT.709 in limited range, and that frames come in the order they are shown,
+/// for it last of all. Added are square pixels, BT.709 in limited range, where chroma lies, and that frames come in the order they are shown,
 /// without which some players wait for several before they show one.
 fn with_usability_information(nal: &[u8]) -> Vec<u8> {
     let mut bits = Bits::of_escaped(&nal[1..]);
@@ -109,7 +110,9 @@ fn with_usability_information(nal: &[u8]) -> Vec<u8> {
     for _ in 0..3 {
         bits.put(u32::from(BT709_CODE), 8); // colour_primaries, transfer_characteristics, matrix_coefficients
     }
-    bits.put(0, 1); // chroma_loc_info_present_flag: left
+    bits.put(1, 1); // chroma_loc_info_present_flag
+    bits.put_exp_golomb(1); // chroma_sample_loc_type_top_field: between four pixels
+    bits.put_exp_golomb(1); // chroma_sample_loc_type_bottom_field
     bits.put(0, 1); // timing_info_present_flag: the container's matter
     bits.put(0, 2); // nal_hrd_parameters_present_flag, vcl_hrd_parameters_present_flag
     bits.put(0, 1); // pic_struct_present_flag

@@ -75,7 +75,7 @@ pub trait ClipWriter: Send {
     /// Puts the output in its place, replacing what was there. With several files, each appears whole, one by one.
     ///
     /// # Errors
-    /// [`Error::FrameOrder`] if frames are missing, [`Error::Write`], [`Error::OutputPlace`].
+    /// [`Error::FrameOrder`] if frames are missing, [`Error::Write`], [`Error::NotInPlace`].
     fn finish(self: Box<Self>) -> Result<Output>;
 }
 

@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 
 /// Size and type in front of a box's payload.
 const BOX_HEADER: usize = 8;
+/// Space kept in front for the index, at most: a million frames. A longer clip has its index behind the frames.
+const MAX_INDEX: usize = 1 << 24;
 
 struct Mp4 {
     encoder: FrameEncoder,
@@ -33,7 +35,7 @@ pub(super) fn open(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box
     let unsupported = |problem| Error::UnsupportedClip { path: path.into(), problem };
     let encoder = FrameEncoder::new(shape).map_err(unsupported)?;
     let options = Mp4FileMuxerOptions {
-        reserved_moov_box_size: estimate_maximum_moov_box_size(&[shape.frames]),
+        reserved_moov_box_size: estimate_maximum_moov_box_size(&[shape.frames]).min(MAX_INDEX),
         ..Mp4FileMuxerOptions::default()
     };
     let muxer = Mp4FileMuxer::with_options(options).map_err(|cause| unsupported(cause.to_string()))?;

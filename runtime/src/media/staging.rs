@@ -1,6 +1,7 @@
 //! Outputs that appear whole or not at all: written beside their place under a temporary name, renamed at the end.
 //!
-//! What a dropped writer has written is removed. Only a process that is killed outright leaves a `.tessera-` file behind.
+//! What a dropped writer has written is removed. A `.tessera-` file stays only if the process is killed outright, or if an
+//! output is complete and cannot be renamed: the error then says where it is.
 
 use std::fs;
 use std::io::{self, BufWriter, ErrorKind, Seek, SeekFrom, Write};
@@ -12,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// What temporary names begin with.
 const PREFIX: &str = ".tessera-";
+/// The folder to come, inside a temporary one.
+const NEW: &str = "new";
 
 /// A file on its way to `target`.
 pub(super) struct StagedFile {
@@ -51,15 +54,22 @@ impl StagedFile {
         self.file.get_ref().as_file().set_len(bytes).map_err(|cause| self.error(cause))
     }
 
-    /// Puts the file in its place; returns that and the size in bytes.
+    /// Puts the file in its place; returns that and the size in bytes. A complete file that cannot be put there is kept
+    /// under its temporary name.
     pub(super) fn persist(self) -> Result<(PathBuf, u64)> {
         let target = self.target;
         let failed = |cause| Error::Write { path: target.clone(), cause };
         let file = self.file.into_inner().map_err(|cause| failed(cause.into_error()))?;
         file.as_file().sync_data().map_err(failed)?;
         let bytes = file.as_file().metadata().map_err(failed)?.len();
-        file.persist(&target).map_err(|cause| failed(cause.error))?;
-        Ok((target, bytes))
+        match file.persist(&target) {
+            Ok(_) => Ok((target, bytes)),
+            Err(cause) => {
+                let problem = format!("the file cannot be put here: {}", cause.error);
+                let (_, kept) = cause.file.keep().map_err(|cause| failed(cause.error))?;
+                Err(Error::NotInPlace { path: target, problem, kept })
+            }
+        }
     }
 }
 
@@ -81,7 +91,7 @@ impl Seek for StagedFile {
 
 /// A folder on its way to `target`, which may be there already if it holds nothing that is not ours.
 pub(super) struct StagedFolder {
-    /// Holds `new`, the folder to come, and for a moment `old`, the one it replaces.
+    /// Holds [`NEW`], the folder to come, and for a moment `old`, the one it replaces.
     temporary: TempDir,
     target: PathBuf,
     is_ours: fn(&Path) -> bool,
@@ -96,7 +106,7 @@ impl StagedFolder {
             let problem = "this is no name for a new folder; write `NAME/`".into();
             return Err(Error::OutputPlace { path: target.into(), problem });
         }
-        check_replaceable(&resolved, is_ours)?;
+        check_replaceable(&resolved, is_ours).map_err(|problem| Error::OutputPlace { path: target.into(), problem })?;
         let parent = parent(&resolved)?;
         let temporary =
             Builder::new().prefix(PREFIX).tempdir_in(&parent).map_err(|cause| refused(target, &parent, &cause))?;
@@ -107,7 +117,7 @@ impl StagedFolder {
 
     /// The folder to write into.
     pub(super) fn staged(&self) -> PathBuf {
-        self.temporary.path().join("new")
+        self.temporary.path().join(NEW)
     }
 
     /// The error for a failed write.
@@ -115,51 +125,63 @@ impl StagedFolder {
         Error::Write { path: self.target.clone(), cause }
     }
 
-    /// Puts the folder in its place and removes the one it replaces.
+    /// Puts the folder in its place and removes the one it replaces. If that fails the new folder is kept under its
+    /// temporary name.
     pub(super) fn persist(self) -> Result<PathBuf> {
+        match self.swap() {
+            Ok(()) => Ok(self.target),
+            Err(problem) => {
+                let kept = self.temporary.keep().join(NEW);
+                Err(Error::NotInPlace { path: self.target, problem, kept })
+            }
+        }
+    }
+
+    fn swap(&self) -> Result<(), String> {
         // Looked at again: someone may have put files there in the meantime.
         check_replaceable(&self.target, self.is_ours)?;
         let old = self.temporary.path().join("old");
         let replaces = self.target.exists();
         if replaces {
-            fs::rename(&self.target, &old).map_err(|cause| self.error(cause))?;
+            fs::rename(&self.target, &old).map_err(|cause| format!("the old folder cannot be moved away: {cause}"))?;
         }
-        if let Err(cause) = fs::rename(self.staged(), &self.target) {
+        fs::rename(self.staged(), &self.target).map_err(|cause| {
             if replaces && fs::rename(&old, &self.target).is_err() {
-                // Neither is in its place: keep both rather than remove them with the temporary folder.
-                let kept = self.temporary.keep();
-                let problem =
-                    format!("the folder could not be replaced ({cause}); old and new are in `{}`", kept.display());
-                return Err(Error::OutputPlace { path: self.target, problem });
+                return format!(
+                    "the new folder cannot be put here: {cause}; the old one is kept as `{}`",
+                    old.display()
+                );
             }
-            return Err(self.error(cause));
-        }
-        Ok(self.target)
+            format!("the new folder cannot be put here: {cause}")
+        })
     }
 }
 
-fn check_replaceable(folder: &Path, is_ours: fn(&Path) -> bool) -> Result<()> {
-    let place = |problem: String| Err(Error::OutputPlace { path: folder.into(), problem });
-    match fs::read_dir(folder) {
-        Ok(entries) => {
-            for entry in entries {
-                let entry = entry.map_err(|cause| Error::Read { path: folder.into(), cause })?;
-                if !is_ours(&entry.path()) {
-                    let name = entry.file_name();
-                    return place(format!(
-                        "the folder holds `{}`, which is not a frame of an earlier output; choose a new or empty folder",
-                        name.display()
-                    ));
+/// Says what is in the way, if anything is.
+fn check_replaceable(folder: &Path, is_ours: fn(&Path) -> bool) -> Result<(), String> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(cause) => {
+            return match cause.kind() {
+                ErrorKind::NotFound => Ok(()),
+                ErrorKind::NotADirectory => {
+                    Err("there is a file of this name; choose another name or remove it".into())
                 }
-            }
-            Ok(())
+                _ => Err(format!("the folder cannot be read: {cause}")),
+            };
         }
-        Err(cause) => match cause.kind() {
-            ErrorKind::NotFound => Ok(()),
-            ErrorKind::NotADirectory => place("there is a file of this name; choose another name or remove it".into()),
-            _ => Err(Error::Read { path: folder.into(), cause }),
-        },
+    };
+    for entry in entries {
+        let entry = entry.map_err(|cause| format!("the folder cannot be read: {cause}"))?;
+        if !is_ours(&entry.path()) {
+            let name = entry.file_name();
+            return Err(format!(
+                "the folder holds `{}`, which is not a frame of an earlier output; choose a new or empty folder",
+                name.display()
+            ));
+        }
     }
+    Ok(())
 }
 
 fn parent(target: &Path) -> Result<PathBuf> {
