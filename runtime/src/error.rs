@@ -1,0 +1,196 @@
+//! The one error type of this package.
+//!
+//! A message is for the person who reads it: what was wrong, where (file, tensor), what was expected, what to do. It is
+//! whole in one line; an underlying cause is part of the line and not chained behind it, so that nothing is said twice.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A result with this package's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, by kind; see the module's documentation for what a message holds.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file to be read is not there.
+    #[error("{}: no such file; {hint}", path.display())]
+    MissingFile {
+        /// The file looked for.
+        path: PathBuf,
+        /// What the file should be, or where to get it.
+        hint: String,
+    },
+    /// A file is there but cannot be opened or read.
+    #[error("{}: cannot be read: {cause}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// No model where one was looked for.
+    #[error("{}: no model here: {problem}", path.display())]
+    NoModel {
+        /// The folder or file given.
+        path: PathBuf,
+        /// What was looked for and not found.
+        problem: String,
+    },
+    /// A file is not a safetensors file, or a damaged one.
+    #[error("{}: not a usable safetensors file: {problem}", path.display())]
+    BadSafetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        problem: String,
+    },
+    /// Two tensors have one name once `_orig_mod.` is taken away.
+    #[error("{}: tensors `{first}` and `{second}` both become `{name}` without `_orig_mod.`; keep one of them", path.display())]
+    DuplicateTensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The name both have.
+        name: String,
+        /// One name as the file has it.
+        first: String,
+        /// The other name as the file has it.
+        second: String,
+    },
+    /// A tensor that is asked for is not in the file.
+    #[error("{}: no tensor `{tensor}`; the file has {present}", path.display())]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor asked for.
+        tensor: String,
+        /// The file's tensors with their shapes.
+        present: String,
+    },
+    /// A file holds several tensors and none was chosen.
+    #[error("{}: which tensor? Append `#NAME` to the path; the file has {present}", path.display())]
+    AmbiguousTensor {
+        /// The file.
+        path: PathBuf,
+        /// The file's tensors with their shapes.
+        present: String,
+    },
+    /// A tensor's element type cannot be read as numbers.
+    #[error("{}: tensor `{tensor}` is {found}, expected {expected}", path.display())]
+    WrongDtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its element type.
+        found: String,
+        /// The element types that are accepted.
+        expected: &'static str,
+    },
+    /// A tensor's shape does not fit.
+    #[error("{}: tensor `{tensor}` has shape {found:?}: {problem}", path.display())]
+    WrongShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// What was expected and what to do.
+        problem: String,
+    },
+    /// A tensor holds NaN or infinity.
+    #[error(
+        "{}: tensor `{tensor}` has {count} of {total} values that are not finite, the first ({value}) at {index:?}; \
+         the program that wrote it overflowed or failed",
+        path.display()
+    )]
+    NonFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// How many values are not finite.
+        count: usize,
+        /// How many values there are.
+        total: usize,
+        /// The first such value.
+        value: f32,
+        /// Its index in the file's axes.
+        index: Vec<usize>,
+    },
+    /// The numbers that undo the scaling of latents make no sense.
+    #[error("latents cannot be unscaled: {problem}")]
+    Scaling {
+        /// What is wrong with which number.
+        problem: String,
+    },
+    /// An output path whose ending says no known format.
+    #[error("{}: `{ending}` is not an output format; known: {known}", path.display())]
+    UnknownOutput {
+        /// The output path.
+        path: PathBuf,
+        /// The ending found.
+        ending: String,
+        /// The endings known.
+        known: &'static str,
+    },
+    /// A clip that the chosen format cannot hold.
+    #[error("{}: {problem}", path.display())]
+    UnsupportedClip {
+        /// The output path.
+        path: PathBuf,
+        /// What does not fit, and which format takes it.
+        problem: String,
+    },
+    /// A clip's shape or frame rate that no format can hold.
+    #[error("not a clip: {problem}")]
+    InvalidClip {
+        /// What is wrong.
+        problem: String,
+    },
+    /// An output's place cannot take it; found before any work is done.
+    #[error("{}: {problem}", path.display())]
+    OutputPlace {
+        /// The output path.
+        path: PathBuf,
+        /// What is in the way and what to do.
+        problem: String,
+    },
+    /// Writing failed half-way, such as on a full disk; the output was not touched.
+    #[error("{}: writing failed: {cause}; nothing was put at this path", path.display())]
+    Write {
+        /// The output path.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// An output is complete but cannot be put in its place; it is kept where it was written.
+    #[error("{}: {problem}; the finished output is kept as `{}`", path.display(), kept.display())]
+    NotInPlace {
+        /// The output path.
+        path: PathBuf,
+        /// What is in the way.
+        problem: String,
+        /// Where the output is now.
+        kept: PathBuf,
+    },
+    /// An encoder refused a frame.
+    #[error("{}: the {format} encoder failed: {problem}", path.display())]
+    Encode {
+        /// The output path.
+        path: PathBuf,
+        /// The format.
+        format: &'static str,
+        /// What the encoder said.
+        problem: String,
+    },
+    /// Frames were handed to a writer out of order, too many or too few: a mistake of the calling code.
+    #[error("{}: frames out of order: {problem}", path.display())]
+    FrameOrder {
+        /// The output path.
+        path: PathBuf,
+        /// What was expected and what came.
+        problem: String,
+    },
+}

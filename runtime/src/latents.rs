@@ -1,0 +1,352 @@
+//! Latents to decode: read from a file, brought to [B, C, T, H, W], and the pipeline's scaling undone.
+//!
+//! Decoding itself, and which numbers a model scales with, are not known here.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::tensor_file::TensorFile;
+
+/// The tensor taken when a file holds several and none is named.
+const USUAL_NAME: &str = "latents";
+
+/// The order of axes in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LatentsLayout {
+    /// [B, T, C, H, W] for scaled latents (as the diffusers pipeline saves them), [B, C, T, H, W] for unscaled ones (as
+    /// `vae.decode` takes them), if the channel axis fits the model; else the other one if that fits.
+    #[default]
+    Auto,
+    /// [B, C, T, H, W].
+    Bcthw,
+    /// [B, T, C, H, W].
+    Btchw,
+}
+
+impl fmt::Display for LatentsLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LatentsLayout::Auto => "auto",
+            LatentsLayout::Bcthw => "bcthw",
+            LatentsLayout::Btchw => "btchw",
+        })
+    }
+}
+
+impl LatentsLayout {
+    /// Where the channels are; `Auto` has no answer.
+    fn channel_axis(self) -> Option<usize> {
+        match self {
+            LatentsLayout::Auto => None,
+            LatentsLayout::Bcthw => Some(1),
+            LatentsLayout::Btchw => Some(2),
+        }
+    }
+}
+
+/// Latents in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latents {
+    /// The values, row-major.
+    pub data: Vec<f32>,
+    /// [B, C, T, H, W].
+    pub shape: [usize; 5],
+}
+
+impl Latents {
+    /// Reads `FILE.safetensors[#TENSOR]`. Without `#TENSOR` it is the file's only tensor, or the one named `latents`. F32,
+    /// F16, BF16 and F64 are accepted. `unscaled` says that the file's values are already those that the decoder takes;
+    /// here it only decides which layout [`LatentsLayout::Auto`] prefers: see [`LatentScaling::unscale`].
+    ///
+    /// # Errors
+    /// Those of [`TensorFile::open`]; [`Error::MissingTensor`] or [`Error::AmbiguousTensor`]; [`Error::WrongDtype`];
+    /// [`Error::WrongShape`] unless it has five axes, none of them empty, with `latent_channels` where the layout has
+    /// channels; [`Error::NonFinite`].
+    pub fn read(source: &str, layout: LatentsLayout, latent_channels: usize, unscaled: bool) -> Result<Latents> {
+        let (path, tensor) = split_source(source);
+        let file = TensorFile::open(&path, "expected latents as FILE.safetensors or FILE.safetensors#TENSOR")?;
+        let name = choose(&file, tensor)?;
+        // A name that is not there is reported by this line.
+        let data = file.to_f32(&name)?;
+        let shape = file.tensor(&name).map(|view| view.shape.to_vec()).unwrap_or_default();
+        let wrong_shape =
+            |problem| Error::WrongShape { path: path.clone(), tensor: name.clone(), found: shape.clone(), problem };
+        let axes: [usize; 5] = shape.as_slice().try_into().map_err(|_| {
+            wrong_shape("latents of a video have five axes: batch, channels, frames, height, width".into())
+        })?;
+        if axes.contains(&0) {
+            return Err(wrong_shape("an axis is empty".into()));
+        }
+        let layout = resolve(axes, layout, latent_channels, unscaled).map_err(wrong_shape)?;
+        check_finite(&data, &file, &name, axes)?;
+        Ok(match layout {
+            LatentsLayout::Btchw => from_btchw(data, axes),
+            _ => Latents { data, shape: axes },
+        })
+    }
+}
+
+/// `clip.safetensors#latents` -> the file and the tensor. A file whose own name has a `#` is found too.
+fn split_source(source: &str) -> (PathBuf, Option<&str>) {
+    match source.rsplit_once('#') {
+        Some((path, tensor)) if !Path::new(source).exists() && !tensor.is_empty() => (path.into(), Some(tensor)),
+        _ => (source.into(), None),
+    }
+}
+
+fn choose(file: &TensorFile, named: Option<&str>) -> Result<String> {
+    if let Some(name) = named {
+        return Ok(name.into());
+    }
+    let mut names = file.names();
+    match names.as_slice() {
+        [_] => Ok(names.remove(0)),
+        _ if file.tensor(USUAL_NAME).is_some() => Ok(USUAL_NAME.into()),
+        _ => Err(Error::AmbiguousTensor { path: file.path().into(), present: file.contents() }),
+    }
+}
+
+/// The layout to read `axes` in, or what is wrong.
+fn resolve(axes: [usize; 5], layout: LatentsLayout, channels: usize, unscaled: bool) -> Result<LatentsLayout, String> {
+    let fits = |layout: LatentsLayout| layout.channel_axis().is_some_and(|axis| axes[axis] == channels);
+    if layout != LatentsLayout::Auto {
+        return match layout.channel_axis() {
+            Some(axis) if !fits(layout) => Err(format!(
+                "in layout {layout} axis {axis} is the channels and should be {channels}, not {}",
+                axes[axis]
+            )),
+            _ => Ok(layout),
+        };
+    }
+    let both = match unscaled {
+        true => [LatentsLayout::Bcthw, LatentsLayout::Btchw],
+        false => [LatentsLayout::Btchw, LatentsLayout::Bcthw],
+    };
+    both.into_iter().find(|&layout| fits(layout)).ok_or_else(|| {
+        format!(
+            "the model has {channels} latent channels, but read as bcthw there are {} (and {} frames), read as btchw {} \
+             (and {} frames); are these latents of another model?",
+            axes[1], axes[2], axes[2], axes[1]
+        )
+    })
+}
+
+fn check_finite(data: &[f32], file: &TensorFile, name: &str, axes: [usize; 5]) -> Result<()> {
+    let Some(first) = data.iter().position(|value| !value.is_finite()) else { return Ok(()) };
+    let mut index = vec![0; axes.len()];
+    let mut rest = first;
+    for (place, size) in index.iter_mut().zip(axes).rev() {
+        (*place, rest) = (rest % size, rest / size);
+    }
+    Err(Error::NonFinite {
+        path: file.path().into(),
+        tensor: name.into(),
+        count: data.iter().filter(|value| !value.is_finite()).count(),
+        total: data.len(),
+        value: data[first],
+        index,
+    })
+}
+
+fn from_btchw(data: Vec<f32>, [batch, frames, channels, height, width]: [usize; 5]) -> Latents {
+    let shape = [batch, channels, frames, height, width];
+    let plane = height * width;
+    let mut out = Vec::with_capacity(data.len());
+    for b in 0..batch {
+        for c in 0..channels {
+            for t in 0..frames {
+                let start = ((b * frames + t) * channels + c) * plane;
+                out.extend_from_slice(&data[start..start + plane]);
+            }
+        }
+    }
+    Latents { data: out, shape }
+}
+
+/// The numbers of config.json that undo the scaling which a diffusers pipeline does to latents.
+///
+/// `invert_scale_latents` is not among them: it concerns the image that conditions the image-to-video pipeline of
+/// diffusers, whose latents it divides rather than multiplies, and never decoding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatentScaling {
+    /// What the pipeline multiplied latents with.
+    pub scaling_factor: f64,
+    /// What was taken from them before that (as Stable Diffusion 3 has it).
+    pub shift_factor: Option<f64>,
+    /// A mean for each channel (as Stable Diffusion XL variants have it); only in force together with `latents_std`.
+    pub latents_mean: Option<Vec<f64>>,
+    /// A standard deviation for each channel; only in force together with `latents_mean`.
+    pub latents_std: Option<Vec<f64>>,
+}
+
+impl LatentScaling {
+    /// Turns a pipeline's latents x into the decoder's z, in place: z = x / scaling_factor, or, with mean and standard
+    /// deviation of the channel, z = x * std / scaling_factor + mean; then z += shift_factor. This is the arithmetic of
+    /// the diffusers pipelines, done in f64 and rounded once.
+    ///
+    /// # Errors
+    /// [`Error::Scaling`] if the factor is zero, a number is not finite, or a list is not as long as there are channels.
+    pub fn unscale(&self, latents: &mut Latents) -> Result<()> {
+        let [_, channels, frames, height, width] = latents.shape;
+        self.check(channels)?;
+        let shift = self.shift_factor.unwrap_or(0.0);
+        for (i, volume) in latents.data.chunks_exact_mut(frames * height * width).enumerate() {
+            let (deviation, mean) = match (&self.latents_std, &self.latents_mean) {
+                (Some(deviation), Some(mean)) => (deviation[i % channels], mean[i % channels]),
+                _ => (1.0, 0.0),
+            };
+            for value in volume {
+                *value = (f64::from(*value) * deviation / self.scaling_factor + mean + shift) as f32;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, channels: usize) -> Result<()> {
+        let fail = |problem: String| Err(Error::Scaling { problem });
+        if !self.scaling_factor.is_finite() || self.scaling_factor == 0.0 {
+            return fail(format!("scaling_factor is {}, expected a number that is not zero", self.scaling_factor));
+        }
+        if let Some(shift) = self.shift_factor.filter(|shift| !shift.is_finite()) {
+            return fail(format!("shift_factor is {shift}, expected a number"));
+        }
+        for (name, list) in [("latents_mean", &self.latents_mean), ("latents_std", &self.latents_std)] {
+            let Some(list) = list else { continue };
+            if list.len() != channels {
+                return fail(format!("{name} has {} numbers, the latents have {channels} channels", list.len()));
+            }
+            if let Some(channel) = list.iter().position(|value| !value.is_finite()) {
+                return fail(format!("{name} has {} for channel {channel}, expected a number", list[channel]));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::{bf16, f16};
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+    use tempfile::TempDir;
+
+    use super::*;
+    use LatentsLayout::{Auto, Bcthw, Btchw};
+
+    /// A folder with one file of f32 tensors, each counting up from 0, and the file's path.
+    fn file(tensors: &[(&str, &[usize])]) -> (TempDir, String) {
+        let data: Vec<Vec<u8>> = tensors
+            .iter()
+            .map(|(_, shape)| (0..shape.iter().product()).flat_map(|i: usize| (i as f32).to_le_bytes()).collect())
+            .collect();
+        let views = tensors
+            .iter()
+            .zip(&data)
+            .map(|((name, shape), data)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap()));
+        save(safetensors::serialize(views, None).unwrap())
+    }
+
+    fn save(bytes: Vec<u8>) -> (TempDir, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.safetensors");
+        std::fs::write(&path, bytes).unwrap();
+        let path = path.display().to_string();
+        (folder, path)
+    }
+
+    #[test]
+    fn auto_prefers_the_layout_of_the_pipeline_or_of_the_vae() {
+        // Both axes have four: the preferred layout wins.
+        let (_folder, path) = file(&[("x", &[1, 4, 4, 1, 2])]);
+        let scaled = Latents::read(&path, Auto, 4, false).unwrap();
+        let unscaled = Latents::read(&path, Auto, 4, true).unwrap();
+        assert_eq!(unscaled.data[..4], [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(scaled.data[..4], [0.0, 1.0, 8.0, 9.0]);
+        // Only one axis has three: it is the channels, whatever is preferred.
+        let (_folder, path) = file(&[("x", &[2, 3, 5, 1, 2])]);
+        for unscaled in [false, true] {
+            assert_eq!(Latents::read(&path, Auto, 3, unscaled).unwrap().shape, [2, 3, 5, 1, 2]);
+            assert_eq!(Latents::read(&path, Auto, 5, unscaled).unwrap().shape, [2, 5, 3, 1, 2]);
+        }
+        let message = Latents::read(&path, Auto, 16, false).unwrap_err().to_string();
+        assert!(message.contains("[2, 3, 5, 1, 2]") && message.contains("16 latent channels"), "{message}");
+    }
+
+    #[test]
+    fn a_named_layout_must_fit_and_is_transposed() {
+        let (_folder, path) = file(&[("x", &[1, 2, 3, 1, 2])]);
+        let latents = Latents::read(&path, Btchw, 3, true).unwrap();
+        assert_eq!(latents.shape, [1, 3, 2, 1, 2]);
+        assert_eq!(latents.data, [0.0, 1.0, 6.0, 7.0, 2.0, 3.0, 8.0, 9.0, 4.0, 5.0, 10.0, 11.0]);
+        let message = Latents::read(&path, Bcthw, 3, false).unwrap_err().to_string();
+        assert!(message.contains("in layout bcthw axis 1 is the channels and should be 3, not 2"), "{message}");
+    }
+
+    #[test]
+    fn the_tensor_is_named_the_only_one_or_latents() {
+        let (_folder, path) = file(&[("a", &[1, 2, 1, 1, 1]), ("b", &[1, 3, 1, 1, 1])]);
+        assert_eq!(Latents::read(&format!("{path}#b"), Auto, 3, true).unwrap().shape[1], 3);
+        let message = Latents::read(&path, Auto, 3, true).unwrap_err().to_string();
+        assert!(message.contains("Append `#NAME`") && message.contains("`b` F32 [1, 3, 1, 1, 1]"), "{message}");
+        let message = Latents::read(&format!("{path}#c"), Auto, 3, true).unwrap_err().to_string();
+        assert!(message.contains("no tensor `c`") && message.contains("`a` F32"), "{message}");
+        let (_folder, path) = file(&[("a", &[1]), ("latents", &[1, 3, 1, 1, 1])]);
+        assert_eq!(Latents::read(&path, Auto, 3, true).unwrap().shape[1], 3);
+    }
+
+    #[test]
+    fn bad_tensors_are_refused() {
+        let complaint = |shape: &[usize]| {
+            let (_folder, path) = file(&[("x", shape)]);
+            Latents::read(&path, Auto, 2, true).unwrap_err().to_string()
+        };
+        assert!(complaint(&[2, 2, 2, 2]).contains("five axes"));
+        assert!(complaint(&[1, 2, 0, 2, 2]).contains("an axis is empty"));
+
+        let values = [1.0f32, f32::NAN, 2.0, f32::INFINITY];
+        let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, vec![1, 2, 1, 1, 2], &data).unwrap();
+        let (_folder, path) = save(safetensors::serialize([("x", view)], None).unwrap());
+        let message = Latents::read(&path, Auto, 2, true).unwrap_err().to_string();
+        assert!(message.contains("2 of 4 values") && message.contains("(NaN) at [0, 0, 0, 0, 1]"), "{message}");
+
+        let view = TensorView::new(Dtype::I32, vec![1, 1, 1, 1, 4], &data).unwrap();
+        let (_folder, path) = save(safetensors::serialize([("x", view)], None).unwrap());
+        assert!(Latents::read(&path, Auto, 1, true).unwrap_err().to_string().contains("is I32, expected"));
+    }
+
+    #[test]
+    fn half_precision_is_read() {
+        let f: Vec<u8> = [0.5f32, -3.0].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+        let b: Vec<u8> = [0.5f32, -3.0].iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+        for (dtype, data) in [(Dtype::F16, f), (Dtype::BF16, b)] {
+            let view = TensorView::new(dtype, vec![1, 2, 1, 1, 1], &data).unwrap();
+            let (_folder, path) = save(safetensors::serialize([("x", view)], None).unwrap());
+            assert_eq!(Latents::read(&path, Auto, 2, true).unwrap().data, [0.5, -3.0]);
+        }
+    }
+
+    #[test]
+    fn scaling_is_undone() {
+        let plain = LatentScaling { scaling_factor: 0.5, shift_factor: None, latents_mean: None, latents_std: None };
+        let unscaled = |scaling: &LatentScaling| {
+            let mut latents = Latents { data: vec![1.0, 2.0, 3.0, 4.0], shape: [2, 2, 1, 1, 1] };
+            scaling.unscale(&mut latents).map(|()| latents.data)
+        };
+        assert_eq!(unscaled(&plain).unwrap(), [2.0, 4.0, 6.0, 8.0]);
+        let shifted = LatentScaling { shift_factor: Some(0.25), ..plain.clone() };
+        assert_eq!(unscaled(&shifted).unwrap(), [2.25, 4.25, 6.25, 8.25]);
+        let per_channel =
+            LatentScaling { latents_mean: Some(vec![1.0, -1.0]), latents_std: Some(vec![0.5, 2.0]), ..plain.clone() };
+        assert_eq!(unscaled(&per_channel).unwrap(), [2.0, 7.0, 4.0, 15.0]);
+        let mean_alone = LatentScaling { latents_std: None, ..per_channel.clone() };
+        assert_eq!(unscaled(&mean_alone).unwrap(), [2.0, 4.0, 6.0, 8.0]);
+
+        let complaint = |scaling| unscaled(&scaling).unwrap_err().to_string();
+        assert!(complaint(LatentScaling { scaling_factor: 0.0, ..plain.clone() }).contains("scaling_factor is 0"));
+        assert!(complaint(LatentScaling { shift_factor: Some(f64::NAN), ..plain }).contains("shift_factor is NaN"));
+        let short = LatentScaling { latents_mean: Some(vec![1.0]), ..per_channel };
+        assert!(complaint(short).contains("latents_mean has 1 numbers, the latents have 2 channels"));
+    }
+}

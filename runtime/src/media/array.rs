@@ -1,0 +1,106 @@
+//! Arrays: the values as they are, f32 row-major [B, C, T, H, W], as tensor `sample` of a safetensors file or as NumPy's
+//! `.npy`. The file gets its full length at once and each block is written where it belongs.
+
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use super::staging::StagedFile;
+use super::{ClipShape, ClipWriter, FrameBlock, Output, Progress};
+use crate::error::{Error, Result};
+
+/// The tensor's name in a safetensors file.
+const TENSOR: &str = "sample";
+/// What the values of a safetensors file are aligned to, by its specification.
+const SAFETENSORS_ALIGNMENT: usize = 8;
+/// What the values of an `.npy` file are aligned to, by its specification.
+const NPY_ALIGNMENT: usize = 64;
+/// Values that are turned into bytes at a time.
+const CHUNK: usize = 1 << 14;
+
+pub(super) struct ArrayWriter {
+    file: StagedFile,
+    shape: ClipShape,
+    progress: Progress,
+    /// Where the values begin.
+    start: u64,
+}
+
+impl ArrayWriter {
+    pub(super) fn safetensors(path: &Path, shape: ClipShape) -> Result<ArrayWriter> {
+        ArrayWriter::create(
+            path,
+            shape,
+            &safetensors_header(shape).map_err(|problem| Error::Encode {
+                path: path.into(),
+                format: "safetensors",
+                problem,
+            })?,
+        )
+    }
+
+    pub(super) fn npy(path: &Path, shape: ClipShape) -> Result<ArrayWriter> {
+        ArrayWriter::create(path, shape, &npy_header(shape))
+    }
+
+    fn create(path: &Path, shape: ClipShape, header: &[u8]) -> Result<ArrayWriter> {
+        let mut file = StagedFile::create(path)?;
+        file.write_all(header).map_err(|cause| file.error(cause))?;
+        let start = header.len() as u64;
+        file.set_len(start + bytes(shape) as u64)?;
+        Ok(ArrayWriter { file, shape, progress: Progress::new(path, shape), start })
+    }
+}
+
+/// Of the values; [`super::create`] has checked that the product is a file's size.
+fn bytes(shape: ClipShape) -> usize {
+    shape.axes().into_iter().product::<usize>() * size_of::<f32>()
+}
+
+fn safetensors_header(shape: ClipShape) -> Result<Vec<u8>, String> {
+    let info = TensorInfo { dtype: Dtype::F32, shape: shape.axes().to_vec(), data_offsets: (0, bytes(shape)) };
+    let header = Metadata::new(None, vec![(TENSOR.into(), info)]).map_err(|cause| cause.to_string())?;
+    let mut json = serde_json::to_vec(&header).map_err(|cause| cause.to_string())?;
+    json.resize(json.len().next_multiple_of(SAFETENSORS_ALIGNMENT), b' ');
+    Ok([&(json.len() as u64).to_le_bytes(), json.as_slice()].concat())
+}
+
+/// Version 1.0 of the format, described in `numpy.lib.format`.
+fn npy_header(shape: ClipShape) -> Vec<u8> {
+    const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
+    let [b, c, t, h, w] = shape.axes();
+    let mut text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({b}, {c}, {t}, {h}, {w}), }}");
+    let before = MAGIC.len() + size_of::<u16>();
+    let length = (before + text.len() + 1).next_multiple_of(NPY_ALIGNMENT) - before;
+    text.extend(std::iter::repeat_n(' ', length - 1 - text.len()));
+    text.push('\n');
+    [MAGIC, &(length as u16).to_le_bytes(), text.as_bytes()].concat()
+}
+
+impl ClipWriter for ArrayWriter {
+    fn write(&mut self, sample: usize, frames: &FrameBlock<'_>) -> Result<()> {
+        let first = self.progress.advance(sample, frames)?;
+        let ClipShape { channels, frames: total, height, width, .. } = self.shape;
+        let plane = height * width;
+        let mut buffer = Vec::with_capacity(CHUNK * size_of::<f32>());
+        for (c, run) in frames.data.chunks_exact(frames.frames * plane).enumerate() {
+            let value = ((sample * channels + c) * total + first) * plane;
+            let at = self.start + (value * size_of::<f32>()) as u64;
+            self.file.seek(SeekFrom::Start(at)).map_err(|cause| self.file.error(cause))?;
+            for values in run.chunks(CHUNK) {
+                buffer.clear();
+                buffer.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                self.file.write_all(&buffer).map_err(|cause| self.file.error(cause))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Output> {
+        self.progress.check_complete()?;
+        let (path, bytes) = self.file.persist()?;
+        Ok(Output { paths: vec![path], bytes })
+    }
+}

@@ -1,0 +1,96 @@
+//! Formats with one file a sample: frames become pixels here and go to the sample's own encoder.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::colour::frame_pixels;
+use super::staging::StagedFile;
+use super::{ClipShape, ClipWriter, FrameBlock, Output, Progress};
+use crate::error::Result;
+
+/// Encodes one sample's frames into a file that is not in its place yet.
+pub(super) trait FrameSink: Send {
+    /// Appends a frame of interleaved 8-bit RGB.
+    fn frame(&mut self, rgb: &[u8]) -> Result<()>;
+
+    /// Completes the file.
+    fn finish(self: Box<Self>) -> Result<StagedFile>;
+}
+
+type Open = Box<dyn Fn(&Path) -> Result<Box<dyn FrameSink>> + Send>;
+
+/// A file for each sample; one encoder at a time is open.
+pub(super) struct PictureFiles {
+    paths: Vec<PathBuf>,
+    shape: ClipShape,
+    progress: Progress,
+    open: Open,
+    current: Option<Box<dyn FrameSink>>,
+    complete: Vec<StagedFile>,
+    rgb: Vec<u8>,
+}
+
+impl PictureFiles {
+    /// Opens the first sample's file, so that what is wrong with the place or the clip is found now.
+    pub(super) fn create(
+        path: &Path,
+        shape: ClipShape,
+        open: impl Fn(&Path) -> Result<Box<dyn FrameSink>> + Send + 'static,
+    ) -> Result<PictureFiles> {
+        let paths = sample_paths(path, shape.batch);
+        for path in &paths[1..] {
+            // Its place is looked at, and the file made when its turn comes.
+            drop(StagedFile::create(path)?);
+        }
+        let current = Some(open(&paths[0])?);
+        let progress = Progress::new(path, shape);
+        Ok(PictureFiles { paths, shape, progress, open: Box::new(open), current, complete: vec![], rgb: vec![] })
+    }
+}
+
+/// `clip.mp4` -> `clip.mp4`, or for a batch `clip-0.mp4`, `clip-1.mp4`.
+fn sample_paths(path: &Path, batch: usize) -> Vec<PathBuf> {
+    if batch == 1 {
+        return vec![path.into()];
+    }
+    let part = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_os_string();
+    (0..batch)
+        .map(|sample| {
+            let mut name: OsString = part(path.file_stem());
+            name.push(format!("-{sample}."));
+            name.push(part(path.extension()));
+            path.with_file_name(name)
+        })
+        .collect()
+}
+
+impl ClipWriter for PictureFiles {
+    fn write(&mut self, sample: usize, frames: &FrameBlock<'_>) -> Result<()> {
+        self.progress.advance(sample, frames)?;
+        let mut sink = match self.current.take() {
+            Some(sink) => sink,
+            None => (self.open)(&self.paths[sample])?,
+        };
+        for t in 0..frames.frames {
+            frame_pixels(self.shape, frames, t, &mut self.rgb);
+            sink.frame(&self.rgb)?;
+        }
+        if self.progress.sample > sample {
+            self.complete.push(sink.finish()?);
+        } else {
+            self.current = Some(sink);
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Output> {
+        self.progress.check_complete()?;
+        let mut output = Output { paths: vec![], bytes: 0 };
+        for file in self.complete {
+            let (path, bytes) = file.persist()?;
+            output.paths.push(path);
+            output.bytes += bytes;
+        }
+        Ok(output)
+    }
+}

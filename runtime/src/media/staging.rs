@@ -1,0 +1,207 @@
+//! Outputs that appear whole or not at all: written beside their place under a temporary name, renamed at the end.
+//!
+//! What a dropped writer has written is removed. A `.tessera-` file stays only if the process is killed outright, or if an
+//! output is complete and cannot be renamed: the error then says where it is.
+
+use std::fs;
+use std::io::{self, BufWriter, ErrorKind, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, NamedTempFile, TempDir};
+
+use crate::error::{Error, Result};
+
+/// What temporary names begin with.
+const PREFIX: &str = ".tessera-";
+/// The folder to come, inside a temporary one.
+const NEW: &str = "new";
+
+/// A file on its way to `target`.
+pub(super) struct StagedFile {
+    file: BufWriter<NamedTempFile>,
+    target: PathBuf,
+}
+
+impl StagedFile {
+    /// Makes a temporary file in the folder of `target`; refuses a place that cannot take one.
+    pub(super) fn create(target: &Path) -> Result<StagedFile> {
+        let place = |problem: String| Error::OutputPlace { path: target.into(), problem };
+        if target.is_dir() {
+            return Err(place("there is a folder of this name; choose another name or remove it".into()));
+        }
+        let parent = parent(target)?;
+        let mut builder = Builder::new();
+        builder.prefix(PREFIX);
+        // As a file that any program makes: what the umask allows, not only the owner.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = builder.tempfile_in(&parent).map_err(|cause| refused(target, &parent, &cause))?;
+        Ok(StagedFile { file: BufWriter::new(file), target: target.into() })
+    }
+
+    /// Where the file will appear.
+    pub(super) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// The error for a failed write.
+    pub(super) fn error(&self, cause: io::Error) -> Error {
+        Error::Write { path: self.target.clone(), cause }
+    }
+
+    /// Makes the file `bytes` long; what was not written reads as zeros.
+    pub(super) fn set_len(&self, bytes: u64) -> Result<()> {
+        self.file.get_ref().as_file().set_len(bytes).map_err(|cause| self.error(cause))
+    }
+
+    /// Puts the file in its place; returns that and the size in bytes. A complete file that cannot be put there is kept
+    /// under its temporary name.
+    pub(super) fn persist(self) -> Result<(PathBuf, u64)> {
+        let target = self.target;
+        let failed = |cause| Error::Write { path: target.clone(), cause };
+        let file = self.file.into_inner().map_err(|cause| failed(cause.into_error()))?;
+        file.as_file().sync_data().map_err(failed)?;
+        let bytes = file.as_file().metadata().map_err(failed)?.len();
+        match file.persist(&target) {
+            Ok(_) => Ok((target, bytes)),
+            Err(cause) => {
+                let problem = format!("the file cannot be put here: {}", cause.error);
+                let (_, kept) = cause.file.keep().map_err(|cause| failed(cause.error))?;
+                Err(Error::NotInPlace { path: target, problem, kept })
+            }
+        }
+    }
+}
+
+impl Write for StagedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for StagedFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+/// A folder on its way to `target`, which may be there already if it holds nothing that is not ours.
+pub(super) struct StagedFolder {
+    /// Holds [`NEW`], the folder to come, and for a moment `old`, the one it replaces.
+    temporary: TempDir,
+    target: PathBuf,
+    is_ours: fn(&Path) -> bool,
+}
+
+impl StagedFolder {
+    /// Makes a temporary folder beside `target`. `is_ours` tells which entries of an existing folder may be replaced.
+    pub(super) fn create(target: &Path, is_ours: fn(&Path) -> bool) -> Result<StagedFolder> {
+        // An existing folder is replaced where it really is, not the link to it.
+        let resolved = target.canonicalize().unwrap_or_else(|_| target.components().collect());
+        if resolved.file_name().is_none() {
+            let problem = "this is no name for a new folder; write `NAME/`".into();
+            return Err(Error::OutputPlace { path: target.into(), problem });
+        }
+        check_replaceable(&resolved, is_ours).map_err(|problem| Error::OutputPlace { path: target.into(), problem })?;
+        let parent = parent(&resolved)?;
+        let temporary =
+            Builder::new().prefix(PREFIX).tempdir_in(&parent).map_err(|cause| refused(target, &parent, &cause))?;
+        let staged = StagedFolder { temporary, target: resolved, is_ours };
+        fs::create_dir(staged.staged()).map_err(|cause| staged.error(cause))?;
+        Ok(staged)
+    }
+
+    /// The folder to write into.
+    pub(super) fn staged(&self) -> PathBuf {
+        self.temporary.path().join(NEW)
+    }
+
+    /// The error for a failed write.
+    pub(super) fn error(&self, cause: io::Error) -> Error {
+        Error::Write { path: self.target.clone(), cause }
+    }
+
+    /// Puts the folder in its place and removes the one it replaces. If that fails the new folder is kept under its
+    /// temporary name.
+    pub(super) fn persist(self) -> Result<PathBuf> {
+        match self.swap() {
+            Ok(()) => Ok(self.target),
+            Err(problem) => {
+                let kept = self.temporary.keep().join(NEW);
+                Err(Error::NotInPlace { path: self.target, problem, kept })
+            }
+        }
+    }
+
+    fn swap(&self) -> Result<(), String> {
+        // Looked at again: someone may have put files there in the meantime.
+        check_replaceable(&self.target, self.is_ours)?;
+        let old = self.temporary.path().join("old");
+        let replaces = self.target.exists();
+        if replaces {
+            fs::rename(&self.target, &old).map_err(|cause| format!("the old folder cannot be moved away: {cause}"))?;
+        }
+        fs::rename(self.staged(), &self.target).map_err(|cause| {
+            if replaces && fs::rename(&old, &self.target).is_err() {
+                return format!(
+                    "the new folder cannot be put here: {cause}; the old one is kept as `{}`",
+                    old.display()
+                );
+            }
+            format!("the new folder cannot be put here: {cause}")
+        })
+    }
+}
+
+/// Says what is in the way, if anything is.
+fn check_replaceable(folder: &Path, is_ours: fn(&Path) -> bool) -> Result<(), String> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(cause) => {
+            return match cause.kind() {
+                ErrorKind::NotFound => Ok(()),
+                ErrorKind::NotADirectory => {
+                    Err("there is a file of this name; choose another name or remove it".into())
+                }
+                _ => Err(format!("the folder cannot be read: {cause}")),
+            };
+        }
+    };
+    for entry in entries {
+        let entry = entry.map_err(|cause| format!("the folder cannot be read: {cause}"))?;
+        if !is_ours(&entry.path()) {
+            let name = entry.file_name();
+            return Err(format!(
+                "the folder holds `{}`, which is not a frame of an earlier output; choose a new or empty folder",
+                name.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn parent(target: &Path) -> Result<PathBuf> {
+    let parent = match target.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    };
+    if parent.is_dir() {
+        return Ok(parent.into());
+    }
+    let problem = if parent.exists() {
+        format!("`{}` is not a folder", parent.display())
+    } else {
+        format!("there is no folder `{}`; make it first", parent.display())
+    };
+    Err(Error::OutputPlace { path: target.into(), problem })
+}
+
+fn refused(target: &Path, parent: &Path, cause: &io::Error) -> Error {
+    let problem = format!("nothing can be written into the folder `{}`: {cause}", parent.display());
+    Error::OutputPlace { path: target.into(), problem }
+}
