@@ -1,1 +1,294 @@
-//! Placeholder.
+//! What can be said of a graph without running it: who uses what, what is needed, how long values live, how deep the graph
+//! is, what it costs.
+//!
+//! Results are vectors with one entry a value, indexed by [`Value::index`]. The graph must verify.
+
+use petgraph::graph::DiGraph;
+use smallvec::SmallVec;
+
+use crate::attribute::{Activation, FirstFrame};
+use crate::graph::{Graph, Value};
+use crate::op::Op;
+
+/// The dependence graph: values as nodes, with node `i` for value `%i`, and an edge from each operand to each op that reads it,
+/// weighted with the operand's name.
+pub fn dependences(graph: &Graph) -> DiGraph<Value, &'static str> {
+    let mut dependences = DiGraph::with_capacity(graph.len(), 2 * graph.len());
+    let indices: Vec<_> = graph.nodes().map(|(value, _)| dependences.add_node(value)).collect();
+    for (value, node) in graph.nodes() {
+        node.op.visit_operands(&mut |name, _, operands| {
+            for operand in operands {
+                dependences.add_edge(indices[operand.index()], indices[value.index()], name);
+            }
+        });
+    }
+    dependences
+}
+
+/// The ops that read each value, in order, each once.
+pub fn users(graph: &Graph) -> Vec<SmallVec<[Value; 4]>> {
+    let mut users = vec![SmallVec::<[Value; 4]>::new(); graph.len()];
+    for (value, node) in graph.nodes() {
+        for operand in node.op.operands() {
+            let of_operand = &mut users[operand.index()];
+            if of_operand.last() != Some(&value) {
+                of_operand.push(value);
+            }
+        }
+    }
+    users
+}
+
+/// Whether an output needs each value. What no output needs is dead.
+pub fn reachable(graph: &Graph) -> Vec<bool> {
+    let mut needed = vec![false; graph.len()];
+    for output in graph.outputs() {
+        needed[output.value.index()] = true;
+    }
+    for (value, node) in graph.nodes().rev() {
+        if needed[value.index()] {
+            node.op.operands().iter().for_each(|operand| needed[operand.index()] = true);
+        }
+    }
+    needed
+}
+
+/// From where to where a value lives, as places in the graph's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Interval {
+    /// The op that makes the value.
+    pub start: usize,
+    /// The last op that reads it; `start` if none does, the number of ops for an output.
+    pub end: usize,
+}
+
+/// When each value lives.
+pub fn liveness(graph: &Graph) -> Vec<Interval> {
+    let mut intervals: Vec<_> = (0..graph.len()).map(|start| Interval { start, end: start }).collect();
+    for (value, node) in graph.nodes() {
+        node.op.operands().iter().for_each(|operand| intervals[operand.index()].end = value.index());
+    }
+    for output in graph.outputs() {
+        intervals[output.value.index()].end = graph.len();
+    }
+    intervals
+}
+
+/// The longest chain of ops that ends in each value, leaves not counted.
+pub fn depths(graph: &Graph) -> Vec<usize> {
+    let mut depths: Vec<usize> = Vec::with_capacity(graph.len());
+    for (_, node) in graph.nodes() {
+        let deepest = node.op.operands().iter().map(|operand| depths[operand.index()]).max().unwrap_or(0);
+        depths.push(deepest + usize::from(!node.op.is_leaf()));
+    }
+    depths
+}
+
+/// The longest chain of ops in the graph: no machine, however wide, has fewer steps.
+pub fn critical_path(graph: &Graph) -> usize {
+    depths(graph).into_iter().max().unwrap_or(0)
+}
+
+/// Whether each value is made of parameters and constants alone, and so can be computed once, when weights are bound.
+pub fn weight_only(graph: &Graph) -> Vec<bool> {
+    let mut fixed: Vec<bool> = Vec::with_capacity(graph.len());
+    for (_, node) in graph.nodes() {
+        fixed.push(match node.op {
+            Op::Parameter { .. } | Op::Constant { .. } => true,
+            Op::Input { .. } | Op::State { .. } => false,
+            _ => node.op.operands().iter().all(|operand| fixed[operand.index()]),
+        });
+    }
+    fixed
+}
+
+/// Arithmetic and memory traffic of ops, each run by itself: every operand is read once and every result written once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations; a multiply-add is two, any function such as `exp` one.
+    pub flops: u64,
+    /// Bytes of operands read.
+    pub bytes_read: u64,
+    /// Bytes of results written.
+    pub bytes_written: u64,
+}
+
+impl std::ops::Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            flops: self.flops.saturating_add(other.flops),
+            bytes_read: self.bytes_read.saturating_add(other.bytes_read),
+            bytes_written: self.bytes_written.saturating_add(other.bytes_written),
+        }
+    }
+}
+
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Self>>(costs: I) -> Self {
+        costs.fold(Self::default(), |sum, cost| sum + cost)
+    }
+}
+
+/// What the op of `value` costs; nothing for a leaf.
+///
+/// A slice reads what it keeps, any other op all of its operands.
+pub fn cost(graph: &Graph, value: Value) -> Cost {
+    let node = graph.node(value);
+    if node.op.is_leaf() {
+        return Cost::default();
+    }
+    let bytes_written = node.ty.bytes() as u64;
+    let bytes_read = match node.op {
+        Op::Slice { .. } => bytes_written,
+        _ => node.op.operands().iter().fold(0, |sum: u64, &v| sum.saturating_add(graph.ty(v).bytes() as u64)),
+    };
+    Cost { flops: flops(graph, value), bytes_read, bytes_written }
+}
+
+/// The cost of all ops of the graph.
+pub fn total_cost(graph: &Graph) -> Cost {
+    graph.nodes().map(|(value, _)| cost(graph, value)).sum()
+}
+
+/// Floating-point operations of the op of `value`.
+///
+/// | op | for each | flops |
+/// |---|---|---|
+/// | `convolution` | element of the result | 2 for each tap (those on the padding too) and input channel, 1 for the bias, 1 for the residual |
+/// | `add`, `multiply`, `add_bias` | element | 1 |
+/// | `silu` | element | 4: negate, exp, add, divide |
+/// | `group_statistics` | element of the operand | 4: add; subtract, multiply, add |
+/// | `normalize` | element | 4, 2 more with gain and shift, 4 more with SiLU |
+/// | `group_norm` | element | 8: both of the above |
+/// | `average_pool` | element read | 1 |
+/// | what moves or converts elements | | 0 |
+fn flops(graph: &Graph, value: Value) -> u64 {
+    let node = graph.node(value);
+    let results = node.ty.elements() as u64;
+    let elements = |v: Value| graph.ty(v).elements() as u64;
+    let each = match &node.op {
+        Op::Add { .. } | Op::Multiply { .. } | Op::AddBias { .. } => 1,
+        Op::Silu { .. } => 4,
+        Op::Convolution { weight, bias, residual, .. } => {
+            let outputs = node.ty.channels().unwrap_or(1) as u64;
+            let taps = elements(*weight) / outputs;
+            2 * taps + u64::from(bias.is_some()) + u64::from(residual.is_some())
+        }
+        Op::GroupNorm { .. } => 8,
+        Op::GroupStatistics { input, .. } => return elements(*input).saturating_mul(4),
+        Op::Normalize { gain, activation, .. } => {
+            4 + if gain.is_some() { 2 } else { 0 } + if *activation == Activation::Silu { 4 } else { 0 }
+        }
+        Op::AveragePool { window, first_frame, .. } => {
+            let [depth, area] = [window[0] as u64, (window[1] * window[2]) as u64];
+            let frames = node.ty.space().map_or(1, |space| space[0]) as u64;
+            let frames_read = match first_frame {
+                FirstFrame::Joined => frames * depth,
+                FirstFrame::Apart => 1 + (frames - 1) * depth,
+            };
+            return (results / frames).saturating_mul(frames_read * area);
+        }
+        Op::Input { .. }
+        | Op::State { .. }
+        | Op::Parameter { .. }
+        | Op::Constant { .. }
+        | Op::ResizeNearest { .. }
+        | Op::Pad { .. }
+        | Op::Slice { .. }
+        | Op::Concatenate { .. }
+        | Op::Transpose { .. }
+        | Op::Reshape { .. }
+        | Op::Convert { .. } => 0,
+    };
+    results.saturating_mul(each)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::parse;
+
+    fn graph() -> Graph {
+        parse(
+            r#"graph @g {
+  %0 = input {name = "x"} : tensor<1x4x3x8x8xf32, ncthw>
+  %1 = parameter {name = "w"} : tensor<8x4x3x3x3xf32, oidhw>
+  %2 = parameter {name = "b"} : tensor<8xf32>
+  %3 = add %2, %2 : tensor<8xf32>
+  %4 = convolution %0, %1, bias: %3 {strides = [1, 1, 1], padding = [[2, 0], [1, 1], [1, 1]], repeat_first = 0} : tensor<1x8x3x8x8xf32, ncthw>
+  %5 = silu %4 : tensor<1x8x3x8x8xf32, ncthw>
+  %6 = silu %5 : tensor<1x8x3x8x8xf32, ncthw>
+  %7 = average_pool %5 {window = [2, 2, 2], first_frame = apart} : tensor<1x8x2x4x4xf32, ncthw>
+  %8 = slice %7 {start = [0, 0, 1, 0, 0], limit = [1, 8, 2, 4, 4]} : tensor<1x8x1x4x4xf32, ncthw>
+  return result "y" = %8
+  return tap "conv" = %4
+}
+"#,
+        )
+        .unwrap()
+    }
+
+    fn indices(values: &[Value]) -> Vec<usize> {
+        values.iter().map(|v| v.index()).collect()
+    }
+
+    #[test]
+    fn uses_and_dependences_agree() {
+        let graph = graph();
+        let users = users(&graph);
+        assert_eq!(indices(&users[5]), [6, 7]);
+        assert_eq!(indices(&users[2]), [3], "an op that reads a value twice is one user");
+        let dependences = dependences(&graph);
+        assert_eq!(dependences.node_count(), graph.len());
+        assert_eq!(dependences.edge_count(), 9);
+        assert!(!petgraph::algo::is_cyclic_directed(&dependences));
+        let edge = dependences.find_edge(3.into(), 4.into()).unwrap();
+        assert_eq!(dependences[edge], "bias");
+    }
+
+    #[test]
+    fn what_no_output_needs_is_unreachable() {
+        let needed = reachable(&graph());
+        assert!(!needed[6]);
+        assert!(needed.iter().enumerate().all(|(i, &n)| n || i == 6));
+    }
+
+    #[test]
+    fn values_live_to_their_last_use() {
+        let intervals = liveness(&graph());
+        assert_eq!(intervals[2], Interval { start: 2, end: 3 });
+        assert_eq!(intervals[5], Interval { start: 5, end: 7 });
+        assert_eq!(intervals[6], Interval { start: 6, end: 6 });
+        assert_eq!(intervals[4].end, 9, "outputs live to the end");
+    }
+
+    #[test]
+    fn depth_counts_ops_from_the_leaves() {
+        let graph = graph();
+        assert_eq!(depths(&graph), [0, 0, 0, 1, 2, 3, 4, 4, 5]);
+        assert_eq!(critical_path(&graph), 5);
+    }
+
+    #[test]
+    fn weight_only_values_do_not_depend_on_inputs() {
+        let fixed = weight_only(&graph());
+        assert_eq!(fixed, [false, true, true, true, false, false, false, false, false]);
+    }
+
+    #[test]
+    fn costs_follow_their_definition() {
+        let graph = graph();
+        let costs: Vec<Cost> = graph.nodes().map(|(v, _)| cost(&graph, v)).collect();
+        let video = 8 * 3 * 8 * 8;
+        assert_eq!(costs[0], Cost::default());
+        assert_eq!(costs[4].flops, video * (2 * 4 * 27 + 1));
+        assert_eq!(costs[4].bytes_read, 4 * (4 * 3 * 8 * 8 + 8 * 4 * 27 + 8));
+        assert_eq!(costs[4].bytes_written, 4 * video);
+        assert_eq!(costs[5].flops, 4 * video);
+        assert_eq!(costs[7].flops, video, "a pool that drops nothing reads each element once");
+        assert_eq!(costs[8], Cost { flops: 0, bytes_read: 512, bytes_written: 512 });
+        assert_eq!(total_cost(&graph).flops, costs.iter().map(|c| c.flops).sum::<u64>());
+    }
+}

@@ -106,7 +106,11 @@ impl Attribute for String {
 }
 
 impl<T: Attribute, const N: usize> Attribute for [T; N] {
-    const EXPECTED: &'static str = "a list of the right length";
+    const EXPECTED: &'static str = match N {
+        2 => "a list of two: low, high",
+        3 => "a list of three: time, height, width",
+        _ => "a list of the right length",
+    };
 
     fn to_literal(&self) -> Option<Literal> {
         self.iter().map(T::to_literal).collect::<Option<Vec<_>>>().map(Literal::List)

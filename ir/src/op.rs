@@ -295,7 +295,8 @@ op_table! {
     /// The same elements, in row-major order, under another shape and layout.
     Reshape = "reshape", reshape (input: Value) { ty: TensorType }
 
-    /// Each element in another type: floating point rounds to nearest even, integers saturate.
+    /// Each element in another type. To a floating-point type: rounded to nearest, ties to even, and infinite beyond the
+    /// largest number. To an integer type: rounded toward zero and saturated at both ends; NaN becomes 0.
     Convert = "convert", convert (input: Value) { element: ElementType }
 }
 

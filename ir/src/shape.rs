@@ -36,13 +36,25 @@ macro_rules! require {
 /// # Errors
 /// The first constraint that does not hold.
 pub fn infer(op: &Op, graph: &Graph) -> Inferred {
+    infer_over(op, &|value| (value.index() < graph.len()).then(|| graph.ty(value)))
+}
+
+/// The type of `op`'s result where `ty_of` gives the types of its operands; `None` for a value that is not defined.
+///
+/// # Errors
+/// The first constraint that does not hold.
+pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) -> Inferred {
     for operand in op.operands() {
-        require!("op", 1, operand.index() < graph.len(), "operand {operand} is not defined before this op");
+        let ty = ty_of(operand);
+        require!("op", 1, ty.is_some(), "operand {operand} is not defined before this op");
+        if let Some(Err(error)) = ty.map(TensorType::check) {
+            require!("op", 2, false, "operand {operand}: {error}");
+        }
     }
-    let ty = |value: Value| graph.ty(value);
+    let ty = |value: Value| ty_of(value).expect("every operand was looked up above");
     let result = match op {
-        Op::Input { ty, .. } | Op::State { ty, .. } | Op::Parameter { ty, .. } => ty.clone(),
-        Op::Constant { value, ty } => constant(value, ty)?,
+        Op::Input { ty, .. } | Op::State { ty, .. } | Op::Parameter { ty, .. } => checked(op, ty.clone())?,
+        Op::Constant { value, ty } => constant(value, checked(op, ty.clone())?)?,
         Op::Add { lhs, rhs } => {
             require!("add", 1, ty(*lhs) == ty(*rhs), "operands differ: {} and {}", ty(*lhs), ty(*rhs));
             ty(*lhs).clone()
@@ -95,20 +107,25 @@ pub fn infer(op: &Op, graph: &Graph) -> Inferred {
         Op::Concatenate { inputs, axis } => concatenate(&inputs.iter().map(|&v| ty(v)).collect::<Vec<_>>(), *axis)?,
         Op::Transpose { input, permutation } => transpose(ty(*input), permutation)?,
         Op::Reshape { input, ty: to } => {
-            let from = ty(*input);
+            let (from, to) = (ty(*input), checked(op, to.clone())?);
             require!("reshape", 1, from.element == to.element, "cannot make {to} of {from}: use convert for elements");
             require!("reshape", 2, from.elements() == to.elements(), "{from} and {to} have different element counts");
-            to.clone()
+            to
         }
         Op::Convert { input, element } => TensorType { element: *element, ..ty(*input).clone() },
     };
-    if let Err(error) = result.check() {
-        return Err(Violation { constraint: format!("{}_c0", op.mnemonic()), message: error.to_string() });
-    }
-    Ok(result)
+    checked(op, result)
 }
 
-fn constant(value: &Elements, ty: &TensorType) -> Inferred {
+/// Constraint 0 of every op: its type is one that a graph may hold.
+fn checked(op: &Op, ty: TensorType) -> Inferred {
+    match ty.check() {
+        Ok(()) => Ok(ty),
+        Err(error) => Err(Violation { constraint: format!("{}_c0", op.mnemonic()), message: error.to_string() }),
+    }
+}
+
+fn constant(value: &Elements, ty: TensorType) -> Inferred {
     if let Elements::Dense(values) = value {
         let count = values.len();
         require!(
@@ -119,12 +136,12 @@ fn constant(value: &Elements, ty: &TensorType) -> Inferred {
             ty.elements()
         );
     }
-    Ok(ty.clone())
+    Ok(ty)
 }
 
 /// The axes and channel count of a video operand.
 fn video(op: &str, ty: &TensorType) -> Result<(VideoAxes, usize), Violation> {
-    let axes = ty.layout.video().filter(|_| ty.rank() == 5).ok_or_else(|| Violation {
+    let axes = ty.layout.video().ok_or_else(|| Violation {
         constraint: format!("{op}_v1"),
         message: format!("expected a video (ncthw or nthwc), found {ty}"),
     })?;
@@ -155,7 +172,7 @@ fn convolution(
     repeat_first: usize,
 ) -> Inferred {
     let (axes, channels) = video("convolution", input)?;
-    let Some(kernel) = weight.layout.kernel().filter(|_| weight.rank() == 5) else {
+    let Some(kernel) = weight.layout.kernel() else {
         return Err(Violation {
             constraint: "convolution_c1".to_owned(),
             message: format!("the weight must be oidhw or dhwio, found {weight}"),
@@ -183,7 +200,7 @@ fn convolution(
         cache.is_none() || repeat_first == 0,
         "frames in front come from a cache or from the first frame, not from both"
     );
-    let mut space = axes.space.map(|axis| input.shape[axis]);
+    let space = axes.space.map(|axis| input.shape[axis]);
     let mut front = repeat_first;
     if let Some(cache) = cache {
         let cached = cache.space().map_or(0, |space| space[0]);
@@ -191,11 +208,19 @@ fn convolution(
         require!("convolution", 7, *cache == expected, "the cache must be {input} but for its frames, found {cache}");
         front = cached;
     }
-    space[0] = space[0].saturating_add(front);
     let mut size = [0; 3];
     for axis in 0..3 {
         let window = weight.shape[kernel.space[axis]];
-        let padded = padding[axis].iter().try_fold(space[axis], |n, &p| n.checked_add(p)).unwrap_or(usize::MAX / 2);
+        let [low, high] = padding[axis];
+        let around = [low, high, if axis == 0 { front } else { 0 }];
+        let padded = around.into_iter().try_fold(space[axis], usize::checked_add);
+        require!(
+            "convolution",
+            10,
+            padded.is_some(),
+            "the padding {padding:?} or the {front} frames in front overflow"
+        );
+        let padded = padded.unwrap_or_default();
         require!(
             "convolution",
             8,
@@ -240,6 +265,7 @@ fn normalize(
     first_frame: FirstFrame,
 ) -> Inferred {
     let (axes, channels) = video("normalize", input)?;
+    require!("normalize", 5, input.element.is_float(), "{input} is not floating-point");
     let groups = if statistics.rank() == 3 { statistics.shape[1] } else { 0 };
     let expected = TensorType::plain(ElementType::F32, [input.shape[axes.batch], groups, 2]);
     require!(

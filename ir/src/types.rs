@@ -216,7 +216,8 @@ impl TensorType {
         strides
     }
 
-    /// Size along the batch axis of a video.
+    /// Size along the batch axis of a video. Like [`Self::channels`] and [`Self::space`], `None` for other tensors;
+    /// the type must be a checked one.
     pub fn batch(&self) -> Option<usize> {
         self.layout.video().map(|a| self.shape[a.batch])
     }

@@ -5,6 +5,7 @@
 //! 3. Inputs, states and parameters have unique names among their kind; an empty name is none.
 //! 4. Every output is a value of the graph; names are unique among outputs of a role.
 //! 5. A state that is read and left again keeps its type.
+//! 6. The graph's name and the paths print and parse back: they hold no white space and no `{`.
 //!
 //! All errors are gathered, and printed with the op under which each stands.
 
@@ -13,12 +14,12 @@ use std::fmt;
 
 use crate::graph::{Graph, Role, Value};
 use crate::op::Op;
-use crate::shape;
+use crate::{shape, text};
 
 /// One rule that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The op at fault; `None` when it is an output.
+    /// The op at fault; `None` when it is an output or the graph's name.
     pub value: Option<Value>,
     /// What was expected and what was found.
     pub message: String,
@@ -50,11 +51,18 @@ impl fmt::Display for VerifyError {
 /// # Errors
 /// All that is wrong, each under its op.
 pub fn verify(graph: &Graph) -> Result<(), VerifyError> {
-    let mut faults = Vec::new();
+    let (mut faults, mut lines) = (Vec::new(), Vec::new());
     let mut names: HashMap<(&str, &str), Value> = HashMap::new();
     let mut states = HashMap::new();
+    if !prints(&graph.name) {
+        faults.push(Fault { value: None, message: format!("the name {:?} {UNPRINTABLE}", graph.name) });
+        lines.push(format!("graph @{:?}", graph.name));
+    }
     for (value, node) in graph.nodes() {
-        let mut fault = |message| faults.push(Fault { value: Some(value), message });
+        let mut fault = |message| {
+            faults.push(Fault { value: Some(value), message });
+            lines.push(text::print_node(graph, value));
+        };
         if let Some(late) = node.op.operands().into_iter().find(|o| *o >= value) {
             fault(format!("operand {late} is not defined before {value}"));
             continue;
@@ -63,6 +71,9 @@ pub fn verify(graph: &Graph) -> Result<(), VerifyError> {
             Err(violation) => fault(violation.to_string()),
             Ok(ty) if ty != node.ty => fault(format!("recorded as {}, inferred as {ty}", node.ty)),
             Ok(_) => {}
+        }
+        if !prints(&node.path) {
+            fault(format!("the path {:?} {UNPRINTABLE}", node.path));
         }
         if let Op::Input { name, .. } | Op::State { name, .. } | Op::Parameter { name, .. } = &node.op {
             if name.is_empty() {
@@ -77,7 +88,10 @@ pub fn verify(graph: &Graph) -> Result<(), VerifyError> {
     }
     let mut left = HashMap::new();
     for output in graph.outputs() {
-        let mut fault = |message| faults.push(Fault { value: None, message });
+        let mut fault = |message| {
+            faults.push(Fault { value: None, message });
+            lines.push(text::print_output(output));
+        };
         let (word, name) = (output.role.word(), &output.name);
         if left.insert((output.role, name.as_str()), output.value).is_some() {
             fault(format!("{word} \"{name}\" is output twice"));
@@ -91,12 +105,12 @@ pub fn verify(graph: &Graph) -> Result<(), VerifyError> {
             }
         }
     }
-    if faults.is_empty() {
-        return Ok(());
-    }
-    let lines = faults
-        .iter()
-        .map(|fault| fault.value.map_or_else(|| "return".to_owned(), |v| crate::text::print_node(graph, v)))
-        .collect();
-    Err(VerifyError { graph: graph.name.clone(), faults, lines })
+    if faults.is_empty() { Ok(()) } else { Err(VerifyError { graph: graph.name.clone(), faults, lines }) }
+}
+
+const UNPRINTABLE: &str = "holds white space or a brace, which the text format cannot carry";
+
+/// Whether `name` can stand behind an `@`.
+fn prints(name: &str) -> bool {
+    !name.contains(|c: char| c.is_whitespace() || c == '{')
 }

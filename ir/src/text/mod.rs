@@ -19,6 +19,6 @@ mod parse;
 mod print;
 
 pub use parse::{ParseError, ParseOpError, parse};
-pub use print::{print, print_node};
+pub use print::{print, print_node, print_output};
 
 pub(crate) use parse::RawOp;

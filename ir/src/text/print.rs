@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, Output, Value};
 use crate::op::Arity;
 
 /// The whole graph, a line an op; ends with a newline.
@@ -14,10 +14,15 @@ pub fn print(graph: &Graph) -> String {
         text += "\n";
     }
     for output in graph.outputs() {
-        let _ = writeln!(text, "  return {} {:?} = {}", output.role.word(), output.name, output.value);
+        let _ = writeln!(text, "  {}", print_output(output));
     }
     text += "}\n";
     text
+}
+
+/// One output, without indentation or newline.
+pub fn print_output(output: &Output) -> String {
+    format!("return {} {:?} = {}", output.role.word(), output.name, output.value)
 }
 
 /// One op of the graph, without indentation or newline.

@@ -1,0 +1,183 @@
+//! Convolution, direct, in both layouts.
+//!
+//! Each element is a sum in `T` over the kernel's taps (time, height, width), for each tap over the input channels, in
+//! this order in both layouts; then the bias and the residual are added. Taps that fall on the padding add nothing. The inner
+//! loop is contiguous: along the width for channel-first videos, along the output channels for channel-last ones.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{OutOfMemory, Real, Tensor, elementwise};
+use crate::types::{Layout, TensorType};
+
+/// Pixels of a row that a channel-last convolution makes at a time, so that they stay in the nearest cache while the
+/// weights stream past.
+const PIXELS: usize = 8;
+
+/// A convolution with its operands at hand.
+pub(super) struct Convolution<'a, T> {
+    pub input: &'a Tensor<T>,
+    pub weight: &'a Tensor<T>,
+    pub bias: Option<&'a Tensor<T>>,
+    pub residual: Option<&'a Tensor<T>>,
+    pub cache: Option<&'a Tensor<T>>,
+    pub strides: [usize; 3],
+    /// Zeros in front of time, height and width.
+    pub padding_low: [usize; 3],
+    pub repeat_first: usize,
+}
+
+/// One batch element's frame of a video: where channel, row and column lead, as offsets into `data`.
+struct Frame<'a, T> {
+    data: &'a [T],
+    channel: usize,
+    row: usize,
+    column: usize,
+}
+
+impl<T: Real> Convolution<'_, T> {
+    pub(super) fn evaluate(&self, ty: &TensorType) -> Result<Tensor<T>, OutOfMemory> {
+        let mut result = Tensor::zeros(ty)?;
+        let [frames, height, width] = ty.space().expect("a video");
+        let outputs = ty.channels().expect("a video");
+        if ty.layout == Layout::Ncthw {
+            result.data.par_chunks_mut(height * width).enumerate().for_each(|(plane, elements)| {
+                let (batch, output, frame) = (plane / frames / outputs, plane / frames % outputs, plane % frames);
+                self.plane(batch, output, frame, width, elements);
+            });
+        } else {
+            let weight = self.weight_rows();
+            result.data.par_chunks_mut(width * outputs).enumerate().for_each(|(row, elements)| {
+                let (batch, frame, y) = (row / height / frames, row / height % frames, row % height);
+                for (i, pixels) in elements.chunks_mut(PIXELS * outputs).enumerate() {
+                    self.pixels(&weight, [batch, frame, y, i * PIXELS], outputs, pixels);
+                }
+            });
+        }
+        if let Some(bias) = self.bias {
+            elementwise::add_per_channel(&mut result, bias);
+        }
+        if let Some(residual) = self.residual {
+            elementwise::update(&mut result, residual, |x, r| x + r);
+        }
+        Ok(result)
+    }
+
+    /// Time, height and width of the kernel.
+    fn window(&self) -> [usize; 3] {
+        let axes = self.weight.ty.layout.kernel().expect("convolution_c1");
+        axes.space.map(|axis| self.weight.ty.shape[axis])
+    }
+
+    /// The frame that output frame `frame` reads through the tap `kt`; `None` on the padding.
+    fn frame(&self, batch: usize, frame: usize, kt: usize) -> Option<Frame<'_, T>> {
+        let at = (frame * self.strides[0] + kt).checked_sub(self.padding_low[0])?;
+        let (video, at) = match self.cache {
+            Some(cache) => {
+                let cached = cache.ty.space().expect("convolution_c7")[0];
+                if at < cached { (cache, at) } else { (self.input, at - cached) }
+            }
+            None => (self.input, at.saturating_sub(self.repeat_first)),
+        };
+        let axes = video.ty.layout.video().expect("a video");
+        let strides = video.ty.strides();
+        if at >= video.ty.shape[axes.space[0]] {
+            return None;
+        }
+        Some(Frame {
+            data: &video.data[batch * strides[axes.batch] + at * strides[axes.space[0]]..],
+            channel: strides[axes.channel],
+            row: strides[axes.space[1]],
+            column: strides[axes.space[2]],
+        })
+    }
+
+    /// The input row that output row `y` reads through the tap `ky`; `None` on the padding.
+    fn row(&self, y: usize, ky: usize) -> Option<usize> {
+        let height = self.input.ty.space().expect("a video")[1];
+        (y * self.strides[1] + ky).checked_sub(self.padding_low[1]).filter(|&row| row < height)
+    }
+
+    /// The columns of the output in `0..width` that read the input, not the padding, through the tap `kx`, and the
+    /// input column that the first of them reads.
+    fn columns(&self, width: usize, kx: usize) -> (Range<usize>, usize) {
+        let (stride, low) = (self.strides[2], self.padding_low[2]);
+        let input = self.input.ty.space().expect("a video")[2];
+        let first = low.saturating_sub(kx).div_ceil(stride).min(width);
+        let limit = (input + low).saturating_sub(kx).div_ceil(stride).clamp(first, width);
+        (first..limit, (first * stride + kx).saturating_sub(low))
+    }
+
+    /// Channel-first: the sums of one output channel of one frame.
+    fn plane(&self, batch: usize, output: usize, frame: usize, width: usize, sums: &mut [T]) {
+        let [depth, height, breadth] = self.window();
+        let strides = self.weight.ty.strides();
+        let inputs = self.weight.ty.shape[1];
+        for kt in 0..depth {
+            let Some(source) = self.frame(batch, frame, kt) else { continue };
+            for ky in 0..height {
+                for kx in 0..breadth {
+                    let (columns, first) = self.columns(width, kx);
+                    if columns.is_empty() {
+                        continue;
+                    }
+                    let reach = (columns.len() - 1) * self.strides[2] + 1;
+                    for channel in 0..inputs {
+                        let weight =
+                            output * strides[0] + channel * strides[1] + kt * strides[2] + ky * strides[3] + kx;
+                        let weight = self.weight.data[weight];
+                        for (y, sums) in sums.chunks_exact_mut(width).enumerate() {
+                            let Some(row) = self.row(y, ky) else { continue };
+                            let start = channel * source.channel + row * source.row + first * source.column;
+                            let xs = &source.data[start..start + reach];
+                            add_scaled(&mut sums[columns.clone()], xs, self.strides[2], weight);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Channel-last: the weights as rows of one number an output channel, for each tap and input channel.
+    fn weight_rows(&self) -> Vec<&[T]> {
+        self.weight.data.chunks_exact(self.weight.ty.shape[4]).collect()
+    }
+
+    /// Channel-last: the sums of all output channels of neighbouring pixels; `at` is the batch element, frame, row and column
+    /// of the first.
+    fn pixels(&self, weight: &[&[T]], at: [usize; 4], outputs: usize, sums: &mut [T]) {
+        let [batch, frame, y, x] = at;
+        let [depth, height, breadth] = self.window();
+        let inputs = self.weight.ty.shape[3];
+        let end = x + sums.len() / outputs;
+        for kt in 0..depth {
+            let Some(source) = self.frame(batch, frame, kt) else { continue };
+            for ky in 0..height {
+                let Some(row) = self.row(y, ky) else { continue };
+                for kx in 0..breadth {
+                    let (columns, _) = self.columns(end, kx);
+                    let columns = columns.start.max(x)..columns.end.max(x);
+                    let tap = ((kt * height + ky) * breadth + kx) * inputs;
+                    let sums = &mut sums[(columns.start - x) * outputs..(columns.end - x) * outputs];
+                    for channel in 0..inputs {
+                        for (column, sums) in columns.clone().zip(sums.chunks_exact_mut(outputs)) {
+                            let column = column * self.strides[2] + kx - self.padding_low[2];
+                            let x = source.data[row * source.row + column * source.column + channel];
+                            add_scaled(sums, weight[tap + channel], 1, x);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `sums[i] += xs[i * stride] * factor`.
+fn add_scaled<T: Real>(sums: &mut [T], xs: &[T], stride: usize, factor: T) {
+    if stride == 1 {
+        sums.iter_mut().zip(xs).for_each(|(sum, &x)| *sum += x * factor);
+    } else {
+        sums.iter_mut().zip(xs.iter().step_by(stride)).for_each(|(sum, &x)| *sum += x * factor);
+    }
+}

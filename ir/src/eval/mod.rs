@@ -1,0 +1,339 @@
+//! The evaluator: the living definition of every op.
+//!
+//! Slow, readable Rust over `f64` or `f32`. What a backend computes is right when it agrees with this. The ops are in
+//! `convolution`, `norm`, `resample`, `elementwise` and `shape_ops`; here are the driver and the dispatch.
+//!
+//! Numbers are kept in `T` whatever a value's element type. After each op they are rounded to the element type of its
+//! result, so that a bf16 or f16 program means one thing: sums run in `T`, results are rounded once an op. A result in f32
+//! is left as `T` has it: evaluated in `f64` it is the exact answer that f32 programs are measured against. What is bound
+//! to inputs, states and parameters is taken as it comes. No result depends on the number of threads.
+
+mod convolution;
+mod elementwise;
+mod norm;
+mod resample;
+mod shape_ops;
+mod tensor;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+pub use tensor::{Real, Tensor, TensorError};
+
+use crate::analysis;
+use crate::graph::{Graph, Output, Path, Value};
+use crate::op::Op;
+use crate::shape::{self, Violation};
+use crate::types::{ElementType, TensorType};
+use crate::verify::{VerifyError, verify};
+
+/// What kind of leaf a caller gives a tensor for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LeafKind {
+    /// [`Op::Input`].
+    Input,
+    /// [`Op::State`].
+    State,
+    /// [`Op::Parameter`].
+    Parameter,
+}
+
+/// A leaf that a caller gives a tensor for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaf<'g> {
+    /// Its kind.
+    pub kind: LeafKind,
+    /// Its name, unique among its kind.
+    pub name: &'g str,
+    /// The type its tensor must have.
+    pub ty: &'g TensorType,
+}
+
+impl<'g> Leaf<'g> {
+    /// The leaf that `op` declares; `None` for a constant and for what is computed.
+    pub fn of(op: &'g Op) -> Option<Self> {
+        match op {
+            Op::Input { name, ty } => Some(Self { kind: LeafKind::Input, name, ty }),
+            Op::State { name, ty } => Some(Self { kind: LeafKind::State, name, ty }),
+            Op::Parameter { name, ty } => Some(Self { kind: LeafKind::Parameter, name, ty }),
+            _ => None,
+        }
+    }
+}
+
+/// Where the tensors of inputs, states and parameters come from.
+///
+/// A tensor is asked for when the first op reads it and let go after the last, so a source that makes its tensors as
+/// they are asked for (a mapped checkpoint) holds few of them at a time.
+pub trait Bindings<T: Real> {
+    /// The tensor of `leaf`, borrowed where it is kept or made anew; `None` when there is none.
+    fn tensor(&self, leaf: Leaf<'_>) -> Option<Cow<'_, Tensor<T>>>;
+}
+
+/// Tensors by name, for each kind of leaf.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensors<T> {
+    /// For [`Op::Input`].
+    pub inputs: BTreeMap<String, Tensor<T>>,
+    /// For [`Op::State`].
+    pub states: BTreeMap<String, Tensor<T>>,
+    /// For [`Op::Parameter`].
+    pub parameters: BTreeMap<String, Tensor<T>>,
+}
+
+impl<T> Default for Tensors<T> {
+    fn default() -> Self {
+        Self { inputs: BTreeMap::new(), states: BTreeMap::new(), parameters: BTreeMap::new() }
+    }
+}
+
+impl<T: Real> Bindings<T> for Tensors<T> {
+    fn tensor(&self, leaf: Leaf<'_>) -> Option<Cow<'_, Tensor<T>>> {
+        let of_kind = match leaf.kind {
+            LeafKind::Input => &self.inputs,
+            LeafKind::State => &self.states,
+            LeafKind::Parameter => &self.parameters,
+        };
+        of_kind.get(leaf.name).map(Cow::Borrowed)
+    }
+}
+
+/// Why there is no result.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum EvalError {
+    /// The graph is not a program.
+    #[error(transparent)]
+    Graph(#[from] VerifyError),
+    /// The caller gave no tensor.
+    #[error("{}: no tensor is bound; expected {ty}", leaf_place(mnemonic, name, path))]
+    Unbound {
+        /// The kind of leaf.
+        mnemonic: &'static str,
+        /// Its name.
+        name: String,
+        /// The module that declares it.
+        path: Path,
+        /// The type it should have.
+        ty: TensorType,
+    },
+    /// The caller gave another tensor.
+    #[error("{}: expected {expected}, the bound tensor is {found}", leaf_place(mnemonic, name, path))]
+    Binding {
+        /// The kind of leaf.
+        mnemonic: &'static str,
+        /// Its name.
+        name: String,
+        /// The module that declares it.
+        path: Path,
+        /// The type it should have.
+        expected: TensorType,
+        /// The type it has.
+        found: TensorType,
+    },
+    /// The bound tensor's data do not fill its type.
+    #[error("{}: {error}", leaf_place(mnemonic, name, path))]
+    Data {
+        /// The kind of leaf.
+        mnemonic: &'static str,
+        /// Its name.
+        name: String,
+        /// The module that declares it.
+        path: Path,
+        /// What is wrong.
+        error: TensorError,
+    },
+    /// A result does not fit memory.
+    #[error("{mnemonic}{}: no memory for its result, {ty}", of_path(path))]
+    Memory {
+        /// The op.
+        mnemonic: &'static str,
+        /// The module it is for; empty for an op by itself.
+        path: Path,
+        /// The result's type.
+        ty: TensorType,
+    },
+    /// An op by itself was given another number of operands.
+    #[error("{mnemonic} has {expected} operands, {found} tensors were given")]
+    OperandCount {
+        /// The op.
+        mnemonic: &'static str,
+        /// How many it has.
+        expected: usize,
+        /// How many were given.
+        found: usize,
+    },
+    /// An op by itself was given tensors that break a constraint.
+    #[error("{mnemonic}: {violation}")]
+    Constraint {
+        /// The op.
+        mnemonic: &'static str,
+        /// Which.
+        violation: Violation,
+    },
+    /// An op by itself was given a tensor whose data do not fill its type.
+    #[error("{mnemonic}: operand {position}: {error}")]
+    OperandData {
+        /// The op.
+        mnemonic: &'static str,
+        /// Which operand, from 0.
+        position: usize,
+        /// What is wrong.
+        error: TensorError,
+    },
+}
+
+fn of_path(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!(" of `{path}`") }
+}
+
+fn leaf_place(mnemonic: &str, name: &str, path: &str) -> String {
+    format!("{mnemonic} \"{name}\"{}", of_path(path))
+}
+
+/// Every output of `graph`, in the graph's order, with the tensors that `bindings` gives.
+///
+/// Only what the outputs need is computed and asked for. A value is dropped after its last use.
+///
+/// # Errors
+/// When the graph does not verify, a tensor is missing or of another type, or memory runs out.
+pub fn evaluate<T: Real>(graph: &Graph, bindings: &impl Bindings<T>) -> Result<Vec<(Output, Tensor<T>)>, EvalError> {
+    verify(graph)?;
+    let needed = analysis::reachable(graph);
+    let liveness = analysis::liveness(graph);
+    let mut live: Vec<Option<Cow<'_, Tensor<T>>>> = vec![None; graph.len()];
+    for (value, node) in graph.nodes().filter(|(v, node)| needed[v.index()] && Leaf::of(&node.op).is_none()) {
+        let operands = node.op.operands();
+        for &operand in &operands {
+            bind(graph, bindings, &mut live, operand)?;
+        }
+        let tensor_of = |v: Value| live[v.index()].as_deref().expect("computed or bound before its use");
+        let computed = T::compute(&node.op, &tensor_of, &node.ty).map_err(|_: OutOfMemory| EvalError::Memory {
+            mnemonic: node.op.mnemonic(),
+            path: node.path.clone(),
+            ty: node.ty.clone(),
+        })?;
+        live[value.index()] = Some(Cow::Owned(computed));
+        for operand in operands.into_iter().filter(|o| liveness[o.index()].end == value.index()) {
+            live[operand.index()] = None;
+        }
+    }
+    let mut uses_left = vec![0; graph.len()];
+    for output in graph.outputs() {
+        bind(graph, bindings, &mut live, output.value)?;
+        uses_left[output.value.index()] += 1;
+    }
+    let mut take = |value: Value| {
+        uses_left[value.index()] -= 1;
+        let slot = &mut live[value.index()];
+        let tensor = if uses_left[value.index()] == 0 { slot.take() } else { slot.clone() };
+        tensor.expect("outputs live to the end").into_owned()
+    };
+    Ok(graph.outputs().iter().map(|output| (output.clone(), take(output.value))).collect())
+}
+
+/// Asks for the tensor of `value` if it is a leaf that nobody has read yet.
+fn bind<'b, T: Real>(
+    graph: &Graph,
+    bindings: &'b impl Bindings<T>,
+    live: &mut [Option<Cow<'b, Tensor<T>>>],
+    value: Value,
+) -> Result<(), EvalError> {
+    let node = graph.node(value);
+    let (mnemonic, path) = (node.op.mnemonic(), node.path.clone());
+    let Some(leaf) = Leaf::of(&node.op).filter(|_| live[value.index()].is_none()) else { return Ok(()) };
+    let (name, ty) = (leaf.name.to_owned(), leaf.ty.clone());
+    let Some(tensor) = bindings.tensor(leaf) else {
+        return Err(EvalError::Unbound { mnemonic, name, path, ty });
+    };
+    if tensor.ty != ty {
+        return Err(EvalError::Binding { mnemonic, name, path, expected: ty, found: tensor.ty.clone() });
+    }
+    if let Err(error) = tensor.check() {
+        return Err(EvalError::Data { mnemonic, name, path, error });
+    }
+    live[value.index()] = Some(tensor);
+    Ok(())
+}
+
+/// The result of one op by itself, given its operands in the order of [`Op::operands`]; a value that stands twice there
+/// is given twice.
+///
+/// # Errors
+/// When `op` is an input, a state or a parameter, the operands break a constraint, or memory runs out.
+pub fn evaluate_op<T: Real>(op: &Op, operands: &[&Tensor<T>]) -> Result<Tensor<T>, EvalError> {
+    let mnemonic = op.mnemonic();
+    let values = op.operands();
+    if values.len() != operands.len() {
+        return Err(EvalError::OperandCount { mnemonic, expected: values.len(), found: operands.len() });
+    }
+    if let Some(leaf) = Leaf::of(op) {
+        let (name, path) = (leaf.name.to_owned(), Path::from(""));
+        return Err(EvalError::Unbound { mnemonic, name, path, ty: leaf.ty.clone() });
+    }
+    let tensor_of = |value: Value| operands[values.iter().position(|v| *v == value).expect("an operand of the op")];
+    let ty = shape::infer_over(op, &|value| Some(&tensor_of(value).ty))
+        .map_err(|violation| EvalError::Constraint { mnemonic, violation })?;
+    for (position, operand) in operands.iter().enumerate() {
+        operand.check().map_err(|error| EvalError::OperandData { mnemonic, position, error })?;
+    }
+    T::compute(op, &tensor_of, &ty).map_err(|_: OutOfMemory| EvalError::Memory { mnemonic, path: Path::from(""), ty })
+}
+
+/// There is no memory for a result.
+#[derive(Clone, Copy, Debug)]
+pub struct OutOfMemory;
+
+/// The result of `op`, of type `ty`, rounded to its element type. The constraints of the op hold.
+fn compute<'a, T: Real>(
+    op: &Op,
+    tensor_of: &dyn Fn(Value) -> &'a Tensor<T>,
+    ty: &TensorType,
+) -> Result<Tensor<T>, OutOfMemory> {
+    let of = |value: &Value| tensor_of(*value);
+    let mut result = match op {
+        Op::Input { .. } | Op::State { .. } | Op::Parameter { .. } => unreachable!("the caller binds these"),
+        Op::Constant { value, .. } => elementwise::constant(value, ty)?,
+        Op::Add { lhs, rhs } => elementwise::zip(of(lhs), of(rhs), ty, |a, b| a + b)?,
+        Op::Multiply { lhs, rhs } => elementwise::zip(of(lhs), of(rhs), ty, |a, b| a * b)?,
+        Op::Silu { input } => elementwise::map(of(input), ty, elementwise::silu)?,
+        Op::AddBias { input, bias } => {
+            let mut sum = elementwise::map(of(input), ty, |x| x)?;
+            elementwise::add_per_channel(&mut sum, of(bias));
+            sum
+        }
+        Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } => {
+            convolution::Convolution {
+                input: of(input),
+                weight: of(weight),
+                bias: bias.map(tensor_of),
+                residual: residual.map(tensor_of),
+                cache: cache.map(tensor_of),
+                strides: *strides,
+                padding_low: padding.map(|[low, _]| low),
+                repeat_first: *repeat_first,
+            }
+            .evaluate(ty)?
+        }
+        Op::GroupNorm { input, scale, offset, groups, epsilon } => {
+            norm::group_norm(of(input), of(scale), of(offset), *groups, *epsilon, ty)?
+        }
+        Op::GroupStatistics { input, groups, epsilon } => norm::group_statistics(of(input), *groups, *epsilon)?,
+        Op::Normalize { input, statistics, scale, offset, gain, shift, first_frame, activation } => {
+            let modulation = gain.zip(*shift).map(|(gain, shift)| (tensor_of(gain), tensor_of(shift), *first_frame));
+            norm::normalize(of(input), of(statistics), [of(scale), of(offset)], modulation, *activation, ty)?
+        }
+        Op::ResizeNearest { input, first_frame, .. } => resample::resize_nearest(of(input), *first_frame, ty)?,
+        Op::AveragePool { input, window, first_frame } => resample::average_pool(of(input), *window, *first_frame, ty)?,
+        Op::Pad { input, low, mode, .. } => shape_ops::pad(of(input), low, *mode, ty)?,
+        Op::Slice { input, start, .. } => shape_ops::slice(of(input), start, ty)?,
+        Op::Concatenate { inputs, axis } => {
+            shape_ops::concatenate(&inputs.iter().map(of).collect::<Vec<_>>(), *axis, ty)?
+        }
+        Op::Transpose { input, permutation } => shape_ops::transpose(of(input), permutation, ty)?,
+        Op::Reshape { input, .. } | Op::Convert { input, .. } => elementwise::map(of(input), ty, |x| x)?,
+    };
+    if ty.element != ElementType::F32 {
+        elementwise::round(&mut result);
+    }
+    Ok(result)
+}

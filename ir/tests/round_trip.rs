@@ -1,0 +1,2 @@
+//! Placeholder.
+use proptest as _;
