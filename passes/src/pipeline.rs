@@ -1,0 +1,164 @@
+//! The lists of passes, and running them.
+//!
+//! After every pass the graph's contract is checked ([`crate::contract`]); in debug builds the verifier and the legality
+//! table ([`crate::legality`]) are asked as well. An error names the pass.
+
+use std::collections::BTreeMap;
+
+use ir::Graph;
+use ir::verify::VerifyError;
+
+use crate::legality::{self, LegalityError};
+use crate::pass::{Pass, PassError};
+use crate::{
+    canonicalize, channel_last, commute_resize, contract, eliminate_common_subexpressions, eliminate_dead_code,
+    fold_constants, fuse_bias, fuse_normalization, fuse_padding, fuse_residual,
+};
+
+/// Every pass, in the order of the alphabet.
+pub const ALL: &[Pass] = &[
+    canonicalize::PASS,
+    channel_last::PASS,
+    commute_resize::PASS,
+    eliminate_common_subexpressions::PASS,
+    eliminate_dead_code::PASS,
+    fold_constants::PASS,
+    fuse_bias::PASS,
+    fuse_normalization::PASS,
+    fuse_padding::PASS,
+    fuse_residual::PASS,
+];
+
+/// From the declared graph to what the CPU backend lowers.
+const CPU: &[Pass] = &[
+    // What the model says, simply said.
+    canonicalize::PASS,
+    eliminate_common_subexpressions::PASS,
+    // The layout of the kernels.
+    channel_last::PASS,
+    fold_constants::PASS,
+    canonicalize::PASS,
+    // Less work.
+    commute_resize::PASS,
+    // Fewer passes over memory.
+    fuse_padding::PASS,
+    fuse_bias::PASS,
+    fuse_normalization::PASS,
+    fuse_residual::PASS,
+    // What the rewrites left.
+    canonicalize::PASS,
+    eliminate_common_subexpressions::PASS,
+    eliminate_dead_code::PASS,
+];
+
+/// The passes from the declared graph to what the CPU backend lowers, in order.
+pub const fn cpu_pipeline() -> &'static [Pass] {
+    CPU
+}
+
+/// The pass called `name`.
+pub fn find(name: &str) -> Option<&'static Pass> {
+    ALL.iter().find(|pass| pass.name == name)
+}
+
+/// The part of `pipeline` up to and with the last pass called `name`; `None` when it has no such pass. To stop after `n`
+/// passes, take `&pipeline[..n]`.
+pub fn up_to<'a>(pipeline: &'a [Pass], name: &str) -> Option<&'a [Pass]> {
+    pipeline.iter().rposition(|pass| pass.name == name).map(|last| &pipeline[..=last])
+}
+
+/// What went wrong, and in which pass.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("pass {name} (number {number} of the pipeline): {fault}")]
+pub struct PipelineError {
+    /// The pass.
+    pub name: &'static str,
+    /// Its place in the pipeline, from 1.
+    pub number: usize,
+    /// What went wrong.
+    pub fault: PipelineFault,
+}
+
+/// What can go wrong in a pipeline.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PipelineFault {
+    /// The pass failed.
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    /// The pass changed what callers rely on.
+    #[error("the graph's contract is broken: {0}")]
+    Contract(String),
+    /// The pass left a graph that is none.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The pass left an op that may not exist at this stage.
+    #[error(transparent)]
+    Legality(#[from] LegalityError),
+}
+
+/// Runs `pipeline` over `graph`; `observe` sees the graph behind each pass, with the pass and its number from 1.
+///
+/// # Errors
+/// What the first failing pass reports, or what is wrong with the graph it leaves.
+pub fn run(
+    pipeline: &[Pass],
+    graph: &Graph,
+    observe: &mut dyn FnMut(usize, &Pass, &Graph),
+) -> Result<Graph, PipelineError> {
+    let mut current = graph.clone();
+    let mut stage = None;
+    for (index, pass) in pipeline.iter().enumerate() {
+        let number = index + 1;
+        let fail = |fault| PipelineError { name: pass.name, number, fault };
+        let next = (pass.run)(&current).map_err(|error| fail(error.into()))?;
+        contract::check(&current, &next).map_err(|message| fail(PipelineFault::Contract(message)))?;
+        stage = pass.establishes.or(stage);
+        if cfg!(debug_assertions) {
+            ir::verify::verify(&next).map_err(|error| fail(error.into()))?;
+            if let Some(stage) = stage {
+                legality::check(&next, stage).map_err(|error| fail(error.into()))?;
+            }
+        }
+        log::debug!("{number}. {}: {} ops, then {}: {}", pass.name, current.len(), next.len(), op_counts(&next));
+        observe(number, pass, &next);
+        current = next;
+    }
+    Ok(current)
+}
+
+/// How many ops of each kind there are, such as `add 3, convolution 12`.
+fn op_counts(graph: &Graph) -> String {
+    let mut counts = BTreeMap::new();
+    for (_, node) in graph.nodes() {
+        *counts.entry(node.op.mnemonic()).or_insert(0usize) += 1;
+    }
+    counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ir::Builder;
+
+    fn empty(_: &Graph) -> Result<Graph, PassError> {
+        Ok(Builder::new("empty").finish())
+    }
+
+    #[test]
+    fn an_error_names_the_pass() {
+        let graph = ir::text::parse("graph @g {\n%0 = input {name = \"x\"} : tensor<2xf32>\nreturn result \"y\" = %0\n}");
+        let broken = Pass { name: "broken", doc: "Drops everything.", run: empty, establishes: None };
+        let error = run(&[canonicalize::PASS, broken], &graph.unwrap(), &mut |_, _, _| {}).unwrap_err();
+        assert!(error.to_string().starts_with("pass broken (number 2 of the pipeline): the graph's contract"), "{error}");
+    }
+
+    #[test]
+    fn passes_are_found_by_name() {
+        assert!(ALL.is_sorted_by_key(|pass| pass.name));
+        assert!(ALL.iter().all(|pass| find(pass.name).is_some_and(|found| found.doc == pass.doc)));
+        let last = CPU.iter().rposition(|pass| pass.name == "canonicalize").unwrap();
+        assert_eq!(up_to(CPU, "canonicalize").unwrap().len(), last + 1);
+        assert!(up_to(CPU, "no-such-pass").is_none());
+        assert!(CPU.iter().all(|pass| find(pass.name).is_some()));
+    }
+}
