@@ -194,7 +194,7 @@ fn place(buffers: &mut [Buffer]) -> usize {
 /// Each buffer, in `order`, into the smallest gap that fits, or behind all that live with it; returns the arena's bytes
 /// and the offsets.
 fn place_in_order(buffers: &[Buffer], order: &[usize]) -> (usize, Vec<usize>) {
-    let mut offsets = vec![0; buffers.len()];
+    let mut offsets: Vec<usize> = vec![0; buffers.len()];
     // Placed buffers by offset.
     let mut placed: Vec<usize> = Vec::with_capacity(buffers.len());
     let mut arena = 0;
