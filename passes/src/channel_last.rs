@@ -26,11 +26,12 @@
 
 use std::collections::HashMap;
 
+use ir::analysis::weight_only;
 use ir::{Dims, Elements, Graph, Layout, Node, Op, Role, TensorType, Value};
 
 use crate::legality::Stage;
 use crate::pass::{Pass, PassError};
-use crate::rewriter::{Rewriter, weight_only};
+use crate::rewriter::Rewriter;
 
 /// The pass.
 pub const PASS: Pass = Pass {

@@ -6,7 +6,7 @@
 //! 3. Parameters keep names, types and order. One that nothing reads may go: it is then not loaded either.
 //! 4. Outputs keep roles, names and order; results and taps keep their types, states as in 2.
 
-use ir::{Graph, Op, Role, TensorType};
+use ir::{Graph, Layout, Op, Role, TensorType};
 
 /// Checks that `after` keeps the contract of `before`.
 ///
@@ -23,9 +23,8 @@ pub fn check(before: &Graph, after: &Graph) -> Result<(), String> {
             return Err(format!("parameter \"{name}\" of {ty} was not there before, or at another place"));
         }
     }
-    let outputs = |graph: &Graph| -> Vec<(Role, String)> {
-        graph.outputs().iter().map(|o| (o.role, o.name.clone())).collect()
-    };
+    let outputs =
+        |graph: &Graph| -> Vec<(Role, String)> { graph.outputs().iter().map(|o| (o.role, o.name.clone())).collect() };
     let (left, right) = (outputs(before), outputs(after));
     if left != right {
         return Err(format!("outputs were {left:?} and are {right:?}"));
@@ -73,16 +72,19 @@ fn same(
     if fits {
         return Ok(());
     }
-    let list = |all: &[Named<'_>]| all.iter().map(|(name, ty)| format!("\"{name}\" {ty}")).collect::<Vec<_>>().join(", ");
+    let list =
+        |all: &[Named<'_>]| all.iter().map(|(name, ty)| format!("\"{name}\" {ty}")).collect::<Vec<_>>().join(", ");
     Err(format!("{what} were [{}] and are [{}]", list(old), list(new)))
 }
 
-/// Whether the types are equal, or are videos of the same sizes in different layouts.
+/// Whether the types are equal, or have the same named axes in another order.
 fn same_but_for_layout(a: &TensorType, b: &TensorType) -> bool {
-    a == b
-        || a.layout.video().is_some()
-            && a.element == b.element
-            && (a.batch(), a.channels(), a.space()) == (b.batch(), b.channels(), b.space())
+    let axes = |ty: &TensorType| {
+        let mut axes: Vec<(char, usize)> = ty.layout.letters().chars().zip(ty.shape.iter().copied()).collect();
+        axes.sort_unstable();
+        axes
+    };
+    a == b || a.layout != Layout::Plain && a.element == b.element && axes(a) == axes(b)
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@
 //! return result "y" = %0
 //! ```
 
+use ir::analysis::reachable;
 use ir::{Graph, Op};
 
 use crate::pass::{Pass, PassError};
-use crate::rewriter::{Rewriter, live};
+use crate::rewriter::Rewriter;
 
 /// The pass.
 pub const PASS: Pass = Pass {
@@ -23,7 +24,7 @@ pub const PASS: Pass = Pass {
 };
 
 fn run(graph: &Graph) -> Result<Graph, PassError> {
-    let live = live(graph);
+    let live = reachable(graph);
     let mut rewriter = Rewriter::new(graph);
     for (value, node) in graph.nodes() {
         if live[value.index()] || matches!(node.op, Op::Input { .. } | Op::State { .. }) {

@@ -80,8 +80,7 @@ fn modulated(rewriter: &Rewriter<'_>, product: Value, shift: Value) -> Option<(V
         let is_plain = matches!(op, Op::Normalize { gain: None, activation: Activation::None, .. });
         (is_plain && rewriter.single_use(value)).then_some(op)
     };
-    let (value, gain, op) =
-        plain(lhs).map(|op| (lhs, rhs, op)).or_else(|| plain(rhs).map(|op| (rhs, lhs, op)))?;
+    let (value, gain, op) = plain(lhs).map(|op| (lhs, rhs, op)).or_else(|| plain(rhs).map(|op| (rhs, lhs, op)))?;
     let (small_gain, small_shift, first) = match (rewriter.op(gain), rewriter.op(shift)) {
         (
             &Op::ResizeNearest { input: gain, first_frame, .. },

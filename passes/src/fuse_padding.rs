@@ -84,7 +84,9 @@ fn fuse(rewriter: &mut Rewriter<'_>, op: &Op) -> Result<Option<Op>, PassError> {
             *cache = Some(inputs[0]);
             *input = match &inputs[1..] {
                 [one] => *one,
-                rest => rewriter.emit_beside(outer, Op::Concatenate { inputs: rest.iter().copied().collect(), axis })?,
+                rest => {
+                    rewriter.emit_beside(outer, Op::Concatenate { inputs: rest.iter().copied().collect(), axis })?
+                }
             };
         }
         _ => return Ok(None),

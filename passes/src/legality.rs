@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use ir::analysis::weight_only;
 use ir::{Graph, Layout, Op, Role, Value};
-
-use crate::rewriter::weight_only;
 
 /// How far a graph has come on its way to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +65,7 @@ pub fn check(graph: &Graph, stage: Stage) -> Result<(), LegalityError> {
     let leaves_only = only_left(graph);
     let mut faults = Vec::new();
     for (value, node) in graph.nodes() {
-        let mut fault =
-            |reason: String| faults.push(format!("{}\n    ^ {reason}", ir::text::print_node(graph, value)));
+        let mut fault = |reason: String| faults.push(format!("{}\n    ^ {reason}", ir::text::print_node(graph, value)));
         if rules.absent.contains(&node.op.mnemonic()) {
             fault(format!("{} may not exist here", node.op.mnemonic()));
         }

@@ -146,10 +146,14 @@ mod tests {
 
     #[test]
     fn an_error_names_the_pass() {
-        let graph = ir::text::parse("graph @g {\n%0 = input {name = \"x\"} : tensor<2xf32>\nreturn result \"y\" = %0\n}");
+        let graph =
+            ir::text::parse("graph @g {\n%0 = input {name = \"x\"} : tensor<2xf32>\nreturn result \"y\" = %0\n}");
         let broken = Pass { name: "broken", doc: "Drops everything.", run: empty, establishes: None };
         let error = run(&[canonicalize::PASS, broken], &graph.unwrap(), &mut |_, _, _| {}).unwrap_err();
-        assert!(error.to_string().starts_with("pass broken (number 2 of the pipeline): the graph's contract"), "{error}");
+        assert!(
+            error.to_string().starts_with("pass broken (number 2 of the pipeline): the graph's contract"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! It knows how often each value is *used*: by ops that an output depends on, and as an output. Dead ops do not count, so a
 //! pass decides the same whether or not dead code was eliminated before it.
 
+use ir::analysis::reachable;
 use ir::builder::BuildError;
 use ir::{Builder, Graph, Node, Op, Path, TensorType, Value};
 
@@ -39,6 +40,11 @@ impl<'a> Rewriter<'a> {
     /// The type of the new `value`.
     pub(crate) fn ty(&self, value: Value) -> &TensorType {
         self.builder.ty(value)
+    }
+
+    /// The type that `op`, over new values, would have; `None` when it breaks a rule.
+    pub(crate) fn infer(&self, op: &Op) -> Option<TensorType> {
+        ir::shape::infer(op, self.builder.graph()).ok()
     }
 
     /// The module of the new `value`.
@@ -139,23 +145,9 @@ pub(crate) fn rewrite(
     Ok(rewriter.finish())
 }
 
-/// By value: whether an output depends on it.
-pub(crate) fn live(graph: &Graph) -> Vec<bool> {
-    let mut live = vec![false; graph.len()];
-    for output in graph.outputs() {
-        live[output.value.index()] = true;
-    }
-    for (value, node) in graph.nodes().rev() {
-        if live[value.index()] {
-            node.op.visit_operands(&mut |_, _, values| values.iter().for_each(|v| live[v.index()] = true));
-        }
-    }
-    live
-}
-
 /// By value: how often it is used by ops that an output depends on, and as an output.
 fn live_use_counts(graph: &Graph) -> Vec<u32> {
-    let live = live(graph);
+    let live = reachable(graph);
     let mut counts = vec![0; graph.len()];
     for (value, node) in graph.nodes() {
         if live[value.index()] {
@@ -166,18 +158,4 @@ fn live_use_counts(graph: &Graph) -> Vec<u32> {
         counts[output.value.index()] += 1;
     }
     counts
-}
-
-/// By value: whether it is computed of parameters and constants alone, so that it can be evaluated once when they are
-/// bound.
-pub(crate) fn weight_only(graph: &Graph) -> Vec<bool> {
-    let mut weight_only: Vec<bool> = Vec::with_capacity(graph.len());
-    for (_, node) in graph.nodes() {
-        let is = match node.op {
-            Op::Input { .. } | Op::State { .. } => false,
-            _ => node.op.operands().iter().all(|v| weight_only[v.index()]),
-        };
-        weight_only.push(is);
-    }
-    weight_only
 }

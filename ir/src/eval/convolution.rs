@@ -99,14 +99,18 @@ impl<T: Real> Convolution<'_, T> {
         (y * self.strides[1] + ky).checked_sub(self.padding_low[1]).filter(|&row| row < height)
     }
 
-    /// The columns of the output in `0..width` that read the input, not the padding, through the tap `kx`, and the
-    /// input column that the first of them reads.
-    fn columns(&self, width: usize, kx: usize) -> (Range<usize>, usize) {
+    /// The columns of the output in `0..width` that read the input, not the padding, through the tap `kx`.
+    fn columns(&self, width: usize, kx: usize) -> Range<usize> {
         let (stride, low) = (self.strides[2], self.padding_low[2]);
         let input = self.input.ty.space().expect("a video")[2];
         let first = low.saturating_sub(kx).div_ceil(stride).min(width);
         let limit = (input + low).saturating_sub(kx).div_ceil(stride).clamp(first, width);
-        (first..limit, (first * stride + kx).saturating_sub(low))
+        first..limit
+    }
+
+    /// The input column that output column `x` reads through the tap `kx`; it must not be on the padding.
+    fn column(&self, x: usize, kx: usize) -> usize {
+        x * self.strides[2] + kx - self.padding_low[2]
     }
 
     /// Channel-first: the sums of one output channel of one frame.
@@ -118,10 +122,11 @@ impl<T: Real> Convolution<'_, T> {
             let Some(source) = self.frame(batch, frame, kt) else { continue };
             for ky in 0..height {
                 for kx in 0..breadth {
-                    let (columns, first) = self.columns(width, kx);
+                    let columns = self.columns(width, kx);
                     if columns.is_empty() {
                         continue;
                     }
+                    let first = self.column(columns.start, kx);
                     let reach = (columns.len() - 1) * self.strides[2] + 1;
                     for channel in 0..inputs {
                         let weight =
@@ -156,13 +161,13 @@ impl<T: Real> Convolution<'_, T> {
             for ky in 0..height {
                 let Some(row) = self.row(y, ky) else { continue };
                 for kx in 0..breadth {
-                    let (columns, _) = self.columns(end, kx);
+                    let columns = self.columns(end, kx);
                     let columns = columns.start.max(x)..columns.end.max(x);
                     let tap = ((kt * height + ky) * breadth + kx) * inputs;
                     let sums = &mut sums[(columns.start - x) * outputs..(columns.end - x) * outputs];
                     for channel in 0..inputs {
                         for (column, sums) in columns.clone().zip(sums.chunks_exact_mut(outputs)) {
-                            let column = column * self.strides[2] + kx - self.padding_low[2];
+                            let column = self.column(column, kx);
                             let x = source.data[row * source.row + column * source.column + channel];
                             add_scaled(sums, weight[tap + channel], 1, x);
                         }

@@ -10,6 +10,7 @@
 
 mod convolution;
 mod elementwise;
+mod error;
 mod norm;
 mod resample;
 mod shape_ops;
@@ -18,14 +19,16 @@ mod tensor;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+pub use error::{BindingFault, EvalError};
+use tensor::OutOfMemory;
 pub use tensor::{Real, Tensor, TensorError};
 
 use crate::analysis;
-use crate::graph::{Graph, Output, Path, Value};
+use crate::graph::{Graph, Node, Output, Path, Value};
 use crate::op::Op;
-use crate::shape::{self, Violation};
+use crate::shape;
 use crate::types::{ElementType, TensorType};
-use crate::verify::{VerifyError, verify};
+use crate::verify::verify;
 
 /// What kind of leaf a caller gives a tensor for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,98 +101,6 @@ impl<T: Real> Bindings<T> for Tensors<T> {
     }
 }
 
-/// Why there is no result.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum EvalError {
-    /// The graph is not a program.
-    #[error(transparent)]
-    Graph(#[from] VerifyError),
-    /// The caller gave no tensor.
-    #[error("{}: no tensor is bound; expected {ty}", leaf_place(mnemonic, name, path))]
-    Unbound {
-        /// The kind of leaf.
-        mnemonic: &'static str,
-        /// Its name.
-        name: String,
-        /// The module that declares it.
-        path: Path,
-        /// The type it should have.
-        ty: TensorType,
-    },
-    /// The caller gave another tensor.
-    #[error("{}: expected {expected}, the bound tensor is {found}", leaf_place(mnemonic, name, path))]
-    Binding {
-        /// The kind of leaf.
-        mnemonic: &'static str,
-        /// Its name.
-        name: String,
-        /// The module that declares it.
-        path: Path,
-        /// The type it should have.
-        expected: TensorType,
-        /// The type it has.
-        found: TensorType,
-    },
-    /// The bound tensor's data do not fill its type.
-    #[error("{}: {error}", leaf_place(mnemonic, name, path))]
-    Data {
-        /// The kind of leaf.
-        mnemonic: &'static str,
-        /// Its name.
-        name: String,
-        /// The module that declares it.
-        path: Path,
-        /// What is wrong.
-        error: TensorError,
-    },
-    /// A result does not fit memory.
-    #[error("{mnemonic}{}: no memory for its result, {ty}", of_path(path))]
-    Memory {
-        /// The op.
-        mnemonic: &'static str,
-        /// The module it is for; empty for an op by itself.
-        path: Path,
-        /// The result's type.
-        ty: TensorType,
-    },
-    /// An op by itself was given another number of operands.
-    #[error("{mnemonic} has {expected} operands, {found} tensors were given")]
-    OperandCount {
-        /// The op.
-        mnemonic: &'static str,
-        /// How many it has.
-        expected: usize,
-        /// How many were given.
-        found: usize,
-    },
-    /// An op by itself was given tensors that break a constraint.
-    #[error("{mnemonic}: {violation}")]
-    Constraint {
-        /// The op.
-        mnemonic: &'static str,
-        /// Which.
-        violation: Violation,
-    },
-    /// An op by itself was given a tensor whose data do not fill its type.
-    #[error("{mnemonic}: operand {position}: {error}")]
-    OperandData {
-        /// The op.
-        mnemonic: &'static str,
-        /// Which operand, from 0.
-        position: usize,
-        /// What is wrong.
-        error: TensorError,
-    },
-}
-
-fn of_path(path: &str) -> String {
-    if path.is_empty() { String::new() } else { format!(" of `{path}`") }
-}
-
-fn leaf_place(mnemonic: &str, name: &str, path: &str) -> String {
-    format!("{mnemonic} \"{name}\"{}", of_path(path))
-}
-
 /// Every output of `graph`, in the graph's order, with the tensors that `bindings` gives.
 ///
 /// Only what the outputs need is computed and asked for. A value is dropped after its last use.
@@ -199,28 +110,33 @@ fn leaf_place(mnemonic: &str, name: &str, path: &str) -> String {
 pub fn evaluate<T: Real>(graph: &Graph, bindings: &impl Bindings<T>) -> Result<Vec<(Output, Tensor<T>)>, EvalError> {
     verify(graph)?;
     let needed = analysis::reachable(graph);
-    let liveness = analysis::liveness(graph);
+    let computed = |(value, node): &(Value, &Node)| needed[value.index()] && Leaf::of(&node.op).is_none();
+    // Uses by ops that are not computed do not keep a value alive.
+    let mut uses_left = vec![0_usize; graph.len()];
+    let operands = graph.nodes().filter(computed).flat_map(|(_, node)| node.op.operands());
+    operands.chain(graph.outputs().iter().map(|output| output.value)).for_each(|v| uses_left[v.index()] += 1);
     let mut live: Vec<Option<Cow<'_, Tensor<T>>>> = vec![None; graph.len()];
-    for (value, node) in graph.nodes().filter(|(v, node)| needed[v.index()] && Leaf::of(&node.op).is_none()) {
+    for (value, node) in graph.nodes().filter(computed) {
         let operands = node.op.operands();
         for &operand in &operands {
             bind(graph, bindings, &mut live, operand)?;
         }
         let tensor_of = |v: Value| live[v.index()].as_deref().expect("computed or bound before its use");
-        let computed = T::compute(&node.op, &tensor_of, &node.ty).map_err(|_: OutOfMemory| EvalError::Memory {
+        let result = T::compute(&node.op, &tensor_of, &node.ty).map_err(|_: OutOfMemory| EvalError::Memory {
             mnemonic: node.op.mnemonic(),
             path: node.path.clone(),
             ty: node.ty.clone(),
         })?;
-        live[value.index()] = Some(Cow::Owned(computed));
-        for operand in operands.into_iter().filter(|o| liveness[o.index()].end == value.index()) {
-            live[operand.index()] = None;
+        live[value.index()] = Some(Cow::Owned(result));
+        for operand in operands {
+            uses_left[operand.index()] -= 1;
+            if uses_left[operand.index()] == 0 {
+                live[operand.index()] = None;
+            }
         }
     }
-    let mut uses_left = vec![0; graph.len()];
     for output in graph.outputs() {
         bind(graph, bindings, &mut live, output.value)?;
-        uses_left[output.value.index()] += 1;
     }
     let mut take = |value: Value| {
         uses_left[value.index()] -= 1;
@@ -239,17 +155,15 @@ fn bind<'b, T: Real>(
     value: Value,
 ) -> Result<(), EvalError> {
     let node = graph.node(value);
-    let (mnemonic, path) = (node.op.mnemonic(), node.path.clone());
     let Some(leaf) = Leaf::of(&node.op).filter(|_| live[value.index()].is_none()) else { return Ok(()) };
-    let (name, ty) = (leaf.name.to_owned(), leaf.ty.clone());
-    let Some(tensor) = bindings.tensor(leaf) else {
-        return Err(EvalError::Unbound { mnemonic, name, path, ty });
-    };
-    if tensor.ty != ty {
-        return Err(EvalError::Binding { mnemonic, name, path, expected: ty, found: tensor.ty.clone() });
+    let fail = |fault| Err(EvalError::binding(&node.op, &leaf, &node.path, fault));
+    let expected = leaf.ty.clone();
+    let Some(tensor) = bindings.tensor(leaf) else { return fail(BindingFault::Missing { expected }) };
+    if tensor.ty != expected {
+        return fail(BindingFault::Type { expected, found: tensor.ty.clone() });
     }
     if let Err(error) = tensor.check() {
-        return Err(EvalError::Data { mnemonic, name, path, error });
+        return fail(BindingFault::Data(error));
     }
     live[value.index()] = Some(tensor);
     Ok(())
@@ -267,8 +181,8 @@ pub fn evaluate_op<T: Real>(op: &Op, operands: &[&Tensor<T>]) -> Result<Tensor<T
         return Err(EvalError::OperandCount { mnemonic, expected: values.len(), found: operands.len() });
     }
     if let Some(leaf) = Leaf::of(op) {
-        let (name, path) = (leaf.name.to_owned(), Path::from(""));
-        return Err(EvalError::Unbound { mnemonic, name, path, ty: leaf.ty.clone() });
+        let fault = BindingFault::Missing { expected: leaf.ty.clone() };
+        return Err(EvalError::binding(op, &leaf, &Path::from(""), fault));
     }
     let tensor_of = |value: Value| operands[values.iter().position(|v| *v == value).expect("an operand of the op")];
     let ty = shape::infer_over(op, &|value| Some(&tensor_of(value).ty))
@@ -278,10 +192,6 @@ pub fn evaluate_op<T: Real>(op: &Op, operands: &[&Tensor<T>]) -> Result<Tensor<T
     }
     T::compute(op, &tensor_of, &ty).map_err(|_: OutOfMemory| EvalError::Memory { mnemonic, path: Path::from(""), ty })
 }
-
-/// There is no memory for a result.
-#[derive(Clone, Copy, Debug)]
-pub struct OutOfMemory;
 
 /// The result of `op`, of type `ty`, rounded to its element type. The constraints of the op hold.
 fn compute<'a, T: Real>(

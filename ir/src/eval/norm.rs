@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::resample::nearest_offsets;
-use super::shape_ops::{AxisOffsets, offset_at};
+use super::resample::nearest_offset;
+use super::shape_ops::{axis_offsets, offset_at};
 use super::{OutOfMemory, Real, Tensor, elementwise};
 use crate::attribute::{Activation, FirstFrame};
 use crate::types::{ElementType, TensorType};
@@ -70,12 +70,11 @@ pub(super) fn normalize<T: Real>(
         let at = (batch * groups + channel / in_group) * 2;
         (statistics.data[at], statistics.data[at + 1])
     };
-    let modulation =
-        modulation.map(|(gain, shift, first)| (&gain.data, &shift.data, nearest_offsets(&gain.ty, ty, first)));
-    let elements_at =
-        |offsets: &AxisOffsets, position: &[usize]| offset_at(offsets, position).expect("none is outside");
+    let modulation = modulation.map(|(gain, shift, first_frame)| {
+        (&gain.data, &shift.data, axis_offsets(ty, nearest_offset(&gain.ty, ty, first_frame)))
+    });
     let strides = ty.strides();
-    Tensor::from_rows(ty, |position, row| {
+    Ok(Tensor::zeros(ty)?.fill_rows(|position, row| {
         let start: usize = position.iter().zip(&strides).map(|(at, stride)| at * stride).sum();
         let xs = &input.data[start..start + row.len()];
         for (last, (to, &x)) in row.iter_mut().zip(xs).enumerate() {
@@ -84,7 +83,7 @@ pub(super) fn normalize<T: Real>(
             *to = (x - mean) * rstd * scale.data[channel] + offset.data[channel];
         }
         if let Some((gain, shift, offsets)) = &modulation {
-            let base = elements_at(offsets, position);
+            let base = offset_at(offsets, position).expect("none is outside");
             for (to, at) in row.iter_mut().zip(&offsets[4]) {
                 let at = base + at.unwrap_or_default();
                 *to = *to * gain[at] + shift[at];
@@ -93,5 +92,5 @@ pub(super) fn normalize<T: Real>(
         if activation == Activation::Silu {
             row.iter_mut().for_each(|x| *x = elementwise::silu(*x));
         }
-    })
+    }))
 }

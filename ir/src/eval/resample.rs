@@ -2,25 +2,29 @@
 
 use std::ops::Range;
 
-use super::shape_ops::{AxisOffsets, gather, offset_at};
+use super::shape_ops::{axis_offsets, gather, offset_at};
 use super::{OutOfMemory, Real, Tensor};
 use crate::attribute::FirstFrame;
 use crate::types::TensorType;
 
-/// Where each element of a video of type `to` reads a video of type `from`, resized to it: the nearest element, and the same
-/// batch element and channel.
-pub(super) fn nearest_offsets(from: &TensorType, to: &TensorType, first_frame: FirstFrame) -> AxisOffsets {
-    let axes = to.layout.video().expect("resize_nearest_v1");
+/// Where a video of type `to` reads a video of type `from` that is resized to it: for each axis and place along it, how
+/// far into `from` it reaches.
+pub(super) fn nearest_offset(
+    from: &TensorType,
+    to: &TensorType,
+    first_frame: FirstFrame,
+) -> impl Fn(usize, usize) -> Option<usize> {
+    let time = to.layout.video().expect("resize_nearest_v1").space[0];
     let strides = from.strides();
-    let source = |axis: usize, at: usize| {
+    move |axis, at| {
         let (size, resized) = (from.shape[axis], to.shape[axis]);
-        if axis == axes.space[0] && first_frame == FirstFrame::Apart {
-            if at == 0 { 0 } else { 1 + (at - 1) * (size - 1) / (resized - 1) }
-        } else {
-            at * size / resized
-        }
-    };
-    (0..5).map(|axis| (0..to.shape[axis]).map(|at| Some(source(axis, at) * strides[axis])).collect()).collect()
+        let source = match (first_frame, at) {
+            (FirstFrame::Apart, 0) => 0,
+            (FirstFrame::Apart, _) if axis == time => 1 + (at - 1) * (size - 1) / (resized - 1),
+            _ => at * size / resized,
+        };
+        Some(source * strides[axis])
+    }
 }
 
 pub(super) fn resize_nearest<T: Real>(
@@ -28,7 +32,7 @@ pub(super) fn resize_nearest<T: Real>(
     first_frame: FirstFrame,
     ty: &TensorType,
 ) -> Result<Tensor<T>, OutOfMemory> {
-    gather(input, &nearest_offsets(&input.ty, ty, first_frame), ty)
+    gather(input, ty, nearest_offset(&input.ty, ty, first_frame))
 }
 
 pub(super) fn average_pool<T: Real>(
@@ -47,18 +51,16 @@ pub(super) fn average_pool<T: Real>(
         }
     };
     // Where each window starts.
-    let offsets: AxisOffsets = (0..5)
-        .map(|axis| {
-            let start = |at: usize| match axes.space.iter().position(|&a| a == axis) {
-                None => at,
-                Some(0) => frames(at).start,
-                Some(dimension) => at * window[dimension],
-            };
-            (0..ty.shape[axis]).map(|at| Some(start(at) * strides[axis])).collect()
-        })
-        .collect();
+    let offsets = axis_offsets(ty, |axis, at| {
+        let start = match axes.space.iter().position(|&a| a == axis) {
+            None => at,
+            Some(0) => frames(at).start,
+            Some(dimension) => at * window[dimension],
+        };
+        Some(start * strides[axis])
+    });
     let last = offsets.last().expect("five axes");
-    Tensor::from_rows(ty, |position, row| {
+    Ok(Tensor::zeros(ty)?.fill_rows(|position, row| {
         let base = offset_at(&offsets, position).expect("windows lie inside");
         let depth = frames(position[axes.space[0]]).len();
         for t in 0..depth {
@@ -73,5 +75,5 @@ pub(super) fn average_pool<T: Real>(
         }
         let count = T::from_f64((depth * window[1] * window[2]) as f64);
         row.iter_mut().for_each(|sum| *sum = *sum / count);
-    })
+    }))
 }

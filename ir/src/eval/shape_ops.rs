@@ -8,19 +8,28 @@ use crate::types::{Dims, TensorType};
 /// lies outside. An element of the result reads the operand at the sum over its axes.
 pub(super) type AxisOffsets = Vec<Vec<Option<usize>>>;
 
+/// The offsets for a result of type `ty`, where `offset` gives that of a place along an axis.
+pub(super) fn axis_offsets(ty: &TensorType, offset: impl Fn(usize, usize) -> Option<usize>) -> AxisOffsets {
+    (0..ty.rank()).map(|axis| (0..ty.shape[axis]).map(|at| offset(axis, at)).collect()).collect()
+}
+
 /// The sum of the offsets at `position`, which may leave out the last axes.
 pub(super) fn offset_at(offsets: &AxisOffsets, position: &[usize]) -> Option<usize> {
     offsets.iter().zip(position).try_fold(0, |sum, (axis, &at)| Some(sum + axis[at]?))
 }
 
-/// Every element read from `input` at its offset; 0 where it lies outside.
+/// Every element read from `input`, where `offset` gives what each axis and place along it adds to the place to read;
+/// 0 where it lies outside.
 pub(super) fn gather<T: Real>(
     input: &Tensor<T>,
-    offsets: &AxisOffsets,
     ty: &TensorType,
+    offset: impl Fn(usize, usize) -> Option<usize>,
 ) -> Result<Tensor<T>, OutOfMemory> {
-    Tensor::from_rows(ty, |position, row| {
-        let Some(base) = offset_at(offsets, position) else { return };
+    // The result first: where it fits memory, so do the offsets.
+    let zeros = Tensor::zeros(ty)?;
+    let offsets = axis_offsets(ty, offset);
+    Ok(zeros.fill_rows(|position, row| {
+        let Some(base) = offset_at(&offsets, position) else { return };
         match offsets.last() {
             Some(last) => row.iter_mut().zip(last).for_each(|(to, at)| {
                 if let Some(at) = at {
@@ -29,7 +38,7 @@ pub(super) fn gather<T: Real>(
             }),
             None => row[0] = input.data[0],
         }
-    })
+    }))
 }
 
 pub(super) fn pad<T: Real>(
@@ -39,22 +48,19 @@ pub(super) fn pad<T: Real>(
     ty: &TensorType,
 ) -> Result<Tensor<T>, OutOfMemory> {
     let strides = input.ty.strides();
-    let source = |axis: usize, at: usize| match mode {
-        PadMode::Zero => at.checked_sub(low[axis]).filter(|&at| at < input.ty.shape[axis]),
-        PadMode::Edge => Some(at.saturating_sub(low[axis]).min(input.ty.shape[axis] - 1)),
-    };
-    let offsets = (0..ty.rank())
-        .map(|axis| (0..ty.shape[axis]).map(|at| source(axis, at).map(|at| at * strides[axis])).collect())
-        .collect();
-    gather(input, &offsets, ty)
+    gather(input, ty, |axis, at| {
+        let size = input.ty.shape[axis];
+        let source = match mode {
+            PadMode::Zero => at.checked_sub(low[axis]).filter(|&at| at < size)?,
+            PadMode::Edge => at.saturating_sub(low[axis]).min(size - 1),
+        };
+        Some(source * strides[axis])
+    })
 }
 
 pub(super) fn slice<T: Real>(input: &Tensor<T>, start: &Dims, ty: &TensorType) -> Result<Tensor<T>, OutOfMemory> {
     let strides = input.ty.strides();
-    let offsets = (0..ty.rank())
-        .map(|axis| (0..ty.shape[axis]).map(|at| Some((start[axis] + at) * strides[axis])).collect())
-        .collect();
-    gather(input, &offsets, ty)
+    gather(input, ty, |axis, at| Some((start[axis] + at) * strides[axis]))
 }
 
 pub(super) fn transpose<T: Real>(
@@ -63,10 +69,7 @@ pub(super) fn transpose<T: Real>(
     ty: &TensorType,
 ) -> Result<Tensor<T>, OutOfMemory> {
     let strides = input.ty.strides();
-    let offsets = (0..ty.rank())
-        .map(|axis| (0..ty.shape[axis]).map(|at| Some(at * strides[permutation[axis]])).collect())
-        .collect();
-    gather(input, &offsets, ty)
+    gather(input, ty, |axis, at| Some(at * strides[permutation[axis]]))
 }
 
 pub(super) fn concatenate<T: Real>(

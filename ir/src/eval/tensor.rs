@@ -6,7 +6,7 @@ use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 use rayon::prelude::*;
 use smallvec::SmallVec;
 
-use super::{OutOfMemory, compute};
+use super::compute;
 use crate::graph::Value;
 use crate::op::Op;
 use crate::types::{Dims, ElementType, TensorType, TypeError};
@@ -35,6 +35,10 @@ pub enum TensorError {
         found: usize,
     },
 }
+
+/// There is no memory for a result.
+#[derive(Clone, Copy, Debug)]
+pub struct OutOfMemory;
 
 impl<T> Tensor<T> {
     /// A tensor of type `ty` with these elements, row-major.
@@ -69,17 +73,16 @@ impl<T: Real> Tensor<T> {
         Ok(Self { ty: ty.clone(), data })
     }
 
-    /// A tensor made row by row, a row being a run along the last axis: `fill` gets the row's position along the other
-    /// axes, and the row. Rows are made in parallel.
-    pub(super) fn from_rows(ty: &TensorType, fill: impl Fn(&[usize], &mut [T]) + Sync) -> Result<Self, OutOfMemory> {
-        let mut tensor = Self::zeros(ty)?;
-        let (outer, width) = match ty.shape.split_last() {
+    /// The tensor with its elements made row by row, a row being a run along the last axis: `fill` gets the row's
+    /// position along the other axes, and the row as it is. Rows are made in parallel.
+    pub(super) fn fill_rows(mut self, fill: impl Fn(&[usize], &mut [T]) + Sync) -> Self {
+        let (outer, width) = match self.ty.shape.split_last() {
             Some((&width, outer)) => (outer, width),
             None => (&[][..], 1),
         };
         // Threads take no fewer elements at a time than are worth the hand-over.
         let rows_a_task = (1 << 12) / width + 1;
-        tensor.data.par_chunks_mut(width).with_min_len(rows_a_task).enumerate().for_each(|(row, elements)| {
+        self.data.par_chunks_mut(width).with_min_len(rows_a_task).enumerate().for_each(|(row, elements)| {
             let mut rest = row;
             let mut position: Dims = SmallVec::from_elem(0, outer.len());
             for axis in (0..outer.len()).rev() {
@@ -88,7 +91,7 @@ impl<T: Real> Tensor<T> {
             }
             fill(&position, elements);
         });
-        Ok(tensor)
+        self
     }
 }
 
@@ -124,10 +127,11 @@ pub trait Real:
 }
 
 /// The nearest number that `element` can hold, for `convert` and for every op with a result of that type: ties to even for
-/// floating-point types, toward zero and saturated for integers, where NaN becomes 0.
+/// floating-point types, toward zero and saturated for integers, where NaN becomes 0. In f32 numbers stay as they are: see
+/// [`super`].
 pub(super) fn round_to(x: f64, element: ElementType) -> f64 {
     match element {
-        ElementType::F32 => f64::from(x as f32),
+        ElementType::F32 => x,
         ElementType::Bf16 => round_binary(x, 7, -126, f64::from(half::bf16::MAX)),
         ElementType::F16 => round_binary(x, 10, -14, f64::from(half::f16::MAX)),
         ElementType::I8 => f64::from(x as i8),

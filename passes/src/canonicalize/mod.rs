@@ -97,13 +97,7 @@ fn simplify(rewriter: &mut Rewriter<'_>, op: &Op) -> Result<Simpler, PassError> 
 }
 
 /// `make(lhs, rhs)` of a commutative op with a neutral element.
-fn commutative(
-    rewriter: &Rewriter<'_>,
-    lhs: Value,
-    rhs: Value,
-    neutral: f64,
-    make: fn(Value, Value) -> Op,
-) -> Simpler {
+fn commutative(rewriter: &Rewriter<'_>, lhs: Value, rhs: Value, neutral: f64, make: fn(Value, Value) -> Op) -> Simpler {
     let is_neutral = |value| match rewriter.op(value) {
         Op::Constant { value: Elements::Splat(x), .. } => *x == neutral,
         Op::Constant { value: Elements::Dense(xs), .. } => xs.iter().all(|&x| x == neutral),
