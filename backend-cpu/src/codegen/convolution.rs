@@ -7,8 +7,9 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
-use cranelift_module::{DataDescription, DataId, Linkage, Module, ModuleError};
+use cranelift_module::{DataDescription, DataId, Linkage, Module};
 
+use super::Result;
 use super::emitter::Emitter;
 use crate::isa::Isa;
 use crate::kernel::{Convolution, Front};
@@ -33,7 +34,7 @@ struct Block {
     panels: (Value, Value),
 }
 
-pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &Convolution) -> Result<(), ModuleError> {
+pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &Convolution) -> Result<()> {
     let family = PanelFamily::for_columns(isa, c.outputs);
     let block = locate(e, c);
     fill_scratch(e, c, &block);
@@ -178,7 +179,7 @@ fn define_shapes<M: Module>(
     name: &str,
     c: &Convolution,
     family: &PanelFamily,
-) -> Result<DataId, ModuleError> {
+) -> Result<DataId> {
     let [_, lines, columns] = c.tile.scratch_space(c.kernel, c.strides);
     let row = c.kernel[2] * c.inputs;
     let last_columns = c.outputs - (c.tile.panel_count - 1) * family.nr;

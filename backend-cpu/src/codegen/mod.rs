@@ -24,6 +24,9 @@ use crate::kernel::Kernel;
 pub(crate) use convolution::panel_symbol;
 use emitter::Emitter;
 
+/// A result of Cranelift's, whose errors are large.
+pub(crate) type Result<T> = std::result::Result<T, Box<ModuleError>>;
+
 /// The signature of every kernel: arguments, scratch, block.
 pub(crate) fn signature(config: TargetFrontendConfig) -> Signature {
     let mut signature = Signature::new(config.default_call_conv);
@@ -42,13 +45,7 @@ pub(crate) struct Emitted {
 }
 
 /// Compiles `kernel` into `module` under `name`; the texts are empty unless `listing` asks for them.
-pub(crate) fn emit(
-    module: &mut impl Module,
-    isa: Isa,
-    name: &str,
-    kernel: &Kernel,
-    listing: bool,
-) -> Result<Emitted, ModuleError> {
+pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kernel, listing: bool) -> Result<Emitted> {
     let signature = signature(module.target_config());
     let id = module.declare_function(name, Linkage::Local, &signature)?;
     let mut context = module.make_context();
