@@ -2,7 +2,8 @@
 //!
 //! - this file: compiling a kernel to a function of a module, and which file emits which kernel;
 //! - `emitter`: loops, strips of vectors, index arithmetic: what all kernels are written with;
-//! - `pointwise`, `gather`, `norm`, `pool`, `convolution`: one kind of kernel each.
+//! - `pointwise`, `gather`, `norm`, `pool`, `convolution`: one kind of kernel each; `winograd` is the part of a
+//!   convolution that works on transforms.
 //!
 //! Emitted code addresses memory through its arguments alone and calls nothing but the contraction panels, `memcpy` and
 //! `memset`. It never reads or writes outside the extents that its [`Kernel`] describes.
@@ -13,6 +14,7 @@ mod gather;
 mod norm;
 mod pointwise;
 mod pool;
+mod winograd;
 
 use cranelift_codegen::ir::{AbiParam, Signature, types};
 use cranelift_codegen::isa::TargetFrontendConfig;
