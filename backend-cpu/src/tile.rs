@@ -235,9 +235,10 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
     };
     let slow = if algorithm == Algorithm::Direct && bytes > SCRATCH_IN_CACHE as f64 { 1.04 } else { 1.0 };
     let compute = slow * lines * depth * tile.panels as f64;
-    // Copies write the scratch and read the input from farther away; weights stream in once a block.
+    // Copies write the scratch and read the input from farther away; weights stream in once a block, most of them from
+    // memory.
     let copy = 4.0 * scratch.input as f64 / 6.0;
-    let weights = 4.0 * planes * depth * columns / 8.0;
+    let weights = 4.0 * planes * depth * columns / 3.0;
     let idle = if blocks < BLOCKS_AIMED as f64 { 1.0 + 0.02 * (BLOCKS_AIMED as f64 / blocks - 1.0) } else { 1.0 };
     let oversized = if bytes > SCRATCH_LIMIT as f64 { 1e6 * bytes } else { 0.0 };
     blocks * (compute + transforms + copy + weights) * idle + oversized

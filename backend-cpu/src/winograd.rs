@@ -56,32 +56,47 @@ pub fn pack_transformed(
 ) -> Result<PackedWeights, BufferError> {
     let sizes = weights.sizes();
     assert_eq!((sizes.height, sizes.width), (3, 3), "Winograd's transforms are for 3x3 kernels");
+    assert!(family.nr <= LANES, "no panel is wider");
     let g = weight_transform(algorithm);
     let (nr, planes, depth) = (family.nr, algorithm.planes(), sizes.depth * sizes.input);
     let mut values = AlignedBuffer::zeroed(sizes.output.div_ceil(nr) * planes * depth * nr)?;
     values.par_chunks_mut((planes * depth * nr).max(1)).enumerate().for_each(|(panel, packed)| {
         let first = panel * nr;
         let columns = (sizes.output - first).min(nr);
-        // One input channel and tap over time at a time: its 3x3 kernels for all columns of the panel, then their planes.
-        let mut kernels = vec![[0.0; 9]; nr];
-        for k in 0..depth {
-            let (time, input) = (k / sizes.input, k % sizes.input);
-            for (column, kernel) in kernels[..columns].iter_mut().enumerate() {
-                for (tap, weight) in kernel.iter_mut().enumerate() {
-                    *weight = f64::from(weights.at(first + column, input, time, tap / 3, tap % 3));
-                }
-            }
-            for (i, gi) in g.iter().enumerate() {
-                for (column, kernel) in kernels[..columns].iter().enumerate() {
-                    let row: [f64; 3] =
-                        std::array::from_fn(|x| gi[0] * kernel[x] + gi[1] * kernel[3 + x] + gi[2] * kernel[6 + x]);
-                    for (j, gj) in g.iter().enumerate() {
-                        let value = row[0] * gj[0] + row[1] * gj[1] + row[2] * gj[2];
-                        packed[((i * g.len() + j) * depth + k) * nr + column] = value as f32;
+        let mut kernels = vec![[[0.0; LANES]; 9]; sizes.depth];
+        for input in 0..sizes.input {
+            // All taps of an output channel together: they are neighbours in a checkpoint.
+            for column in 0..columns {
+                for (time, kernel) in kernels.iter_mut().enumerate() {
+                    for (tap, lanes) in kernel.iter_mut().enumerate() {
+                        lanes[column] = f64::from(weights.at(first + column, input, time, tap / 3, tap % 3));
                     }
                 }
+            }
+            for (time, kernel) in kernels.iter().enumerate() {
+                let k = time * sizes.input + input;
+                transform(&g, kernel, |plane, lanes| {
+                    let target = &mut packed[(plane * depth + k) * nr..][..nr];
+                    target.iter_mut().zip(lanes).for_each(|(target, value)| *target = *value as f32);
+                });
             }
         }
     });
     Ok(PackedWeights::from_parts(values, sizes.output, planes * depth, nr))
+}
+
+/// Columns that are transformed together: those of the widest panel.
+const LANES: usize = 32;
+
+/// `G g Gᵀ` in every lane; `give` gets each plane in order.
+fn transform(g: &[[f64; 3]], kernel: &[[f64; LANES]; 9], mut give: impl FnMut(usize, &[f64; LANES])) {
+    let combine = |by: &[f64; 3], of: [&[f64; LANES]; 3]| -> [f64; LANES] {
+        std::array::from_fn(|lane| by[0] * of[0][lane] + by[1] * of[1][lane] + by[2] * of[2][lane])
+    };
+    for (i, gi) in g.iter().enumerate() {
+        let row: [[f64; LANES]; 3] = std::array::from_fn(|x| combine(gi, [&kernel[x], &kernel[3 + x], &kernel[6 + x]]));
+        for (j, gj) in g.iter().enumerate() {
+            give(i * g.len() + j, &combine(gj, [&row[0], &row[1], &row[2]]));
+        }
+    }
 }
