@@ -102,21 +102,35 @@ impl Ffmpeg {
         }
     }
 
-    /// Waits for the child, which has closed its output.
+    /// Waits for the child, which has closed its output. Of a file that is cut off it only complains: that is an error too.
     fn end(&mut self) -> Result<()> {
-        match self.child.wait() {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(self.failed(&status.to_string())),
-            Err(cause) => Err(self.failed(&cause.to_string())),
+        let problem = match self.child.wait() {
+            Ok(status) if status.success() => String::new(),
+            Ok(status) => status.to_string(),
+            Err(cause) => cause.to_string(),
+        };
+        let complaints = self.complaints();
+        match problem.is_empty() && complaints.is_empty() {
+            true => Ok(()),
+            false => Err(self.failure(&problem, &complaints)),
         }
     }
 
-    /// What went wrong in the child's own words.
+    /// The child's last words; it must have ended, or be about to.
+    fn complaints(&mut self) -> String {
+        let lines = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        Vec::from(lines).join("; ")
+    }
+
+    /// What went wrong in the child's own words, which is stopped.
     fn failed(&mut self, problem: &str) -> Error {
         self.stop();
-        let complaints = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        let complaints: Vec<String> = complaints.into_iter().collect();
-        let said = if complaints.is_empty() { problem.to_string() } else { complaints.join("; ") };
+        let complaints = self.complaints();
+        self.failure(problem, &complaints)
+    }
+
+    fn failure(&self, problem: &str, complaints: &str) -> Error {
+        let said = if complaints.is_empty() { problem } else { complaints };
         bad(&self.path, format!("ffmpeg failed at frame {}: {said}", self.done))
     }
 

@@ -69,8 +69,8 @@ pub struct Frames {
     pub frames: usize,
     /// Row-major [C, T, H, W] with the clip's C, H, W.
     ///
-    /// A pixel p becomes 2 (p / 255) - 1, both steps in f32, as the `VideoProcessor` of diffusers does. The values of
-    /// float arrays are as they are.
+    /// A pixel p becomes 2 (p / 255) - 1, in f32, as the `VideoProcessor` of diffusers does (which is the
+    /// same as p / 127.5 - 1 in f32: doubling is exact). The values of float arrays are as they are.
     pub data: Vec<f32>,
 }
 

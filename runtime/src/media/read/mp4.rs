@@ -393,3 +393,6 @@ fn rate(table: &SampleTableAccessor<StblBox>, units: NonZeroU32) -> Option<Frame
     let duration = last.timestamp() as f64 + f64::from(last.duration());
     FrameRate::new(f64::from(table.sample_count()) * f64::from(units.get()) / duration).ok()
 }
+
+#[cfg(test)]
+mod tests;

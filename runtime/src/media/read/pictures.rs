@@ -120,9 +120,8 @@ mod tests {
 
     #[test]
     fn values_are_those_of_diffusers() {
-        // numpy: 2.0 * (x.astype(np.float32) / 255.0) - 1.0 in f32; the last differs from x / 127.5 - 1.
         assert_eq!((value(0), value(255), value(51)), (-1.0, 1.0, -0.6));
-        assert_eq!(value(128).to_bits(), 0.003_921_628_f32.to_bits());
-        assert_ne!(value(128), 128.0 / 127.5 - 1.0);
+        // Both steps of diffusers in f32, and what they come to: doubling is exact.
+        assert!((0..=255).all(|pixel| value(pixel) == f32::from(pixel) / 127.5 - 1.0));
     }
 }

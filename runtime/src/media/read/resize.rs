@@ -66,11 +66,15 @@ mod tests {
         let mut out = vec![];
         resize.pixels(&row.repeat(2), &mut out).unwrap();
         assert_eq!(out, [30, 3, 255, 40, 4, 255].repeat(2));
-        // 4 by 2 to 1 by 1: the middle two rows, averaged.
-        let mut resize = Resize::new((4, 2), Some((1, 1))).unwrap();
-        let mut out = vec![];
-        resize.plane(&[9.0, 9.0, 1.0, 1.0, 2.0, 2.0, 9.0, 9.0], &mut out).unwrap();
-        assert!((out[0] - 1.5).abs() < 1e-5, "{out:?}");
+        // What is cut off has been scaled with the rest: the middle rows of all of them.
+        let plane: Vec<f32> = (0..8 * 4).map(|i| ((i * 7) as f32 * 0.3).sin()).collect();
+        let resized = |to| {
+            let mut out = vec![];
+            Resize::new((8, 4), Some(to)).unwrap().plane(&plane, &mut out).unwrap();
+            out
+        };
+        let (all, middle) = (resized((4, 2)), resized((2, 2)));
+        assert!(all[2..6].iter().zip(&middle).all(|(a, b)| (a - b).abs() < 1e-6), "{all:?} {middle:?}");
     }
 
     #[test]
