@@ -7,6 +7,7 @@ use backend_cpu::isa::Isa;
 use frontend::Taps;
 
 use crate::error::{Error, Result};
+use crate::tiling::Overlap;
 
 /// The most threads that can be asked for.
 pub const MOST_THREADS: usize = 1024;
@@ -21,8 +22,24 @@ pub enum Backend {
     Interpret,
 }
 
+/// Whether frames are cut into tiles that are run apart and blended; see [`crate::tiling`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TilingChoice {
+    /// Frames go through whole.
+    #[default]
+    Off,
+    /// Tiles of this size in pixels, as diffusers' `enable_tiling` has them: only frames larger than a tile are cut. A size
+    /// that does not divide is refused; [`crate::Tiling::nearest`] finds one that does.
+    Size {
+        /// Height of a tile in pixels.
+        height: usize,
+        /// Width of a tile in pixels.
+        width: usize,
+    },
+}
+
 /// How to decode or encode.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct RunOptions {
     /// What runs the steps.
     pub backend: Backend,
@@ -32,6 +49,10 @@ pub struct RunOptions {
     pub isa: Option<Isa>,
     /// Which activations to lay open: [`crate::Observer::tap`] gets them.
     pub taps: Taps,
+    /// Whether frames are cut into tiles.
+    pub tiling: TilingChoice,
+    /// What neighbouring tiles have in common.
+    pub overlap: Overlap,
 }
 
 impl RunOptions {
