@@ -9,6 +9,7 @@
 //! - [`panel`]: the contraction panels, the microkernels in which nearly all arithmetic of a convolution happens;
 //! - [`pack`]: convolution weights in the order in which the panels read them;
 //! - [`tile`]: how a convolution is cut into blocks;
+//! - [`requirements`]: what a step takes of memory, before it is compiled;
 //! - [`buffer`]: cache-line-aligned memory.
 //!
 //! This crate knows nothing of the VAE, of checkpoints or of tiles of a video.
@@ -21,6 +22,7 @@ pub mod kernel;
 pub mod pack;
 pub mod panel;
 pub mod program;
+pub mod requirements;
 mod schedule;
 pub mod tile;
 pub mod weights;

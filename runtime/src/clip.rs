@@ -301,3 +301,80 @@ impl<E: Engine> Passage<'_, '_, E> {
 fn seconds_left(run: Duration, done: f64) -> Option<f64> {
     (done > 0.0).then(|| run.as_secs_f64() * (1.0 - done) / done)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use backend_cpu::isa::Isa;
+    use backend_cpu::weights::Weights;
+    use frontend::Taps;
+
+    use super::*;
+    use crate::demo;
+    use crate::engine::CpuEngine;
+    use crate::source::{InMemory, Stream};
+    use crate::tiling::{Overlap, Tiling};
+
+    /// Values in [-1, 1] that repeat late.
+    fn noise(elements: usize) -> Vec<f32> {
+        (0..elements as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+    }
+
+    /// What comes out of the demo's model, sample by sample, and how many steps ran.
+    fn outputs(route: &Route, source: &mut dyn Source) -> (Vec<(usize, Vec<f32>)>, usize) {
+        let config = demo::config().unwrap();
+        let weights = Weights::new(Arc::new(demo::checkpoint().unwrap()));
+        let engine = CpuEngine::new(Isa::from_env_or_probe().unwrap(), 2, &weights).unwrap();
+        let mut steps = Steps::new(&config, &Taps::None, engine);
+        let mut found = vec![];
+        let mut sink = |sample, data: &[f32]| {
+            found.push((sample, data.to_vec()));
+            Ok(())
+        };
+        run(&mut steps, &config, route, source, &mut sink, &mut ()).unwrap();
+        (found, steps.account().program_runs)
+    }
+
+    /// Both orders, of frames in memory and of frames that come once.
+    fn check_orders(half: Half, shape: [usize; 5], tiles: usize) {
+        let config = demo::config().unwrap();
+        let tiling = Tiling { height: 32, width: 40, overlap: Overlap { height: 0.25, width: 0.2 } };
+        let grid = tiling.grid(&config, half, shape[3], shape[4]).unwrap();
+        assert_eq!(grid.tiles(), tiles);
+        let route = |order| Route { half, shape, grid: grid.clone(), order };
+        let data = noise(shape.iter().product());
+        let [batch, channels, frames, height, width] = shape;
+        let batches = route(TileOrder::FrameMajor).batches();
+        let mut expected: Option<Vec<(usize, Vec<f32>)>> = None;
+        for order in [TileOrder::FrameMajor, TileOrder::TileMajor] {
+            let mut given = vec![0; batch];
+            let mut next = |sample: usize, count: usize| {
+                let planes =
+                    (0..channels).flat_map(|c| (given[sample]..given[sample] + count).map(move |t| c * frames + t));
+                let plane = height * width;
+                let start = sample * channels * frames;
+                let taken = planes.flat_map(|p| data[(start + p) * plane..][..plane].iter().copied()).collect();
+                given[sample] += count;
+                Ok(taken)
+            };
+            let mut sources: [Box<dyn Source + '_>; 2] =
+                [Box::new(InMemory { data: &data, shape }), Box::new(Stream { next: &mut next, shape })];
+            for source in &mut sources {
+                let (found, runs) = outputs(&route(order), &mut **source);
+                assert_eq!(runs, tiles * batches.len() * batch);
+                assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{half} {order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn both_orders_decode_to_the_same_bits() {
+        check_orders(Half::Decoder, [2, 16, 5, 6, 9], 6);
+    }
+
+    #[test]
+    fn both_orders_encode_to_the_same_bits() {
+        check_orders(Half::Encoder, [1, 3, 17, 44, 50], 4);
+    }
+}

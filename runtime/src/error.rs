@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use backend_cpu::isa::IsaError;
 use frontend::{ConfigError, DeclareError, Half, Step};
 
+use crate::memory_plan::{MemoryEstimate, gib};
 use crate::tiling::Tiling;
 
 /// A result with this package's [`Error`].
@@ -105,6 +106,24 @@ pub enum Error {
         step: String,
         /// What could not be had.
         problem: String,
+    },
+    /// A clip for which the memory budget is too small, told before any work.
+    #[error(
+        "the {half} over [B, C, T, H, W] = {shape:?} needs {needed} {how}, the memory budget is {:.2} GiB; give it a larger \
+         budget, free memory, or take a smaller clip",
+        gib(*budget)
+    )]
+    Budget {
+        /// The half of the model.
+        half: Half,
+        /// The shape of what it was to run over.
+        shape: [usize; 5],
+        /// The least that was found to be needed.
+        needed: MemoryEstimate,
+        /// What was allowed, in bytes.
+        budget: u64,
+        /// In which tiles.
+        how: &'static str,
     },
     /// Results that wait on disk for other tiles cannot be put there.
     #[error("{}: a temporary file here failed: {cause}; make room there, or set TMPDIR to another folder", folder.display())]

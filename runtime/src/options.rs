@@ -25,8 +25,11 @@ pub enum Backend {
 /// Whether frames are cut into tiles that are run apart and blended; see [`crate::tiling`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TilingChoice {
-    /// Frames go through whole.
+    /// Frames go through whole where that fits the memory budget, else in tiles that do: as large as they can be, shared out
+    /// evenly, with overlaps as near as they divide to those asked for.
     #[default]
+    Auto,
+    /// Frames go through whole, or are refused.
     Off,
     /// Tiles of this size in pixels, as diffusers' `enable_tiling` has them: only frames larger than a tile are cut. A size
     /// that does not divide is refused; [`crate::Tiling::nearest`] finds one that does.
@@ -36,6 +39,16 @@ pub enum TilingChoice {
         /// Width of a tile in pixels.
         width: usize,
     },
+}
+
+/// The most memory that the process may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MemoryBudget {
+    /// What it holds already and 70 % of what is available when a call begins; see [`crate::memory::available_bytes`].
+    #[default]
+    OfAvailable,
+    /// So many bytes, whatever is available.
+    Bytes(u64),
 }
 
 /// How to decode or encode.
@@ -53,6 +66,9 @@ pub struct RunOptions {
     pub tiling: TilingChoice,
     /// What neighbouring tiles have in common.
     pub overlap: Overlap,
+    /// How much memory it may take. What cannot be done within it is refused before any work. The evaluator, whose memory
+    /// is not planned ahead, has no regard for it.
+    pub memory: MemoryBudget,
 }
 
 impl RunOptions {

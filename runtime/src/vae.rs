@@ -6,22 +6,23 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use backend_cpu::isa::Isa;
 use backend_cpu::weights::Weights;
 use frontend::{Config, ConfigWarning, Half};
 
 use crate::checkpoint::{Checkpoint, locate};
-use crate::clip::{self, Route, TileOrder};
+use crate::clip::{self, Route};
 use crate::engine::{CpuEngine, Engine, InterpretEngine};
 use crate::error::{Error, Result};
 use crate::latents::{LatentScaling, Latents};
 use crate::media::{ClipShape, FrameBlock};
+use crate::memory_plan::Plan;
 use crate::observer::Observer;
-use crate::options::{Backend, RunOptions, TilingChoice};
+use crate::options::{Backend, RunOptions};
 use crate::parameters;
 use crate::report::{Report, Seconds};
 use crate::source::{InMemory, NextFrames, Source, Stream};
 use crate::steps::{Account, Steps};
-use crate::tiling::{Grid, Tiling};
 
 /// A model that is open: its configuration, and its weights, mapped.
 ///
@@ -140,7 +141,8 @@ impl Vae {
     /// each sample in order, unclamped, a step's at a time: [`crate::media::ClipWriter::write`] takes them as they are.
     ///
     /// # Errors
-    /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Memory`], [`Error::Threads`], [`Error::Isa`];
+    /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`], [`Error::Spill`],
+    /// [`Error::Memory`], [`Error::Threads`], [`Error::Isa`];
     /// [`Error::Interrupted`] if the observer breaks; what `sink` and the observer return.
     pub fn decode(
         &self,
@@ -241,17 +243,31 @@ impl Vae {
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Report> {
-        let options = job.options;
-        let threads = options.threads()?;
-        let (isa, account) = match options.backend {
-            Backend::Cpu => {
-                let isa = options.isa()?;
+        let threads = job.options.threads()?;
+        let isa = match job.options.backend {
+            Backend::Cpu => Some(job.options.isa()?),
+            Backend::Interpret => None,
+        };
+        let plan = Plan {
+            config: &self.config,
+            checkpoint: &self.checkpoint,
+            half: job.half,
+            shape: job.shape,
+            options: job.options,
+            threads,
+            isa,
+            weights_made: self.weights.bytes(),
+        };
+        let (route, tiling) = plan.decide()?;
+        log::debug!("{tiling}");
+        let account = match isa {
+            Some(isa) => {
                 let engine = CpuEngine::new(isa, threads, &self.weights)?;
-                (isa.name(), self.run_on(engine, job, source, sink, observer)?)
+                self.run_on(engine, job, &route, source, sink, observer)?
             }
-            Backend::Interpret => {
+            None => {
                 let engine = InterpretEngine::new(threads, &self.checkpoint)?;
-                ("none", self.run_on(engine, job, source, sink, observer)?)
+                self.run_on(engine, job, &route, source, sink, observer)?
             }
         };
         let seconds = Seconds {
@@ -261,33 +277,32 @@ impl Vae {
         };
         let Account { programs_compiled, program_runs, arena_bytes, .. } = account;
         let [frames, height, width] = job.video;
-        Ok(Report { frames, height, width, seconds, programs_compiled, program_runs, arena_bytes, threads, isa })
+        let isa = isa.map_or("none", Isa::name);
+        Ok(Report {
+            frames,
+            height,
+            width,
+            seconds,
+            programs_compiled,
+            program_runs,
+            arena_bytes,
+            tiling,
+            threads,
+            isa,
+        })
     }
 
     fn run_on(
         &self,
         engine: impl Engine,
         job: &Job<'_>,
+        route: &Route,
         source: &mut dyn Source,
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Account> {
-        let [.., height, width] = job.shape;
-        let whole = Grid::whole(&self.config, job.half, height, width);
-        let grid = match job.options.tiling {
-            TilingChoice::Off => whole,
-            TilingChoice::Size { height: tile_height, width: tile_width } => {
-                let tiling = Tiling { height: tile_height, width: tile_width, overlap: job.options.overlap };
-                tiling.check(&self.config, job.half)?;
-                match tiling.applies(&self.config, job.half, height, width) {
-                    true => tiling.grid(&self.config, job.half, height, width)?,
-                    false => whole,
-                }
-            }
-        };
-        let route = Route { half: job.half, shape: job.shape, grid, order: TileOrder::FrameMajor };
         let mut steps = Steps::new(&self.config, &job.options.taps, engine);
-        clip::run(&mut steps, &self.config, &route, source, sink, observer)?;
+        clip::run(&mut steps, &self.config, route, source, sink, observer)?;
         Ok(steps.account())
     }
 }
