@@ -113,6 +113,11 @@ impl TensorFile {
         self.header.offset_keys()
     }
 
+    /// The value of `key` in the file's metadata.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
     /// The tensor of this exact name.
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         let info = self.header.info(name)?;
