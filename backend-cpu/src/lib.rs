@@ -10,6 +10,7 @@
 //! - [`pack`]: convolution weights in the order in which the panels read them;
 //! - [`tile`]: which algorithm a convolution runs by, and how it is cut into blocks;
 //! - [`winograd`]: the transforms of 3x3 kernels;
+//! - [`requirements`]: what a step takes of memory, before it is compiled;
 //! - [`buffer`]: cache-line-aligned memory.
 //!
 //! This crate knows nothing of the VAE, of checkpoints or of tiles of a video.
@@ -22,6 +23,7 @@ pub mod kernel;
 pub mod pack;
 pub mod panel;
 pub mod program;
+pub mod requirements;
 mod schedule;
 pub mod tile;
 pub mod weights;

@@ -113,13 +113,7 @@ pub fn compile(graph: &Graph, options: impl Into<CompileOptions>) -> Result<Prog
     let isa = options.isa;
     let schedule = schedule(graph, options)?;
     let code = Code::compile(&schedule.kernels, isa)?;
-    let weight_only = weight_only(graph);
-    let in_output: HashMap<Value, usize> = (0..graph.outputs().len())
-        .filter(|&index| lives_in_output(graph, index, &weight_only))
-        .map(|index| (graph.outputs()[index].value, index))
-        .collect();
-    let in_arena = |v: Value| !weight_only[v.index()] && !graph.op(v).is_leaf() && !in_output.contains_key(&v);
-    let plan = buffer_plan::plan(graph, &in_arena, ALIGNMENT);
+    let (plan, in_output) = plan(graph);
     let ports = |pick: fn(&Op) -> Option<(&String, &TensorType)>| {
         graph
             .nodes()
@@ -148,6 +142,17 @@ pub fn compile(graph: &Graph, options: impl Into<CompileOptions>) -> Result<Prog
         plan.arena_bytes
     );
     Ok(Program { isa, code, schedule, plan, inputs, states, outputs, in_output, blame })
+}
+
+/// Where every value goes: its place in the arena, or the output whose memory it is written to.
+pub(crate) fn plan(graph: &Graph) -> (BufferPlan, HashMap<Value, usize>) {
+    let weight_only = weight_only(graph);
+    let in_output: HashMap<Value, usize> = (0..graph.outputs().len())
+        .filter(|&index| lives_in_output(graph, index, &weight_only))
+        .map(|index| (graph.outputs()[index].value, index))
+        .collect();
+    let in_arena = |v: Value| !weight_only[v.index()] && !graph.op(v).is_leaf() && !in_output.contains_key(&v);
+    (buffer_plan::plan(graph, &in_arena, ALIGNMENT), in_output)
 }
 
 fn port(name: &str, ty: &TensorType) -> Port {

@@ -75,6 +75,11 @@ impl Recipe {
         Self { key: ir::text::print(&graph), graph }
     }
 
+    /// The type of what is made.
+    pub(crate) fn ty(&self) -> &TensorType {
+        self.graph.ty(self.value())
+    }
+
     fn value(&self) -> Value {
         self.graph.outputs()[0].value
     }

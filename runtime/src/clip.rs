@@ -1,60 +1,72 @@
 //! A clip through its steps: the samples of a batch one after the other, each from its first frames to its last, with what
-//! one step leaves to the next. The same for both halves and for every engine.
+//! one step leaves to the next; tile by tile where frames are tiled. The same for both halves and for every engine.
+//!
+//! Which tiles there are is in [`crate::tiling`], how they are blended in `blend`.
 
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use frontend::{Config, Half, Step, StepKind, decode_batches, encode_batches};
 
-use crate::engine::Engine;
+use crate::blend::Blender;
+use crate::engine::{Engine, StepOutputs};
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Progress, Tap};
+use crate::source::{Replay, Source};
+use crate::spill::Spill;
 use crate::steps::Steps;
+use crate::tiling::Grid;
 
-/// A tensor [B, C, T, H, W] on its way through one half of the model: latents, or a video.
-#[derive(Clone, Copy)]
-pub(crate) struct ClipInput<'a> {
-    /// The half that it goes through.
-    pub half: Half,
-    /// Row-major.
-    pub data: &'a [f32],
-    /// [B, C, T, H, W]; their product is the length of `data`, and none is 0.
-    pub shape: [usize; 5],
+/// In which order the tiles of a clip's batches of frames run. Both orders give the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TileOrder {
+    /// All tiles of a batch, then the next batch. Frames leave as their batch is done; every tile's states are kept.
+    FrameMajor,
+    /// All batches of a tile, then the next tile. One tile's states are kept; results wait on disk until all tiles are done.
+    TileMajor,
 }
 
-impl ClipInput<'_> {
+/// A clip's way through one half of the model.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    /// The half.
+    pub half: Half,
+    /// [B, C, T, H, W] of the input; none is 0.
+    pub shape: [usize; 5],
+    /// The tiles of its frames.
+    pub grid: Grid,
+    /// Their order.
+    pub order: TileOrder,
+}
+
+impl Route {
     /// The frames of each step of a sample.
-    fn batches(&self) -> Vec<Range<usize>> {
+    pub(crate) fn batches(&self) -> Vec<Range<usize>> {
         match self.half {
             Half::Decoder => decode_batches(self.shape[2]).collect(),
             Half::Encoder => encode_batches(self.shape[2]).collect(),
         }
     }
 
-    /// The step over `frames` frames, the first or a later one of its sample.
-    fn step(&self, first: bool, frames: usize) -> Step {
-        let [_, _, _, height, width] = self.shape;
-        let kind = match (self.half, first) {
-            (Half::Decoder, true) => StepKind::DecodeFirst,
-            (Half::Decoder, false) => StepKind::DecodeNext,
-            (Half::Encoder, true) => StepKind::EncodeFirst,
-            (Half::Encoder, false) => StepKind::EncodeNext,
+    /// The step over a batch of frames of one tile.
+    pub(crate) fn step(&self, batch: usize, frames: usize, (row, column): (usize, usize)) -> Step {
+        let kind = match (self.half, batch) {
+            (Half::Decoder, 0) => StepKind::DecodeFirst,
+            (Half::Decoder, _) => StepKind::DecodeNext,
+            (Half::Encoder, 0) => StepKind::EncodeFirst,
+            (Half::Encoder, _) => StepKind::EncodeNext,
         };
+        let (height, width) = (self.grid.rows[row].input.len(), self.grid.columns[column].input.len());
         // One sample at a time: group norms gather their statistics within a sample, so this is what the reference computes.
         Step { kind, batch: 1, frames, height, width }
     }
 
-    /// Copies `frames` of `sample` to `to`, [1, C, frames, H, W].
-    fn gather(&self, sample: usize, frames: &Range<usize>, to: &mut Vec<f32>) -> Result<(), String> {
-        let [_, channels, total, height, width] = self.shape;
-        let plane = height * width;
-        to.clear();
-        to.try_reserve_exact(channels * frames.len() * plane).map_err(|cause| cause.to_string())?;
-        for channel in 0..channels {
-            let start = (sample * channels + channel) * total;
-            to.extend_from_slice(&self.data[(start + frames.start) * plane..(start + frames.end) * plane]);
+    /// Frames of the result of a step over so many frames.
+    pub(crate) fn result_frames(&self, config: &Config, frames: usize) -> usize {
+        match self.half {
+            Half::Decoder => config.decoded_step_frames(frames),
+            Half::Encoder => config.encoded_step_frames(frames),
         }
-        Ok(())
     }
 
     /// Video frames of a step over so many frames of input.
@@ -64,57 +76,305 @@ impl ClipInput<'_> {
             Half::Encoder => frames,
         }
     }
+
+    /// Channels of the result.
+    pub(crate) fn result_channels(&self, config: &Config) -> usize {
+        match self.half {
+            Half::Decoder => config.out_channels,
+            Half::Encoder => 2 * config.latent_channels,
+        }
+    }
+
+    /// Copies the window of a tile from whole frames, [planes, H, W], to `to`.
+    fn cut(&self, (row, column): (usize, usize), frames: &[f32], to: &mut Vec<f32>) -> Result<()> {
+        let (rows, columns) = (&self.grid.rows[row].input, &self.grid.columns[column].input);
+        let [.., height, width] = self.shape;
+        let planes = frames.len() / (height * width);
+        to.clear();
+        to.try_reserve_exact(planes * rows.len() * columns.len())
+            .map_err(|cause| Error::Memory { step: "a tile's input".into(), problem: cause.to_string() })?;
+        for image in frames.chunks_exact(height * width) {
+            for line in image.chunks_exact(width).take(rows.end).skip(rows.start) {
+                to.extend_from_slice(&line[columns.clone()]);
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Runs every step of `input`. `sink` gets each step's result, [1, C, T, H, W], with the number of its sample, in order.
+/// Runs every step of a clip. `sink` gets each batch's result, [1, C, T, H, W], with the number of its sample, in order.
 ///
 /// # Errors
-/// [`Error::Interrupted`] if the observer breaks; what `sink` or the observer return; what declaring, compiling, binding or
-/// running a step reports.
+/// [`Error::Interrupted`] if the observer breaks; what `source`, `sink` or the observer return; what declaring, compiling,
+/// binding or running a step reports; [`Error::Spill`] if results cannot wait on disk.
 pub(crate) fn run<E: Engine>(
     steps: &mut Steps<'_, E>,
     config: &Config,
-    input: ClipInput<'_>,
+    route: &Route,
+    source: &mut dyn Source,
     sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let batches = input.batches();
-    let video_frames = |batch: &Range<usize>| input.video_frames(config, batch.len());
-    let samples = input.shape[0];
-    let frames_total = samples * batches.iter().map(video_frames).sum::<usize>();
-    let mut frames_done = 0;
-    let mut buffer = vec![];
-    for sample in 0..samples {
-        let mut states = E::States::default();
-        for (number, batch) in batches.iter().enumerate() {
-            let step = input.step(number == 0, batch.len());
-            input.gather(sample, batch, &mut buffer).map_err(|problem| Error::memory(&step, &problem))?;
-
-            let run_before = steps.account().run;
-            let mut started = None;
-            let mut observe = |step_share: f64| {
-                let run = run_before + started.get_or_insert_with(Instant::now).elapsed();
-                let share = (frames_done as f64 + step_share * video_frames(batch) as f64) / frames_total as f64;
-                let seconds_left = seconds_left(run, share);
-                observer.progress(&Progress { frames_done, frames_total, step_share, share, seconds_left })
-            };
-            let outputs = steps.run(&step, &buffer, states, &mut observe)?;
-            for (module, ty, data) in &outputs.taps {
-                observer.tap(&Tap { sample, step: number, module, ty, data })?;
-            }
-            sink(sample, &outputs.result)?;
-            states = outputs.states;
-            frames_done += video_frames(batch);
+    let batches = route.batches();
+    let frames: usize = batches.iter().map(|batch| route.video_frames(config, batch.len())).sum();
+    let area = |(row, column): (usize, usize)| {
+        (route.grid.rows[row].input.len() * route.grid.columns[column].input.len()) as f64
+    };
+    let mut passage = Passage {
+        steps,
+        observer,
+        config,
+        route,
+        batches: &batches,
+        frames_done: 0,
+        frames_total: route.shape[0] * frames,
+        work_done: 0.0,
+        work_total: (route.shape[0] * frames) as f64 * route.grid.places().map(area).sum::<f64>(),
+    };
+    for sample in 0..route.shape[0] {
+        match route.order {
+            _ if route.grid.tiles() == 1 => passage.untiled(sample, source, sink)?,
+            TileOrder::FrameMajor => passage.frame_major(sample, source, sink)?,
+            TileOrder::TileMajor => passage.tile_major(sample, source, sink)?,
         }
     }
-    let all = Progress { frames_done, frames_total, step_share: 0.0, share: 1.0, seconds_left: Some(0.0) };
-    match observer.progress(&all) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(Error::Interrupted),
+    passage.done()
+}
+
+/// A clip that is on its way.
+struct Passage<'a, 'b, E: Engine> {
+    steps: &'a mut Steps<'b, E>,
+    observer: &'a mut dyn Observer,
+    config: &'a Config,
+    route: &'a Route,
+    batches: &'a [Range<usize>],
+    frames_done: usize,
+    frames_total: usize,
+    /// Of steps that ran: the video frames of each times the area of its input.
+    work_done: f64,
+    work_total: f64,
+}
+
+/// Which step runs.
+#[derive(Clone, Copy)]
+struct Place {
+    sample: usize,
+    batch: usize,
+    /// Row and column.
+    tile: (usize, usize),
+}
+
+impl<E: Engine> Passage<'_, '_, E> {
+    fn untiled(
+        &mut self,
+        sample: usize,
+        source: &mut dyn Source,
+        sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let mut frames = vec![];
+        let mut states = E::States::default();
+        for batch in 0..self.batches.len() {
+            source.load(sample, &self.batches[batch], &mut frames)?;
+            let outputs = self.run(Place { sample, batch, tile: (0, 0) }, &frames, states)?;
+            sink(sample, &outputs.result)?;
+            states = outputs.states;
+            self.batch_done(batch);
+        }
+        Ok(())
+    }
+
+    fn frame_major(
+        &mut self,
+        sample: usize,
+        source: &mut dyn Source,
+        sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let (mut frames, mut window) = (vec![], vec![]);
+        let mut blender = Blender::new(&self.route.grid);
+        let mut states: Vec<_> = self.route.grid.places().map(|_| E::States::default()).collect();
+        for batch in 0..self.batches.len() {
+            source.load(sample, &self.batches[batch], &mut frames)?;
+            self.start(&mut blender, batch)?;
+            for (tile, states) in self.route.grid.places().zip(&mut states) {
+                self.route.cut(tile, &frames, &mut window)?;
+                let mut outputs = self.run(Place { sample, batch, tile }, &window, std::mem::take(states))?;
+                // Behind the last batch nobody reads them.
+                if batch + 1 < self.batches.len() {
+                    *states = outputs.states;
+                }
+                blender.add(tile.0, tile.1, &mut outputs.result);
+            }
+            sink(sample, blender.frames())?;
+            self.batch_done(batch);
+        }
+        Ok(())
+    }
+
+    fn tile_major(
+        &mut self,
+        sample: usize,
+        source: &mut dyn Source,
+        sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let mut results = Spill::new()?;
+        self.tiles_to_disk(sample, source, &mut results)?;
+        let mut blender = Blender::new(&self.route.grid);
+        let mut result = vec![];
+        for batch in 0..self.batches.len() {
+            self.start(&mut blender, batch)?;
+            for (number, (row, column)) in self.route.grid.places().enumerate() {
+                results.read(number * self.batches.len() + batch, &mut result)?;
+                blender.add(row, column, &mut result);
+            }
+            sink(sample, blender.frames())?;
+            self.batch_done(batch);
+        }
+        Ok(())
+    }
+
+    /// Runs every batch of each tile; results go to `results`, tile by tile.
+    fn tiles_to_disk(&mut self, sample: usize, source: &mut dyn Source, results: &mut Spill) -> Result<()> {
+        let (mut frames, mut window) = (vec![], vec![]);
+        let mut source = Replay::new(source, sample, self.batches)?;
+        for tile in self.route.grid.places() {
+            let mut states = E::States::default();
+            for batch in 0..self.batches.len() {
+                source.load(batch, &mut frames)?;
+                self.route.cut(tile, &frames, &mut window)?;
+                let outputs = self.run(Place { sample, batch, tile }, &window, states)?;
+                results.push(&outputs.result)?;
+                states = outputs.states;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes room for a batch's frames.
+    fn start(&self, blender: &mut Blender<'_>, batch: usize) -> Result<()> {
+        let frames = self.route.result_frames(self.config, self.batches[batch].len());
+        let planes = self.route.result_channels(self.config) * frames;
+        blender
+            .start(planes)
+            .map_err(|cause| Error::Memory { step: "the frames of a step".into(), problem: cause.to_string() })
+    }
+
+    /// Runs one step and shows it to the observer.
+    fn run(&mut self, place: Place, input: &[f32], states: E::States) -> Result<StepOutputs<E>> {
+        let Place { sample, batch, tile } = place;
+        let step = self.route.step(batch, self.batches[batch].len(), tile);
+        let work = (self.route.video_frames(self.config, step.frames) * step.height * step.width) as f64;
+        let run_before = self.steps.account().run;
+        let mut started = None;
+        let (observer, frames_done, frames_total) = (&mut *self.observer, self.frames_done, self.frames_total);
+        let mut observe = |step_share: f64| {
+            let run = run_before + started.get_or_insert_with(Instant::now).elapsed();
+            let share = (self.work_done + step_share * work) / self.work_total;
+            let seconds_left = seconds_left(run, share);
+            observer.progress(&Progress { frames_done, frames_total, step_share, share, seconds_left })
+        };
+        let outputs = self.steps.run(&step, input, states, &mut observe)?;
+        self.work_done += work;
+        let tile = tile.0 * self.route.grid.columns.len() + tile.1;
+        for (module, ty, data) in &outputs.taps {
+            self.observer.tap(&Tap { sample, step: batch, tile, module, ty, data })?;
+        }
+        Ok(outputs)
+    }
+
+    /// The frames of a batch have gone to the sink.
+    fn batch_done(&mut self, batch: usize) {
+        self.frames_done += self.route.video_frames(self.config, self.batches[batch].len());
+    }
+
+    /// Tells the observer that all is done.
+    fn done(self) -> Result<()> {
+        let (frames_done, frames_total) = (self.frames_done, self.frames_total);
+        let all = Progress { frames_done, frames_total, step_share: 0.0, share: 1.0, seconds_left: Some(0.0) };
+        match self.observer.progress(&all) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Interrupted),
+        }
     }
 }
 
 /// How long the rest takes, if the share `done` took so long.
 fn seconds_left(run: Duration, done: f64) -> Option<f64> {
     (done > 0.0).then(|| run.as_secs_f64() * (1.0 - done) / done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use backend_cpu::isa::Isa;
+    use backend_cpu::weights::Weights;
+    use frontend::Taps;
+
+    use super::*;
+    use crate::demo;
+    use crate::engine::CpuEngine;
+    use crate::source::{InMemory, Stream};
+    use crate::tiling::{Overlap, Tiling};
+
+    /// Values in [-1, 1] that repeat late.
+    fn noise(elements: usize) -> Vec<f32> {
+        (0..elements as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+    }
+
+    /// What comes out of the demo's model, sample by sample, and how many steps ran.
+    fn outputs(route: &Route, source: &mut dyn Source) -> (Vec<(usize, Vec<f32>)>, usize) {
+        let config = demo::config().unwrap();
+        let weights = Weights::new(Arc::new(demo::checkpoint().unwrap()));
+        let engine = CpuEngine::new(Isa::from_env_or_probe().unwrap(), 2, &weights).unwrap();
+        let mut steps = Steps::new(&config, &Taps::None, engine);
+        let mut found = vec![];
+        let mut sink = |sample, data: &[f32]| {
+            found.push((sample, data.to_vec()));
+            Ok(())
+        };
+        run(&mut steps, &config, route, source, &mut sink, &mut ()).unwrap();
+        (found, steps.account().program_runs)
+    }
+
+    /// Both orders, of frames in memory and of frames that come once.
+    fn check_orders(half: Half, shape: [usize; 5], tiles: usize) {
+        let config = demo::config().unwrap();
+        let tiling = Tiling { height: 32, width: 40, overlap: Overlap { height: 0.25, width: 0.2 } };
+        let grid = tiling.grid(&config, half, shape[3], shape[4]).unwrap();
+        assert_eq!(grid.tiles(), tiles);
+        let route = |order| Route { half, shape, grid: grid.clone(), order };
+        let data = noise(shape.iter().product());
+        let [batch, channels, frames, height, width] = shape;
+        let batches = route(TileOrder::FrameMajor).batches();
+        let mut expected: Option<Vec<(usize, Vec<f32>)>> = None;
+        for order in [TileOrder::FrameMajor, TileOrder::TileMajor] {
+            let mut given = vec![0; batch];
+            let mut next = |sample: usize, count: usize| {
+                let planes =
+                    (0..channels).flat_map(|c| (given[sample]..given[sample] + count).map(move |t| c * frames + t));
+                let plane = height * width;
+                let start = sample * channels * frames;
+                let taken = planes.flat_map(|p| data[(start + p) * plane..][..plane].iter().copied()).collect();
+                given[sample] += count;
+                Ok(taken)
+            };
+            let mut sources: [Box<dyn Source + '_>; 2] =
+                [Box::new(InMemory { data: &data, shape }), Box::new(Stream { next: &mut next, shape })];
+            for source in &mut sources {
+                let (found, runs) = outputs(&route(order), &mut **source);
+                assert_eq!(runs, tiles * batches.len() * batch);
+                assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{half} {order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn both_orders_decode_to_the_same_bits() {
+        check_orders(Half::Decoder, [2, 16, 5, 6, 9], 6);
+    }
+
+    #[test]
+    fn both_orders_encode_to_the_same_bits() {
+        check_orders(Half::Encoder, [1, 3, 17, 44, 50], 4);
+    }
 }

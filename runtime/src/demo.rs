@@ -34,8 +34,16 @@ pub fn config() -> Result<Config> {
 /// # Errors
 /// As [`config`].
 pub fn vae() -> Result<Vae> {
+    Vae::new(config()?, checkpoint()?)
+}
+
+/// The model's weights.
+///
+/// # Errors
+/// As [`config`].
+pub fn checkpoint() -> Result<Checkpoint> {
     let weights = TensorFile::from_static(Path::new("demo/diffusion_pytorch_model.safetensors"), WEIGHTS)?;
-    Vae::new(config()?, Checkpoint::from_file(weights)?)
+    Checkpoint::from_file(weights)
 }
 
 /// The latents as the pipeline saves them: still scaled, in [B, C, T, H, W].

@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use backend_cpu::isa::IsaError;
 use frontend::{ConfigError, DeclareError, Half, Step};
 
+use crate::memory_plan::{MemoryEstimate, gib};
+use crate::tiling::Tiling;
+
 /// A result with this package's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -69,6 +72,16 @@ pub enum Error {
         /// What was expected.
         problem: String,
     },
+    /// Tiles that would give frames of a wrong size.
+    #[error("{tiling} do not fit together in the {half}: {problem}")]
+    Tiling {
+        /// The tiles asked for.
+        tiling: Tiling,
+        /// The half of the model that they were asked for.
+        half: Half,
+        /// Along which axis, and the nearest sizes and overlaps that fit.
+        problem: String,
+    },
     /// A step that the model does not have: an image too small to encode, an unknown module to tap, sizes beyond the
     /// address space.
     #[error("{}", one_line(.0))]
@@ -93,6 +106,32 @@ pub enum Error {
         step: String,
         /// What could not be had.
         problem: String,
+    },
+    /// A clip for which the memory budget is too small, told before any work.
+    #[error(
+        "the {half} over [B, C, T, H, W] = {shape:?} needs {needed} {how}, the memory budget is {:.2} GiB; give it a larger \
+         budget, free memory, or take a smaller clip",
+        gib(*budget)
+    )]
+    Budget {
+        /// The half of the model.
+        half: Half,
+        /// The shape of what it was to run over.
+        shape: [usize; 5],
+        /// The least that was found to be needed.
+        needed: MemoryEstimate,
+        /// What was allowed, in bytes.
+        budget: u64,
+        /// In which tiles.
+        how: &'static str,
+    },
+    /// Results that wait on disk for other tiles cannot be put there.
+    #[error("{}: a temporary file here failed: {cause}; make room there, or set TMPDIR to another folder", folder.display())]
+    Spill {
+        /// The folder of temporary files.
+        folder: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
     },
     /// The observer asked to stop.
     #[error("interrupted")]

@@ -22,11 +22,16 @@
 //! | [`latents`] | the tensor to decode, and undoing the pipeline's scaling |
 //! | [`lowering`] | a step through the passes and the CPU backend, for those who want to see it |
 //! | [`media`] | writing frames, streamed, as a clip, pictures or an array |
+//! | [`tiling`], `tile_sizes` | the geometry of tiles; which sizes are worth a look |
+//! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
 //! | [`memory`], [`error`] | how much memory there is; the one error type |
-//! | `clip`, `steps`, `engine`, `parameters` | a clip in steps; compiled steps; what runs one; the checkpoint as its source |
+//! | `clip`, `source` | a clip in steps and tiles; where its frames come from |
+//! | `blend`, `spill` | tiles to whole frames; tensors that wait on disk |
+//! | `steps`, `engine`, `parameters` | compiled steps; what runs one; the checkpoint as its source |
 //!
 //! Nothing here knows the model's layers: that is package `frontend`.
 
+mod blend;
 pub mod checkpoint;
 mod clip;
 pub mod demo;
@@ -36,19 +41,28 @@ pub mod latents;
 pub mod lowering;
 pub mod media;
 pub mod memory;
+pub mod memory_plan;
 pub mod observer;
 pub mod options;
 mod parameters;
 pub mod report;
+mod source;
+mod spill;
 mod steps;
 pub mod tensor_file;
+mod tile_sizes;
+pub mod tiling;
 pub mod vae;
 
+pub use clip::TileOrder;
 pub use error::{Error, Result};
 pub use latents::{LatentScaling, Latents, LatentsLayout};
+pub use memory_plan::{MemoryEstimate, TilingDecision};
 pub use observer::{Observer, Progress, Tap};
-pub use options::{Backend, RunOptions};
+pub use options::{Backend, MemoryBudget, RunOptions, TilingChoice};
 pub use report::{Report, Seconds};
+pub use source::NextFrames;
+pub use tiling::{Overlap, Tiling};
 pub use vae::{Clip, Moments, Vae};
 
 /// The README's library example, kept compiling.

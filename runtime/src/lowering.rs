@@ -3,6 +3,7 @@
 
 use backend_cpu::isa::Isa;
 use backend_cpu::program::{self, Program};
+use backend_cpu::requirements::{Requirements, requirements};
 use frontend::Step;
 use ir::Graph;
 use passes::{Pass, pipeline};
@@ -39,6 +40,14 @@ pub fn optimize(step: &Step, graph: &Graph, pipeline: &[Pass]) -> Result<Graph> 
 /// [`Error::Internal`]: the graph has an op without a kernel, or code generation failed.
 pub fn compile(step: &Step, graph: &Graph, isa: Isa) -> Result<Program> {
     program::compile(graph, isa).map_err(|cause| Error::internal(BACKEND, step, &cause))
+}
+
+/// What the final graph of `step` takes of memory.
+///
+/// # Errors
+/// [`Error::Internal`]: the graph has an op without a kernel.
+pub fn memory(step: &Step, graph: &Graph, isa: Isa) -> Result<Requirements> {
+    requirements(graph, isa).map_err(|cause| Error::internal(BACKEND, step, &cause))
 }
 
 /// The code of every distinct kernel of `step`, from its final graph, in the order of their first calls.

@@ -1,61 +1,81 @@
-//! How much memory there is, and whether a program can fit: asked before it runs, so that a clip which is too large is an
-//! error and not a process that the system kills.
+//! How much memory there is: what this process holds, and what it may still take, of the machine and of its control group.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
-use backend_cpu::program::{Port, Program};
-use frontend::Step;
-
-use crate::error::{Error, Result};
-
-/// Refuses a program whose intermediate values, inputs, outputs and states are together more than all the memory of this
-/// machine (and of this process's control group), whatever else runs. Weights are not counted: they do not depend on
-/// the size of the clip.
-///
-/// # Errors
-/// [`Error::Memory`] with both numbers. Where the system does not tell its memory, nothing is refused.
-pub(crate) fn check_fits(step: &Step, program: &Program) -> Result<()> {
-    let bytes = |port: &Port| port.ty.bytes();
-    let states: usize = program.states().map(bytes).fold(0, usize::saturating_add);
-    let ports = program.inputs().chain(program.results()).chain(program.taps()).map(bytes);
-    // A next step reads states while it writes those of the step after it; both sets are alike.
-    let needed = ports.fold(program.arena_bytes().saturating_add(states.saturating_mul(2)), usize::saturating_add);
-    refuse_beyond(limit_bytes(), needed as u64, step)
-}
-
-fn refuse_beyond(limit: Option<u64>, needed: u64, step: &Step) -> Result<()> {
-    match limit {
-        Some(limit) if needed > limit => Err(Error::memory(
-            step,
-            &format!("it needs {:.1} GiB, this machine has {:.1} GiB", gib(needed), gib(limit)),
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn gib(bytes: u64) -> f64 {
-    bytes as f64 / (1u64 << 30) as f64
-}
-
-/// The most memory this process can have: the machine's with its swap, or what its control group is allowed, whichever
-/// is less; `None` where Linux's files for it are not there.
-fn limit_bytes() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok().map(|text| {
-        ["MemTotal:", "SwapTotal:"]
-            .iter()
-            .filter_map(|field| kibibytes(&text, field))
-            .map(|k| k.saturating_mul(1024))
-            .sum()
-    });
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
-    machine.into_iter().chain(group).min()
-}
+/// What is taken to be available where the system does not tell: 8 GiB.
+pub const ASSUMED_AVAILABLE: u64 = 8 << 30;
 
 /// The most memory this process has held so far, in bytes; `None` where the system does not tell.
 pub fn peak_resident_bytes() -> Option<u64> {
-    Some(kibibytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")? * 1024)
+    of_process("VmHWM:")
+}
+
+/// The memory this process holds, in bytes; `None` where the system does not tell.
+pub fn resident_bytes() -> Option<u64> {
+    of_process("VmRSS:")
+}
+
+/// The memory that this process may still take without others being swapped out: what the machine has available, or what
+/// its control groups leave it, whichever is less. `None` where Linux's files for it are not there.
+pub fn available_bytes() -> Option<u64> {
+    available_under(Path::new("/"))
+}
+
+fn of_process(field: &str) -> Option<u64> {
+    Some(kibibytes(&fs::read_to_string("/proc/self/status").ok()?, field)?.saturating_mul(1024))
+}
+
+/// [`available_bytes`] with the file system's root somewhere else.
+fn available_under(root: &Path) -> Option<u64> {
+    let read = |path: &str| fs::read_to_string(root.join(path)).ok();
+    let machine = kibibytes(&read("proc/meminfo")?, "MemAvailable:")?.saturating_mul(1024);
+    let groups = read("proc/self/cgroup").unwrap_or_default();
+    let left = groups.lines().filter_map(|line| {
+        // `0::/path` is the second version, `7:memory:/path` the first.
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let files = match controllers {
+            "" => &VERSION_2,
+            _ if controllers.split(',').any(|controller| controller == "memory") => &VERSION_1,
+            _ => return None,
+        };
+        left_in_groups(&root.join(files.mount), path, files)
+    });
+    left.chain([machine]).min()
+}
+
+/// Where a version of control groups keeps its numbers.
+struct GroupFiles {
+    mount: &'static str,
+    limit: &'static str,
+    usage: &'static str,
+    /// Field of `memory.stat`: cached files that nobody used lately, which make way when memory is asked for.
+    reclaimable: &'static str,
+}
+
+const VERSION_2: GroupFiles =
+    GroupFiles { mount: "sys/fs/cgroup", limit: "memory.max", usage: "memory.current", reclaimable: "inactive_file " };
+
+const VERSION_1: GroupFiles = GroupFiles {
+    mount: "sys/fs/cgroup/memory",
+    limit: "memory.limit_in_bytes",
+    usage: "memory.usage_in_bytes",
+    reclaimable: "total_inactive_file ",
+};
+
+/// What the group at `path` and every group around it leave, at least. Groups without a limit, and groups that cannot be seen
+/// from inside a container, say nothing.
+fn left_in_groups(mount: &Path, path: &str, files: &GroupFiles) -> Option<u64> {
+    let group: PathBuf = mount.join(path.trim_start_matches('/'));
+    let ancestors = group.ancestors().take_while(|group| group.starts_with(mount));
+    let left = |group: &Path| {
+        let number = |file: &str| fs::read_to_string(group.join(file)).ok()?.trim().parse::<u64>().ok();
+        let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+        let reclaimable = stat.lines().find_map(|line| line.strip_prefix(files.reclaimable)?.trim().parse().ok());
+        // `max` is no number: no limit.
+        Some(number(files.limit)?.saturating_sub(number(files.usage)?.saturating_sub(reclaimable.unwrap_or(0))))
+    };
+    ancestors.filter_map(left).min()
 }
 
 /// The number behind `field` in the text of a file such as `/proc/meminfo`.
@@ -65,8 +85,6 @@ fn kibibytes(text: &str, field: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use frontend::StepKind;
-
     use super::*;
 
     #[test]
@@ -78,19 +96,50 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_cannot_fit_is_refused() {
-        let step = Step { kind: StepKind::DecodeNext, batch: 1, frames: 2, height: 60, width: 90 };
-        assert!(refuse_beyond(Some(3 << 30), 3 << 30, &step).is_ok());
-        assert!(refuse_beyond(None, u64::MAX, &step).is_ok());
-        let message = refuse_beyond(Some(3 << 30), 13 << 29, &step).unwrap_err().to_string();
-        let expected = "decode-next of 1x2x60x90: not enough memory: it needs 6.5 GiB, this machine has 3.0 GiB";
-        assert!(message.starts_with(expected), "{message}");
+    #[cfg(target_os = "linux")]
+    fn this_process_knows_its_memory() {
+        assert!(resident_bytes().is_some_and(|bytes| bytes > 0));
+        assert!(resident_bytes() <= peak_resident_bytes());
+        assert!(available_bytes().is_some());
+    }
+
+    /// A root with these files.
+    fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in [("proc/meminfo", "MemTotal: 9000 kB\nMemAvailable:    1000 kB\n")].iter().chain(files) {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
-    fn this_process_fits_its_limit() {
-        assert!(peak_resident_bytes() < limit_bytes());
-        assert!(peak_resident_bytes().is_some());
+    fn the_tightest_group_counts() {
+        let available = |files: &[_]| available_under(root(files).path());
+        assert_eq!(available(&[]), Some(1_024_000));
+        // The second version: a limit on a group around ours, half of it used, of which some is cached files.
+        let version_2 = [
+            ("proc/self/cgroup", "0::/user/us\n"),
+            ("sys/fs/cgroup/user/us/memory.max", "max\n"),
+            ("sys/fs/cgroup/user/us/memory.current", "100\n"),
+            ("sys/fs/cgroup/user/memory.max", "400000\n"),
+            ("sys/fs/cgroup/user/memory.current", "200000\n"),
+            ("sys/fs/cgroup/user/memory.stat", "anon 7\ninactive_file 50000\n"),
+        ];
+        assert_eq!(available(&version_2), Some(250_000));
+        // The first version, in a container that sees its own group as the root.
+        let version_1 = [
+            ("proc/self/cgroup", "7:cpu:/x\n4:memory:/docker/abc\n0::/\n"),
+            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "300000"),
+            ("sys/fs/cgroup/memory/memory.usage_in_bytes", "500000"),
+        ];
+        assert_eq!(available(&version_1), Some(0));
+        let unlimited = [
+            ("proc/self/cgroup", "4:memory:/\n"),
+            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712"),
+            ("sys/fs/cgroup/memory/memory.usage_in_bytes", "500000"),
+        ];
+        assert_eq!(available(&unlimited), Some(1_024_000));
     }
 }

@@ -28,6 +28,8 @@ pub struct Tap<'a> {
     pub sample: usize,
     /// The step of the sample, from 0.
     pub step: usize,
+    /// The tile of the frames, from 0, row by row.
+    pub tile: usize,
     /// The module's path, such as `decoder.up_blocks.0.resnets.1`.
     pub module: &'a str,
     /// Its type: a batch of one, channel-first.

@@ -7,6 +7,7 @@ use backend_cpu::isa::Isa;
 use frontend::Taps;
 
 use crate::error::{Error, Result};
+use crate::tiling::Overlap;
 
 /// The most threads that can be asked for.
 pub const MOST_THREADS: usize = 1024;
@@ -21,8 +22,37 @@ pub enum Backend {
     Interpret,
 }
 
+/// Whether frames are cut into tiles that are run apart and blended; see [`crate::tiling`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TilingChoice {
+    /// Frames go through whole where that fits the memory budget, else in tiles that do: as large as they can be, shared out
+    /// evenly, with overlaps as near as they divide to those asked for.
+    #[default]
+    Auto,
+    /// Frames go through whole, or are refused.
+    Off,
+    /// Tiles of this size in pixels, as diffusers' `enable_tiling` has them: only frames larger than a tile are cut. A size
+    /// that does not divide is refused; [`crate::Tiling::nearest`] finds one that does.
+    Size {
+        /// Height of a tile in pixels.
+        height: usize,
+        /// Width of a tile in pixels.
+        width: usize,
+    },
+}
+
+/// The most memory that the process may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MemoryBudget {
+    /// What it holds already and 70 % of what is available when a call begins; see [`crate::memory::available_bytes`].
+    #[default]
+    OfAvailable,
+    /// So many bytes, whatever is available.
+    Bytes(u64),
+}
+
 /// How to decode or encode.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct RunOptions {
     /// What runs the steps.
     pub backend: Backend,
@@ -32,6 +62,13 @@ pub struct RunOptions {
     pub isa: Option<Isa>,
     /// Which activations to lay open: [`crate::Observer::tap`] gets them.
     pub taps: Taps,
+    /// Whether frames are cut into tiles.
+    pub tiling: TilingChoice,
+    /// What neighbouring tiles have in common.
+    pub overlap: Overlap,
+    /// How much memory it may take. What cannot be done within it is refused before any work. The evaluator, whose memory
+    /// is not planned ahead, has no regard for it.
+    pub memory: MemoryBudget,
 }
 
 impl RunOptions {

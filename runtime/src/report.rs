@@ -1,5 +1,7 @@
 //! What decoding or encoding a clip has cost.
 
+use crate::memory_plan::TilingDecision;
+
 /// The account of one call of [`crate::Vae::decode`] or [`crate::Vae::encode`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
@@ -17,6 +19,8 @@ pub struct Report {
     pub program_runs: usize,
     /// Intermediate values of the program that needs most memory for them; 0 for the evaluator, which plans none.
     pub arena_bytes: usize,
+    /// How frames were cut into tiles, why, and what memory that was expected to need.
+    pub tiling: TilingDecision,
     /// Threads.
     pub threads: usize,
     /// The instruction set of the compiled code; `none` for the evaluator.

@@ -1,25 +1,27 @@
 //! The VAE: a configuration with its checkpoint, and the two ways through it.
 //!
-//! How a clip falls into steps is in `clip`; what runs them in `engine`. Tiles are not known here: height and width go
-//! through whole.
+//! How a clip falls into steps and tiles is in `clip`; what runs them in `engine`.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use backend_cpu::isa::Isa;
 use backend_cpu::weights::Weights;
 use frontend::{Config, ConfigWarning, Half};
 
 use crate::checkpoint::{Checkpoint, locate};
-use crate::clip::{self, ClipInput};
+use crate::clip::{self, Route};
 use crate::engine::{CpuEngine, Engine, InterpretEngine};
 use crate::error::{Error, Result};
 use crate::latents::{LatentScaling, Latents};
 use crate::media::{ClipShape, FrameBlock};
+use crate::memory_plan::Plan;
 use crate::observer::Observer;
 use crate::options::{Backend, RunOptions};
 use crate::parameters;
 use crate::report::{Report, Seconds};
+use crate::source::{InMemory, NextFrames, Source, Stream};
 use crate::steps::{Account, Steps};
 
 /// A model that is open: its configuration, and its weights, mapped.
@@ -139,7 +141,8 @@ impl Vae {
     /// each sample in order, unclamped, a step's at a time: [`crate::media::ClipWriter::write`] takes them as they are.
     ///
     /// # Errors
-    /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Memory`], [`Error::Threads`], [`Error::Isa`];
+    /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`], [`Error::Spill`],
+    /// [`Error::Memory`], [`Error::Threads`], [`Error::Isa`];
     /// [`Error::Interrupted`] if the observer breaks; what `sink` and the observer return.
     pub fn decode(
         &self,
@@ -150,12 +153,11 @@ impl Vae {
     ) -> Result<Report> {
         let shape = self.decoded_shape(latents)?;
         self.check_weights(Half::Decoder)?;
-        let input = ClipInput { half: Half::Decoder, data: &latents.data, shape: latents.shape };
-        // No overflow: a step whose result is beyond the address space is refused when it is declared.
-        let frame = |shape: &ClipShape| shape.channels * shape.height * shape.width;
-        let mut give = |sample, data: &[f32]| sink(sample, &FrameBlock { data, frames: data.len() / frame(&shape) });
+        let mut source = InMemory { data: &latents.data, shape: latents.shape };
+        let mut give = |sample, data: &[f32]| sink(sample, &block(&shape, data));
         let video = [shape.batch.saturating_mul(shape.frames), shape.height, shape.width];
-        self.run(input, options, video, &mut give, observer)
+        let job = Job { half: Half::Decoder, shape: latents.shape, video, options };
+        self.run(&job, &mut source, &mut give, observer)
     }
 
     /// Encodes a video [B, C, T, H, W] to the moments of its latents, unscaled.
@@ -164,50 +166,108 @@ impl Vae {
     /// As [`Self::decode`].
     pub fn encode(&self, clip: &Clip, options: &RunOptions, observer: &mut dyn Observer) -> Result<(Moments, Report)> {
         check_input("clip", &clip.data, clip.shape, self.config.in_channels)?;
-        self.check_weights(Half::Encoder)?;
-        let [batch, _, frames, height, width] = clip.shape;
-        let (channels, latent_frames) = (2 * self.config.latent_channels, self.config.encoded_frames(frames));
-        let latent_size = [self.config.latent_size(height), self.config.latent_size(width)];
-        let shape = [batch, channels, latent_frames, latent_size[0], latent_size[1]];
-        let mut data = zeros("the latents", shape)?;
-
-        let plane = latent_size[0] * latent_size[1];
+        let [batch, channels, frames, height, width] = clip.shape;
+        let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
+        let mut data = zeros("the latents", moments.axes())?;
+        let plane = moments.height * moments.width;
         // Frames that are already there, of the sample they are of.
         let mut filled = (0, 0);
-        let mut gather = |sample: usize, step: &[f32]| {
-            let frames = step.len() / (channels * plane);
+        let mut gather = |sample: usize, block: &FrameBlock<'_>| {
             let first = if filled.0 == sample { filled.1 } else { 0 };
-            for (channel, values) in step.chunks_exact(frames * plane).enumerate() {
-                let start = ((sample * channels + channel) * latent_frames + first) * plane;
+            for (channel, values) in block.data.chunks_exact(block.frames * plane).enumerate() {
+                let start = ((sample * moments.channels + channel) * moments.frames + first) * plane;
                 data[start..start + values.len()].copy_from_slice(values);
             }
-            filled = (sample, first + frames);
+            filled = (sample, first + block.frames);
             Ok(())
         };
-        let input = ClipInput { half: Half::Encoder, data: &clip.data, shape: clip.shape };
-        let report = self.run(input, options, [batch * frames, height, width], &mut gather, observer)?;
-        Ok((Moments { data, shape }, report))
+        let mut source = InMemory { data: &clip.data, shape: clip.shape };
+        let report = self.encode_from(clip.shape, &mut source, options, &mut gather, observer)?;
+        Ok((Moments { data, shape: moments.axes() }, report))
     }
 
-    /// Runs `input` on the backend that `options` name. `video` is the number, height and width of the video's frames.
+    /// The shape of the moments that a clip encodes to.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if it is not a clip for this model.
+    pub fn encoded_shape(&self, clip: &ClipShape) -> Result<ClipShape> {
+        check_shape("clip", clip.axes(), self.config.in_channels)?;
+        Ok(ClipShape {
+            batch: clip.batch,
+            channels: 2 * self.config.latent_channels,
+            frames: self.config.encoded_frames(clip.frames),
+            height: self.config.latent_size(clip.height),
+            width: self.config.latent_size(clip.width),
+        })
+    }
+
+    /// Encodes a video of this shape whose frames come as they are asked for: [`Self::encode`] in memory that does not
+    /// depend on the length of the clip. `next` is asked for the frames of each sample in order, a step's at a time: it is
+    /// given the sample and how many, and returns row-major [C, T, H, W]. `sink` gets the moments of each sample in the
+    /// same way, in the shape that [`Self::encoded_shape`] tells.
+    ///
+    /// # Errors
+    /// As [`Self::decode`], and what `next` returns; [`Error::InvalidClip`] if it gives another number of values.
+    pub fn encode_stream(
+        &self,
+        clip: &ClipShape,
+        next: &mut NextFrames<'_>,
+        options: &RunOptions,
+        sink: &mut dyn FnMut(usize, &FrameBlock<'_>) -> Result<()>,
+        observer: &mut dyn Observer,
+    ) -> Result<Report> {
+        self.encode_from(clip.axes(), &mut Stream { next, shape: clip.axes() }, options, sink, observer)
+    }
+
+    fn encode_from(
+        &self,
+        axes: [usize; 5],
+        source: &mut dyn Source,
+        options: &RunOptions,
+        sink: &mut dyn FnMut(usize, &FrameBlock<'_>) -> Result<()>,
+        observer: &mut dyn Observer,
+    ) -> Result<Report> {
+        let [batch, channels, frames, height, width] = axes;
+        let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
+        self.check_weights(Half::Encoder)?;
+        let mut give = |sample, data: &[f32]| sink(sample, &block(&moments, data));
+        let video = [batch.saturating_mul(frames), height, width];
+        self.run(&Job { half: Half::Encoder, shape: axes, video, options }, source, &mut give, observer)
+    }
+
+    /// Runs a job on the backend that its options name.
     fn run(
         &self,
-        input: ClipInput<'_>,
-        options: &RunOptions,
-        [frames, height, width]: [usize; 3],
+        job: &Job<'_>,
+        source: &mut dyn Source,
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Report> {
-        let threads = options.threads()?;
-        let (isa, account) = match options.backend {
-            Backend::Cpu => {
-                let isa = options.isa()?;
+        let threads = job.options.threads()?;
+        let isa = match job.options.backend {
+            Backend::Cpu => Some(job.options.isa()?),
+            Backend::Interpret => None,
+        };
+        let plan = Plan {
+            config: &self.config,
+            checkpoint: &self.checkpoint,
+            half: job.half,
+            shape: job.shape,
+            options: job.options,
+            threads,
+            isa,
+            weights_made: self.weights.bytes(),
+        };
+        let (route, tiling) = plan.decide()?;
+        log::debug!("{tiling}");
+        let account = match isa {
+            Some(isa) => {
                 let engine = CpuEngine::new(isa, threads, &self.weights)?;
-                (isa.name(), self.run_on(engine, input, options, sink, observer)?)
+                self.run_on(engine, job, &route, source, sink, observer)?
             }
-            Backend::Interpret => {
+            None => {
                 let engine = InterpretEngine::new(threads, &self.checkpoint)?;
-                ("none", self.run_on(engine, input, options, sink, observer)?)
+                self.run_on(engine, job, &route, source, sink, observer)?
             }
         };
         let seconds = Seconds {
@@ -216,34 +276,70 @@ impl Vae {
             run: account.run.as_secs_f64(),
         };
         let Account { programs_compiled, program_runs, arena_bytes, .. } = account;
-        Ok(Report { frames, height, width, seconds, programs_compiled, program_runs, arena_bytes, threads, isa })
+        let [frames, height, width] = job.video;
+        let isa = isa.map_or("none", Isa::name);
+        Ok(Report {
+            frames,
+            height,
+            width,
+            seconds,
+            programs_compiled,
+            program_runs,
+            arena_bytes,
+            tiling,
+            threads,
+            isa,
+        })
     }
 
     fn run_on(
         &self,
         engine: impl Engine,
-        input: ClipInput<'_>,
-        options: &RunOptions,
+        job: &Job<'_>,
+        route: &Route,
+        source: &mut dyn Source,
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Account> {
-        let mut steps = Steps::new(&self.config, &options.taps, engine);
-        clip::run(&mut steps, &self.config, input, sink, observer)?;
+        let mut steps = Steps::new(&self.config, &job.options.taps, engine);
+        clip::run(&mut steps, &self.config, route, source, sink, observer)?;
         Ok(steps.account())
     }
 }
 
+/// What is to be run.
+struct Job<'a> {
+    half: Half,
+    /// [B, C, T, H, W] of the input.
+    shape: [usize; 5],
+    /// Frames of all samples, height and width of the video: input or output.
+    video: [usize; 3],
+    options: &'a RunOptions,
+}
+
+/// Some frames of a clip of this shape. No overflow: a step whose result is beyond the address space is refused when it is
+/// declared.
+fn block<'a>(shape: &ClipShape, data: &'a [f32]) -> FrameBlock<'a> {
+    FrameBlock { data, frames: data.len() / (shape.channels * shape.height * shape.width).max(1) }
+}
+
 fn check_input(what: &'static str, data: &[f32], shape: [usize; 5], channels: usize) -> Result<()> {
+    check_shape(what, shape, channels)?;
+    let elements = shape.into_iter().try_fold(1_usize, usize::checked_mul);
+    if elements != Some(data.len()) {
+        let problem = format!("{} values do not fill it", data.len());
+        return Err(Error::Input { what, found: shape, problem });
+    }
+    Ok(())
+}
+
+fn check_shape(what: &'static str, shape: [usize; 5], channels: usize) -> Result<()> {
     let fail = |problem| Err(Error::Input { what, found: shape, problem });
     if shape.contains(&0) {
         return fail("an axis of [B, C, T, H, W] is empty".into());
     }
     if shape[1] != channels {
         return fail(format!("the model takes {channels} channels, axis 1 of [B, C, T, H, W]"));
-    }
-    let elements = shape.into_iter().try_fold(1_usize, usize::checked_mul);
-    if elements != Some(data.len()) {
-        return fail(format!("{} values do not fill it", data.len()));
     }
     Ok(())
 }

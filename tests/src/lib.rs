@@ -83,9 +83,16 @@ impl Case {
         self.metadata["op"].as_str().unwrap_or_default()
     }
 
-    /// Whether the reference cut the input into tiles.
-    pub fn is_tiled(&self) -> bool {
-        self.metadata.get("tiling").is_some_and(|tiling| !tiling.is_null())
+    /// The tiles that the reference cut the input into, if it did: height and width in pixels, overlaps of both.
+    ///
+    /// # Panics
+    /// When the metadata is not as the goldens' README has it.
+    pub fn tiling(&self) -> Option<(usize, usize, [f64; 2])> {
+        let tiling = self.metadata.get("tiling").filter(|tiling| !tiling.is_null())?;
+        let pixels = |field: &str| tiling[field].as_u64().expect("a size in pixels") as usize;
+        let overlap = |field: &str| tiling[field].as_f64().expect("an overlap factor");
+        let overlaps = [overlap("overlap_height"), overlap("overlap_width")];
+        Some((pixels("sample_height"), pixels("sample_width"), overlaps))
     }
 }
 

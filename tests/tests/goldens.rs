@@ -1,16 +1,16 @@
-//! Every untiled golden case, through the evaluator and through the CPU backend on each instruction set of this machine.
+//! Every golden case, through the evaluator and through the CPU backend on each instruction set of this machine.
 
 use std::ops::ControlFlow;
 
 use backend_cpu::isa::Isa;
 use frontend::Taps;
 use runtime::latents::Latents;
-use runtime::{Backend, Clip, Observer, Progress, Result, RunOptions, Tap, Vae};
+use runtime::{Backend, Clip, Observer, Overlap, Progress, Result, RunOptions, Tap, TilingChoice, Vae};
 use tests::{Case, Tensor, assert_close, demo_model, goldens};
 
 /// Every way to run a step: a name and the options.
 fn backends(taps: &Taps) -> Vec<(String, RunOptions)> {
-    let of = |backend, isa| RunOptions { backend, isa, threads: Some(2), taps: taps.clone() };
+    let of = |backend, isa| RunOptions { backend, isa, threads: Some(2), taps: taps.clone(), ..RunOptions::default() };
     let mut all = vec![("interpret".to_owned(), of(Backend::Interpret, None))];
     all.extend(Isa::supported().into_iter().map(|isa| (isa.to_string(), of(Backend::Cpu, Some(isa)))));
     all
@@ -64,7 +64,11 @@ fn decode(vae: &Vae, latents: &Latents, options: &RunOptions, observer: &mut dyn
 fn check(vae: &Vae, case: &Case) {
     let (input, output) = (&case.tensors["input"], &case.tensors["output"]);
     let taps = case.tensors.keys().filter(|name| name.starts_with("tap.")).count();
-    for (name, options) in backends(if taps > 0 { &Taps::All } else { &Taps::None }) {
+    for (name, mut options) in backends(if taps > 0 { &Taps::All } else { &Taps::None }) {
+        if let Some((height, width, overlap)) = case.tiling() {
+            options.tiling = TilingChoice::Size { height, width };
+            options.overlap = Overlap { height: overlap[0], width: overlap[1] };
+        }
         let what = format!("{} on {name}", case.name);
         let mut observer = CompareTaps { what: what.clone(), case, compared: 0 };
         let (data, shape) = (input.data.clone(), shape(input));
@@ -81,7 +85,7 @@ fn check_all(checkpoint: &str) {
     let vae = Vae::open(&goldens().join(checkpoint)).expect("the checkpoint opens");
     let cases = Case::all(checkpoint);
     assert!(!cases.is_empty());
-    cases.iter().filter(|case| !case.is_tiled()).for_each(|case| check(&vae, case));
+    cases.iter().for_each(|case| check(&vae, case));
 }
 
 #[test]

@@ -191,7 +191,8 @@ impl<'a> Source<'a> {
 fn as_json(report: &Report, output: &Output, write_seconds: f64) -> Value {
     let paths: Vec<_> = output.paths.iter().map(|path| path.to_string_lossy()).collect();
     let output = if let [path] = paths.as_slice() { json!(path) } else { json!(paths) };
-    let Report { frames, height, width, seconds, programs_compiled, program_runs, arena_bytes, threads, isa } = *report;
+    let Report { frames, height, width, seconds, programs_compiled, program_runs, arena_bytes, threads, isa, .. } =
+        *report;
     json!({
         "output": output,
         "frames": frames,
@@ -213,7 +214,8 @@ fn as_json(report: &Report, output: &Output, write_seconds: f64) -> Value {
 }
 
 fn summary(report: &Report, output: &Output, latents: &Latents, write_seconds: f64, total_seconds: f64) -> String {
-    let Report { frames, height, width, seconds, programs_compiled, program_runs, arena_bytes, threads, isa } = *report;
+    let Report { frames, height, width, seconds, programs_compiled, program_runs, arena_bytes, threads, isa, .. } =
+        *report;
     let row = |name: &str, value: String| [name.to_owned(), value];
     let paths: Vec<_> = output.paths.iter().map(|path| path.display().to_string()).collect();
     let rows = [

@@ -6,7 +6,7 @@
 mod cpu;
 mod interpret;
 
-use std::ops::{ControlFlow, Deref};
+use std::ops::{ControlFlow, DerefMut};
 
 use frontend::Step;
 use ir::{Graph, TensorType};
@@ -32,7 +32,7 @@ pub(crate) struct StepOutputs<E: Engine + ?Sized> {
 /// Runs steps. A step goes through three calls whose times are told apart: compile, bind, run.
 pub(crate) trait Engine {
     /// A tensor that a step made.
-    type Buffer: Deref<Target = [f32]>;
+    type Buffer: DerefMut<Target = [f32]>;
     /// What one step leaves to the next; empty in front of a first step.
     type States: Default;
     /// A step without weights.

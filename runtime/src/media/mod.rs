@@ -148,8 +148,8 @@ impl Format {
 }
 
 impl ClipShape {
-    /// Row-major [B, C, T, H, W].
-    fn axes(&self) -> [usize; 5] {
+    /// [B, C, T, H, W].
+    pub fn axes(&self) -> [usize; 5] {
         [self.batch, self.channels, self.frames, self.height, self.width]
     }
 

@@ -1,0 +1,77 @@
+//! What running a step takes of memory, told without making code for it.
+//!
+//! The plan is the one that [`crate::program`] runs by.
+
+use ir::{Graph, Op, Role, TensorType};
+
+use crate::isa::Isa;
+use crate::kernel::Kernel;
+use crate::panel::PanelFamily;
+use crate::program::plan;
+use crate::schedule::{UnsupportedOp, schedule};
+use crate::tile::Algorithm;
+use crate::weights::Form;
+
+/// Bytes that a program and a run of it take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requirements {
+    /// Intermediate values and temporaries: [`crate::program::Program::arena_bytes`].
+    pub arena: usize,
+    /// Scratch of each thread.
+    pub scratch: usize,
+    /// All inputs.
+    pub inputs: usize,
+    /// All results.
+    pub results: usize,
+    /// All taps.
+    pub taps: usize,
+    /// What is left to the next step. A next step reads as much.
+    pub states: usize,
+    /// All weights, in the form in which kernels read them.
+    pub weights: usize,
+    /// The largest weight.
+    pub largest_weight: usize,
+}
+
+/// What the final graph of a CPU pipeline takes on `isa`. Sums beyond the address space are its end.
+///
+/// # Errors
+/// When an op has no kernel.
+pub fn requirements(graph: &Graph, isa: Isa) -> Result<Requirements, UnsupportedOp> {
+    let schedule = schedule(graph, isa.into())?;
+    let sum = |sizes: &mut dyn Iterator<Item = usize>| sizes.fold(0, usize::saturating_add);
+    let outputs = |role| {
+        let of_role = graph.outputs().iter().filter(|output| output.role == role);
+        sum(&mut of_role.map(|output| graph.ty(output.value).bytes()))
+    };
+    let inputs = graph.nodes().filter_map(|(_, node)| match &node.op {
+        Op::Input { ty, .. } => Some(ty.bytes()),
+        _ => None,
+    });
+    let weight = |ty: &TensorType, form: &Form| match form {
+        Form::Dense => ty.bytes(),
+        // Channel-last: output channels are the last axis, and panels are padded to their full width.
+        Form::Packed(_, algorithm) => {
+            let columns = ty.shape.last().copied().unwrap_or(1).max(1);
+            let nr = PanelFamily::for_columns(isa, columns).nr;
+            let padded = (ty.bytes() / columns).saturating_mul(columns.next_multiple_of(nr));
+            // Transforms make planes of the nine taps of a 3x3 kernel.
+            match algorithm {
+                Algorithm::Direct => padded,
+                Algorithm::Winograd2 => (padded / 9).saturating_mul(16),
+                Algorithm::Winograd4 => (padded / 9).saturating_mul(36),
+            }
+        }
+    };
+    let weights: Vec<usize> = schedule.weights.iter().map(|(recipe, form)| weight(recipe.ty(), form)).collect();
+    Ok(Requirements {
+        arena: plan(graph).0.arena_bytes.saturating_add(schedule.temporary_bytes),
+        scratch: schedule.kernels.iter().map(Kernel::scratch_bytes).max().unwrap_or(0),
+        inputs: sum(&mut { inputs }),
+        results: outputs(Role::Result),
+        taps: outputs(Role::Tap),
+        states: outputs(Role::State),
+        weights: sum(&mut weights.iter().copied()),
+        largest_weight: weights.into_iter().max().unwrap_or(0),
+    })
+}

@@ -1,0 +1,482 @@
+//! What a run will need of memory, told before it begins; and whether frames go through whole or in tiles because of it.
+//!
+//! An estimate counts all that is held at the worst moment, each part at its largest, so that it is an upper bound but for
+//! what the caller's sink and observer hold. Which sizes of tiles are worth a look is in `tile_sizes`.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use backend_cpu::isa::Isa;
+use backend_cpu::requirements::Requirements;
+use frontend::{Config, Half, Step, declare, parameters};
+use passes::cpu_pipeline;
+
+use crate::checkpoint::Checkpoint;
+use crate::clip::{Route, TileOrder};
+use crate::error::{Error, Result};
+use crate::lowering;
+use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
+use crate::options::{MemoryBudget, RunOptions, TilingChoice};
+use crate::tile_sizes::{Candidate, candidates};
+use crate::tiling::{Grid, Tiling};
+
+/// Code, schedule and tables of one compiled step, measured: 0.4 MiB at most for the published model; and what the
+/// allocator does not give back behind declaring and compiling it.
+const PROGRAM_BYTES: u64 = 3 << 20;
+/// Threads, their stacks and what the allocator keeps for each.
+const THREAD_BYTES: u64 = 1 << 20;
+/// What the process has of code, libraries and small things, where the system does not tell.
+const PROCESS_BYTES: u64 = 64 << 20;
+
+/// The memory that a run needs at its worst moment, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryEstimate {
+    /// What the process holds already, its code and the caller's tensors included.
+    pub process: u64,
+    /// Weights as kernels read them, as they are on disk (mapped), and those that are on the way from one to the other.
+    pub weights: u64,
+    /// Intermediate values of the largest step, and the scratch of every thread.
+    pub arena: u64,
+    /// What steps leave to the next ones, of all tiles that are under way.
+    pub states: u64,
+    /// A step's input and result, and the frames that tiles are cut from and blended to.
+    pub frames: u64,
+    /// Compiled steps and threads.
+    pub code: u64,
+}
+
+impl MemoryEstimate {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        let Self { process, weights, arena, states, frames, code } = *self;
+        [process, weights, arena, states, frames, code].into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+/// Prints as `3.21 GiB (weights 0.94, arena 1.21, states 0.98, frames 0.02, code 0.02, process 0.04)`.
+impl fmt::Display for MemoryEstimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.2} GiB (weights {:.2}, arena {:.2}, states {:.2}, frames {:.2}, code {:.2}, process {:.2})",
+            gib(self.total()),
+            gib(self.weights),
+            gib(self.arena),
+            gib(self.states),
+            gib(self.frames),
+            gib(self.code),
+            gib(self.process)
+        )
+    }
+}
+
+/// Bytes in units of 2^30.
+pub(crate) fn gib(bytes: u64) -> f64 {
+    bytes as f64 / (1u64 << 30) as f64
+}
+
+/// How the frames of a clip were cut, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TilingDecision {
+    /// The tiles; `None` where frames went through whole.
+    pub tiling: Option<Tiling>,
+    /// Rows of tiles.
+    pub rows: usize,
+    /// Columns of tiles.
+    pub columns: usize,
+    /// In which order tiles ran.
+    pub order: TileOrder,
+    /// What it was expected to need; `None` for the evaluator, which plans nothing ahead.
+    pub memory: Option<MemoryEstimate>,
+    /// What it was allowed to need, in bytes.
+    pub budget: u64,
+    /// Why it was chosen.
+    pub reason: &'static str,
+}
+
+/// Prints as `2 x 2 tiles of 288x400 pixels, tile by tile: whole frames do not fit the budget; needs 3.21 GiB (...) of 4.00 GiB`.
+impl fmt::Display for TilingDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tiling {
+            None => write!(f, "whole frames")?,
+            Some(Tiling { height, width, .. }) => {
+                let order = match self.order {
+                    TileOrder::FrameMajor => "frame by frame",
+                    TileOrder::TileMajor => "tile by tile",
+                };
+                write!(f, "{} x {} tiles of {height}x{width} pixels, {order}", self.rows, self.columns)?;
+            }
+        }
+        write!(f, ": {}", self.reason)?;
+        match &self.memory {
+            Some(memory) => write!(f, "; needs {memory} of {:.2} GiB", gib(self.budget)),
+            None => Ok(()),
+        }
+    }
+}
+
+const WHOLE_ASKED: &str = "tiling is off";
+const WHOLE_FITS: &str = "whole frames fit the memory budget";
+const WHOLE_SMALL: &str = "the frames are no larger than a tile";
+const WHOLE_UNPLANNED: &str = "the evaluator's memory is not planned ahead";
+const TILES_ASKED: &str = "these tiles were asked for";
+const TILES_FIT: &str =
+    "whole frames do not fit the memory budget, and these tiles are the least work of those that do";
+
+/// A run to be planned.
+pub(crate) struct Plan<'a> {
+    pub config: &'a Config,
+    pub checkpoint: &'a Checkpoint,
+    pub half: Half,
+    /// [B, C, T, H, W] of the input.
+    pub shape: [usize; 5],
+    pub options: &'a RunOptions,
+    pub threads: usize,
+    /// What compiles steps; `None` for the evaluator.
+    pub isa: Option<Isa>,
+    /// Bytes of weights that kernels can read already.
+    pub weights_made: usize,
+}
+
+/// A route whose memory is known.
+struct Planned {
+    route: Route,
+    memory: MemoryEstimate,
+}
+
+impl Plan<'_> {
+    /// Decides how the clip goes through the model.
+    ///
+    /// # Errors
+    /// [`Error::Tiling`] if the tiles asked for do not divide; [`Error::Budget`] if no way fits; what declaring a step or the
+    /// passes report.
+    pub(crate) fn decide(&self) -> Result<(Route, TilingDecision)> {
+        let [.., height, width] = self.shape;
+        let whole = || Grid::whole(self.config, self.half, height, width);
+        let asked = match self.options.tiling {
+            TilingChoice::Size { height, width } => {
+                let tiling = Tiling { height, width, overlap: self.options.overlap };
+                tiling.check(self.config, self.half)?;
+                Some(tiling)
+            }
+            TilingChoice::Off | TilingChoice::Auto => None,
+        };
+        // What is asked for: its tiles if it has any, the grid, and why.
+        let (tiling, grid, reason) = match (asked, self.options.tiling) {
+            (Some(tiling), _) if tiling.applies(self.config, self.half, height, width) => {
+                (Some(tiling), tiling.grid(self.config, self.half, height, width)?, TILES_ASKED)
+            }
+            (Some(_), _) => (None, whole(), WHOLE_SMALL),
+            (None, TilingChoice::Off) => (None, whole(), WHOLE_ASKED),
+            (None, _) => (None, whole(), WHOLE_FITS),
+        };
+        let budget = self.options.memory.bytes();
+        let decision = |route: &Route, tiling, memory, reason| TilingDecision {
+            tiling,
+            rows: route.grid.rows.len(),
+            columns: route.grid.columns.len(),
+            order: route.order,
+            memory,
+            budget,
+            reason,
+        };
+        let Some(isa) = self.isa else {
+            let route = self.route(grid, TileOrder::FrameMajor);
+            let reason = if reason == WHOLE_FITS { WHOLE_UNPLANNED } else { reason };
+            let decision = decision(&route, tiling, None, reason);
+            return Ok((route, decision));
+        };
+        let mut estimator = Estimator::new(self, isa)?;
+        let mut least: Option<MemoryEstimate> = None;
+        match estimator.fitting(&grid, budget, &mut least)? {
+            Some(Planned { route, memory }) => {
+                let decision = decision(&route, tiling, Some(memory), reason);
+                Ok((route, decision))
+            }
+            None if self.options.tiling == TilingChoice::Auto => {
+                let found = estimator.search(&grid, budget, &mut least)?;
+                let (tiling, Planned { route, memory }) =
+                    found.ok_or_else(|| self.refusal(budget, least, "even in the smallest tiles"))?;
+                let decision = decision(&route, Some(tiling), Some(memory), TILES_FIT);
+                Ok((route, decision))
+            }
+            None if tiling.is_some() => Err(self.refusal(budget, least, "in these tiles")),
+            None => Err(self.refusal(budget, least, "in whole frames; tiles may need less")),
+        }
+    }
+
+    fn route(&self, grid: Grid, order: TileOrder) -> Route {
+        Route { half: self.half, shape: self.shape, grid, order }
+    }
+
+    fn refusal(&self, budget: u64, least: Option<MemoryEstimate>, how: &'static str) -> Error {
+        let needed = least.unwrap_or_default();
+        Error::Budget { half: self.half, shape: self.shape, needed, budget, how }
+    }
+}
+
+/// Estimates the memory of routes, remembering what each step needs.
+struct Estimator<'a> {
+    plan: &'a Plan<'a>,
+    isa: Isa,
+    steps: HashMap<Step, Requirements>,
+    /// What the process holds now.
+    process: u64,
+    /// The half's tensors as they are on disk.
+    mapped: u64,
+}
+
+impl<'a> Estimator<'a> {
+    fn new(plan: &'a Plan<'a>, isa: Isa) -> Result<Self> {
+        let names = parameters(plan.config, plan.half)?;
+        let on_disk = names.iter().filter_map(|(name, _)| plan.checkpoint.tensor(name));
+        let mapped = on_disk.map(|view| view.bytes.len() as u64).sum();
+        let process = resident_bytes().unwrap_or_else(|| {
+            let input = plan.shape.into_iter().fold(size_of::<f32>(), usize::saturating_mul);
+            PROCESS_BYTES.saturating_add(input as u64)
+        });
+        Ok(Self { plan, isa, steps: HashMap::new(), process, mapped })
+    }
+
+    /// This grid in the order that fits, if one does. `least` becomes the smallest estimate seen so far.
+    fn fitting(&mut self, grid: &Grid, budget: u64, least: &mut Option<MemoryEstimate>) -> Result<Option<Planned>> {
+        let orders: &[TileOrder] = match grid.tiles() {
+            1 => &[TileOrder::FrameMajor],
+            _ => &[TileOrder::FrameMajor, TileOrder::TileMajor],
+        };
+        for &order in orders {
+            let route = self.plan.route(grid.clone(), order);
+            let memory = self.estimate(&route)?;
+            log::debug!("{} x {} tiles, {order:?}: {memory}", grid.rows.len(), grid.columns.len());
+            if memory.total() <= budget {
+                return Ok(Some(Planned { route, memory }));
+            }
+            if least.is_none_or(|least| memory.total() < least.total()) {
+                *least = Some(memory);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The candidate with the least work that fits, knowing that `whole` frames do not.
+    fn search(
+        &mut self,
+        whole: &Grid,
+        budget: u64,
+        least: &mut Option<MemoryEstimate>,
+    ) -> Result<Option<(Tiling, Planned)>> {
+        let [.., height, width] = self.plan.shape;
+        let overlap = self.plan.options.overlap;
+        let found = candidates(self.plan.config, self.plan.half, [height, width], overlap);
+        // What does not fit does not fit with larger tiles either.
+        let mut too_large = whole.rows[0].input.len() * whole.columns[0].input.len();
+        for Candidate { tiling, grid, tile_area, .. } in found {
+            if tile_area >= too_large {
+                continue;
+            }
+            match self.fitting(&grid, budget, least)? {
+                Some(planned) => return Ok(Some((tiling, planned))),
+                None => too_large = tile_area,
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a step needs.
+    fn requirements(&mut self, step: &Step) -> Result<Requirements> {
+        if let Some(known) = self.steps.get(step) {
+            return Ok(*known);
+        }
+        let graph = declare(self.plan.config, step, &self.plan.options.taps)?;
+        let found = lowering::memory(step, &lowering::optimize(step, &graph, cpu_pipeline())?, self.isa)?;
+        self.steps.insert(*step, found);
+        Ok(found)
+    }
+
+    /// What a route needs.
+    fn estimate(&mut self, route: &Route) -> Result<MemoryEstimate> {
+        let plan = self.plan;
+        let batches = route.batches();
+        // Batches but the first are alike.
+        let kinds: Vec<usize> = (0..batches.len().min(2)).collect();
+        let (mut programs, mut all) = (0, Requirements::default());
+        let mut kept_states = 0_u64;
+        let mut seen = vec![];
+        for tile in route.grid.places() {
+            for &batch in &kinds {
+                let step = route.step(batch, batches[batch].len(), tile);
+                let needs = self.requirements(&step)?;
+                if !seen.contains(&step) {
+                    seen.push(step);
+                    programs += 1;
+                }
+                all = Requirements {
+                    arena: all.arena.max(needs.arena),
+                    scratch: all.scratch.max(needs.scratch),
+                    inputs: all.inputs.max(needs.inputs),
+                    results: all.results.max(needs.results),
+                    taps: all.taps.max(needs.taps),
+                    states: all.states.max(needs.states),
+                    weights: all.weights.max(needs.weights),
+                    largest_weight: all.largest_weight.max(needs.largest_weight),
+                };
+                if batch == 0 {
+                    kept_states = kept_states.saturating_add(needs.states as u64);
+                }
+            }
+        }
+        let bytes = |elements: [usize; 4]| elements.into_iter().fold(size_of::<f32>(), usize::saturating_mul) as u64;
+        let tiled = route.grid.tiles() > 1;
+        // States that wait, and those that the running step makes.
+        let waiting = match (batches.len(), route.order) {
+            (0 | 1, _) => 0,
+            (_, TileOrder::FrameMajor) => kept_states,
+            (_, TileOrder::TileMajor) => all.states as u64,
+        };
+        let states = waiting.saturating_add(all.states as u64);
+
+        let [_, channels, _, height, width] = route.shape;
+        let frames = batches.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+        let mut buffers = bytes([channels, frames, height, width]);
+        buffers = buffers.saturating_add((all.results + all.taps) as u64);
+        if tiled {
+            let [out_height, out_width] = route.grid.output_size();
+            let planes = route.result_channels(plan.config) * route.result_frames(plan.config, frames);
+            let strips = blend_strips(&route.grid);
+            let canvas = bytes([planes, out_height, out_width, 1]).saturating_add(bytes([planes, strips, 1, 1]));
+            // The tile's input, and, tile by tile, the result that comes back from disk.
+            let back = if route.order == TileOrder::TileMajor { all.results } else { 0 };
+            buffers = buffers.saturating_add(canvas).saturating_add((all.inputs + back) as u64);
+        }
+
+        let to_make = (all.weights as u64).saturating_sub(plan.weights_made as u64);
+        // A thread holds one tensor as it was read and one as kernels will read it; the latter counts already.
+        let loading = (plan.threads as u64).saturating_mul(all.largest_weight as u64).min(to_make);
+        let weights = match to_make {
+            0 => 0,
+            _ => to_make.saturating_add(self.mapped).saturating_add(loading),
+        };
+        let scratch = (plan.threads as u64).saturating_mul(all.scratch as u64);
+        Ok(MemoryEstimate {
+            process: self.process,
+            weights,
+            arena: (all.arena as u64).saturating_add(scratch),
+            states,
+            frames: buffers,
+            code: programs * PROGRAM_BYTES + plan.threads as u64 * THREAD_BYTES,
+        })
+    }
+}
+
+/// Elements a plane of the strips that are kept for later tiles: of one row of tiles, and of one tile to the left.
+fn blend_strips(grid: &Grid) -> usize {
+    let below = grid.rows.iter().map(|row| row.blend).max().unwrap_or(0);
+    let right = grid.columns.iter().map(|column| column.blend).max().unwrap_or(0);
+    let line: usize = grid.columns.iter().map(|column| column.result).sum();
+    let tallest = grid.rows.iter().map(|row| row.result).max().unwrap_or(0);
+    line.saturating_mul(below).saturating_add(right.saturating_mul(tallest))
+}
+
+impl MemoryBudget {
+    /// The most that the process may hold, in bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            MemoryBudget::Bytes(bytes) => bytes,
+            MemoryBudget::OfAvailable => {
+                let available = available_bytes().unwrap_or(ASSUMED_AVAILABLE);
+                // What the process holds is not available any more, but is its own.
+                resident_bytes().unwrap_or(0).saturating_add(available / 10 * 7)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo;
+    use crate::latents::Latents;
+    use crate::report::Report;
+    use crate::tiling::Overlap;
+
+    const GENEROUS: u64 = 1 << 40;
+
+    /// Plans a decode of the demo's model over latents of these frames, height and width.
+    fn decide(latents: [usize; 3], tiling: TilingChoice, budget: u64) -> Result<TilingDecision> {
+        let config = demo::config()?;
+        let vae = demo::vae()?;
+        let [frames, height, width] = latents;
+        let options = RunOptions { tiling, memory: MemoryBudget::Bytes(budget), ..RunOptions::default() };
+        let plan = Plan {
+            config: &config,
+            checkpoint: vae.checkpoint(),
+            half: Half::Decoder,
+            shape: [1, 16, frames, height, width],
+            options: &options,
+            threads: 2,
+            isa: Some(Isa::from_env_or_probe()?),
+            weights_made: 0,
+        };
+        plan.decide().map(|(_, decision)| decision)
+    }
+
+    #[test]
+    fn whole_frames_then_tiles_then_refusal() {
+        let size = [5, 30, 45];
+        let whole = decide(size, TilingChoice::Auto, GENEROUS).unwrap();
+        assert_eq!((whole.tiling, whole.reason), (None, WHOLE_FITS));
+        let whole_bytes = whole.memory.unwrap().total();
+
+        // Other tests of this process make its base vary.
+        let tiled = decide(size, TilingChoice::Auto, whole_bytes / 10 * 8).unwrap();
+        let memory = tiled.memory.unwrap();
+        assert!(tiled.rows * tiled.columns > 1, "{tiled}");
+        assert!(memory.total() <= tiled.budget && memory.arena < whole.memory.unwrap().arena);
+        assert!(tiled.to_string().contains("whole frames do not fit"), "{tiled}");
+
+        let refused = decide(size, TilingChoice::Auto, 1 << 20).unwrap_err().to_string();
+        for part in ["even in the smallest tiles", "the memory budget is 0.00 GiB", "[1, 16, 5, 30, 45]", "weights"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        let refused = decide(size, TilingChoice::Off, whole_bytes / 10 * 8).unwrap_err().to_string();
+        assert!(refused.contains("in whole frames; tiles may need less"), "{refused}");
+    }
+
+    #[test]
+    fn tiles_that_were_asked_for_are_kept_or_refused() {
+        let size = [5, 30, 45];
+        let asked = TilingChoice::Size { height: 96, width: 120 };
+        let kept = decide(size, asked, GENEROUS).unwrap();
+        let tiling = Tiling { height: 96, width: 120, overlap: Overlap::default() };
+        assert_eq!((kept.tiling, kept.rows, kept.columns), (Some(tiling), 3, 4));
+        assert_eq!(kept.order, TileOrder::FrameMajor);
+        let refused = decide(size, asked, 1 << 20).unwrap_err().to_string();
+        assert!(refused.contains("in these tiles"), "{refused}");
+        let uneven = decide(size, TilingChoice::Size { height: 64, width: 96 }, GENEROUS).unwrap_err();
+        assert!(matches!(uneven, Error::Tiling { .. }), "{uneven}");
+        let small = decide([5, 12, 15], asked, GENEROUS).unwrap();
+        assert_eq!((small.tiling, small.reason), (None, WHOLE_SMALL));
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_the_clip() {
+        for tiling in [TilingChoice::Off, TilingChoice::Size { height: 96, width: 120 }] {
+            let needed = |frames| {
+                let memory = decide([frames, 30, 45], tiling, GENEROUS).unwrap().memory.unwrap();
+                memory.total() - memory.process
+            };
+            assert_eq!(needed(13), needed(49));
+        }
+    }
+
+    #[test]
+    fn the_report_says_what_was_chosen() {
+        let vae = demo::vae().unwrap();
+        let latents = Latents { data: vec![0.25; 16 * 9 * 10], shape: [1, 16, 1, 9, 10] };
+        let options = RunOptions { tiling: TilingChoice::Size { height: 32, width: 40 }, ..RunOptions::default() };
+        let options = RunOptions { overlap: Overlap { height: 0.25, width: 0.2 }, ..options };
+        let Report { tiling, program_runs, .. } = vae.decode(&latents, &options, &mut |_, _| Ok(()), &mut ()).unwrap();
+        assert_eq!((tiling.rows, tiling.columns, program_runs), (3, 3, 9));
+        assert!(tiling.to_string().starts_with("3 x 3 tiles of 32x40 pixels, frame by frame: these tiles were asked"));
+    }
+}

@@ -1,0 +1,109 @@
+//! Which sizes of tiles are worth a look when memory does not take whole frames.
+//!
+//! Rather than some size that leaves slivers at the borders, the frame is shared out evenly: so many rows, so many columns,
+//! with overlaps as near to those asked for as divide. What each of them needs of memory is [`crate::memory_plan`]'s affair.
+
+use frontend::{Config, Half};
+
+use crate::tiling::{Band, Grid, Overlap, Tiling};
+
+/// Most rows, and most columns, of tiles.
+const MOST_BANDS: usize = 24;
+
+/// A way to cut frames.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Candidate {
+    pub tiling: Tiling,
+    pub grid: Grid,
+    /// Elements of the input that all tiles together read.
+    pub work: usize,
+    /// Elements of the input that the largest tile reads.
+    pub tile_area: usize,
+}
+
+/// The candidates for frames of this input size, the least work first. No tile is smaller in either direction than half the
+/// one that diffusers takes by itself: group norms gather their statistics within a tile, and a picture made of much
+/// smaller ones would show it.
+pub(crate) fn candidates(config: &Config, half: Half, [height, width]: [usize; 2], overlap: Overlap) -> Vec<Candidate> {
+    let usual = Tiling::of(config).nearest(config);
+    let heights = tile_sizes(config, half, height, overlap.height, usual.height);
+    let widths = tile_sizes(config, half, width, overlap.width, usual.width);
+    let mut found: Vec<Candidate> = vec![];
+    for &height_of_tile in &heights {
+        for &width_of_tile in &widths {
+            let tiling = Tiling { height: height_of_tile, width: width_of_tile, overlap }.nearest(config);
+            let Ok(grid) = tiling.grid(config, half, height, width) else { continue };
+            // One tile is no tiling; the same tiles again are no other one.
+            if grid.tiles() == 1 || found.iter().any(|candidate| candidate.grid == grid) {
+                continue;
+            }
+            let read = |bands: &[Band]| bands.iter().map(|band| band.input.len()).sum::<usize>();
+            let largest = |bands: &[Band]| bands.iter().map(|band| band.input.len()).max().unwrap_or(0);
+            found.push(Candidate {
+                work: read(&grid.rows) * read(&grid.columns),
+                tile_area: largest(&grid.rows) * largest(&grid.columns),
+                tiling,
+                grid,
+            });
+        }
+    }
+    found.sort_by_key(|candidate| (candidate.work, candidate.grid.tiles()));
+    found
+}
+
+/// Sizes in pixels, along one axis, that share an input of `size` out into one, two, three and more bands.
+fn tile_sizes(config: &Config, half: Half, size: usize, overlap: f64, usual: usize) -> Vec<usize> {
+    let compression = config.spatial_compression();
+    let latents = match half {
+        Half::Decoder => size,
+        Half::Encoder => size.div_ceil(compression),
+    };
+    let least = usual.div_ceil(2).div_ceil(compression).max(1);
+    let mut sizes = vec![];
+    for bands in 1..=MOST_BANDS {
+        // The last band ends where the frame does if strides share it out.
+        let stride = latents.div_ceil(bands);
+        let tile = ((stride as f64 / (1.0 - overlap)).round() as usize).max(stride);
+        if bands > 1 && tile < least {
+            break;
+        }
+        // Overlaps are rounded to whole latents: one of the two has this stride.
+        sizes.extend([tile * compression, (tile + 1) * compression]);
+    }
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_shared_out_evenly() {
+        let config = Config::default();
+        let found = candidates(&config, Half::Decoder, [60, 90], Overlap::default());
+        for candidate in &found {
+            assert_eq!(candidate.grid.output_size(), [480, 720]);
+            assert!(candidate.grid.tiles() > 1);
+            assert!(candidate.tiling.check(&config, Half::Encoder).is_ok());
+        }
+        // Two bands of one axis come first; all have an overlap.
+        assert_eq!(found[0].grid.tiles(), 2);
+        assert!(found.iter().all(|candidate| candidate.tiling.overlap.height > 0.1));
+        // No sliver: the last band is about a stride.
+        let four = found.iter().find(|candidate| candidate.grid.rows.len() == 2 && candidate.grid.columns.len() == 2);
+        let four = four.expect("two by two tiles");
+        assert_eq!(four.grid.rows[1].input, 30..60);
+        assert!(four.work < 60 * 90 * 13 / 10);
+        assert!(found.iter().any(|candidate| candidate.tile_area <= 16 * 23));
+        let pixels = candidates(&config, Half::Encoder, [480, 720], Overlap::default());
+        assert_eq!(pixels.len(), found.len());
+    }
+
+    #[test]
+    fn small_frames_have_none() {
+        assert_eq!(candidates(&Config::default(), Half::Decoder, [8, 8], Overlap::default()), []);
+        assert_eq!(candidates(&Config::default(), Half::Decoder, [1, 1], Overlap::default()), []);
+    }
+}
