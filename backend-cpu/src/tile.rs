@@ -214,7 +214,10 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
     let blocks = tile.blocks(problem.batch, problem.result) as f64;
     let columns = (tile.panels * problem.panel_columns) as f64;
     // A panel call takes a cycle for each row and step of k, and no less than the latency of its additions.
-    let rows = |count: usize| chunks(count, problem.panel_rows).map(|rows| rows.max(5) as f64 + 0.3).sum::<f64>();
+    let rows = |count: usize| {
+        let calls = count.div_ceil(problem.panel_rows);
+        count.max(5 * calls) as f64 + 0.3 * calls as f64
+    };
     let planes = algorithm.planes() as f64;
     let (depth, lines, transforms) = match algorithm {
         Algorithm::Direct => {

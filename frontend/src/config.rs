@@ -182,7 +182,6 @@ impl Config {
             ("in_channels", self.in_channels, MOST_CHANNELS),
             ("out_channels", self.out_channels, MOST_CHANNELS),
             ("latent_channels", self.latent_channels, MOST_CHANNELS),
-            ("layers_per_block", self.layers_per_block, MOST_LAYERS),
             ("norm_num_groups", self.norm_num_groups, MOST_CHANNELS),
             ("sample_height", self.sample_height, MOST_PIXELS),
             ("sample_width", self.sample_width, MOST_PIXELS),
@@ -190,6 +189,12 @@ impl Config {
             if !(1..=most).contains(&value) {
                 report(&[field], format!("expected a whole number from 1 to {most}, found {value}"));
             }
+        }
+
+        // Without layers a decoder's blocks still have one; the reference builds such models too.
+        if self.layers_per_block > MOST_LAYERS {
+            let found = self.layers_per_block;
+            report(&["layers_per_block"], format!("expected a whole number from 0 to {MOST_LAYERS}, found {found}"));
         }
 
         let levels = self.levels();

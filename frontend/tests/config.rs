@@ -142,7 +142,7 @@ fn values_that_cannot_be_honoured_are_refused() {
         (r#""in_channels": 0"#, "in_channels: expected a whole number from 1 to 65536, found 0"),
         (r#""out_channels": 65537"#, "out_channels: expected a whole number from 1 to 65536, found 65537"),
         (r#""latent_channels": 0"#, "latent_channels: expected a whole number from 1 to 65536, found 0"),
-        (r#""layers_per_block": 65"#, "layers_per_block: expected a whole number from 1 to 64, found 65"),
+        (r#""layers_per_block": 65"#, "layers_per_block: expected a whole number from 0 to 64, found 65"),
         (r#""norm_num_groups": 0"#, "norm_num_groups: expected a whole number from 1 to 65536, found 0"),
         (r#""sample_height": 0"#, "sample_height: expected a whole number from 1 to 1048576, found 0"),
         (r#""sample_width": 9999999"#, "sample_width: expected a whole number from 1 to 1048576, found 9999999"),

@@ -96,7 +96,7 @@ mod tests {
         let four = four.expect("two by two tiles");
         assert_eq!(four.grid.rows[1].input, 30..60);
         assert!(four.work < 60 * 90 * 13 / 10);
-        assert!(found.iter().any(|candidate| candidate.tile_area <= 16 * 23));
+        assert!(found.iter().any(|candidate| candidate.tile_area <= 18 * 27));
         let pixels = candidates(&config, Half::Encoder, [480, 720], Overlap::default());
         assert_eq!(pixels.len(), found.len());
     }

@@ -312,7 +312,7 @@ fn a_configuration_that_cannot_be_used_is_explained_on_one_line() {
     let two = common::CONFIG
         .replace("0.5", "0")
         .replace("16, ", "")
-        .replace("\"layers_per_block\": 1", "\"layers_per_block\": 0");
+        .replace("\"layers_per_block\": 1", "\"layers_per_block\": 65");
     let message = complaint(&two);
     assert!(
         message.contains("scaling_factor: expected") && message.contains("; ") && message.contains("layers_per_block")
