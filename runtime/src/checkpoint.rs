@@ -32,15 +32,7 @@ pub struct ModelFiles {
 /// [`Error::NoModel`] with what was looked for.
 pub fn locate(model: &Path) -> Result<ModelFiles> {
     let no_model = |problem: String| Error::NoModel { path: model.into(), problem };
-    if !model.exists() {
-        return Err(no_model("there is no such folder".into()));
-    }
-    if !model.is_dir() {
-        return Err(no_model(format!("it is a file; name the folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}")));
-    }
-    let nested = model.join(VAE_FOLDER);
-    // A pipeline may have a config.json of its own: what decides is where the weights are.
-    let folder = if !model.join(WEIGHTS_FILE).is_file() && nested.is_dir() { nested } else { model.to_path_buf() };
+    let folder = folder(model)?;
     let files = ModelFiles { config: folder.join(CONFIG_FILE), weights: folder.join(WEIGHTS_FILE) };
     let missing: Vec<String> = [&files.config, &files.weights]
         .into_iter()
@@ -61,6 +53,33 @@ pub fn locate(model: &Path) -> Result<ModelFiles> {
     }))
 }
 
+/// The configuration file in `model`, as [`locate`] finds it but with or without weights beside it.
+///
+/// # Errors
+/// [`Error::NoModel`] with what was looked for.
+pub fn locate_config(model: &Path) -> Result<PathBuf> {
+    let config = folder(model)?.join(CONFIG_FILE);
+    if config.is_file() {
+        return Ok(config);
+    }
+    let problem = format!("looked for {CONFIG_FILE} in the folder itself and in `{VAE_FOLDER}/`");
+    Err(Error::NoModel { path: model.into(), problem })
+}
+
+/// The folder with the VAE's files: `model`, or the folder `vae` in it.
+fn folder(model: &Path) -> Result<PathBuf> {
+    let no_model = |problem: String| Error::NoModel { path: model.into(), problem };
+    if !model.exists() {
+        return Err(no_model("there is no such folder".into()));
+    }
+    if !model.is_dir() {
+        return Err(no_model(format!("it is a file; name the folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}")));
+    }
+    let nested = model.join(VAE_FOLDER);
+    // A pipeline may have a config.json of its own: what decides is where the weights are.
+    Ok(if !model.join(WEIGHTS_FILE).is_file() && nested.is_dir() { nested } else { model.to_path_buf() })
+}
+
 /// A model's weights, mapped and not copied. Names are those of the module tree: `_orig_mod.`, which `torch.compile`
 /// leaves in front of any component, is taken away.
 #[derive(Debug)]
@@ -78,12 +97,19 @@ impl Checkpoint {
     pub fn open(folder_or_file: &Path) -> Result<Checkpoint> {
         let path = if folder_or_file.is_dir() { locate(folder_or_file)?.weights } else { folder_or_file.to_path_buf() };
         let hint = format!("expected a checkpoint such as {WEIGHTS_FILE}");
-        let file = TensorFile::open(&path, &hint)?;
+        Checkpoint::from_file(TensorFile::open(&path, &hint)?)
+    }
+
+    /// The weights in `file`.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateTensor`].
+    pub fn from_file(file: TensorFile) -> Result<Checkpoint> {
         let mut names = BTreeMap::new();
         for second in file.names() {
             let name = strip_compiled(&second);
             if let Some(first) = names.insert(name.clone(), second.clone()) {
-                return Err(Error::DuplicateTensor { path, name, first, second });
+                return Err(Error::DuplicateTensor { path: file.path().into(), name, first, second });
             }
         }
         Ok(Checkpoint { file, names })
@@ -115,6 +141,11 @@ impl Checkpoint {
     /// [`Error::MissingTensor`], [`Error::WrongDtype`].
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
         self.file.to_f32(self.names.get(name).map_or(name, String::as_str))
+    }
+
+    /// The tensors with element types and shapes, for messages; see [`TensorFile::contents`].
+    pub fn contents(&self) -> String {
+        self.file.contents()
     }
 
     /// All tensors with their names, in the order of the names.

@@ -3,8 +3,12 @@
 //! A message is for the person who reads it: what was wrong, where (file, tensor), what was expected, what to do. It is
 //! whole in one line; an underlying cause is part of the line and not chained behind it, so that nothing is said twice.
 
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
+
+use backend_cpu::isa::IsaError;
+use frontend::{ConfigError, DeclareError, Half, Step};
 
 /// A result with this package's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -35,6 +39,72 @@ pub enum Error {
         /// The folder or file given.
         path: PathBuf,
         /// What was looked for and not found.
+        problem: String,
+    },
+    /// config.json cannot be used.
+    #[error("{}: {}", path.display(), one_line(cause))]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Every field that cannot be honoured.
+        cause: ConfigError,
+    },
+    /// The weights are not those of the configuration.
+    #[error("{}: not the {half} that config.json describes: {problem}", path.display())]
+    Weights {
+        /// The weights file.
+        path: PathBuf,
+        /// Which half was asked for.
+        half: Half,
+        /// Which tensors are missing, of another shape or no numbers: the first few and how many.
+        problem: String,
+    },
+    /// A tensor to decode or encode that the model does not take.
+    #[error("{what} of shape {found:?}: {problem}")]
+    Input {
+        /// Latents or a clip.
+        what: &'static str,
+        /// Its shape.
+        found: [usize; 5],
+        /// What was expected.
+        problem: String,
+    },
+    /// A step that the model does not have: an image too small to encode, an unknown module to tap, sizes beyond the
+    /// address space.
+    #[error("{}", one_line(.0))]
+    Declare(#[from] DeclareError),
+    /// The instruction set asked for cannot be had.
+    #[error("{variable}: {0}", variable = backend_cpu::isa::ISA_VARIABLE)]
+    Isa(#[from] IsaError),
+    /// The system gives no threads.
+    #[error("{threads} threads cannot be started: {problem}; ask for fewer")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system said.
+        problem: String,
+    },
+    /// A step needs more memory than there is.
+    #[error(
+        "{step}: not enough memory: {problem}; decode a smaller or shorter clip, or use a machine with more memory"
+    )]
+    Memory {
+        /// The step, or what else needed the memory.
+        step: String,
+        /// What could not be had.
+        problem: String,
+    },
+    /// The observer asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// A fault of Tessera itself: a valid model and valid input that one of its stages refuses.
+    #[error("internal fault of Tessera in {stage} of {step}: {problem}; please report it with the model's config.json")]
+    Internal {
+        /// Pass pipeline, code generation, running.
+        stage: &'static str,
+        /// The step.
+        step: String,
+        /// What the stage said.
         problem: String,
     },
     /// A file is not a safetensors file, or a damaged one.
@@ -193,4 +263,23 @@ pub enum Error {
         /// What was expected and what came.
         problem: String,
     },
+}
+
+impl Error {
+    /// [`Error::Internal`] for this stage of a step.
+    pub(crate) fn internal(stage: &'static str, step: &Step, cause: &dyn Display) -> Error {
+        Error::Internal { stage, step: step.to_string(), problem: one_line(cause) }
+    }
+
+    /// [`Error::Memory`] for a step.
+    pub(crate) fn memory(step: &Step, cause: &dyn Display) -> Error {
+        Error::Memory { step: step.to_string(), problem: one_line(cause) }
+    }
+}
+
+/// An error that is several lines long, on one.
+fn one_line(error: &dyn Display) -> String {
+    let lines = error.to_string();
+    let lines: Vec<&str> = lines.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join("; ").replace(":;", ":")
 }

@@ -66,12 +66,30 @@ impl Latents {
     pub fn read(source: &str, layout: LatentsLayout, latent_channels: usize, unscaled: bool) -> Result<Latents> {
         let (path, tensor) = split_source(source);
         let file = TensorFile::open(&path, "expected latents as FILE.safetensors or FILE.safetensors#TENSOR")?;
-        let name = choose(&file, tensor)?;
+        Latents::from_file(&file, tensor, layout, latent_channels, unscaled)
+    }
+
+    /// Reads `tensor` of an open file; see [`Self::read`].
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn from_file(
+        file: &TensorFile,
+        tensor: Option<&str>,
+        layout: LatentsLayout,
+        latent_channels: usize,
+        unscaled: bool,
+    ) -> Result<Latents> {
+        let name = choose(file, tensor)?;
         // A name that is not there is reported by this line.
         let data = file.to_f32(&name)?;
         let shape = file.tensor(&name).map(|view| view.shape.to_vec()).unwrap_or_default();
-        let wrong_shape =
-            |problem| Error::WrongShape { path: path.clone(), tensor: name.clone(), found: shape.clone(), problem };
+        let wrong_shape = |problem| Error::WrongShape {
+            path: file.path().into(),
+            tensor: name.clone(),
+            found: shape.clone(),
+            problem,
+        };
         let axes: [usize; 5] = shape.as_slice().try_into().map_err(|_| {
             wrong_shape("latents of a video have five axes: batch, channels, frames, height, width".into())
         })?;
@@ -79,7 +97,7 @@ impl Latents {
             return Err(wrong_shape("an axis is empty".into()));
         }
         let layout = resolve(axes, layout, latent_channels, unscaled).map_err(wrong_shape)?;
-        check_finite(&data, &file, &name, axes)?;
+        check_finite(&data, file, &name, axes)?;
         Ok(match layout {
             LatentsLayout::Btchw => from_btchw(data, axes),
             _ => Latents { data, shape: axes },

@@ -1,10 +1,11 @@
-//! A safetensors file mapped into memory: names, shapes, element types, bytes, and values as f32.
+//! A safetensors file, mapped into memory or part of the program: names, shapes, element types, bytes, and values as f32.
 //!
 //! Holds the package's only unsafe block, the memory map. Knows no model and no meaning of any tensor: see
 //! [`crate::checkpoint`] and [`crate::latents`] for those.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
@@ -26,9 +27,28 @@ const CHUNK: usize = 1 << 16;
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    map: Mmap,
+    content: Content,
     data_start: usize,
     header: Metadata,
+}
+
+/// Where the bytes of a file are.
+#[derive(Debug)]
+enum Content {
+    Mapped(Mmap),
+    /// Part of the program.
+    Static(&'static [u8]),
+}
+
+impl Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Content::Mapped(map) => map,
+            Content::Static(bytes) => bytes,
+        }
+    }
 }
 
 /// One tensor of an open file: where its bytes lie, not a copy of them.
@@ -52,22 +72,35 @@ impl TensorFile {
             ErrorKind::NotFound => Error::MissingFile { path: path.into(), hint: hint.into() },
             _ => Error::Read { path: path.into(), cause },
         };
-        let bad = |problem: String| Error::BadSafetensors { path: path.into(), problem };
+        let bad = |problem: &str| Error::BadSafetensors { path: path.into(), problem: problem.into() };
         // Looked at before it is opened: opening a named pipe would wait for a writer.
         let found = fs::metadata(path).map_err(read_error)?;
         if !found.is_file() {
-            return Err(bad("it is not a regular file".into()));
+            return Err(bad("it is not a regular file"));
         }
         if found.len() == 0 {
-            return Err(bad("it is empty; the download did not finish".into()));
+            return Err(bad("it is empty; the download did not finish"));
         }
         let file = File::open(path).map_err(read_error)?;
         // SAFETY: the map is read-only and its pages are only ever read as bytes, for which every bit pattern is valid.
         // What is left is another process that changes or shortens the file while it is mapped; that is ruled out by
         // contract, as for every program that maps its weights: a checkpoint is not rewritten in place while in use.
         let map = unsafe { Mmap::map(&file) }.map_err(read_error)?;
-        let (header_len, header) = SafeTensors::read_metadata(&map).map_err(|cause| bad(explain(&map, cause)))?;
-        Ok(TensorFile { path: path.into(), data_start: size_of::<u64>() + header_len, map, header })
+        TensorFile::parse(path, Content::Mapped(map))
+    }
+
+    /// A file that is part of the program; `path` stands for it in messages.
+    ///
+    /// # Errors
+    /// [`Error::BadSafetensors`] with what is wrong.
+    pub fn from_static(path: &Path, bytes: &'static [u8]) -> Result<TensorFile> {
+        TensorFile::parse(path, Content::Static(bytes))
+    }
+
+    fn parse(path: &Path, content: Content) -> Result<TensorFile> {
+        let (header_len, header) = SafeTensors::read_metadata(&content)
+            .map_err(|cause| Error::BadSafetensors { path: path.into(), problem: explain(&content, cause) })?;
+        Ok(TensorFile { path: path.into(), data_start: size_of::<u64>() + header_len, content, header })
     }
 
     /// The file's path as it was given.
@@ -84,7 +117,7 @@ impl TensorFile {
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         let info = self.header.info(name)?;
         let (start, end) = info.data_offsets;
-        let bytes = &self.map[self.data_start + start..self.data_start + end];
+        let bytes = &self.content[self.data_start + start..self.data_start + end];
         Some(TensorView { dtype: info.dtype, shape: &info.shape, bytes })
     }
 
@@ -123,7 +156,12 @@ impl TensorFile {
 }
 
 impl TensorView<'_> {
-    /// The values as f32, or `None` unless the tensor is f32, f16, bf16 or f64 (which is rounded).
+    /// Whether [`Self::to_f32`] can read it: f32, f16, bf16 or f64.
+    pub fn is_float(&self) -> bool {
+        matches!(self.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
+    }
+
+    /// The values as f32, or `None` unless [`Self::is_float`]; f64 is rounded.
     pub fn to_f32(&self) -> Option<Vec<f32>> {
         match self.dtype {
             Dtype::F32 => Some(convert(self.bytes, |from: &[[u8; 4]], to| {

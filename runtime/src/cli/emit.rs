@@ -1,0 +1,160 @@
+//! `tessera emit`: a step at any stage on its way to native code, as text.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use backend_cpu::isa::Isa;
+use clap::Args;
+use frontend::batches::{DECODE_FRAMES, ENCODE_FRAMES};
+use frontend::{Config, Half, Step, StepKind, Taps, declare};
+use ir::Graph;
+use passes::{cpu_pipeline, pipeline};
+use runtime::checkpoint::locate_config;
+use runtime::lowering::{self, KernelCode};
+use runtime::vae::read_config;
+use runtime::{Error, demo};
+
+use super::{EXIT_CODES, Failure, note, print};
+
+/// Components of module paths that are drawn as boxes.
+const DOT_DEPTH: usize = 3;
+
+const EXAMPLES: &str = "\
+Examples:
+  tessera emit --step decode-first --frames 3 --height 16 --width 24
+      the demo's first step, as the CPU backend takes it
+  tessera emit --model vae --step decode-next --stage declared --dot | dot -Tsvg > step.svg
+      a picture of the step as the model declares it
+  tessera emit --model vae --step encode-first --frames 9 --height 480 --width 720 --stage channel-last
+      behind the last run of one pass
+  TESSERA_ISA=portable tessera emit --step decode-next --stage clif
+      Cranelift's form of every kernel";
+
+/// Print a step as a graph or as code
+///
+/// Only config.json is read: weights need not be there.
+#[derive(Args)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Arguments {
+    /// Folder with the VAE's config.json, or a pipeline's folder with `vae/` in it [default: the demo's model]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Which step: decode-first, decode-next, encode-first or encode-next
+    #[arg(long, value_name = "STEP")]
+    step: StepKind,
+    /// Frames of the step's input: latents to decode [default: 2], or a video to encode [default: 8]
+    #[arg(long, value_name = "N")]
+    frames: Option<usize>,
+    /// Height of the step's input: latents to decode, pixels to encode [default: config.json's sample_height]
+    #[arg(long, value_name = "N")]
+    height: Option<usize>,
+    /// Width of the step's input: latents to decode, pixels to encode [default: config.json's sample_width]
+    #[arg(long, value_name = "N")]
+    width: Option<usize>,
+    #[arg(long, default_value = "final", value_parser = Stage::parse, help = format!(
+        "How far on its way: {}", Stage::known()
+    ))]
+    stage: Stage,
+    /// Print a graph in Graphviz' DOT language; not for clif and asm
+    #[arg(long)]
+    dot: bool,
+}
+
+/// A place on the way from the declared graph to native code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Declared,
+    /// Behind the last run of the pass of this name.
+    Behind(String),
+    Final,
+    Clif,
+    Assembly,
+}
+
+impl Stage {
+    fn parse(name: &str) -> Result<Stage, String> {
+        Ok(match name {
+            "declared" => Stage::Declared,
+            "final" => Stage::Final,
+            "clif" => Stage::Clif,
+            "asm" => Stage::Assembly,
+            _ if pipeline::up_to(cpu_pipeline(), name).is_some() => Stage::Behind(name.to_owned()),
+            _ => return Err(format!("known are {}", Stage::known())),
+        })
+    }
+
+    fn known() -> String {
+        let mut passes: Vec<&str> = vec![];
+        for pass in cpu_pipeline().iter().map(|pass| pass.name) {
+            if !passes.contains(&pass) {
+                passes.push(pass);
+            }
+        }
+        format!("declared, a pass ({}), final, clif, asm", passes.join(", "))
+    }
+}
+
+/// The step of this kind over a whole sample as config.json has it, where sizes are not given.
+pub(super) fn step_of(
+    config: &Config,
+    kind: StepKind,
+    frames: Option<usize>,
+    height: Option<usize>,
+    width: Option<usize>,
+) -> Step {
+    let (most, size): (usize, fn(&Config, usize) -> usize) = match kind.half() {
+        Half::Decoder => (DECODE_FRAMES, Config::latent_size),
+        Half::Encoder => (ENCODE_FRAMES, |_, pixels| pixels),
+    };
+    Step {
+        kind,
+        batch: 1,
+        frames: frames.unwrap_or(most),
+        height: height.unwrap_or(size(config, config.sample_height)),
+        width: width.unwrap_or(size(config, config.sample_width)),
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Arguments { model, step, frames, height, width, stage, dot } = arguments;
+    if *dot && matches!(stage, Stage::Clif | Stage::Assembly) {
+        let message = "--dot draws graphs, and clif and asm are not; give another --stage".into();
+        return Err(Failure::Usage { command: "emit", message });
+    }
+    let config = match model {
+        None => demo::config()?,
+        Some(model) => {
+            let path = locate_config(model)?;
+            let (config, warnings) = read_config(&path)?;
+            warnings.iter().for_each(|warning| note(&format!("warning: {}: {warning}", path.display())));
+            config
+        }
+    };
+    let step = step_of(&config, *step, *frames, *height, *width);
+    let graph = declare(&config, &step, &Taps::None)?;
+    let passes = match stage {
+        Stage::Declared => &[],
+        Stage::Behind(name) => pipeline::up_to(cpu_pipeline(), name).unwrap_or_default(),
+        Stage::Final | Stage::Clif | Stage::Assembly => cpu_pipeline(),
+    };
+    let graph = lowering::optimize(&step, &graph, passes)?;
+    match stage {
+        Stage::Clif => print(&kernels(&step, &graph, |kernel| &kernel.clif)?),
+        Stage::Assembly => print(&kernels(&step, &graph, |kernel| &kernel.assembly)?),
+        _ if *dot => print(&ir::dot::dot(&graph, DOT_DEPTH)),
+        _ => print(&ir::text::print(&graph)),
+    }
+}
+
+/// The text that `pick` takes of each kernel, under its name and the number of its calls.
+fn kernels(step: &Step, graph: &Graph, pick: fn(&KernelCode) -> &String) -> Result<String, Failure> {
+    let isa = Isa::from_env_or_probe().map_err(Error::from)?;
+    let kernels = lowering::kernels(step, graph, isa)?;
+    let mut text = format!("; {step} for {isa}: {} kernels\n", kernels.len());
+    for kernel in &kernels {
+        let KernelCode { name, calls, .. } = kernel;
+        let times = if *calls == 1 { "call" } else { "calls" };
+        let _ = writeln!(text, "\n; kernel {name}: {calls} {times}\n{}", pick(kernel).trim_end());
+    }
+    Ok(text)
+}

@@ -1,0 +1,195 @@
+//! `tessera info`: what a model is, what its first decode step costs, and what this machine runs it with.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Debug;
+use std::fs;
+use std::path::PathBuf;
+
+use backend_cpu::isa::{ISA_VARIABLE, Isa};
+use backend_cpu::panel::PanelFamily;
+use clap::Args;
+use frontend::{Config, Half, StepKind, Taps, declare, parameters};
+use ir::analysis::total_cost;
+use passes::cpu_pipeline;
+use runtime::{Error, Vae, demo, lowering};
+
+use super::emit::step_of;
+use super::table::{bytes, count, table};
+use super::{EXIT_CODES, Failure, print};
+
+const EXAMPLES: &str = "\
+Examples:
+  tessera info
+      the demo's model
+  tessera info --model CogVideoX-2b
+      a model on disk
+  TESSERA_ISA=avx2 tessera info
+      what would run without AVX-512";
+
+/// Show a model's configuration and weights, the cost of a decode step, and this machine
+#[derive(Args)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Arguments {
+    /// Folder with the VAE's config.json and diffusion_pytorch_model.safetensors, or a pipeline's folder with `vae/` in it
+    /// [default: the demo's model]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let (vae, name) = match &arguments.model {
+        Some(model) => (Vae::open(model)?, model.display().to_string()),
+        None => (demo::vae()?, format!("the demo of the program ({})", demo::CREDIT)),
+    };
+    let isa = Isa::from_env_or_probe().map_err(Error::from)?;
+    let mut text = format!("Model: {name}\n{}", config(vae.config()));
+    for warning in vae.warnings() {
+        text += &format!("  warning: {warning}\n");
+    }
+    text += &format!("\nWeights: {}\n{}", vae.checkpoint().path().display(), weights(&vae)?);
+    text += &decode_step(vae.config(), isa)?;
+    text += &machine(isa);
+    print(&text)
+}
+
+fn row(name: &str, value: impl ToString) -> [String; 2] {
+    [name.to_owned(), value.to_string()]
+}
+
+/// Every field of config.json, and what follows from them.
+fn config(config: &Config) -> String {
+    // Taken apart so that a new field cannot be forgotten here.
+    let Config {
+        in_channels,
+        out_channels,
+        down_block_types,
+        up_block_types,
+        block_out_channels,
+        latent_channels,
+        layers_per_block,
+        act_fn,
+        norm_eps,
+        norm_num_groups,
+        temporal_compression_ratio,
+        sample_height,
+        sample_width,
+        scaling_factor,
+        shift_factor,
+        latents_mean,
+        latents_std,
+        force_upcast,
+        use_quant_conv,
+        use_post_quant_conv,
+        invert_scale_latents,
+        pad_mode,
+    } = config;
+    let spatial = config.spatial_compression();
+    table(
+        &[
+            row("in_channels", in_channels),
+            row("out_channels", out_channels),
+            row("down_block_types", down_block_types.join(", ")),
+            row("up_block_types", up_block_types.join(", ")),
+            row("block_out_channels", format!("{block_out_channels:?}")),
+            row("latent_channels", latent_channels),
+            row("layers_per_block", layers_per_block),
+            row("act_fn", act_fn),
+            row("norm_eps", format!("{norm_eps:?}")),
+            row("norm_num_groups", norm_num_groups),
+            row("temporal_compression_ratio", temporal_compression_ratio),
+            row("sample_height", sample_height),
+            row("sample_width", sample_width),
+            row("scaling_factor", scaling_factor),
+            row("shift_factor", or_none(shift_factor)),
+            row("latents_mean", or_none(latents_mean)),
+            row("latents_std", or_none(latents_std)),
+            row("force_upcast", force_upcast),
+            row("use_quant_conv", use_quant_conv),
+            row("use_post_quant_conv", use_post_quant_conv),
+            row("invert_scale_latents", invert_scale_latents),
+            row("pad_mode", pad_mode),
+            row("compression", format!("{} in time, {spatial}x{spatial} in space", config.temporal_compression())),
+        ],
+        &[],
+    )
+}
+
+fn or_none<T: Debug>(value: &Option<T>) -> String {
+    value.as_ref().map_or("none".into(), |value| format!("{value:?}"))
+}
+
+/// Tensors, parameters and bytes on disk, by half and element type.
+fn weights(vae: &Vae) -> Result<String, Error> {
+    let names = |half| -> Result<HashSet<String>, Error> {
+        Ok(parameters(vae.config(), half)?.into_iter().map(|(name, _)| name).collect())
+    };
+    let (encoder, decoder) = (names(Half::Encoder)?, names(Half::Decoder)?);
+    let mut sums: BTreeMap<(&str, String), [u64; 3]> = BTreeMap::new();
+    for (name, view) in vae.checkpoint().iter() {
+        let half = match () {
+            () if decoder.contains(name) => "decoder",
+            () if encoder.contains(name) => "encoder",
+            () => "other",
+        };
+        let elements: usize = view.shape.iter().product();
+        let sum = sums.entry((half, view.dtype.to_string())).or_default();
+        for (sum, number) in sum.iter_mut().zip([1, elements as u64, view.bytes.len() as u64]) {
+            *sum += number;
+        }
+    }
+    let mut rows = vec![["half", "type", "tensors", "parameters", "bytes"].map(String::from)];
+    for ((half, dtype), [tensors, elements, size]) in sums {
+        rows.push([half.into(), dtype, tensors.to_string(), elements.to_string(), bytes(size)]);
+    }
+    let mut text = table(&rows, &[2, 3, 4]);
+    for half in [Half::Decoder, Half::Encoder] {
+        if let Err(error) = vae.check_weights(half) {
+            text += &format!("  {half}: {error}\n");
+        }
+    }
+    Ok(text)
+}
+
+/// The cost of the first step over a whole sample.
+fn decode_step(config: &Config, isa: Isa) -> Result<String, Error> {
+    let step = step_of(config, StepKind::DecodeFirst, None, None, None);
+    let graph = lowering::optimize(&step, &declare(config, &step, &Taps::None)?, cpu_pipeline())?;
+    let program = lowering::compile(&step, &graph, isa)?;
+    let kernels = program.kernels();
+    let calls: usize = kernels.iter().map(|(_, calls)| calls).sum();
+    let rows = [
+        row("arithmetic", count(total_cost(&graph).flops, "FLOP")),
+        row("arena", bytes(program.arena_bytes() as u64)),
+        row("plan's peak", bytes(program.plan().peak_live_bytes as u64)),
+        row("kernels", format!("{} distinct, {calls} calls", kernels.len())),
+    ];
+    Ok(format!("\nStep: {step} latents (batch, frames, height, width), a whole sample\n{}", table(&rows, &[])))
+}
+
+/// The CPU and what is chosen for it.
+fn machine(isa: Isa) -> String {
+    let supported = Isa::supported().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let asked = std::env::var_os(ISA_VARIABLE).filter(|value| !value.is_empty());
+    let reason = match asked {
+        Some(_) => format!("{isa}, asked for by {ISA_VARIABLE}"),
+        None => format!("{isa}, the best of them; {ISA_VARIABLE} chooses another"),
+    };
+    let threads = std::thread::available_parallelism().map_or("unknown".into(), |threads| threads.to_string());
+    let mut rows = vec![
+        row("CPU", cpu_name().unwrap_or_else(|| std::env::consts::ARCH.into())),
+        row("threads", threads),
+        row("instruction sets", supported),
+        row("chosen", reason),
+    ];
+    for family in PanelFamily::of(isa).into_iter().flatten() {
+        rows.push(row("contraction kernel", format!("{}, up to {} x {}", family.name, family.max_rows(), family.nr)));
+    }
+    format!("\nMachine\n{}", table(&rows, &[]))
+}
+
+/// What Linux calls the CPU.
+fn cpu_name() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}

@@ -1,0 +1,119 @@
+//! The commands, and how they end: exit codes, the one error line, printing.
+
+mod decode;
+mod emit;
+mod info;
+mod interrupt;
+mod progress;
+mod table;
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use runtime::Error;
+
+/// What ends the help of every command.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    success
+  1    bad input or a failure, told in one line on stderr; no output file is left
+  2    wrong usage
+  130  interrupted (Ctrl-C); no output file is left
+
+Environment:
+  TESSERA_ISA  the instruction set of compiled code: avx512, avx2 or portable; by default the best this CPU has";
+
+/// Wrong usage, as a shell knows it.
+const USAGE_CODE: u8 = 2;
+/// Ended by Ctrl-C, as a shell knows it.
+const INTERRUPTED_CODE: u8 = 130;
+
+/// A tensor compiler for the CogVideoX video VAE: decode latents on the CPU, and look at what is compiled.
+#[derive(Parser)]
+#[command(name = "tessera", version, propagate_version = true, after_help = EXIT_CODES)]
+struct Arguments {
+    /// Say on stderr what passes and backend do.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Decode(decode::Arguments),
+    Emit(emit::Arguments),
+    Info(info::Arguments),
+}
+
+/// Why a command ended early.
+enum Failure {
+    /// Arguments that contradict each other, of this command.
+    Usage { command: &'static str, message: String },
+    /// What the library says.
+    Library(Error),
+    /// Standard output cannot be written to.
+    Stdout(io::Error),
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Library(error.into())
+    }
+}
+
+/// Runs the command that the arguments name.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log(arguments.verbose);
+    let end = match &arguments.command {
+        Command::Decode(arguments) => decode::run(arguments),
+        Command::Emit(arguments) => emit::run(arguments),
+        Command::Info(arguments) => info::run(arguments),
+    };
+    let Err(failure) = end else { return ExitCode::SUCCESS };
+    match failure {
+        Failure::Usage { command, message } => {
+            let mut tessera = Arguments::command();
+            tessera.build();
+            let command = tessera.find_subcommand_mut(command).expect("a command names itself");
+            // What clap would print for arguments that it refuses itself; stderr that is closed is no news.
+            let _ = command.error(clap::error::ErrorKind::ArgumentConflict, message).print();
+            ExitCode::from(USAGE_CODE)
+        }
+        Failure::Library(Error::Interrupted) => {
+            note("error: interrupted; nothing was written");
+            ExitCode::from(INTERRUPTED_CODE)
+        }
+        Failure::Library(error) => {
+            note(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+        Failure::Stdout(error) => {
+            note(&format!("error: cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Our own crates at `debug` with `--verbose`, else warnings; `RUST_LOG` overrides both.
+fn start_log(verbose: bool) {
+    const VERBOSE: &str = "warn,tessera=debug,runtime=debug,frontend=debug,passes=debug,backend_cpu=debug";
+    let filter = env_logger::Env::default().default_filter_or(if verbose { VERBOSE } else { "warn" });
+    env_logger::Builder::from_env(filter).init();
+}
+
+/// Prints to stdout. A reader that has gone away, such as `head`, is no error.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Stdout(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a line to stderr, if anyone listens.
+fn note(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}

@@ -1,0 +1,140 @@
+//! The evaluator as an engine: the declared graph, op by op, as `ir` defines it. Slow; what the CPU backend is judged by.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use backend_cpu::weights::ParameterSource;
+use frontend::Step;
+use ir::eval::{Bindings, EvalError, Leaf, LeafKind, Tensor, evaluate};
+use ir::{Graph, Op, Role};
+
+use super::{Engine, StepObserver, StepOutputs};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+
+/// How long to wait between two looks at the observer.
+const TICK: Duration = Duration::from_millis(50);
+
+/// The evaluator over one checkpoint.
+pub(crate) struct InterpretEngine<'a> {
+    checkpoint: &'a Checkpoint,
+    pool: rayon::ThreadPool,
+}
+
+impl<'a> InterpretEngine<'a> {
+    /// An engine with so many threads.
+    pub(crate) fn new(threads: usize, checkpoint: &'a Checkpoint) -> Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|cause| Error::Threads { threads, problem: cause.to_string() })?;
+        Ok(Self { checkpoint, pool })
+    }
+}
+
+/// The tensors of one run. Parameters are read from the checkpoint when the evaluator first asks for them, which also
+/// tells how far it has come and is where it can be stopped.
+struct RunBindings<'a> {
+    checkpoint: &'a Checkpoint,
+    /// Row-major in the shape that the graph declares.
+    input: &'a [f32],
+    states: BTreeMap<String, Tensor<f32>>,
+    parameters_read: AtomicUsize,
+    stopped: AtomicBool,
+}
+
+impl Bindings<f32> for RunBindings<'_> {
+    fn tensor(&self, leaf: Leaf<'_>) -> Option<Cow<'_, Tensor<f32>>> {
+        let owned = |data| Some(Cow::Owned(Tensor { ty: leaf.ty.clone(), data }));
+        match leaf.kind {
+            LeafKind::Input => owned(self.input.to_vec()),
+            LeafKind::State => self.states.get(leaf.name).map(Cow::Borrowed),
+            LeafKind::Parameter if self.stopped.load(Ordering::Relaxed) => None,
+            LeafKind::Parameter => {
+                self.parameters_read.fetch_add(1, Ordering::Relaxed);
+                owned(self.checkpoint.parameter(leaf.name, leaf.ty).ok()?.into_owned())
+            }
+        }
+    }
+}
+
+impl Engine for InterpretEngine<'_> {
+    type Buffer = Vec<f32>;
+    type States = BTreeMap<String, Tensor<f32>>;
+    type Program = Graph;
+    type Executable = Graph;
+
+    fn compile(&self, _: &Step, graph: Graph) -> Result<Graph> {
+        Ok(graph)
+    }
+
+    fn bind(&self, _: &Step, graph: Graph) -> Result<Graph> {
+        Ok(graph)
+    }
+
+    fn arena_bytes(_: &Graph) -> usize {
+        0
+    }
+
+    fn run(
+        &mut self,
+        step: &Step,
+        graph: &Graph,
+        input: &[f32],
+        states: Self::States,
+        observe: &mut StepObserver<'_>,
+    ) -> Result<StepOutputs<Self>> {
+        let parameters = graph.nodes().filter(|(_, node)| matches!(node.op, Op::Parameter { .. })).count();
+        let bindings = RunBindings {
+            checkpoint: self.checkpoint,
+            input,
+            states,
+            parameters_read: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+        };
+        let (done, finished) = channel();
+        let evaluated = self.pool.in_place_scope(|scope| {
+            let bindings = &bindings;
+            scope.spawn(move |_| {
+                // The receiver is there until a result came.
+                let _ = done.send(evaluate(graph, bindings));
+            });
+            loop {
+                let share = bindings.parameters_read.load(Ordering::Relaxed) as f64 / parameters.max(1) as f64;
+                if observe(share).is_break() {
+                    bindings.stopped.store(true, Ordering::Relaxed);
+                }
+                match finished.recv_timeout(TICK) {
+                    Ok(evaluated) => break Some(evaluated),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    // The evaluator panicked; the scope passes that on.
+                    Err(RecvTimeoutError::Disconnected) => break None,
+                }
+            }
+        });
+        if bindings.stopped.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let outputs = match evaluated {
+            Some(Ok(outputs)) => outputs,
+            Some(Err(cause @ EvalError::Memory { .. })) => return Err(Error::memory(step, &cause)),
+            Some(Err(cause)) => return Err(Error::internal("the evaluator", step, &cause)),
+            None => return Err(Error::internal("the evaluator", step, &"it gave no answer")),
+        };
+        let (mut result, mut taps, mut states) = (None, vec![], BTreeMap::new());
+        for (output, tensor) in outputs {
+            match output.role {
+                Role::Result => result = Some(tensor.data),
+                Role::Tap => taps.push((output.name, tensor.ty, tensor.data)),
+                Role::State => {
+                    states.insert(output.name, tensor);
+                }
+            }
+        }
+        let result = result.ok_or_else(|| Error::internal("the evaluator", step, &"the step has no result"))?;
+        Ok(StepOutputs { result, taps, states })
+    }
+}

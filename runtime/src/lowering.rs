@@ -1,0 +1,53 @@
+//! A declared step on its way to native code, with errors in this package's words. What each stage does is in `passes` and
+//! `backend-cpu`.
+
+use backend_cpu::isa::Isa;
+use backend_cpu::program::{self, Program};
+use frontend::Step;
+use ir::Graph;
+use passes::{Pass, pipeline};
+
+use crate::error::{Error, Result};
+
+/// Where a fault of code generation is.
+const BACKEND: &str = "the CPU backend";
+
+/// The code of one kernel of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelCode {
+    /// Its name, which no other kernel of the step has.
+    pub name: String,
+    /// How often the step calls it.
+    pub calls: usize,
+    /// Cranelift's intermediate form.
+    pub clif: String,
+    /// Assembly.
+    pub assembly: String,
+}
+
+/// Runs `pipeline`, or a part of one, over the graph of `step`.
+///
+/// # Errors
+/// [`Error::Internal`]: a pass failed.
+pub fn optimize(step: &Step, graph: &Graph, pipeline: &[Pass]) -> Result<Graph> {
+    pipeline::run(pipeline, graph, &mut |_, _, _| {}).map_err(|cause| Error::internal("the passes", step, &cause))
+}
+
+/// Compiles the final graph of `step`.
+///
+/// # Errors
+/// [`Error::Internal`]: the graph has an op without a kernel, or code generation failed.
+pub fn compile(step: &Step, graph: &Graph, isa: Isa) -> Result<Program> {
+    program::compile(graph, isa).map_err(|cause| Error::internal(BACKEND, step, &cause))
+}
+
+/// The code of every distinct kernel of `step`, from its final graph, in the order of their first calls.
+///
+/// # Errors
+/// As [`compile`].
+pub fn kernels(step: &Step, graph: &Graph, isa: Isa) -> Result<Vec<KernelCode>> {
+    let listings = program::listings(graph, isa).map_err(|cause| Error::internal(BACKEND, step, &cause))?;
+    let calls = compile(step, graph, isa)?.kernels();
+    let code = listings.into_iter().zip(calls);
+    Ok(code.map(|(l, (_, calls))| KernelCode { name: l.name, calls, clif: l.clif, assembly: l.assembly }).collect())
+}

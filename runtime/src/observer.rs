@@ -1,0 +1,58 @@
+//! What a caller may see, and stop, while a clip is decoded or encoded.
+
+use std::ops::ControlFlow;
+
+use ir::TensorType;
+
+use crate::error::Result;
+
+/// How far a clip has come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// Video frames of all samples that are done.
+    pub frames_done: usize,
+    /// Video frames of all samples.
+    pub frames_total: usize,
+    /// The share of the present step that is done, from 0 to 1.
+    pub step_share: f64,
+    /// The share of all steps that is done, from 0 to 1.
+    pub share: f64,
+    /// Seconds that the steps still to run will take, judged by those that ran; unknown at first.
+    pub seconds_left: Option<f64>,
+}
+
+/// An activation of a step: what one module of the network returned.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tap<'a> {
+    /// The sample of the batch.
+    pub sample: usize,
+    /// The step of the sample, from 0.
+    pub step: usize,
+    /// The module's path, such as `decoder.up_blocks.0.resnets.1`.
+    pub module: &'a str,
+    /// Its type: a batch of one, channel-first.
+    pub ty: &'a TensorType,
+    /// Row-major.
+    pub data: &'a [f32],
+}
+
+/// Watches a clip on its way. `()` is the observer that looks away.
+pub trait Observer {
+    /// Called often, between the kernels of a step. Breaking stops the call with [`crate::Error::Interrupted`].
+    fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
+        let _ = progress;
+        ControlFlow::Continue(())
+    }
+
+    /// Called behind each step for each activation that [`crate::RunOptions::taps`] asks for, in the order in which they
+    /// were computed.
+    ///
+    /// # Errors
+    /// Whatever stops the call.
+    fn tap(&mut self, tap: &Tap<'_>) -> Result<()> {
+        let _ = tap;
+        Ok(())
+    }
+}
+
+impl Observer for () {}

@@ -1,0 +1,35 @@
+//! What decoding or encoding a clip has cost.
+
+/// The account of one call of [`crate::Vae::decode`] or [`crate::Vae::encode`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Video frames of all samples together: made by decoding, read by encoding.
+    pub frames: usize,
+    /// Their height in pixels.
+    pub height: usize,
+    /// Their width in pixels.
+    pub width: usize,
+    /// Where the time went.
+    pub seconds: Seconds,
+    /// Distinct steps that were made ready: compiled, or declared for the evaluator.
+    pub programs_compiled: usize,
+    /// Steps that ran.
+    pub program_runs: usize,
+    /// Intermediate values of the program that needs most memory for them; 0 for the evaluator, which plans none.
+    pub arena_bytes: usize,
+    /// Threads.
+    pub threads: usize,
+    /// The instruction set of the compiled code; `none` for the evaluator.
+    pub isa: &'static str,
+}
+
+/// Where the time of a call went. What is not here was spent by the caller's sink and observer.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Seconds {
+    /// Reading the step's weights from the checkpoint and packing them; opening the checkpoint is the caller's.
+    pub load: f64,
+    /// Declaring the steps, the passes, code generation.
+    pub compile: f64,
+    /// Inside compiled steps.
+    pub run: f64,
+}

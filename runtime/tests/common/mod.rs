@@ -1,0 +1,98 @@
+//! A tiny model with random weights, written to a folder, for the tests of the library and of the command line.
+
+#![allow(dead_code, reason = "each test crate uses its part")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use frontend::{Config, Half, parameters};
+use half::{bf16, f16};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use tempfile::TempDir;
+
+/// Two levels: twice the frames, height and width of the latents.
+pub(crate) const CONFIG: &str = r#"{
+  "_class_name": "AutoencoderKLCogVideoX",
+  "block_out_channels": [8, 16],
+  "down_block_types": ["CogVideoXDownBlock3D", "CogVideoXDownBlock3D"],
+  "up_block_types": ["CogVideoXUpBlock3D", "CogVideoXUpBlock3D"],
+  "latent_channels": 4,
+  "layers_per_block": 1,
+  "norm_num_groups": 4,
+  "sample_height": 16,
+  "sample_width": 24,
+  "scaling_factor": 0.5
+}"#;
+
+/// A tensor of a checkpoint.
+pub(crate) struct Tensor {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) dtype: Dtype,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Numbers in [-1, 1) that look random and are always the same.
+pub(crate) fn random(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+pub(crate) fn config() -> Config {
+    Config::from_json(CONFIG).unwrap().0
+}
+
+/// The tensors of both halves, in all the element types that are read.
+pub(crate) fn tensors() -> Vec<Tensor> {
+    let config = config();
+    let both = [Half::Encoder, Half::Decoder].map(|half| parameters(&config, half).unwrap());
+    both.into_iter().flatten().enumerate().map(|(i, (name, shape))| tensor(i, name, shape.to_vec())).collect()
+}
+
+fn tensor(number: usize, name: String, shape: Vec<usize>) -> Tensor {
+    let inputs: usize = shape.iter().skip(1).product();
+    let (middle, spread) = match shape.as_slice() {
+        [_] if name.ends_with(".weight") => (1.0, 0.2),
+        [_] => (0.0, 0.1),
+        // A sum of so many products keeps its size.
+        _ => (0.0, (3.0 / inputs as f32).sqrt()),
+    };
+    let values = random(number as u64, shape.iter().product()).into_iter().map(|v| middle + spread * v);
+    let dtype = [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F64][number % 4];
+    let bytes = match dtype {
+        Dtype::F32 => values.flat_map(f32::to_le_bytes).collect(),
+        Dtype::F16 => values.flat_map(|v| f16::from_f32(v).to_le_bytes()).collect(),
+        Dtype::BF16 => values.flat_map(|v| bf16::from_f32(v).to_le_bytes()).collect(),
+        _ => values.flat_map(|v| f64::from(v).to_le_bytes()).collect(),
+    };
+    Tensor { name, shape, dtype, bytes }
+}
+
+/// Writes a safetensors file.
+pub(crate) fn write(path: &Path, tensors: &[Tensor]) {
+    let views = tensors.iter().map(|t| (&t.name, TensorView::new(t.dtype, t.shape.clone(), &t.bytes).unwrap()));
+    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// A folder with the tiny model, its tensors changed by `edit`.
+pub(crate) fn model(edit: impl FnOnce(&mut Vec<Tensor>)) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tensors = tensors();
+    edit(&mut tensors);
+    fs::write(folder.path().join("config.json"), CONFIG).unwrap();
+    write(&folder.path().join("diffusion_pytorch_model.safetensors"), &tensors);
+    folder
+}
+
+/// A file `name` in `folder` with one f32 tensor `latents` of this shape.
+pub(crate) fn latents_file(folder: &Path, name: &str, shape: &[usize], data: &[f32]) -> PathBuf {
+    let path = folder.join(name);
+    let bytes = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+    write(&path, &[Tensor { name: "latents".into(), shape: shape.to_vec(), dtype: Dtype::F32, bytes }]);
+    path
+}
