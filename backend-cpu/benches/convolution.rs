@@ -30,7 +30,8 @@ impl ParameterSource for Synthetic {
 fn convolution(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("convolution");
     group.sample_size(10);
-    for (frames, height, width, inputs, outputs) in [(4, 48, 64, 128, 128), (2, 12, 16, 512, 512), (4, 48, 64, 128, 3)] {
+    for (frames, height, width, inputs, outputs) in [(4, 48, 64, 128, 128), (2, 12, 16, 512, 512), (4, 48, 64, 128, 3)]
+    {
         let text = format!(
             "graph @convolution {{\n\
              %0 = input {{name = \"x\"}} : tensor<1x{frames}x{height}x{width}x{inputs}xf32, nthwc>\n\

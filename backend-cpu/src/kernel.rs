@@ -105,8 +105,13 @@ impl Gather {
     /// The same gather over fewer axes: those of size 1 left out, neighbours that are contiguous in both source and
     /// result made one. At least one axis is left.
     pub fn coalesced(&self) -> Self {
-        let mut merged =
-            Self { shape: Dims::new(), maps: vec![], source_strides: Dims::new(), result_strides: Dims::new(), ..*self };
+        let mut merged = Self {
+            shape: Dims::new(),
+            maps: vec![],
+            source_strides: Dims::new(),
+            result_strides: Dims::new(),
+            ..*self
+        };
         for axis in 0..self.shape.len() {
             let (size, map) = (self.shape[axis], self.maps[axis]);
             let (source, result) = (self.source_strides[axis], self.result_strides[axis]);

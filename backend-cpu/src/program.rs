@@ -99,8 +99,7 @@ pub fn compile(graph: &Graph, isa: Isa) -> Result<Program, CompileError> {
         .filter(|&index| lives_in_output(graph, index, &weight_only))
         .map(|index| (graph.outputs()[index].value, index))
         .collect();
-    let in_arena =
-        |v: Value| !weight_only[v.index()] && !graph.op(v).is_leaf() && !in_output.contains_key(&v);
+    let in_arena = |v: Value| !weight_only[v.index()] && !graph.op(v).is_leaf() && !in_output.contains_key(&v);
     let plan = buffer_plan::plan(graph, &in_arena, ALIGNMENT);
     let ports = |pick: fn(&Op) -> Option<(&String, &TensorType)>| {
         graph
@@ -117,8 +116,11 @@ pub fn compile(graph: &Graph, isa: Isa) -> Result<Program, CompileError> {
         _ => None,
     });
     let outputs = graph.outputs().iter().map(|o| (o.role, port(&o.name, graph.ty(o.value)))).collect();
-    let blame =
-        schedule.calls.iter().map(|call| (graph.node(call.value).path.clone(), cost(graph, call.value).flops)).collect();
+    let blame = schedule
+        .calls
+        .iter()
+        .map(|call| (graph.node(call.value).path.clone(), cost(graph, call.value).flops))
+        .collect();
     log::debug!(
         "compiled @{} for {isa}: {} calls of {} kernels, arena {} bytes",
         graph.name,

@@ -9,7 +9,9 @@ use ir::analysis::weight_only;
 use ir::{Activation, Dims, ElementType, FirstFrame, Graph, Layout, Node, Op, Output, PadMode, TensorType, Value};
 
 use crate::isa::Isa;
-use crate::kernel::{AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction};
+use crate::kernel::{
+    AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction,
+};
 use crate::panel::PanelFamily;
 use crate::tile::{Problem, Tile};
 use crate::weights::{Form, Recipe};
@@ -189,14 +191,21 @@ impl Scheduler<'_> {
                 let mut before = 0;
                 for &input in inputs {
                     let ty = graph.ty(input);
-                    let gather =
-                        Gather { result_strides: strides.clone(), result_offset: before * strides[*axis], ..identity(ty) };
+                    let gather = Gather {
+                        result_strides: strides.clone(),
+                        result_offset: before * strides[*axis],
+                        ..identity(ty)
+                    };
                     let source = self.read(input)?;
                     self.call(value, Kernel::Gather(gather.coalesced()), vec![result, source]);
                     before += ty.shape[*axis];
                 }
             }
-            Op::ResizeNearest { .. } | Op::Pad { .. } | Op::Slice { .. } | Op::Transpose { .. } | Op::Reshape { .. } => {
+            Op::ResizeNearest { .. }
+            | Op::Pad { .. }
+            | Op::Slice { .. }
+            | Op::Transpose { .. }
+            | Op::Reshape { .. } => {
                 let (input, gather) = gather(graph, node);
                 let source = self.read(input)?;
                 self.call(value, Kernel::Gather(gather.coalesced()), vec![result, source]);
@@ -212,7 +221,12 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    fn pointwise(&mut self, value: Value, function: PointwiseFunction, operands: &[Value]) -> Result<(), UnsupportedOp> {
+    fn pointwise(
+        &mut self,
+        value: Value,
+        function: PointwiseFunction,
+        operands: &[Value],
+    ) -> Result<(), UnsupportedOp> {
         let mut arguments = vec![Place::Value(value)];
         for &operand in operands {
             arguments.push(self.read(operand)?);

@@ -18,7 +18,11 @@ pub trait ParameterSource: Send + Sync {
     ///
     /// # Errors
     /// When there is no such tensor, or it has another shape: in words for the person who chose the checkpoint.
-    fn parameter(&self, name: &str, ty: &TensorType) -> Result<Cow<'_, [f32]>, Box<dyn std::error::Error + Send + Sync>>;
+    fn parameter(
+        &self,
+        name: &str,
+        ty: &TensorType,
+    ) -> Result<Cow<'_, [f32]>, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// Why weights could not be made.
@@ -91,7 +95,11 @@ impl Recipe {
                 let kept = from.shape.iter().zip(&strides).filter(|(size, _)| **size != 1);
                 let (sizes, mut kept): (Dims, _) = (kept.clone().map(|(s, _)| *s).collect(), kept.map(|(_, s)| *s));
                 if to.shape.iter().copied().filter(|&s| s != 1).eq(sizes) {
-                    return Some((name, ty, to.shape.iter().map(|&s| if s == 1 { 0 } else { kept.next().unwrap_or(0) }).collect()));
+                    return Some((
+                        name,
+                        ty,
+                        to.shape.iter().map(|&s| if s == 1 { 0 } else { kept.next().unwrap_or(0) }).collect(),
+                    ));
                 }
                 (strides == from.strides()).then(|| (name.as_ref(), ty, to.strides()))
             }
@@ -236,6 +244,7 @@ fn pack_strided(values: &[f32], ty: &TensorType, strides: &Dims, isa: Isa) -> Re
         width: of[axes.space[2]],
     };
     let family = PanelFamily::for_columns(isa, ty.shape[axes.output]);
-    let view = WeightView::new(values, along(&ty.shape), along(strides)).map_err(|e| WeightError::Compute(e.to_string()))?;
+    let view =
+        WeightView::new(values, along(&ty.shape), along(strides)).map_err(|e| WeightError::Compute(e.to_string()))?;
     Ok(pack(view, family)?)
 }

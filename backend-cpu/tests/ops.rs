@@ -119,7 +119,8 @@ fn op(inputs: &[&str], line: &str) {
 
 #[test]
 fn pointwise() {
-    for ty in ["tensor<f32>", "tensor<7xf32>", "tensor<1x3x5x7x9xf32, nthwc>", "tensor<16385xf32>", "tensor<40000xf32>"] {
+    for ty in ["tensor<f32>", "tensor<7xf32>", "tensor<1x3x5x7x9xf32, nthwc>", "tensor<16385xf32>", "tensor<40000xf32>"]
+    {
         op(&[ty, ty], &format!("add %0, %1 : {ty}"));
         op(&[ty, ty], &format!("multiply %0, %1 : {ty}"));
         op(&[ty], &format!("silu %0 : {ty}"));
@@ -146,8 +147,18 @@ fn shape_ops() {
     op(&[x, x], "concatenate [%0, %1, %0] {axis = 1} : tensor<2x9x4x5x6xf32, nthwc>");
     op(&[x, x], "concatenate [%0, %1] {axis = 4} : tensor<2x3x4x5x12xf32, nthwc>");
     for mode in ["zero", "edge"] {
-        op(&[x], &format!("pad %0 {{low = [0, 2, 0, 1, 3], high = [0, 0, 1, 1, 2], mode = {mode}}} : tensor<2x5x5x7x11xf32, nthwc>"));
-        op(&[x], &format!("pad %0 {{low = [1, 2, 0, 0, 0], high = [0, 1, 0, 0, 0], mode = {mode}}} : tensor<3x6x4x5x6xf32, nthwc>"));
+        op(
+            &[x],
+            &format!(
+                "pad %0 {{low = [0, 2, 0, 1, 3], high = [0, 0, 1, 1, 2], mode = {mode}}} : tensor<2x5x5x7x11xf32, nthwc>"
+            ),
+        );
+        op(
+            &[x],
+            &format!(
+                "pad %0 {{low = [1, 2, 0, 0, 0], high = [0, 1, 0, 0, 0], mode = {mode}}} : tensor<3x6x4x5x6xf32, nthwc>"
+            ),
+        );
     }
 }
 

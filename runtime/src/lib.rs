@@ -18,7 +18,8 @@
 //! | [`vae`] | opening a model, decoding, encoding |
 //! | [`options`], [`report`], [`observer`] | how to run; what it cost; progress, interruption and activations on the way |
 //! | [`demo`] | the small model and the latents that are part of the program |
-//! | [`checkpoint`], [`tensor_file`] | the files of a model, the safetensors file underneath |
+//! | [`model`], [`hub`] | a folder, a file or a hub id, and the files it comes to; fetching them |
+//! | [`checkpoint`], [`shard_index`], [`tensor_file`] | the weights by name, in shards too; the safetensors file underneath |
 //! | [`latents`] | the tensor to decode, and undoing the pipeline's scaling |
 //! | [`lowering`] | a step through the passes and the CPU backend, for those who want to see it |
 //! | [`media`] | writing frames, streamed, as a clip, pictures or an array |
@@ -32,20 +33,25 @@ mod clip;
 pub mod demo;
 mod engine;
 pub mod error;
+pub mod hub;
 pub mod latents;
 pub mod lowering;
 pub mod media;
 pub mod memory;
+pub mod model;
 pub mod observer;
 pub mod options;
 mod parameters;
 pub mod report;
+pub mod shard_index;
 mod steps;
 pub mod tensor_file;
 pub mod vae;
 
 pub use error::{Error, Result};
+pub use hub::{Download, HubOptions};
 pub use latents::{LatentScaling, Latents, LatentsLayout};
+pub use model::{ModelSpec, resolve};
 pub use observer::{Observer, Progress, Tap};
 pub use options::{Backend, RunOptions};
 pub use report::{Report, Seconds};

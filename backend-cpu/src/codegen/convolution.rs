@@ -33,7 +33,12 @@ struct Block {
     panels: (Value, Value),
 }
 
-pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &Convolution) -> Result<(), ModuleError> {
+pub(super) fn emit<M: Module>(
+    e: &mut Emitter<'_, M>,
+    isa: Isa,
+    name: &str,
+    c: &Convolution,
+) -> Result<(), ModuleError> {
     let family = PanelFamily::for_columns(isa, c.outputs);
     let block = locate(e, c);
     fill_scratch(e, c, &block);

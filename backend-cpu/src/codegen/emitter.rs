@@ -190,12 +190,7 @@ impl<'a, M: Module> Emitter<'a, M> {
     }
 
     /// Runs one of two branches.
-    pub(super) fn branch(
-        &mut self,
-        condition: Value,
-        then: impl FnOnce(&mut Self),
-        otherwise: impl FnOnce(&mut Self),
-    ) {
+    pub(super) fn branch(&mut self, condition: Value, then: impl FnOnce(&mut Self), otherwise: impl FnOnce(&mut Self)) {
         let (yes, no, join) = (self.new_block(), self.new_block(), self.new_block());
         self.builder.ins().brif(condition, yes, &[], no, &[]);
         for (block, emit) in [(yes, Ok(then)), (no, Err(otherwise))] {

@@ -201,4 +201,3 @@ fn affine(e: &mut Emitter<'_, impl Module>, x: Value, factor: Value, term: Value
     let product = e.builder.ins().fmul(x, factor);
     e.builder.ins().fadd(product, term)
 }
-
