@@ -20,10 +20,14 @@ pub(crate) fn check_fits(step: &Step, program: &Program) -> Result<()> {
     let ports = program.inputs().chain(program.results()).chain(program.taps()).map(bytes);
     // A next step reads states while it writes those of the step after it; both sets are alike.
     let needed = ports.fold(program.arena_bytes().saturating_add(states.saturating_mul(2)), usize::saturating_add);
-    match limit_bytes() {
-        Some(limit) if needed as u64 > limit => Err(Error::memory(
+    refuse_beyond(limit_bytes(), needed as u64, step)
+}
+
+fn refuse_beyond(limit: Option<u64>, needed: u64, step: &Step) -> Result<()> {
+    match limit {
+        Some(limit) if needed > limit => Err(Error::memory(
             step,
-            &format!("it needs {:.1} GiB, this machine has {:.1} GiB", gib(needed as u64), gib(limit)),
+            &format!("it needs {:.1} GiB, this machine has {:.1} GiB", gib(needed), gib(limit)),
         )),
         _ => Ok(()),
     }
@@ -61,6 +65,8 @@ fn kibibytes(text: &str, field: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use frontend::StepKind;
+
     use super::*;
 
     #[test]
@@ -69,6 +75,16 @@ mod tests {
         assert_eq!(kibibytes(text, "VmHWM:"), Some(2500));
         assert_eq!(kibibytes(text, "Threads:"), None);
         assert_eq!(kibibytes(text, "VmSwap:"), None);
+    }
+
+    #[test]
+    fn a_step_that_cannot_fit_is_refused() {
+        let step = Step { kind: StepKind::DecodeNext, batch: 1, frames: 2, height: 60, width: 90 };
+        assert!(refuse_beyond(Some(3 << 30), 3 << 30, &step).is_ok());
+        assert!(refuse_beyond(None, u64::MAX, &step).is_ok());
+        let message = refuse_beyond(Some(3 << 30), 13 << 29, &step).unwrap_err().to_string();
+        let expected = "decode-next of 1x2x60x90: not enough memory: it needs 6.5 GiB, this machine has 3.0 GiB";
+        assert!(message.starts_with(expected), "{message}");
     }
 
     #[test]

@@ -85,16 +85,15 @@ impl ParameterSource for Checkpoint {
         name: &str,
         ty: &TensorType,
     ) -> Result<Cow<'_, [f32]>, Box<dyn std::error::Error + Send + Sync>> {
-        let values = self.to_f32(name)?;
-        let found = self.tensor(name).map(|view| view.shape).unwrap_or_default();
-        if found != ty.shape.as_slice() {
-            return Err(Box::new(Error::WrongShape {
+        match self.tensor(name) {
+            Some(view) if view.shape != ty.shape.as_slice() => Err(Box::new(Error::WrongShape {
                 path: self.path().into(),
                 tensor: name.into(),
-                found: found.into(),
+                found: view.shape.into(),
                 problem: format!("expected {ty}"),
-            }));
+            })),
+            // One that is not there is reported by this line.
+            _ => Ok(Cow::Owned(self.to_f32(name)?)),
         }
-        Ok(Cow::Owned(values))
     }
 }

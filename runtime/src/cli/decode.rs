@@ -55,15 +55,19 @@ pub(super) struct Arguments {
     ))]
     output: Option<PathBuf>,
     /// Frames a second of the clip
-    #[arg(long, value_name = "N", default_value = "8", value_parser = frame_rate)]
+    #[arg(long, value_name = "N", default_value = "8", value_parser = frame_rate, allow_negative_numbers = true)]
     fps: FrameRate,
     /// Threads, 1 to 1024 [default: as many as the system offers]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64))]
     threads: Option<u64>,
     /// What decodes: native code, or the evaluator that defines every op, far slower
     #[arg(long, value_enum, default_value_t)]
     backend: BackendName,
     /// Print one JSON object about the run to stdout, and nothing else
+    ///
+    /// Its fields: output (a path, or a list of them where a batch makes several), frames (of all samples), height, width,
+    /// seconds {load, compile, run, write}, programs_compiled, program_runs, arena_bytes, peak_rss_bytes (null where the
+    /// system does not tell), threads, isa (`none` with the evaluator).
     #[arg(long)]
     json: bool,
 }
@@ -154,7 +158,9 @@ impl<'a> Source<'a> {
     fn read(&self, arguments: &Arguments) -> Result<(Vae, Latents), Failure> {
         let (vae, mut latents, scaled) = match *self {
             Source::Demo => {
-                note(&format!("No --model: decoding the demo of the program. {}", demo::CREDIT));
+                if !arguments.json {
+                    print(&format!("No --model: decoding the demo of the program. {}\n", demo::CREDIT))?;
+                }
                 (demo::vae()?, demo::latents()?, true)
             }
             Source::Files { model, latents } => {

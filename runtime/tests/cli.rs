@@ -1,0 +1,349 @@
+//! The command line, as a shell sees it: exit codes, one error line, files that are there or not, and what is printed.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use common::{CONFIG, Tensor, latents_file, model, random};
+use safetensors::Dtype;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn tessera(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tessera")).args(arguments).current_dir(folder).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What a command prints that must succeed and say nothing on stderr.
+fn printed(arguments: &[&str], folder: &Path) -> String {
+    let output = tessera(arguments, folder);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
+    text(&output.stdout)
+}
+
+fn entries(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A folder with the tiny model, and `z.safetensors`: unscaled latents of so many samples and frames.
+fn workplace(samples: usize, frames: usize) -> TempDir {
+    let folder = model(|_| {});
+    let shape = [samples, 4, frames, 2, 3];
+    latents_file(folder.path(), "z.safetensors", &shape, &random(5, shape.iter().product()));
+    folder
+}
+
+const DECODE: [&str; 6] = ["decode", "--model", ".", "--latents", "z.safetensors", "--unscaled"];
+
+fn decode(more: &[&str], folder: &Path) -> String {
+    printed(&[&DECODE, more].concat(), folder)
+}
+
+#[test]
+fn json_is_one_object_with_every_field() {
+    let folder = workplace(1, 3);
+    for (backend, isa_is_none) in [("cpu", false), ("interpret", true)] {
+        let report = decode(&["--json", "--output", "x.npy", "--threads", "2", "--backend", backend], folder.path());
+        let report: Value = serde_json::from_str(&report).unwrap();
+        let keys: Vec<_> = report.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            keys,
+            [
+                "output",
+                "frames",
+                "height",
+                "width",
+                "seconds",
+                "programs_compiled",
+                "program_runs",
+                "arena_bytes",
+                "peak_rss_bytes",
+                "threads",
+                "isa"
+            ]
+        );
+        let fixed = |key: &str| report[key].clone();
+        assert_eq!(["output", "frames", "height", "width"].map(fixed), [json!("x.npy"), json!(5), json!(4), json!(6)]);
+        assert_eq!(["programs_compiled", "program_runs", "threads"].map(fixed), [json!(1), json!(1), json!(2)]);
+        assert_eq!((report["isa"] == "none", report["arena_bytes"] == 0), (isa_is_none, isa_is_none));
+        for stage in ["load", "compile", "run", "write"] {
+            assert!(report["seconds"][stage].as_f64().unwrap() > 0.0, "{stage}: {report}");
+        }
+    }
+    assert_eq!(fs::metadata(folder.path().join("x.npy")).unwrap().len(), 128 + 4 * 3 * 5 * 4 * 6);
+}
+
+#[test]
+fn a_batch_makes_several_files() {
+    let folder = workplace(2, 1);
+    let report = decode(&["--json", "--output", "x.y4m"], folder.path());
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["output"], json!(["x-0.y4m", "x-1.y4m"]));
+    assert_eq!(report["frames"], 2);
+    assert!(entries(folder.path()).contains(&"x-1.y4m".to_owned()));
+}
+
+#[test]
+fn the_summary_says_what_where_and_how_long() {
+    let folder = workplace(1, 2);
+    let summary = decode(&["--fps", "12.5"], folder.path());
+    for part in ["[1, 4, 2, 2, 3] [B, C, T, H, W]", "4 of 6x4", "compile", "1 compiled, 1 runs", "decoded.mp4 ("] {
+        assert!(summary.contains(part), "`{part}` is not in\n{summary}");
+    }
+    assert!(folder.path().join("decoded.mp4").is_file());
+}
+
+#[test]
+fn scaled_latents_of_the_pipeline_are_the_default() {
+    let folder = workplace(1, 2);
+    // The same latents as a pipeline has them: [B, T, C, H, W] and multiplied by the scaling factor, 0.5.
+    let plain = random(5, 4 * 2 * 6);
+    let at = |t: usize, c: usize, i: usize| 0.5 * plain[(c * 2 + t) * 6 + i];
+    let scaled: Vec<f32> = (0..2)
+        .flat_map(|t| (0..4).flat_map(move |c| (0..6).map(move |i| (t, c, i))))
+        .map(|(t, c, i)| at(t, c, i))
+        .collect();
+    latents_file(folder.path(), "pipeline.safetensors", &[1, 2, 4, 2, 3], &scaled);
+    decode(&["--output", "a.npy"], folder.path());
+    let arguments = ["decode", "--model", ".", "--latents", "pipeline.safetensors#latents", "--output", "b.npy"];
+    printed(&arguments, folder.path());
+    let bytes = |name| fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(bytes("a.npy"), bytes("b.npy"));
+}
+
+/// Decodes with these arguments, which must fail with this code, in one line, and leave the folder as it was.
+fn refused(folder: &Path, arguments: &[&str], expected: &[&str]) {
+    let before = entries(folder);
+    let output = tessera(arguments, folder);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+    assert!(stderr.starts_with("error: ") && stderr.lines().count() == 1, "{arguments:?}: {stderr}");
+    for part in expected {
+        assert!(stderr.contains(part), "`{part}` is not in {stderr}");
+    }
+    assert!(stdout.is_empty(), "{stdout}");
+    assert_eq!(entries(folder), before, "{arguments:?}");
+}
+
+#[test]
+fn bad_input_is_one_error_and_no_output() {
+    let folder = workplace(1, 1);
+    let path = folder.path();
+    let latents = |name: &str, shape: &[usize], value: f32| {
+        latents_file(path, name, shape, &vec![value; shape.iter().product()]);
+    };
+    latents("channels.safetensors", &[1, 5, 3, 2, 2], 0.0);
+    latents("rank.safetensors", &[4, 2, 2], 0.0);
+    latents("nan.safetensors", &[1, 4, 1, 2, 2], f32::NAN);
+    fs::write(path.join("text.safetensors"), "these are no latents").unwrap();
+    fs::create_dir(path.join("taken.mp4")).unwrap();
+    fs::create_dir(path.join("frames")).unwrap();
+    fs::write(path.join("frames/thesis.txt"), "mine").unwrap();
+
+    let of = |latents: &str, expected: &[&str]| {
+        refused(path, &["decode", "--model", ".", "--latents", latents], expected);
+    };
+    of("nowhere.safetensors", &["nowhere.safetensors: no such file"]);
+    of("text.safetensors", &["text.safetensors: not a usable safetensors file"]);
+    of("channels.safetensors", &["[1, 5, 3, 2, 2]", "4 latent channels"]);
+    of("rank.safetensors", &["[4, 2, 2]", "five axes"]);
+    of("nan.safetensors", &["16 of 16 values that are not finite"]);
+    of("z.safetensors#y", &["no tensor `y`"]);
+
+    let to = |output: &str, expected: &[&str]| refused(path, &[&DECODE[..], &["--output", output]].concat(), expected);
+    to("x.webm", &["`.webm` is not an output format", ".mp4"]);
+    to("nowhere/x.mp4", &["there is no folder `nowhere`"]);
+    to("taken.mp4", &["there is a folder of this name"]);
+    to("frames", &["thesis.txt"]);
+    refused(path, &["decode", "--json", "--output", "x.webm"], &["not an output format"]);
+    refused(path, &["decode", "--model", "nowhere", "--latents", "z.safetensors"], &["nowhere: no model here"]);
+    refused(path, &["info", "--model", "nowhere"], &["nowhere: no model here"]);
+    refused(path, &["emit", "--model", "nowhere", "--step", "decode-first"], &["nowhere: no model here"]);
+    refused(path, &["emit", "--step", "decode-first", "--frames", "0"], &["must each be at least 1"]);
+}
+
+#[test]
+fn a_bad_model_is_one_error_and_no_output() {
+    let refuses = |edit: &dyn Fn(&mut Vec<Tensor>), expected: &[&str]| {
+        let folder = model(|tensors| edit(tensors));
+        latents_file(folder.path(), "z.safetensors", &[1, 4, 1, 2, 3], &[0.5; 24]);
+        refused(folder.path(), &DECODE, expected);
+    };
+    let bias = "decoder.conv_out.conv.bias";
+    refuses(&|tensors| tensors.retain(|t| t.name != bias), &["tensors missing: `decoder.conv_out.conv.bias`"]);
+    refuses(
+        &|tensors| tensors.iter_mut().find(|t| t.name == bias).unwrap().shape = vec![3, 1],
+        &["is [3, 1], expected [3]"],
+    );
+    refuses(
+        &|tensors| {
+            let tensor = tensors.iter_mut().find(|t| t.name == bias).unwrap();
+            (tensor.dtype, tensor.bytes) = (Dtype::U8, vec![0; 3]);
+        },
+        &["is U8, expected F32"],
+    );
+
+    let folder = workplace(1, 1);
+    let path = folder.path();
+    fs::write(path.join("config.json"), CONFIG.replace("\"AutoencoderKLCogVideoX\"", "\"AutoencoderKL\"")).unwrap();
+    refused(path, &DECODE, &["config.json", "another model"]);
+    fs::write(path.join("config.json"), CONFIG.replacen('{', "{\"act_fn\": \"gelu\", \"pad_mode\": \"mirror\",", 1))
+        .unwrap();
+    refused(path, &DECODE, &["act_fn: expected", "gelu", "pad_mode: expected"]);
+    fs::write(path.join("config.json"), CONFIG).unwrap();
+    fs::write(path.join("diffusion_pytorch_model.safetensors"), "no weights at all").unwrap();
+    refused(path, &DECODE, &["diffusion_pytorch_model.safetensors: not a usable safetensors file"]);
+}
+
+#[test]
+fn wrong_usage_is_told_apart() {
+    let folder = workplace(1, 1);
+    let cases: [(&[&str], &str); 11] = [
+        (&[], "Usage: tessera"),
+        (&["decode", "--model", "."], "--model needs --latents"),
+        (&["decode", "--latents", "z.safetensors"], "--latents needs --model"),
+        (&["decode", "--unscaled"], "--latents"),
+        (&["decode", "--fps", "0"], "expected 0.01 to 1000"),
+        (&["decode", "--fps", "-8"], "expected 0.01 to 1000"),
+        (&["decode", "--fps", "fast"], "not a number"),
+        (&["decode", "--threads", "0"], "1..=1024"),
+        (&["emit", "--step", "decode"], "decode-first, decode-next, encode-first or encode-next"),
+        (&["emit", "--step", "decode-first", "--stage", "llvm"], "known are declared, a pass (canonicalize"),
+        (&["emit", "--step", "decode-first", "--stage", "asm", "--dot"], "--dot draws graphs"),
+    ];
+    for (arguments, expected) in cases {
+        let output = tessera(arguments, folder.path());
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(expected), "{arguments:?}: `{expected}` is not in {stderr}");
+        assert!(output.stdout.is_empty());
+    }
+    assert!(!folder.path().join("decoded.mp4").exists());
+}
+
+#[test]
+fn warnings_do_not_stop_a_decode() {
+    let folder = workplace(1, 1);
+    fs::write(folder.path().join("config.json"), CONFIG.replacen('{', "{\"colour_space\": \"rgb\",", 1)).unwrap();
+    let output = tessera(&[&DECODE[..], &["--output", "x.npy"]].concat(), folder.path());
+    assert_eq!(output.status.code(), Some(0));
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("warning: ") && stderr.contains("colour_space"), "{stderr}");
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = Command::new(env!("CARGO_BIN_EXE_tessera"))
+        .args(["decode", "--threads", "1", "--json"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The writer's temporary file: the handler is in its place, and seconds of decoding are to come.
+    while entries(folder.path()).is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap().success());
+    let output = demo.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(text(&output.stderr), "error: interrupted; nothing was written\n");
+    assert!(output.stdout.is_empty());
+    assert_eq!(entries(folder.path()), [] as [String; 0]);
+}
+
+#[test]
+fn a_step_is_emitted_at_every_stage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("config.json"), CONFIG).unwrap();
+    let emit = |more: &[&str]| printed(&[&["emit", "--model", "."], more].concat(), path);
+    let declared =
+        emit(&["--step", "decode-first", "--stage", "declared", "--frames", "3", "--height", "2", "--width", "5"]);
+    assert!(
+        declared.starts_with("graph @decode_first {") && declared.contains("tensor<1x4x3x2x5xf32, ncthw>"),
+        "{declared}"
+    );
+    ir::text::parse(&declared).unwrap();
+    let last = emit(&["--step", "encode-next"]);
+    assert!(
+        last.contains("tensor<1x3x8x16x24xf32, ncthw>") && last.contains("state {") && last.contains("nthwc"),
+        "{last}"
+    );
+    for pass in passes::cpu_pipeline() {
+        ir::text::parse(&emit(&["--step", "encode-first", "--stage", pass.name])).unwrap();
+    }
+    let same = emit(&["--step", "encode-next", "--stage", "eliminate-dead-code"]);
+    assert_eq!(last, same);
+    assert!(emit(&["--step", "decode-next", "--dot"]).starts_with("digraph"));
+    let clif = emit(&["--step", "decode-next", "--stage", "clif"]);
+    assert!(clif.starts_with("; decode-next of 1x2x8x12 for ") && clif.contains("function "), "{clif}");
+    assert!(clif.lines().any(|line| line.starts_with("; kernel ") && line.ends_with(" calls")));
+    let kernels =
+        |text: &str| text.lines().filter(|line| line.starts_with("; kernel ")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(kernels(&emit(&["--step", "decode-next", "--stage", "asm"])), kernels(&clif));
+    assert!(printed(&["emit", "--step", "decode-first"], path).contains("tensor<1x16x2x24x30xf32, ncthw>"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut emit = Command::new(env!("CARGO_BIN_EXE_tessera"))
+        .args(["emit", "--step", "decode-next", "--stage", "asm"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(emit.stdout.take());
+    let output = emit.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+}
+
+#[test]
+fn info_tells_of_model_step_and_machine() {
+    let folder = workplace(1, 1);
+    for (arguments, parts) in [
+        (&["info", "--model", "."][..], ["[8, 16]", "1x2x8x12 latents", "decoder  BF16", "encoder  F64"]),
+        (&["info"][..], ["Big Buck Bunny", "1x2x24x30 latents", "decoder  F16", "encoder  F16"]),
+    ] {
+        let info = printed(arguments, folder.path());
+        for part in [&parts[..], &["pad_mode", "FLOP", "plan's peak", "instruction sets", "TESSERA_ISA"]].concat() {
+            assert!(info.contains(part), "`{part}` is not in\n{info}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_instruction_set_lists_the_known() {
+    let folder = workplace(1, 1);
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
+        command.args(arguments).current_dir(folder.path()).env("TESSERA_ISA", "sse9").output().unwrap()
+    };
+    for arguments in [&DECODE[..], &["info"], &["emit", "--step", "decode-next", "--stage", "asm"]] {
+        let output = run(arguments);
+        let expected = "error: TESSERA_ISA: unknown instruction set `sse9`; known are avx512, avx2, portable\n";
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(1), expected), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_has_examples_and_exit_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["decode", "emit", "info"] {
+        let help = printed(&["help", command], folder.path());
+        assert!(help.contains("Examples:") && help.contains("130") && help.contains("TESSERA_ISA"), "{help}");
+    }
+    assert_eq!(printed(&["--version"], folder.path()), format!("tessera {}\n", env!("CARGO_PKG_VERSION")));
+}
