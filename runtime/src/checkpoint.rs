@@ -48,8 +48,7 @@ impl Checkpoint {
         for (tensor, shard) in index.tensors() {
             if files.get(shard).is_none_or(|file| file.tensor(tensor).is_none()) {
                 let elsewhere = files.iter().find(|(_, file)| file.tensor(tensor).is_some());
-                let elsewhere =
-                    elsewhere.map_or("nor in any other".into(), |(other, _)| format!("but in `{other}`"));
+                let elsewhere = elsewhere.map_or("nor in any other".into(), |(other, _)| format!("but in `{other}`"));
                 return Err(fault(format!(
                     "tensor `{tensor}` is not in `{shard}`, where `weight_map` has it, {elsewhere}"
                 )));
