@@ -9,7 +9,7 @@ use std::fmt;
 
 use ir::{Activation, Dims};
 
-use crate::tile::Tile;
+use crate::tile::{Algorithm, Problem, Scratch, Tile};
 
 /// Elements that one block of a pointwise kernel computes.
 const POINTWISE_BLOCK: usize = 1 << 14;
@@ -275,7 +275,7 @@ impl Front {
     }
 }
 
-/// A direct convolution, channel-last.
+/// A convolution, channel-last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Convolution {
     /// Videos.
@@ -300,14 +300,38 @@ pub struct Convolution {
     pub bias: bool,
     /// Whether a residual is added.
     pub residual: bool,
+    /// How it is computed.
+    pub algorithm: Algorithm,
     /// How the work is cut into blocks.
     pub tile: Tile,
+    /// Columns of a panel.
+    pub panel_columns: usize,
+    /// Most rows of a panel.
+    pub panel_rows: usize,
 }
 
 impl Convolution {
-    /// Steps of the contraction: taps times input channels.
+    /// Steps of the contraction: taps times input channels. A transform leaves the taps over time alone.
     pub const fn depth(&self) -> usize {
-        self.kernel[0] * self.kernel[1] * self.kernel[2] * self.inputs
+        match self.algorithm {
+            Algorithm::Direct => self.kernel[0] * self.kernel[1] * self.kernel[2] * self.inputs,
+            Algorithm::Winograd2 | Algorithm::Winograd4 => self.kernel[0] * self.inputs,
+        }
+    }
+
+    /// The parts of a block's scratch.
+    pub fn scratch(&self) -> Scratch {
+        let problem = Problem {
+            batch: self.batch,
+            result: self.result,
+            kernel: self.kernel,
+            strides: self.strides,
+            inputs: self.inputs,
+            outputs: self.outputs,
+            panel_columns: self.panel_columns,
+            panel_rows: self.panel_rows,
+        };
+        self.tile.scratch(self.algorithm, &problem)
     }
 
     /// Index of the cache among the arguments.
@@ -348,9 +372,7 @@ impl Kernel {
     pub fn scratch_bytes(&self) -> usize {
         match self {
             Self::Normalize(normalize) => 2 * normalize.channels * size_of::<f32>(),
-            Self::Convolution(c) => {
-                c.tile.scratch_elements(c.kernel, c.strides, c.inputs).saturating_mul(size_of::<f32>())
-            }
+            Self::Convolution(c) => c.scratch().elements().saturating_mul(size_of::<f32>()),
             _ => 0,
         }
     }
@@ -373,7 +395,8 @@ impl fmt::Display for Kernel {
                 f.write_str(if n.activation == Activation::Silu { "_silu" } else { "" })
             }
             Self::Convolution(c) => {
-                write!(f, "convolution_{}_{}_{}_{}", x(&c.kernel), x(&c.result), c.inputs, c.outputs)
+                let name = c.algorithm.name();
+                write!(f, "convolution_{name}_{}_{}_{}_{}", x(&c.kernel), x(&c.result), c.inputs, c.outputs)
             }
         }
     }

@@ -8,7 +8,8 @@
 //! - [`isa`]: which instruction set the kernels use, probed once, with one environment knob to override it;
 //! - [`panel`]: the contraction panels, the microkernels in which nearly all arithmetic of a convolution happens;
 //! - [`pack`]: convolution weights in the order in which the panels read them;
-//! - [`tile`]: how a convolution is cut into blocks;
+//! - [`tile`]: which algorithm a convolution runs by, and how it is cut into blocks;
+//! - [`winograd`]: the transforms of 3x3 kernels;
 //! - [`buffer`]: cache-line-aligned memory.
 //!
 //! This crate knows nothing of the VAE, of checkpoints or of tiles of a video.
@@ -24,3 +25,4 @@ pub mod program;
 mod schedule;
 pub mod tile;
 pub mod weights;
+pub mod winograd;

@@ -109,6 +109,12 @@ impl<'a> WeightView<'a> {
         self.sizes
     }
 
+    /// One weight.
+    pub(crate) fn at(&self, output: usize, input: usize, depth: usize, height: usize, width: usize) -> f32 {
+        let s = &self.strides;
+        self.values[output * s.output + input * s.input + depth * s.depth + height * s.height + width * s.width]
+    }
+
     /// Where a tap's weights start, for the first input and output channel. Taps count over depth, height, width.
     const fn tap_offset(&self, tap: usize) -> usize {
         let (row, width) = (tap / self.sizes.width, tap % self.sizes.width);
@@ -128,6 +134,11 @@ pub struct PackedWeights {
 }
 
 impl PackedWeights {
+    /// Panels that were filled elsewhere: `[panel][depth][nr]`.
+    pub(crate) const fn from_parts(values: AlignedBuffer, columns: usize, depth: usize, nr: usize) -> Self {
+        Self { values, columns, depth, nr }
+    }
+
     /// Output channels, without padding.
     pub const fn columns(&self) -> usize {
         self.columns

@@ -14,6 +14,7 @@ use crate::isa::Isa;
 use crate::jit::{self, Code, CodegenError, Listing};
 use crate::kernel::Kernel;
 use crate::schedule::{Call, Place, Schedule, UnsupportedOp, lives_in_output, schedule};
+use crate::tile::Algorithm;
 use crate::weights::{Data, WeightError, Weights};
 
 /// Why a graph has no program.
@@ -46,6 +47,22 @@ pub enum RunError {
     /// The observer asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What a graph is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileOptions {
+    /// The instruction set of its kernels.
+    pub isa: Isa,
+    /// The one algorithm for convolutions that it can compute; the others stay direct. By default each is chosen by its
+    /// estimated cost.
+    pub algorithm: Option<Algorithm>,
+}
+
+impl From<Isa> for CompileOptions {
+    fn from(isa: Isa) -> Self {
+        Self { isa, algorithm: None }
+    }
 }
 
 /// A named tensor that enters or leaves a program.
@@ -91,8 +108,10 @@ pub struct Program {
 ///
 /// # Errors
 /// When an op has no kernel (the message names it), or code generation fails.
-pub fn compile(graph: &Graph, isa: Isa) -> Result<Program, CompileError> {
-    let schedule = schedule(graph, isa)?;
+pub fn compile(graph: &Graph, options: impl Into<CompileOptions>) -> Result<Program, CompileError> {
+    let options = options.into();
+    let isa = options.isa;
+    let schedule = schedule(graph, options)?;
     let code = Code::compile(&schedule.kernels, isa)?;
     let weight_only = weight_only(graph);
     let in_output: HashMap<Value, usize> = (0..graph.outputs().len())
@@ -140,7 +159,7 @@ fn port(name: &str, ty: &TensorType) -> Port {
 /// # Errors
 /// As [`compile`].
 pub fn listings(graph: &Graph, isa: Isa) -> Result<Vec<Listing>, CompileError> {
-    Ok(jit::listings(&schedule(graph, isa)?.kernels, isa)?)
+    Ok(jit::listings(&schedule(graph, isa.into())?.kernels, isa)?)
 }
 
 impl Program {

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use ir::analysis::weight_only;
 use ir::{Activation, Dims, ElementType, FirstFrame, Graph, Layout, Node, Op, Output, PadMode, TensorType, Value};
 
-use crate::isa::Isa;
 use crate::kernel::{
     AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction,
 };
 use crate::panel::PanelFamily;
-use crate::tile::{Problem, Tile};
+use crate::program::CompileOptions;
+use crate::tile::{Problem, choose};
 use crate::weights::{Form, Recipe};
 
 /// An op that this backend has no code for.
@@ -64,14 +64,14 @@ pub(crate) struct Schedule {
     pub temporary_bytes: usize,
 }
 
-/// Schedules every op of `graph` for kernels of `isa`.
+/// Schedules every op of `graph`.
 ///
 /// # Errors
 /// The first op for which there is no kernel.
-pub(crate) fn schedule(graph: &Graph, isa: Isa) -> Result<Schedule, UnsupportedOp> {
+pub(crate) fn schedule(graph: &Graph, options: CompileOptions) -> Result<Schedule, UnsupportedOp> {
     let mut scheduler = Scheduler {
         graph,
-        isa,
+        options,
         weight_only: weight_only(graph),
         kernel_index: HashMap::new(),
         weight_index: HashMap::new(),
@@ -102,7 +102,7 @@ pub(crate) fn lives_in_output(graph: &Graph, index: usize, weight_only: &[bool])
 
 struct Scheduler<'a> {
     graph: &'a Graph,
-    isa: Isa,
+    options: CompileOptions,
     weight_only: Vec<bool>,
     kernel_index: HashMap<Kernel, usize>,
     weight_index: HashMap<(Value, Form), usize>,
@@ -277,9 +277,9 @@ impl Scheduler<'_> {
         let weight_ty = self.graph.ty(*weight);
         let kernel = [weight_ty.shape[0], weight_ty.shape[1], weight_ty.shape[2]];
         let outputs = weight_ty.shape[4];
-        let family = PanelFamily::for_columns(self.isa, outputs);
+        let family = PanelFamily::for_columns(self.options.isa, outputs);
         let (batch, result) = (node.ty.shape[0], node.ty.space().unwrap_or_default());
-        let tile = Tile::choose(&Problem {
+        let problem = Problem {
             batch,
             result,
             kernel,
@@ -288,7 +288,9 @@ impl Scheduler<'_> {
             outputs,
             panel_columns: family.nr,
             panel_rows: family.max_rows(),
-        });
+        };
+        let only = self.options.algorithm;
+        let (algorithm, tile) = choose(&problem, &|algorithm| only.is_none_or(|only| only == algorithm));
         let front = match cache {
             Some(cache) => Front::Cache(self.graph.ty(*cache).shape[1]),
             None => Front::Repeat(*repeat_first),
@@ -305,10 +307,13 @@ impl Scheduler<'_> {
             outputs,
             bias: bias.is_some(),
             residual: residual.is_some(),
+            algorithm,
             tile,
+            panel_columns: family.nr,
+            panel_rows: family.max_rows(),
         };
-        let mut arguments =
-            vec![Place::Value(value), self.read(*input)?, self.weights(*weight, Form::Packed(family.name))?];
+        let packed = self.weights(*weight, Form::Packed(family.name, algorithm))?;
+        let mut arguments = vec![Place::Value(value), self.read(*input)?, packed];
         for operand in cache.iter().chain(bias).chain(residual) {
             arguments.push(self.read(*operand)?);
         }

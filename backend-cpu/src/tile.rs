@@ -1,9 +1,10 @@
-//! How a direct convolution is cut into blocks, chosen by a small model of its cost.
+//! Which algorithm a convolution runs by, and how it is cut into blocks: chosen by a small model of the cost.
 //!
 //! A block computes a box of the result (frames, lines, pixels) for a group of output channels. It first copies the part
-//! of the input that the box sees into scratch memory, then runs the panels over it. Larger boxes copy less and read the
-//! weights less often; smaller ones keep the scratch in cache and leave more blocks to share out. The choice depends on
-//! the convolution and the panel alone, never on the number of threads, so results do not either.
+//! of the input that the box sees into scratch memory, then runs the panels over it, directly or on what Winograd's
+//! transform makes of it. Larger boxes copy less and read the weights less often; smaller ones keep the scratch in cache
+//! and leave more blocks to share out. The choice depends on the convolution and the panel alone, never on the number
+//! of threads, so results do not either.
 
 /// Bytes of packed weights that one pass over a block keeps in the second-level cache.
 const WEIGHT_SLICE_BYTES: usize = 192 << 10;
@@ -11,11 +12,62 @@ const WEIGHT_SLICE_BYTES: usize = 192 << 10;
 /// Scratch beyond this leaves the second-level cache, and panels slow down a little.
 const SCRATCH_IN_CACHE: usize = 1 << 20;
 
-/// Scratch is never larger than this, unless a single output pixel needs more.
-const SCRATCH_LIMIT: usize = 6 << 20;
+/// Scratch is never larger than this, unless the smallest block needs more.
+const SCRATCH_LIMIT: usize = 12 << 20;
 
 /// Fewer blocks than this leave threads idle.
 const BLOCKS_AIMED: usize = 16;
+
+/// Floats between the planes of a transform, so that planes do not start in the same cache set.
+const PLANE_PADDING: usize = 16;
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// Multiply every tap.
+    Direct,
+    /// Winograd's F(2x2, 3x3) over height and width (Lavin and Gray 2015, arXiv:1509.09308): 2.25 times fewer
+    /// multiplications.
+    Winograd2,
+    /// F(4x4, 3x3): 4 times fewer, on 36 planes of weights.
+    Winograd4,
+}
+
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 3] = [Self::Direct, Self::Winograd2, Self::Winograd4];
+
+    /// The name in listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Winograd2 => "winograd2",
+            Self::Winograd4 => "winograd4",
+        }
+    }
+
+    /// Height and width of the square of outputs that one transform gives; 1 without a transform.
+    pub const fn outputs(self) -> usize {
+        match self {
+            Self::Direct => 1,
+            Self::Winograd2 => 2,
+            Self::Winograd4 => 4,
+        }
+    }
+
+    /// Number of planes: products of a square with the transformed weights.
+    pub const fn planes(self) -> usize {
+        match self {
+            Self::Direct => 1,
+            Self::Winograd2 | Self::Winograd4 => (self.outputs() + 2) * (self.outputs() + 2),
+        }
+    }
+
+    /// Whether it computes this convolution at all.
+    pub fn applies(self, problem: &Problem) -> bool {
+        self == Self::Direct || (problem.kernel[1..] == [3, 3] && problem.strides == [1; 3])
+    }
+}
 
 /// The cut of a convolution into blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,61 +115,141 @@ impl Tile {
         std::array::from_fn(|axis| (self.space[axis] - 1) * strides[axis] + kernel[axis])
     }
 
-    /// Elements of scratch that a block needs.
-    pub fn scratch_elements(&self, kernel: [usize; 3], strides: [usize; 3], inputs: usize) -> usize {
-        self.scratch_space(kernel, strides).iter().fold(inputs, |n, &size| n.saturating_mul(size))
+    /// The squares of outputs in one frame of a block.
+    pub fn squares(&self, algorithm: Algorithm) -> usize {
+        (self.space[1] / algorithm.outputs()) * (self.space[2] / algorithm.outputs())
     }
 
-    /// The tile of least estimated cost.
-    pub fn choose(problem: &Problem) -> Self {
-        let panel_count = problem.outputs.div_ceil(problem.panel_columns);
-        let total_depth = problem.kernel.iter().product::<usize>() * problem.inputs;
-        let slice = (WEIGHT_SLICE_BYTES / (4 * problem.panel_columns)).max(1);
-        let depth = total_depth.div_ceil(total_depth.div_ceil(slice));
-        let smallest = Self { space: [1; 3], panels: 1, panel_count, depth };
-        let mut best = (f64::INFINITY, smallest);
-        for frames in cuts(problem.result[0]) {
-            for lines in cuts(problem.result[1]) {
-                for pixels in cuts(problem.result[2]) {
-                    for panels in cuts(panel_count).filter(|p| panel_count / p <= 8) {
-                        let tile = Self { space: [frames, lines, pixels], panels, panel_count, depth };
-                        let cost = tile.cost(problem);
-                        if cost < best.0 {
-                            best = (cost, tile);
-                        }
-                    }
-                }
-            }
+    /// The parts of a block's scratch.
+    pub fn scratch(&self, algorithm: Algorithm, problem: &Problem) -> Scratch {
+        let [frames, lines, columns] = self.scratch_space(problem.kernel, problem.strides);
+        let input = [frames, lines, columns].iter().fold(problem.inputs, |n, &size| n.saturating_mul(size));
+        if algorithm == Algorithm::Direct {
+            return Scratch { input, transformed: 0, products: 0, transformed_plane: 0, products_plane: 0 };
         }
-        best.1
-    }
-
-    /// Estimated time in cycles of one core; infinite for a tile that is not to be used.
-    fn cost(&self, problem: &Problem) -> f64 {
-        let scratch = 4 * self.scratch_elements(problem.kernel, problem.strides, problem.inputs);
-        if scratch > SCRATCH_LIMIT {
-            return f64::INFINITY;
+        let (planes, squares) = (algorithm.planes(), self.squares(algorithm));
+        let transformed_plane = (frames * squares).saturating_mul(problem.inputs) + PLANE_PADDING;
+        let columns = self.panels * problem.panel_columns;
+        let products_plane = (self.space[0] * squares).saturating_mul(columns) + PLANE_PADDING;
+        Scratch {
+            input,
+            transformed: planes.saturating_mul(transformed_plane),
+            products: planes.saturating_mul(products_plane),
+            transformed_plane,
+            products_plane,
         }
-        let blocks = self.blocks(problem.batch, problem.result) as f64;
-        let total_depth = (problem.kernel.iter().product::<usize>() * problem.inputs) as f64;
-        // A panel call takes a cycle for each row and step of k, and no less than the latency of its additions.
-        let line: f64 = chunks(self.space[2], problem.panel_rows).map(|rows| rows.max(5) as f64 + 0.3).sum();
-        let slow = if scratch > SCRATCH_IN_CACHE { 1.04 } else { 1.0 };
-        let lines = (self.space[0] * self.space[1]) as f64;
-        let compute = slow * line * lines * total_depth * self.panels as f64;
-        // Copies write the scratch and read the input from farther away; weights stream in once a block.
-        let copy = scratch as f64 / 6.0;
-        let weights = 4.0 * total_depth * (self.panels * problem.panel_columns) as f64 / 8.0;
-        let rounds = (blocks / BLOCKS_AIMED as f64).ceil() * BLOCKS_AIMED as f64 / blocks;
-        let idle = if blocks < BLOCKS_AIMED as f64 { 1.0 + 0.02 * (rounds - 1.0) } else { 1.0 };
-        blocks * (compute + copy + weights) * idle
     }
 }
 
-/// Sizes that cut `size` into nearly equal parts, largest first, each once.
-fn cuts(size: usize) -> impl Iterator<Item = usize> {
+/// The parts of a block's scratch, in elements, one behind the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scratch {
+    /// The part of the input: frames, lines, pixels, channels.
+    pub input: usize,
+    /// What the transform makes of it: planes, frames, squares, channels.
+    pub transformed: usize,
+    /// Products: planes, frames, squares, output channels of the block's panels.
+    pub products: usize,
+    /// Elements from plane to plane of `transformed`.
+    pub transformed_plane: usize,
+    /// Elements from plane to plane of `products`.
+    pub products_plane: usize,
+}
+
+impl Scratch {
+    /// Elements in all.
+    pub fn elements(&self) -> usize {
+        self.input.saturating_add(self.transformed).saturating_add(self.products)
+    }
+}
+
+/// The algorithm and tile of least estimated cost, among the algorithms for which `allowed` holds; direct if none
+/// applies.
+pub fn choose(problem: &Problem, allowed: &dyn Fn(Algorithm) -> bool) -> (Algorithm, Tile) {
+    let mut algorithms: Vec<_> = Algorithm::ALL.into_iter().filter(|a| a.applies(problem) && allowed(*a)).collect();
+    if algorithms.is_empty() {
+        algorithms.push(Algorithm::Direct);
+    }
+    let mut best: Option<(f64, Algorithm, Tile)> = None;
+    for algorithm in algorithms {
+        for tile in tiles(problem, algorithm) {
+            let cost = cost(problem, algorithm, &tile);
+            if best.is_none_or(|(least, ..)| cost < least) {
+                best = Some((cost, algorithm, tile));
+            }
+        }
+    }
+    let (_, algorithm, tile) = best.expect("every problem has a smallest tile");
+    (algorithm, tile)
+}
+
+/// The tiles worth a look, the smallest first.
+fn tiles(problem: &Problem, algorithm: Algorithm) -> Vec<Tile> {
+    let panel_count = problem.outputs.div_ceil(problem.panel_columns);
+    let taps = if algorithm == Algorithm::Direct { problem.kernel.iter().product() } else { problem.kernel[0] };
+    let total_depth: usize = taps * problem.inputs;
+    let slice = (WEIGHT_SLICE_BYTES / (4 * problem.panel_columns)).max(1);
+    let depth = total_depth.div_ceil(total_depth.div_ceil(slice));
+    let side = algorithm.outputs();
+    // A transform takes all frames together: its weights are read once for them.
+    let frames: Vec<usize> =
+        if algorithm == Algorithm::Direct { cuts(problem.result[0], 1).collect() } else { vec![problem.result[0]] };
+    let mut all = vec![Tile { space: [frames[frames.len() - 1], side, side], panels: 1, panel_count, depth }];
+    for &frames in &frames {
+        for lines in cuts(problem.result[1], side) {
+            for pixels in cuts(problem.result[2], side) {
+                for panels in cuts(panel_count, 1).filter(|p| panel_count / p <= 8) {
+                    all.push(Tile { space: [frames, lines, pixels], panels, panel_count, depth });
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Estimated time in cycles of one core.
+fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
+    let scratch = tile.scratch(algorithm, problem);
+    let bytes = 4.0 * scratch.elements() as f64;
+    let blocks = tile.blocks(problem.batch, problem.result) as f64;
+    let columns = (tile.panels * problem.panel_columns) as f64;
+    // A panel call takes a cycle for each row and step of k, and no less than the latency of its additions.
+    let rows = |count: usize| chunks(count, problem.panel_rows).map(|rows| rows.max(5) as f64 + 0.3).sum::<f64>();
+    let planes = algorithm.planes() as f64;
+    let (depth, lines, transforms) = match algorithm {
+        Algorithm::Direct => {
+            let depth = problem.kernel.iter().product::<usize>() * problem.inputs;
+            (depth as f64, rows(tile.space[2]) * (tile.space[0] * tile.space[1]) as f64, 0.0)
+        }
+        Algorithm::Winograd2 | Algorithm::Winograd4 => {
+            let squares = tile.squares(algorithm);
+            let depth = problem.kernel[0] * problem.inputs;
+            // Loads, stores and additions of both transforms, four channels at a time, and moving planes through caches.
+            let (forward, back) = if algorithm == Algorithm::Winograd2 { (24.0, 18.0) } else { (80.0, 60.0) };
+            let frames = tile.scratch_space(problem.kernel, problem.strides)[0];
+            let inputs = (frames * squares * problem.inputs) as f64 / 4.0;
+            let outputs = (tile.space[0] * squares) as f64 * columns / 4.0;
+            let moved = 4.0 * (scratch.transformed + scratch.products) as f64 / 12.0;
+            (depth as f64, rows(tile.space[0] * squares) * planes, inputs * forward + outputs * back + moved)
+        }
+    };
+    let slow = if algorithm == Algorithm::Direct && bytes > SCRATCH_IN_CACHE as f64 { 1.04 } else { 1.0 };
+    let compute = slow * lines * depth * tile.panels as f64;
+    // Copies write the scratch and read the input from farther away; weights stream in once a block, most of them from
+    // memory.
+    let copy = 4.0 * scratch.input as f64 / 6.0;
+    let weights = 4.0 * planes * depth * columns / 3.0;
+    let idle = if blocks < BLOCKS_AIMED as f64 { 1.0 + 0.02 * (BLOCKS_AIMED as f64 / blocks - 1.0) } else { 1.0 };
+    let oversized = if bytes > SCRATCH_LIMIT as f64 { 1e6 * bytes } else { 0.0 };
+    blocks * (compute + transforms + copy + weights) * idle + oversized
+}
+
+/// Sizes, multiples of `step`, that cut `size` into nearly equal parts: largest first, each once, none tiny unless
+/// `size` is.
+fn cuts(size: usize, step: usize) -> impl Iterator<Item = usize> {
+    let steps = size.div_ceil(step);
     let mut last = 0;
-    (1..=size).map(move |parts| size.div_ceil(parts)).filter(move |&part| {
+    (1..=steps.min(24)).map(move |parts| steps.div_ceil(parts) * step).filter(move |&part| {
         let new = part != last;
         last = part;
         new
@@ -147,8 +279,10 @@ mod tests {
     }
 
     #[test]
-    fn blocks_cover_the_result() {
-        for (result, inputs, outputs) in [([8, 96, 128], 128, 128), ([2, 12, 16], 512, 512), ([1, 1, 1], 3, 1)] {
+    fn a_choice_fits_the_result() {
+        for (result, inputs, outputs) in
+            [([8, 96, 128], 128, 128), ([2, 12, 16], 512, 512), ([1, 1, 1], 3, 1), ([3, 5, 7], 20, 40)]
+        {
             let problem = Problem {
                 batch: 1,
                 result,
@@ -159,10 +293,31 @@ mod tests {
                 panel_columns: 32,
                 panel_rows: 14,
             };
-            let tile = Tile::choose(&problem);
-            assert!((0..3).all(|axis| (1..=result[axis]).contains(&tile.space[axis])));
-            assert!(4 * tile.scratch_elements([3; 3], [1; 3], inputs) <= SCRATCH_LIMIT);
-            assert!(tile.depth * 27 * inputs >= tile.depth && tile.depth <= 27 * inputs);
+            for only in Algorithm::ALL {
+                let (algorithm, tile) = choose(&problem, &|a| a == only);
+                assert_eq!(algorithm, only);
+                let side = algorithm.outputs();
+                assert!((0..3).all(|axis| (1..result[axis] + side).contains(&tile.space[axis])), "{tile:?}");
+                assert!(tile.space[1..].iter().all(|size| size % side == 0), "{tile:?}");
+                assert!(4 * tile.scratch(algorithm, &problem).elements() <= SCRATCH_LIMIT);
+            }
         }
+    }
+
+    #[test]
+    fn large_layers_are_transformed_and_strided_ones_are_not() {
+        let large = Problem {
+            batch: 1,
+            result: [8, 96, 128],
+            kernel: [3; 3],
+            strides: [1; 3],
+            inputs: 128,
+            outputs: 128,
+            panel_columns: 32,
+            panel_rows: 14,
+        };
+        assert_eq!(choose(&large, &|_| true).0, Algorithm::Winograd4);
+        assert_eq!(choose(&Problem { strides: [1, 2, 2], ..large }, &|_| true).0, Algorithm::Direct);
+        assert_eq!(choose(&Problem { kernel: [1; 3], ..large }, &|_| true).0, Algorithm::Direct);
     }
 }

@@ -11,6 +11,8 @@ use crate::buffer::{AlignedBuffer, BufferError};
 use crate::isa::Isa;
 use crate::pack::{PackedWeights, WeightAxes, WeightView, pack};
 use crate::panel::PanelFamily;
+use crate::tile::Algorithm;
+use crate::winograd::pack_transformed;
 
 /// Where parameters come from: a checkpoint.
 pub trait ParameterSource: Send + Sync {
@@ -54,8 +56,8 @@ pub enum WeightError {
 pub(crate) enum Form {
     /// Row-major.
     Dense,
-    /// For the panels of the family of this name.
-    Packed(&'static str),
+    /// For the panels of the family of this name, transformed as the algorithm asks.
+    Packed(&'static str, Algorithm),
 }
 
 /// How a weight is made of parameters: a small graph with one output.
@@ -101,7 +103,7 @@ impl Recipe {
                         to.shape.iter().map(|&s| if s == 1 { 0 } else { kept.next().unwrap_or(0) }).collect(),
                     ));
                 }
-                (strides == from.strides()).then(|| (name.as_ref(), ty, to.strides()))
+                (strides == from.strides()).then(|| (name, ty, to.strides()))
             }
             _ => None,
         }
@@ -155,11 +157,14 @@ impl Weights {
     fn make(&self, recipe: &Recipe, form: Form, isa: Isa) -> Result<Data, WeightError> {
         let ty = recipe.graph.ty(recipe.value());
         match (form, recipe.as_view()) {
-            (Form::Packed(_), Some((name, source_ty, strides))) => {
+            (Form::Packed(_, algorithm), Some((name, source_ty, strides))) => {
                 let values = self.parameter(name, source_ty)?;
-                Ok(Data::Packed(pack_strided(&values, ty, &strides, isa)?))
+                Ok(Data::Packed(pack_strided(&values, ty, &strides, isa, algorithm)?))
             }
-            (Form::Packed(_), None) => Ok(Data::Packed(pack_strided(&self.compute(recipe)?, ty, &ty.strides(), isa)?)),
+            (Form::Packed(_, algorithm), None) => {
+                let values = self.compute(recipe)?;
+                Ok(Data::Packed(pack_strided(&values, ty, &ty.strides(), isa, algorithm)?))
+            }
             (Form::Dense, Some((name, source_ty, strides))) if strides == ty.strides() => {
                 let values = self.parameter(name, source_ty)?;
                 Ok(Data::Dense(dense(&values)?))
@@ -233,7 +238,13 @@ fn dense(values: &[f32]) -> Result<AlignedBuffer, BufferError> {
     Ok(buffer)
 }
 
-fn pack_strided(values: &[f32], ty: &TensorType, strides: &Dims, isa: Isa) -> Result<PackedWeights, WeightError> {
+fn pack_strided(
+    values: &[f32],
+    ty: &TensorType,
+    strides: &Dims,
+    isa: Isa,
+    algorithm: Algorithm,
+) -> Result<PackedWeights, WeightError> {
     let axes = Layout::Dhwio.kernel().filter(|_| ty.layout == Layout::Dhwio);
     let axes = axes.ok_or_else(|| WeightError::Compute(format!("convolution weights must be dhwio, found {ty}")))?;
     let along = |of: &Dims| WeightAxes {
@@ -246,5 +257,8 @@ fn pack_strided(values: &[f32], ty: &TensorType, strides: &Dims, isa: Isa) -> Re
     let family = PanelFamily::for_columns(isa, ty.shape[axes.output]);
     let view =
         WeightView::new(values, along(&ty.shape), along(strides)).map_err(|e| WeightError::Compute(e.to_string()))?;
-    Ok(pack(view, family)?)
+    Ok(match algorithm {
+        Algorithm::Direct => pack(view, family)?,
+        Algorithm::Winograd2 | Algorithm::Winograd4 => pack_transformed(view, family, algorithm)?,
+    })
 }

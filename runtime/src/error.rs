@@ -205,6 +205,32 @@ pub enum Error {
         /// Its index in the file's axes.
         index: Vec<usize>,
     },
+    /// A clip to be read is damaged, or is not what a clip should be.
+    #[error("{}: not a usable clip: {problem}", path.display())]
+    BadClip {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong and, where it helps, at which frame.
+        problem: String,
+    },
+    /// A clip to be read is in a format that is not read here, or not without ffmpeg.
+    #[error("{}: cannot be read as a clip: {problem}", path.display())]
+    UnsupportedInput {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it is and what would help.
+        problem: String,
+    },
+    /// A clip to be read has fewer frames than were asked for.
+    #[error("{}: {asked} frames were asked for, the clip has {found}", path.display())]
+    TooFewFrames {
+        /// The file or folder.
+        path: PathBuf,
+        /// How many were asked for.
+        asked: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// The numbers that undo the scaling of latents make no sense.
     #[error("latents cannot be unscaled: {problem}")]
     Scaling {

@@ -56,3 +56,8 @@ pub use observer::{Observer, Progress, Tap};
 pub use options::{Backend, RunOptions};
 pub use report::{Report, Seconds};
 pub use vae::{Clip, Moments, Vae};
+
+/// The README's library example, kept compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -40,8 +40,7 @@ fn main() {
     }
     println!("compile {:?} kernels {} arena {} MB", t.elapsed(), program.kernels().len(), program.arena_bytes() >> 20);
     let t = Instant::now();
-    let checkpoint =
-        runtime::checkpoint::Checkpoint::open(&runtime::model::locate(dir, None).unwrap().weights).unwrap();
+    let checkpoint = runtime::checkpoint::Checkpoint::open(dir).unwrap();
     let weights = Weights::new(Arc::new(Source(checkpoint)));
     let mut ws = Workspace::new(n(5)).unwrap();
     let exe = ws.pool().install(|| program.bind(&weights)).unwrap();

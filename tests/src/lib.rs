@@ -1,1 +1,117 @@
-//! Placeholder.
+//! Golden cases: reading them, and comparing what we compute with what the reference implementation computed.
+//!
+//! The cases themselves are in `goldens/`, described by its README; the tests are in `tests/`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+
+/// The largest mean absolute error that a golden case may show.
+pub const MEAN_BOUND: f64 = 1e-5;
+/// The largest absolute error that any element of a golden case may show.
+pub const MAXIMUM_BOUND: f64 = 2e-4;
+
+/// A dense tensor, row-major.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Its sizes.
+    pub shape: Vec<usize>,
+    /// Its elements; pictures (u8) as x / 127.5 - 1.
+    pub data: Vec<f32>,
+}
+
+/// One run of the reference implementation.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The file's stem.
+    pub name: String,
+    /// `input`, `output`, `tap.STEP.PATH` and whatever else the file holds.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// What was run, each value in JSON.
+    pub metadata: BTreeMap<String, serde_json::Value>,
+}
+
+/// The folder of golden checkpoints.
+pub fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens")
+}
+
+/// The folder of the demo's checkpoint, which is the trained model of the goldens.
+pub fn demo_model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/demo")
+}
+
+impl Case {
+    /// Reads one case.
+    ///
+    /// # Panics
+    /// When the file is not as the goldens' README has it.
+    pub fn read(path: &Path) -> Self {
+        let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let (_, header) = SafeTensors::read_metadata(&bytes).expect("a safetensors header");
+        let metadata = header.metadata().iter().flatten();
+        let metadata = metadata.filter_map(|(k, v)| Some((k.clone(), serde_json::from_str(v).ok()?))).collect();
+        let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        let tensors = tensors.iter().map(|(name, view)| {
+            let data = match view.dtype() {
+                Dtype::F32 => view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+                Dtype::U8 => view.data().iter().map(|&x| f32::from(x) / 127.5 - 1.0).collect(),
+                other => panic!("{}: {name} is {other:?}", path.display()),
+            };
+            (name.to_owned(), Tensor { shape: view.shape().to_vec(), data })
+        });
+        let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default().to_owned();
+        Self { name, tensors: tensors.collect(), metadata }
+    }
+
+    /// The cases of a golden checkpoint, by name.
+    ///
+    /// # Panics
+    /// When the folder cannot be read.
+    pub fn all(checkpoint: &str) -> Vec<Self> {
+        let folder = goldens().join(checkpoint).join("cases");
+        let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let mut paths: Vec<_> = entries.map(|entry| entry.expect("a folder entry").path()).collect();
+        paths.sort();
+        paths.iter().map(|path| Self::read(path)).collect()
+    }
+
+    /// What was run: `decode` or `encode`.
+    pub fn op(&self) -> &str {
+        self.metadata["op"].as_str().unwrap_or_default()
+    }
+
+    /// Whether the reference cut the input into tiles.
+    pub fn is_tiled(&self) -> bool {
+        self.metadata.get("tiling").is_some_and(|tiling| !tiling.is_null())
+    }
+}
+
+/// Mean and maximum of `|found - expected|`.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn errors(expected: &[f32], found: &[f32]) -> (f64, f64) {
+    assert_eq!(expected.len(), found.len(), "numbers of elements differ");
+    let differences = expected.iter().zip(found).map(|(e, f)| (f64::from(*e) - f64::from(*f)).abs());
+    let (sum, maximum) = differences.fold((0.0, 0.0_f64), |(sum, max), d| {
+        // A NaN counts as the largest error there is.
+        (sum + d, if d.is_nan() { f64::INFINITY } else { max.max(d) })
+    });
+    (sum / expected.len() as f64, maximum)
+}
+
+/// Checks `found` against `expected` within the bounds of golden cases.
+///
+/// # Panics
+/// When it is outside, naming `what`.
+pub fn assert_close(what: &str, expected: &[f32], found: &[f32]) {
+    let (mean, maximum) = errors(expected, found);
+    assert!(
+        mean <= MEAN_BOUND && maximum <= MAXIMUM_BOUND,
+        "{what}: mean error {mean:.2e} (at most {MEAN_BOUND:.0e}), maximum {maximum:.2e} (at most {MAXIMUM_BOUND:.0e})"
+    );
+    println!("{what}: mean error {mean:.2e}, maximum {maximum:.2e}");
+}

@@ -1,4 +1,5 @@
-//! Code for a direct convolution: a block copies what it sees of the input into the scratch, then runs panels over it.
+//! Code for a convolution: a block copies what it sees of the input into the scratch, then runs panels over it, directly
+//! here or by way of transforms in `winograd`.
 //!
 //! In the scratch, zeros and the frames in front stand where the kernel expects them, so the panels know no borders: a
 //! row of taps (kernel width times input channels) is one contiguous segment, and neighbouring output pixels are a fixed
@@ -7,13 +8,14 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
-use cranelift_module::{DataDescription, DataId, Linkage, Module, ModuleError};
+use cranelift_module::{DataDescription, Linkage, Module};
 
+use super::Result;
 use super::emitter::Emitter;
 use crate::isa::Isa;
 use crate::kernel::{Convolution, Front};
 use crate::panel::{PanelFamily, PanelShape, Segment};
-use crate::tile::chunks;
+use crate::tile::{Algorithm, chunks};
 
 /// The symbol under which emitted code calls a panel.
 pub(crate) fn panel_symbol(family: &PanelFamily, rows: usize) -> String {
@@ -21,54 +23,55 @@ pub(crate) fn panel_symbol(family: &PanelFamily, rows: usize) -> String {
 }
 
 /// Where a block stands, and how far it reaches.
-struct Block {
-    n: Value,
+pub(super) struct Block {
+    pub n: Value,
     /// First frame, line and pixel of the result.
-    start: [Value; 3],
+    pub start: [Value; 3],
     /// Frames and lines of the result.
-    count: [Value; 2],
+    pub count: [Value; 2],
     /// Whether it is the last along the width, which may be narrower.
     last_column: Value,
     /// First panel, and the one behind the last.
-    panels: (Value, Value),
+    pub panels: (Value, Value),
 }
 
-pub(super) fn emit<M: Module>(
-    e: &mut Emitter<'_, M>,
-    isa: Isa,
-    name: &str,
-    c: &Convolution,
-) -> Result<(), ModuleError> {
+/// Chunks of rows that panels take: rows of one, how many, and the panel.
+pub(super) type Chunks = Vec<(usize, usize, FuncRef)>;
+
+pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &Convolution) -> Result<()> {
     let family = PanelFamily::for_columns(isa, c.outputs);
     let block = locate(e, c);
     fill_scratch(e, c, &block);
-    let shapes = define_shapes(e, name, c, family)?;
-    let data = e.module.declare_data_in_func(shapes, e.builder.func);
-    let shapes = e.builder.ins().symbol_value(types::I64, data);
-
+    if c.algorithm != Algorithm::Direct {
+        return super::winograd::emit(e, family, name, c, &block);
+    }
+    let shapes = define_shapes(e, name, &direct_shapes(c, family))?;
     let width = c.tile.space[2];
     let last_width = c.result[2] - (c.result[2].div_ceil(width) - 1) * width;
-    let mut panels = Vec::new();
-    for size in [width, last_width] {
-        let mut columns = Vec::new();
-        for rows in chunks(size, family.max_rows()) {
-            match columns.last_mut() {
-                Some((last, count, _)) if *last == rows => *count += 1,
-                _ => columns.push((rows, 1, e.import(&panel_symbol(family, rows), 6)?)),
-            }
-        }
-        panels.push(columns);
-    }
+    let columns = import_chunks(e, family, width)?;
     if width == last_width {
-        contract(e, c, family, &block, shapes, &panels[0]);
+        contract(e, c, family, &block, shapes, &columns);
     } else {
+        let last_columns = import_chunks(e, family, last_width)?;
         e.branch(
             block.last_column,
-            |e| contract(e, c, family, &block, shapes, &panels[1]),
-            |e| contract(e, c, family, &block, shapes, &panels[0]),
+            |e| contract(e, c, family, &block, shapes, &last_columns),
+            |e| contract(e, c, family, &block, shapes, &columns),
         );
     }
     Ok(())
+}
+
+/// The panels for `rows` rows.
+pub(super) fn import_chunks<M: Module>(e: &mut Emitter<'_, M>, family: &PanelFamily, rows: usize) -> Result<Chunks> {
+    let mut all = Chunks::new();
+    for rows in chunks(rows, family.max_rows()) {
+        match all.last_mut() {
+            Some((last, count, _)) if *last == rows => *count += 1,
+            _ => all.push((rows, 1, e.import(&panel_symbol(family, rows), 6)?)),
+        }
+    }
+    Ok(all)
 }
 
 /// Takes the block's number apart.
@@ -176,57 +179,79 @@ fn fill_scratch(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block
     });
 }
 
-/// The read-only table of what panels need to know: for each slice of the contraction, one shape for whole panels and
-/// one for the last.
-fn define_shapes<M: Module>(
-    e: &mut Emitter<'_, M>,
-    name: &str,
-    c: &Convolution,
-    family: &PanelFamily,
-) -> Result<DataId, ModuleError> {
+/// A [`PanelShape`] whose segments are still to be placed.
+pub(super) struct Shape {
+    pub a_stride: usize,
+    pub c_stride: usize,
+    pub columns: usize,
+    pub accumulate: bool,
+    pub segments: Vec<Segment>,
+}
+
+/// The segments of one slice of a contraction, k from `start` to `end`: runs of `run` steps start where `offset` says.
+pub(super) fn segments(start: usize, end: usize, run: usize, offset: impl Fn(usize) -> usize) -> Vec<Segment> {
+    let mut all = Vec::new();
+    let mut k = start;
+    while k < end {
+        let (tap, within) = (k / run, k % run);
+        let length = (run - within).min(end - k);
+        all.push(Segment { offset: offset(tap) + within, length });
+        k += length;
+    }
+    all
+}
+
+/// For each slice of the contraction, the shape of whole panels and that of the last panel.
+fn direct_shapes(c: &Convolution, family: &PanelFamily) -> Vec<Shape> {
     let [_, lines, columns] = c.tile.scratch_space(c.kernel, c.strides);
-    let row = c.kernel[2] * c.inputs;
+    // A row of taps is contiguous.
+    let offset = |row: usize| ((row / c.kernel[1]) * lines + row % c.kernel[1]) * columns * c.inputs;
     let last_columns = c.outputs - (c.tile.panel_count - 1) * family.nr;
-    let words = |values: &[usize]| values.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<u8>>();
-    let (mut shapes, mut segments, mut first_segments) = (Vec::new(), Vec::new(), Vec::new());
+    let mut shapes = Vec::new();
     for start in (0..c.depth()).step_by(c.tile.depth) {
         let end = (start + c.tile.depth).min(c.depth());
-        let first = segments.len();
-        let mut count = 0;
-        let mut k = start;
-        while k < end {
-            let (tap, within) = (k / row, k % row);
-            let offset = ((tap / c.kernel[1]) * lines + tap % c.kernel[1]) * columns * c.inputs + within;
-            let length = (row - within).min(end - k);
-            segments.extend(words(&[offset, length]));
-            k += length;
-            count += 1;
-        }
         for columns in [family.nr, last_columns] {
-            first_segments.push((shapes.len() + std::mem::offset_of!(PanelShape, segments), first));
-            let accumulate = usize::from(start > 0);
-            shapes.extend(words(&[c.strides[2] * c.inputs, c.outputs, 0, count, columns, accumulate]));
+            shapes.push(Shape {
+                a_stride: c.strides[2] * c.inputs,
+                c_stride: c.outputs,
+                columns,
+                accumulate: start > 0,
+                segments: segments(start, end, c.kernel[2] * c.inputs, offset),
+            });
         }
     }
-    debug_assert_eq!(shapes.len() % size_of::<PanelShape>(), 0);
-    debug_assert_eq!(segments.len() % size_of::<Segment>(), 0);
+    shapes
+}
 
-    let list = e.module.declare_data(&format!("{name}.segments"), Linkage::Local, false, false)?;
-    let mut description = DataDescription::new();
-    description.define(segments.into_boxed_slice());
-    description.set_align(8);
-    e.module.define_data(list, &description)?;
-
-    let table = e.module.declare_data(&format!("{name}.shapes"), Linkage::Local, false, false)?;
-    let mut description = DataDescription::new();
-    description.define(shapes.into_boxed_slice());
-    description.set_align(8);
-    let list = e.module.declare_data_in_data(list, &mut description);
-    for (at, first) in first_segments {
-        description.write_data_addr(at as u32, list, first as i64);
+/// Puts `shapes` into a read-only table of [`PanelShape`]; returns its address.
+pub(super) fn define_shapes<M: Module>(e: &mut Emitter<'_, M>, name: &str, shapes: &[Shape]) -> Result<Value> {
+    let words = |values: &[usize]| values.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<u8>>();
+    let (mut table, mut list, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    for shape in shapes {
+        places.push((table.len() + std::mem::offset_of!(PanelShape, segments), list.len()));
+        let accumulate = usize::from(shape.accumulate);
+        table.extend(words(&[shape.a_stride, shape.c_stride, 0, shape.segments.len(), shape.columns, accumulate]));
+        list.extend(shape.segments.iter().flat_map(|s| words(&[s.offset, s.length])));
     }
-    e.module.define_data(table, &description)?;
-    Ok(table)
+    debug_assert_eq!(table.len(), size_of::<PanelShape>() * shapes.len());
+
+    let segments = e.module.declare_data(&format!("{name}.segments"), Linkage::Local, false, false)?;
+    let mut description = DataDescription::new();
+    description.define(list.into_boxed_slice());
+    description.set_align(8);
+    e.module.define_data(segments, &description)?;
+
+    let id = e.module.declare_data(&format!("{name}.shapes"), Linkage::Local, false, false)?;
+    let mut description = DataDescription::new();
+    description.define(table.into_boxed_slice());
+    description.set_align(8);
+    let segments = e.module.declare_data_in_data(segments, &mut description);
+    for (at, first) in places {
+        description.write_data_addr(at as u32, segments, first as i64);
+    }
+    e.module.define_data(id, &description)?;
+    let data = e.module.declare_data_in_func(id, e.builder.func);
+    Ok(e.builder.ins().symbol_value(types::I64, data))
 }
 
 /// Runs the panels over the scratch; `columns` are the chunks of the block's width: rows, how many, and the panel.

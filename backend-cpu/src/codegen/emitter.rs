@@ -10,7 +10,9 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::Module;
+use cranelift_module::{Linkage, Module};
+
+use super::Result;
 
 /// Lanes of a vector of f32.
 pub(super) const LANES: usize = 4;
@@ -297,7 +299,7 @@ impl<'a, M: Module> Emitter<'a, M> {
         let whole = self.builder.ins().fsub(shifted, magic);
         let f = self.builder.ins().fsub(scaled, whole);
         let mut p = self.float(ty, 1.540_353e-4);
-        for coefficient in [1.333_355_8e-3, 9.618_129e-3, 5.550_410_9e-2, 2.402_265_1e-1, std::f32::consts::LN_2, 1.0] {
+        for coefficient in [1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 2.402_265e-1, std::f32::consts::LN_2, 1.0] {
             let c = self.float(ty, coefficient);
             let product = self.builder.ins().fmul(p, f);
             p = self.builder.ins().fadd(product, c);
@@ -326,10 +328,10 @@ impl<'a, M: Module> Emitter<'a, M> {
     }
 
     /// A function of the module's symbols that takes so many words.
-    pub(super) fn import(&mut self, symbol: &str, words: usize) -> Result<FuncRef, cranelift_module::ModuleError> {
+    pub(super) fn import(&mut self, symbol: &str, words: usize) -> Result<FuncRef> {
         let mut signature = Signature::new(self.config.default_call_conv);
         signature.params.extend(std::iter::repeat_n(AbiParam::new(types::I64), words));
-        let id = self.module.declare_function(symbol, cranelift_module::Linkage::Import, &signature)?;
+        let id = self.module.declare_function(symbol, Linkage::Import, &signature)?;
         Ok(self.module.declare_func_in_func(id, self.builder.func))
     }
 }

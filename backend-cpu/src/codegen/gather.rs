@@ -23,10 +23,10 @@ pub(super) fn emit(e: &mut Emitter<'_, impl Module>, gather: &Gather) {
         let indices = e.delinearize(row, &gather.shape[..outer]);
         let (mut to, mut from) = (e.int(0), e.int(0));
         let mut inside: Option<Value> = None;
-        for axis in 0..outer {
-            let (index, holds) = source_index(e, gather.maps[axis], indices[axis]);
-            let step = e.scale(indices[axis], gather.result_strides[axis]);
+        for (axis, index) in indices.into_iter().enumerate() {
+            let step = e.scale(index, gather.result_strides[axis]);
             to = e.add(to, step);
+            let (index, holds) = source_index(e, gather.maps[axis], index);
             let step = e.scale(index, gather.source_strides[axis]);
             from = e.add(from, step);
             inside = match (inside, holds) {

@@ -2,7 +2,8 @@
 //!
 //! - this file: compiling a kernel to a function of a module, and which file emits which kernel;
 //! - `emitter`: loops, strips of vectors, index arithmetic: what all kernels are written with;
-//! - `pointwise`, `gather`, `norm`, `pool`, `convolution`: one kind of kernel each.
+//! - `pointwise`, `gather`, `norm`, `pool`, `convolution`: one kind of kernel each; `winograd` is the part of a
+//!   convolution that works on transforms.
 //!
 //! Emitted code addresses memory through its arguments alone and calls nothing but the contraction panels, `memcpy` and
 //! `memset`. It never reads or writes outside the extents that its [`Kernel`] describes.
@@ -13,6 +14,7 @@ mod gather;
 mod norm;
 mod pointwise;
 mod pool;
+mod winograd;
 
 use cranelift_codegen::ir::{AbiParam, Signature, types};
 use cranelift_codegen::isa::TargetFrontendConfig;
@@ -23,6 +25,9 @@ use crate::kernel::Kernel;
 
 pub(crate) use convolution::panel_symbol;
 use emitter::Emitter;
+
+/// A result of Cranelift's, whose errors are large.
+pub(crate) type Result<T> = std::result::Result<T, Box<ModuleError>>;
 
 /// The signature of every kernel: arguments, scratch, block.
 pub(crate) fn signature(config: TargetFrontendConfig) -> Signature {
@@ -42,13 +47,7 @@ pub(crate) struct Emitted {
 }
 
 /// Compiles `kernel` into `module` under `name`; the texts are empty unless `listing` asks for them.
-pub(crate) fn emit(
-    module: &mut impl Module,
-    isa: Isa,
-    name: &str,
-    kernel: &Kernel,
-    listing: bool,
-) -> Result<Emitted, ModuleError> {
+pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kernel, listing: bool) -> Result<Emitted> {
     let signature = signature(module.target_config());
     let id = module.declare_function(name, Linkage::Local, &signature)?;
     let mut context = module.make_context();

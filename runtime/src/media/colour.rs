@@ -28,8 +28,8 @@ pub(super) fn frame_pixels(shape: ClipShape, block: &FrameBlock<'_>, t: usize, r
 /// E'Y = Kr E'R + (1 - Kr - Kb) E'G + Kb E'B: ITU-T H.273 (07/2021), 8.3, equations 20 to 22 and 34, 35, 38.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Matrix {
-    red: f32,
-    blue: f32,
+    pub(super) red: f32,
+    pub(super) blue: f32,
 }
 
 /// ITU-R BT.709-6, item 3.2.

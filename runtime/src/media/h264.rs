@@ -132,11 +132,11 @@ fn with_usability_information(nal: &[u8]) -> Vec<u8> {
 pub(super) const BT709_CODE: u8 = 1;
 
 /// The bits of a parameter set; a hundred or two.
-struct Bits(Vec<bool>);
+pub(super) struct Bits(pub(super) Vec<bool>);
 
 impl Bits {
     /// Of a NAL unit's bytes behind its first, without emulation prevention (7.4.1).
-    fn of_escaped(bytes: &[u8]) -> Bits {
+    pub(super) fn of_escaped(bytes: &[u8]) -> Bits {
         let mut bits = Bits(Vec::with_capacity(bytes.len() * 8));
         let mut zeros = 0;
         for &byte in bytes {

@@ -1,11 +1,11 @@
-//! Writing decoded frames: clips, pictures, arrays.
+//! Writing decoded frames, and reading frames to encode: clips, pictures, arrays.
 //!
 //! [`create`] chooses the format by the path's ending, one file of this module each. Every writer streams: it holds a
 //! frame or two, whatever the clip's length. An output appears whole at [`ClipWriter::finish`] or not at all; a writer
 //! that is dropped leaves nothing behind. What a person would learn after hours of work (a missing folder, no permission,
 //! a format that cannot hold the clip) is refused at [`create`].
 //!
-//! Reading clips is not done here, and neither is anything about tensors of other kinds.
+//! Reading clips is [`read`]; nothing here is about tensors of other kinds.
 
 mod array;
 mod colour;
@@ -15,6 +15,7 @@ mod h264;
 mod mp4;
 mod pictures;
 mod png;
+pub mod read;
 mod staging;
 mod y4m;
 

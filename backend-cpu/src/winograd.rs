@@ -1,0 +1,102 @@
+//! Winograd's minimal filtering for 3x3 kernels: the transform of weights, and the numbers that all transforms share.
+//!
+//! An `m x m` square of outputs is `Aᵀ [ (G g Gᵀ) ∘ (Bᵀ d B) ] A`, with `g` the 3x3 kernel and `d` the
+//! `(m + 2) x (m + 2)` inputs it sees (Lavin and Gray 2015, arXiv:1509.09308). Summed over input channels the product in
+//! the middle is one contraction for each of the `(m + 2)²` planes. Taps over time are left to the contraction.
+//!
+//! F(2x2) uses the points 0, 1, -1 and infinity; F(4x4) uses 0, ±1/sqrt(2), ±sqrt(2) and infinity, which halve the error of
+//! the usual 0, ±1, ±2. The transforms of inputs and outputs are emitted code, in `codegen::winograd`.
+
+use rayon::prelude::*;
+
+use crate::buffer::{AlignedBuffer, BufferError};
+use crate::pack::{PackedWeights, WeightView};
+use crate::panel::PanelFamily;
+use crate::tile::Algorithm;
+
+/// The smaller point of F(4x4).
+pub(crate) const POINT_A: f64 = std::f64::consts::FRAC_1_SQRT_2;
+
+/// The larger point of F(4x4).
+pub(crate) const POINT_B: f64 = std::f64::consts::SQRT_2;
+
+/// The rows of G: `m + 2` of them.
+fn weight_transform(algorithm: Algorithm) -> Vec<[f64; 3]> {
+    match algorithm {
+        Algorithm::Direct => vec![],
+        Algorithm::Winograd2 => vec![[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]],
+        Algorithm::Winograd4 => {
+            let (a, b) = (POINT_A, POINT_B);
+            let na = 2.0 * a * a * (a * a - b * b);
+            let nb = 2.0 * b * b * (b * b - a * a);
+            vec![
+                [1.0 / (a * a * b * b), 0.0, 0.0],
+                [1.0 / na, a / na, a * a / na],
+                [1.0 / na, -a / na, a * a / na],
+                [1.0 / nb, b / nb, b * b / nb],
+                [1.0 / nb, -b / nb, b * b / nb],
+                [0.0, 0.0, 1.0],
+            ]
+        }
+    }
+}
+
+/// Transforms weights of 3x3 kernels and packs them for the panels of `family`: `[panel][plane][k][nr]`, with k over depth
+/// and input channels. Computed in f64; panels are made in parallel.
+///
+/// # Errors
+/// The memory cannot be had.
+///
+/// # Panics
+/// When the kernels are not 3x3.
+pub fn pack_transformed(
+    weights: WeightView<'_>,
+    family: &PanelFamily,
+    algorithm: Algorithm,
+) -> Result<PackedWeights, BufferError> {
+    let sizes = weights.sizes();
+    assert_eq!((sizes.height, sizes.width), (3, 3), "Winograd's transforms are for 3x3 kernels");
+    assert!(family.nr <= LANES, "no panel is wider");
+    let g = weight_transform(algorithm);
+    let (nr, planes, depth) = (family.nr, algorithm.planes(), sizes.depth * sizes.input);
+    let mut values = AlignedBuffer::zeroed(sizes.output.div_ceil(nr) * planes * depth * nr)?;
+    values.par_chunks_mut((planes * depth * nr).max(1)).enumerate().for_each(|(panel, packed)| {
+        let first = panel * nr;
+        let columns = (sizes.output - first).min(nr);
+        let mut kernels = vec![[[0.0; LANES]; 9]; sizes.depth];
+        for input in 0..sizes.input {
+            // All taps of an output channel together: they are neighbours in a checkpoint.
+            for column in 0..columns {
+                for (time, kernel) in kernels.iter_mut().enumerate() {
+                    for (tap, lanes) in kernel.iter_mut().enumerate() {
+                        lanes[column] = f64::from(weights.at(first + column, input, time, tap / 3, tap % 3));
+                    }
+                }
+            }
+            for (time, kernel) in kernels.iter().enumerate() {
+                let k = time * sizes.input + input;
+                transform(&g, kernel, |plane, lanes| {
+                    let target = &mut packed[(plane * depth + k) * nr..][..nr];
+                    target.iter_mut().zip(lanes).for_each(|(target, value)| *target = *value as f32);
+                });
+            }
+        }
+    });
+    Ok(PackedWeights::from_parts(values, sizes.output, planes * depth, nr))
+}
+
+/// Columns that are transformed together: those of the widest panel.
+const LANES: usize = 32;
+
+/// `G g Gᵀ` in every lane; `give` gets each plane in order.
+fn transform(g: &[[f64; 3]], kernel: &[[f64; LANES]; 9], mut give: impl FnMut(usize, &[f64; LANES])) {
+    let combine = |by: &[f64; 3], of: [&[f64; LANES]; 3]| -> [f64; LANES] {
+        std::array::from_fn(|lane| by[0] * of[0][lane] + by[1] * of[1][lane] + by[2] * of[2][lane])
+    };
+    for (i, gi) in g.iter().enumerate() {
+        let row: [[f64; LANES]; 3] = std::array::from_fn(|x| combine(gi, [&kernel[x], &kernel[3 + x], &kernel[6 + x]]));
+        for (j, gj) in g.iter().enumerate() {
+            give(i * g.len() + j, &combine(gj, [&row[0], &row[1], &row[2]]));
+        }
+    }
+}

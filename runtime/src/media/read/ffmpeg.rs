@@ -1,0 +1,252 @@
+//! Clips that are not decoded here, through an `ffmpeg` on the PATH: it writes portable pixmaps to a pipe.
+//!
+//! A pixmap says its own size, so that nothing need be known of the clip beforehand. The child gets its arguments as they
+//! are (no shell), may open nothing but the file, stops at the first error, and is killed when the reader is dropped.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+use super::pictures::{PictureShape, PictureSource};
+use super::{bad, check_size, unsupported};
+use crate::error::{Error, Result};
+use crate::media::FrameRate;
+
+/// Lines of the child's complaints that are kept for the message, the last ones, and how long one may be.
+const COMPLAINTS: usize = 3;
+const MAX_COMPLAINT: u64 = 400;
+/// Head of a file in which the kind of its video is looked for.
+const HEAD: u64 = 1 << 16;
+/// A line of a pixmap's head, at most.
+const MAX_LINE: u64 = 64;
+
+pub(super) struct Ffmpeg {
+    path: PathBuf,
+    child: Child,
+    pixels: BufReader<ChildStdout>,
+    complaints: Option<JoinHandle<VecDeque<String>>>,
+    shape: PictureShape,
+    /// Whether the first picture's head has been read and its pixels have not.
+    at_pixels: bool,
+    done: usize,
+}
+
+impl Ffmpeg {
+    /// Starts the child. `reason` says why it is needed: what the clip is.
+    pub(super) fn open(path: &Path, reason: &str) -> Result<Ffmpeg> {
+        Ffmpeg::start("ffmpeg", "ffprobe", path, reason)
+    }
+
+    pub(super) fn start(ffmpeg: &str, ffprobe: &str, path: &Path, reason: &str) -> Result<Ffmpeg> {
+        let mut source = OsString::from("file:");
+        source.push(path);
+        let child = Command::new(ffmpeg)
+            .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-xerror", "-protocol_whitelist", "file", "-i"])
+            .arg(&source)
+            // Every frame once, however its rate varies: it is numbered anew. Spelt so that old and new versions know it.
+            .args(["-map", "0:v:0", "-vf", "settb=1/25,setpts=N", "-r", "25"])
+            .args(["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"])
+            .args(["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.map_err(|cause| {
+            let kind = kind(path).map(|kind| format!(" ({kind})")).unwrap_or_default();
+            let help = "put ffmpeg on the PATH and it will be used, or convert the clip to H.264 in .mp4";
+            match cause.kind() {
+                ErrorKind::NotFound => unsupported(path, format!("{reason}{kind}; {help}")),
+                _ => unsupported(path, format!("{reason}{kind}, and ffmpeg cannot be started: {cause}")),
+            }
+        })?;
+        let (Some(pixels), Some(complaints)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(unsupported(path, "ffmpeg has no output"));
+        };
+        let complaints = Some(thread::spawn(move || last_lines(complaints)));
+        let shape = PictureShape { width: 0, height: 0, frames: None, rate: frame_rate(ffprobe, &source) };
+        let pixels = BufReader::with_capacity(1 << 16, pixels);
+        let mut clip = Ffmpeg { path: path.into(), child, pixels, complaints, shape, at_pixels: false, done: 0 };
+        match clip.head()? {
+            Some((width, height)) => {
+                check_size(path, width, height)?;
+                (clip.shape.width, clip.shape.height) = (width as usize, height as usize);
+                clip.at_pixels = true;
+                Ok(clip)
+            }
+            None => Err(bad(path, "it has no frames")),
+        }
+    }
+
+    /// Reads the head of a picture; `None` if the child is done.
+    fn head(&mut self) -> Result<Option<(u64, u64)>> {
+        let mut line = || -> io::Result<String> {
+            let mut bytes = vec![];
+            (&mut self.pixels).take(MAX_LINE).read_until(b'\n', &mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).trim_end().to_string())
+        };
+        let lines =
+            line().and_then(|magic| if magic.is_empty() { Ok(None) } else { Ok(Some([magic, line()?, line()?])) });
+        let [magic, size, depth] = match lines {
+            Ok(Some(lines)) => lines,
+            Ok(None) => return self.end().map(|()| None),
+            Err(cause) => return Err(self.failed(&cause.to_string())),
+        };
+        let size = size.split_once(' ').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+        match size {
+            Some(size) if magic == "P6" && depth == "255" => Ok(Some(size)),
+            _ => Err(self.failed("what it returned is no picture")),
+        }
+    }
+
+    /// Waits for the child, which has closed its output. Of a file that is cut off it only complains: that is an error too.
+    fn end(&mut self) -> Result<()> {
+        let problem = match self.child.wait() {
+            Ok(status) if status.success() => String::new(),
+            Ok(status) => status.to_string(),
+            Err(cause) => cause.to_string(),
+        };
+        let complaints = self.complaints();
+        match problem.is_empty() && complaints.is_empty() {
+            true => Ok(()),
+            false => Err(self.failure(&problem, &complaints)),
+        }
+    }
+
+    /// The child's last words; it must have ended, or be about to.
+    fn complaints(&mut self) -> String {
+        let lines = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        Vec::from(lines).join("; ")
+    }
+
+    /// What went wrong in the child's own words, which is stopped.
+    fn failed(&mut self, problem: &str) -> Error {
+        self.stop();
+        let complaints = self.complaints();
+        self.failure(problem, &complaints)
+    }
+
+    fn failure(&self, problem: &str, complaints: &str) -> Error {
+        let said = if complaints.is_empty() { problem } else { complaints };
+        bad(&self.path, format!("ffmpeg failed at frame {}: {said}", self.done))
+    }
+
+    fn stop(&mut self) {
+        // Both fail only if it has already ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Ffmpeg {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl PictureSource for Ffmpeg {
+    fn shape(&self) -> PictureShape {
+        self.shape
+    }
+
+    fn next(&mut self, rgb: &mut Vec<u8>) -> Result<bool> {
+        if !std::mem::take(&mut self.at_pixels) {
+            let Some((width, height)) = self.head()? else { return Ok(false) };
+            if (width, height) != (self.shape.width as u64, self.shape.height as u64) {
+                let (before, frame) = (self.shape, self.done);
+                let problem = format!(
+                    "frame {frame} is {width}x{height} (width x height), those before are {}x{}",
+                    before.width, before.height
+                );
+                return Err(bad(&self.path, problem));
+            }
+        }
+        rgb.resize(self.shape.width * self.shape.height * 3, 0);
+        if let Err(cause) = self.pixels.read_exact(rgb) {
+            return Err(self.failed(&cause.to_string()));
+        }
+        self.done += 1;
+        Ok(true)
+    }
+}
+
+/// Reads all that the child says, so that it is never kept waiting, and keeps the end of it.
+fn last_lines(complaints: ChildStderr) -> VecDeque<String> {
+    let mut complaints = BufReader::new(complaints);
+    let mut kept = VecDeque::new();
+    loop {
+        let mut line = vec![];
+        match (&mut complaints).take(MAX_COMPLAINT).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return kept,
+            Ok(_) => {}
+        }
+        let line = String::from_utf8_lossy(&line).trim().to_string();
+        if !line.is_empty() {
+            kept.push_back(line);
+        }
+        if kept.len() > COMPLAINTS {
+            kept.pop_front();
+        }
+    }
+}
+
+/// The average rate, which only the tool beside ffmpeg tells; `None` if it is not there or does not know.
+fn frame_rate(ffprobe: &str, source: &OsString) -> Option<FrameRate> {
+    let output = Command::new(ffprobe)
+        .args(["-loglevel", "quiet", "-protocol_whitelist", "file", "-select_streams", "v:0"])
+        .args(["-show_entries", "stream=avg_frame_rate", "-of", "default=noprint_wrappers=1:nokey=1"])
+        .arg(source)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let (frames, seconds) = text.lines().next()?.trim().split_once('/')?;
+    FrameRate::new(frames.parse::<f64>().ok()? / seconds.parse::<f64>().ok()?).ok()
+}
+
+/// What kind of clip it is, as far as its head tells, for the person who has no ffmpeg.
+fn kind(path: &Path) -> Option<String> {
+    let mut head = vec![];
+    File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    let behind =
+        |mark: &[u8]| head.windows(mark.len()).position(|bytes| bytes == mark).map(|at| &head[at + mark.len()..]);
+    let word = |bytes: &[u8]| -> String {
+        let letter = |&&byte: &&u8| byte.is_ascii_alphanumeric() || b"/_".contains(&byte);
+        bytes.iter().take_while(letter).take(24).map(|&byte| char::from(byte)).collect()
+    };
+    if head.starts_with(b"\x1aE\xdf\xa3") {
+        let codec = behind(b"V_").map(|rest| format!(", codec {}", word(rest))).unwrap_or_default();
+        return Some(format!("Matroska or WebM{codec}"));
+    }
+    if head.starts_with(b"RIFF") {
+        let codec =
+            behind(b"vids").map(|rest| format!(", codec {}", word(&rest[..rest.len().min(4)]))).unwrap_or_default();
+        return Some(format!("AVI{codec}"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_ffmpeg_it_says_what_the_clip_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            Ffmpeg::start("no-such-ffmpeg", "no-such-ffprobe", &path, "not read here").err().unwrap().to_string()
+        };
+        let message = missing("a.webm", b"\x1aE\xdf\xa3......\x86\x85V_VP9\x00");
+        assert!(message.contains("(Matroska or WebM, codec VP9); put ffmpeg on the PATH"), "{message}");
+        let message = missing("a.avi", b"RIFF....AVI LIST strhvidsMJPG");
+        assert!(message.contains("(AVI, codec MJPG)"), "{message}");
+        let message = missing("a.xyz", b"?");
+        assert!(message.contains("not read here; put ffmpeg"), "{message}");
+    }
+}

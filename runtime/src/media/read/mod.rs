@@ -1,0 +1,198 @@
+//! Reading the frames to encode: clips, pictures, arrays.
+//!
+//! [`open`] chooses the format, one file of this module each; every reader streams: it holds a few frames, whatever the
+//! clip's length. What a file says of itself is checked against the file's size before memory is taken for it. What is not
+//! read here (other codecs and containers) goes through `ffmpeg`, if there is one on the PATH.
+//!
+//! Frames are returned as they come, of any number and size: what the model takes is not known here.
+
+mod array;
+mod ffmpeg;
+mod folder;
+mod gif;
+mod h264;
+mod mp4;
+mod npy;
+mod pictures;
+mod resize;
+mod rgb;
+mod y4m;
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::FrameRate;
+use crate::error::{Error, Result};
+use pictures::PictureReader;
+
+/// The formats, for messages and help texts.
+pub const KNOWN_INPUTS: &str = ".mp4, .m4v, .mov (H.264), .gif, .y4m, a folder of PNGs or JPEGs or one of them, .npy, \
+                                .safetensors; any other clip if ffmpeg is on the PATH";
+
+/// A picture's pixels, at most: 8192 by 8192. Beyond it a small damaged file could ask for all memory.
+const MAX_PIXELS: u64 = 1 << 26;
+
+/// What to read of a clip, and how large.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Height and width to resize to, with Lanczos of three lobes: the frame is scaled, its aspect kept, until it covers
+    /// this size, and what juts out is cut off equally on both sides.
+    pub size: Option<(usize, usize)>,
+    /// The first so many frames of each sample only; a clip with fewer is an error.
+    pub frames: Option<usize>,
+}
+
+/// The shape of a clip that is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadShape {
+    /// Samples of the batch: 1 except for arrays.
+    pub batch: usize,
+    /// 3 (RGB) for pictures, whatever they are made of; an array's own number.
+    pub channels: usize,
+    /// Frames of each sample; `None` if only the end of the clip will tell.
+    pub frames: Option<usize>,
+    /// Rows of a frame, after resizing.
+    pub height: usize,
+    /// Columns of a frame, after resizing.
+    pub width: usize,
+    /// Frames a second, where the file says it; the average where it varies.
+    pub rate: Option<FrameRate>,
+}
+
+/// Consecutive frames of one sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frames {
+    /// Which sample of the batch.
+    pub sample: usize,
+    /// T, the frames in this block; never 0.
+    pub frames: usize,
+    /// Row-major [C, T, H, W] with the clip's C, H, W.
+    ///
+    /// A pixel p becomes 2 (p / 255) - 1, in f32, as the `VideoProcessor` of diffusers does (which is the
+    /// same as p / 127.5 - 1 in f32: doubling is exact). The values of float arrays are as they are.
+    pub data: Vec<f32>,
+}
+
+/// Returns a clip's frames in order. After an error the reader is of no more use: drop it.
+pub trait ClipReader: Send {
+    /// The clip's shape; it does not change.
+    fn shape(&self) -> ReadShape;
+
+    /// The next frames: `frames` of them, fewer only at a sample's end, `None` behind the last frame of the last sample.
+    /// `usize::MAX` is all that is left of a sample.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::BadClip`], [`Error::TooFewFrames`]; [`Error::UnsupportedInput`] if the clip turns out to
+    /// hold what cannot be decoded; [`Error::InvalidClip`] if `frames` is 0.
+    fn read(&mut self, frames: usize) -> Result<Option<Frames>>;
+}
+
+/// Opens the clip at `path`; see [`KNOWN_INPUTS`].
+///
+/// - H.264 is decoded here, or by ffmpeg if it has what the decoder cannot do (such as interlacing or ten bits). Frames
+///   come in the order they are shown; an edit list is honoured; of a varying frame rate each frame is returned once.
+///   Chroma is interpolated where it lies; an unspecified matrix is BT.601 and an unspecified range limited, as ffmpeg has
+///   it for every size. Transparency of pictures is dropped, 16 bits become 8, and gray becomes RGB; unpainted pixels of
+///   a GIF are white.
+/// - `.npy` is u8 [T, H, W, 3], or floats [B, C, T, H, W]; `.safetensors` has floats [B, C, T, H, W] as tensor `sample` or
+///   `video`, or as its only tensor: what [`super::create`] writes.
+///
+/// # Errors
+/// [`Error::MissingFile`], [`Error::Read`], [`Error::BadClip`], [`Error::UnsupportedInput`], [`Error::TooFewFrames`];
+/// [`Error::InvalidClip`] for options that make no sense; those of [`crate::tensor_file::TensorFile::open`],
+/// [`Error::MissingTensor`], [`Error::WrongDtype`], [`Error::WrongShape`] for safetensors.
+pub fn open(path: &Path, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
+    check_options(options)?;
+    let found = fs::metadata(path).map_err(|cause| match cause.kind() {
+        ErrorKind::NotFound => {
+            Error::MissingFile { path: path.into(), hint: format!("expected a clip: {KNOWN_INPUTS}") }
+        }
+        _ => Error::Read { path: path.into(), cause },
+    })?;
+    if found.is_dir() {
+        return PictureReader::boxed(path, Box::new(folder::Folder::open(path)?), options);
+    }
+    // Opening a named pipe would wait for a writer.
+    if !found.is_file() {
+        return Err(bad(path, "it is neither a regular file nor a folder"));
+    }
+    if found.len() == 0 {
+        return Err(bad(path, "it is empty"));
+    }
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let source: Box<dyn pictures::PictureSource> = match ending.as_str() {
+        "safetensors" => return array::ArrayReader::safetensors(path, options),
+        "npy" => match npy::open(path)? {
+            npy::Npy::Floats(array) => return array::ArrayReader::npy(array, options),
+            npy::Npy::Pictures(pictures) => Box::new(pictures),
+        },
+        "gif" => Box::new(gif::Gif::open(path)?),
+        "png" | "jpg" | "jpeg" => Box::new(folder::Folder::single(path)?),
+        "y4m" => match y4m::Y4m::open(path) {
+            Ok(clip) => Box::new(clip),
+            Err(Error::UnsupportedInput { problem, .. }) => Box::new(ffmpeg::Ffmpeg::open(path, &problem)?),
+            Err(error) => return Err(error),
+        },
+        "mp4" | "m4v" | "mov" => match mp4::Mp4::open(path) {
+            Ok(clip) => Box::new(clip),
+            Err(Error::UnsupportedInput { problem, .. }) => Box::new(ffmpeg::Ffmpeg::open(path, &problem)?),
+            Err(error) => return Err(error),
+        },
+        "" => Box::new(ffmpeg::Ffmpeg::open(path, "its name has no ending that says its format")?),
+        other => Box::new(ffmpeg::Ffmpeg::open(path, &format!("clips named .{other} are not read without ffmpeg"))?),
+    };
+    PictureReader::boxed(path, source, options)
+}
+
+fn check_options(options: ReadOptions) -> Result<()> {
+    let fail = |problem| Err(Error::InvalidClip { problem });
+    if options.frames == Some(0) {
+        return fail("0 frames of it were asked for".into());
+    }
+    match options.size {
+        Some((height, width)) if !is_picture_size(width as u64, height as u64) => fail(format!(
+            "a size of {width}x{height} (width x height) was asked for; expected 1 to {MAX_PIXELS} pixels"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a picture may be so large.
+fn is_picture_size(width: u64, height: u64) -> bool {
+    width > 0 && height > 0 && width.checked_mul(height).is_some_and(|pixels| pixels <= MAX_PIXELS)
+}
+
+/// [`Error::BadClip`] unless a picture may be so large.
+fn check_size(path: &Path, width: u64, height: u64) -> Result<()> {
+    match is_picture_size(width, height) {
+        true => Ok(()),
+        false => {
+            Err(bad(path, format!("a frame of {width}x{height} (width x height); expected 1 to {MAX_PIXELS} pixels")))
+        }
+    }
+}
+
+fn bad(path: &Path, problem: impl Into<String>) -> Error {
+    Error::BadClip { path: path.into(), problem: problem.into() }
+}
+
+fn unsupported(path: &Path, problem: impl Into<String>) -> Error {
+    Error::UnsupportedInput { path: path.into(), problem: problem.into() }
+}
+
+/// How many frames of each sample will be returned, of `found` that are there as far as is known.
+fn frames_to_read(path: &Path, options: ReadOptions, found: Option<usize>) -> Result<Option<usize>> {
+    match (options.frames, found) {
+        (_, Some(0)) => Err(bad(path, "it has no frames")),
+        (Some(asked), Some(found)) if asked > found => Err(Error::TooFewFrames { path: path.into(), asked, found }),
+        (asked, found) => Ok(asked.or(found)),
+    }
+}
+
+fn no_frames_asked() -> Error {
+    Error::InvalidClip { problem: "a block of 0 frames was asked for".into() }
+}
+
+#[cfg(test)]
+mod tests;

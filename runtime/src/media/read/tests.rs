@@ -1,0 +1,612 @@
+//! What our writers write, read back; every other format from bytes made here; and every way to be refused.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::media::{ClipShape, FrameBlock, create};
+
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/");
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// A file of these bytes in a folder of its own.
+fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
+    let folder = folder();
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+/// A smooth clip [B, C, T, H, W] that moves.
+fn clip(shape: ClipShape) -> Vec<f32> {
+    let mut data = vec![];
+    for b in 0..shape.batch {
+        for c in 0..shape.channels {
+            for t in 0..shape.frames {
+                for y in 0..shape.height {
+                    for x in 0..shape.width {
+                        let phase = (x + 2 * t) as f32 * 0.11 + y as f32 * 0.07 * (c + 1) as f32 + b as f32;
+                        data.push(phase.sin() * 0.9);
+                    }
+                }
+            }
+        }
+    }
+    data
+}
+
+fn shape(batch: usize, channels: usize, frames: usize, height: usize, width: usize) -> ClipShape {
+    ClipShape { batch, channels, frames, height, width }
+}
+
+/// Writes the clip with our own writer.
+fn write(path: &Path, shape: ClipShape, data: &[f32]) {
+    let mut writer = create(path, shape, FrameRate::new(12.5).unwrap()).unwrap();
+    for (sample, data) in data.chunks_exact(data.len() / shape.batch).enumerate() {
+        writer.write(sample, &FrameBlock { data, frames: shape.frames }).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+/// All of a clip, sample by sample, each [C, T, H, W].
+fn read_all(path: &Path, options: ReadOptions) -> Result<(ReadShape, Vec<f32>)> {
+    let mut reader = open(path, options)?;
+    let mut data = vec![];
+    let mut samples = 0;
+    while let Some(block) = reader.read(usize::MAX)? {
+        assert_eq!(block.sample, samples);
+        samples += 1;
+        data.extend(block.data);
+    }
+    assert_eq!((samples, reader.shape().batch), (reader.shape().batch, samples));
+    assert_eq!(reader.read(1)?, None, "and nothing behind the end");
+    Ok((reader.shape(), data))
+}
+
+fn complaint(path: &Path) -> String {
+    complaint_with(path, ReadOptions::default())
+}
+
+fn complaint_with(path: &Path, options: ReadOptions) -> String {
+    match read_all(path, options) {
+        Ok((shape, _)) => panic!("{} should be refused, it is {shape:?}", path.display()),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Of values in [-1, 1].
+fn psnr(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let error: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / a.len() as f64;
+    10.0 * (4.0 / error).log10()
+}
+
+// ---- round trips
+
+#[test]
+fn arrays_are_read_back_as_they_were_written() {
+    let folder = folder();
+    for name in ["clip.npy", "clip.safetensors"] {
+        let path = folder.path().join(name);
+        let shape = shape(2, 5, 7, 3, 4);
+        let data = clip(shape);
+        write(&path, shape, &data);
+        let (found, values) = read_all(&path, ReadOptions::default()).unwrap();
+        let ReadShape { batch, channels, frames, height, width, rate } = found;
+        assert_eq!((batch, channels, frames, height, width, rate), (2, 5, Some(7), 3, 4, None));
+        assert_eq!(values, data);
+
+        // In blocks, which end with the sample, and only the first frames.
+        let mut reader = open(&path, ReadOptions { frames: Some(5), ..ReadOptions::default() }).unwrap();
+        let mut blocks = vec![];
+        while let Some(block) = reader.read(3).unwrap() {
+            let first = [0, 3][blocks.len() % 2];
+            for c in 0..5 {
+                let at = ((block.sample * 5 + c) * 7 + first) * 12;
+                let run = block.frames * 12;
+                assert_eq!(block.data[c * run..][..run], data[at..at + run]);
+            }
+            blocks.push((block.sample, block.frames));
+        }
+        assert_eq!(blocks, [(0, 3), (0, 2), (1, 3), (1, 2)]);
+    }
+}
+
+#[test]
+fn pictures_are_read_back_as_the_pixels_they_became() {
+    let folder = folder();
+    for (name, channels, enough) in
+        [("frames", 3, 58.0), ("gray", 1, 58.0), ("clip.y4m", 3, 45.0), ("clip.gif", 3, 21.0), ("clip.mp4", 3, 33.0)]
+    {
+        let path = folder.path().join(name);
+        let shape = shape(1, channels, 6, 48, 64);
+        let data = clip(shape);
+        write(&path, shape, &data);
+        let (found, values) = read_all(&path, ReadOptions::default()).unwrap();
+        assert_eq!((found.channels, found.frames, found.height, found.width), (3, Some(6), 48, 64), "{name}");
+        let rate = found.rate.map(|rate| rate.frames() as f64 / f64::from(rate.seconds()));
+        assert_eq!(rate, path.extension().map(|_| 12.5), "{name}");
+        let expected = if channels == 1 { data.repeat(3) } else { data };
+        let psnr = psnr(&values, &expected);
+        assert!(psnr > enough, "{name}: {psnr}");
+    }
+}
+
+#[test]
+fn blocks_of_pictures_are_channel_first() {
+    let folder = folder();
+    let path = folder.path().join("frames");
+    let shape = shape(1, 3, 5, 4, 6);
+    write(&path, shape, &clip(shape));
+    let (_, all) = read_all(&path, ReadOptions::default()).unwrap();
+    let mut reader = open(&path, ReadOptions::default()).unwrap();
+    assert_eq!(reader.read(0).unwrap_err().to_string(), "not a clip: a block of 0 frames was asked for");
+    for (from, frames) in [(0, 2), (2, 2), (4, 1)] {
+        let block = reader.read(2).unwrap().unwrap();
+        assert_eq!((block.sample, block.frames), (0, frames));
+        for c in 0..3 {
+            let run = frames * 24;
+            assert_eq!(block.data[c * run..][..run], all[(c * 5 + from) * 24..][..run]);
+        }
+    }
+    assert_eq!(reader.read(2).unwrap(), None);
+}
+
+#[test]
+fn odd_sizes_of_mp4_are_even_and_of_y4m_are_kept() {
+    let folder = folder();
+    let shape = shape(1, 3, 3, 33, 47);
+    for (name, size) in [("a.mp4", (34, 48)), ("a.y4m", (33, 47))] {
+        let path = folder.path().join(name);
+        write(&path, shape, &clip(shape));
+        let (found, _) = read_all(&path, ReadOptions::default()).unwrap();
+        assert_eq!((found.height, found.width), size);
+    }
+}
+
+#[test]
+fn the_size_and_number_asked_for_are_returned() {
+    let folder = folder();
+    let options = ReadOptions { size: Some((16, 24)), frames: Some(2) };
+    for name in ["frames", "clip.y4m", "clip.gif", "clip.mp4", "clip.npy", "clip.safetensors"] {
+        let path = folder.path().join(name);
+        let shape = shape(1, 3, 4, 32, 64);
+        write(&path, shape, &vec![0.5; 3 * 4 * 32 * 64]);
+        let (found, values) = read_all(&path, options).unwrap();
+        assert_eq!((found.frames, found.height, found.width), (Some(2), 16, 24), "{name}");
+        assert_eq!(values.len(), 3 * 2 * 16 * 24);
+        assert!(values.iter().all(|value| (value - 0.5).abs() < 0.02), "{name}");
+        let message = complaint_with(&path, ReadOptions { frames: Some(5), size: None });
+        assert!(message.ends_with("5 frames were asked for, the clip has 4"), "{message}");
+    }
+    let path = folder.path().join("frames");
+    assert!(
+        complaint_with(&path, ReadOptions { frames: Some(0), size: None }).contains("0 frames of it were asked for")
+    );
+    for size in [(0, 4), (4, 0), (1 << 20, 1 << 20), (usize::MAX, usize::MAX)] {
+        let message = complaint_with(&path, ReadOptions { frames: None, size: Some(size) });
+        assert!(message.contains("expected 1 to 67108864 pixels"), "{message}");
+    }
+}
+
+// ---- Y4M
+
+#[test]
+fn every_layout_of_y4m_is_read() {
+    // Gray in all of them: 235 is white, 16 black.
+    for (layout, chroma) in
+        [("444", 30), ("422", 18), ("420", 12), ("420jpeg", 12), ("420mpeg2", 12), ("420paldv", 12), ("mono", 0)]
+    {
+        let mut bytes = format!("YUV4MPEG2 W5 H3 F30000:1001 Ip A1:1 C{layout} XHELLO\n").into_bytes();
+        for luma in [16, 235] {
+            bytes.extend(b"FRAME\n");
+            bytes.extend([luma; 15]);
+            bytes.extend(vec![128; if layout == "444" { 30 } else { chroma }]);
+        }
+        let (_folder, path) = file("clip.y4m", &bytes);
+        let (found, values) = read_all(&path, ReadOptions::default()).unwrap();
+        assert_eq!((found.frames, found.rate), (Some(2), FrameRate::new(29.97).ok()), "{layout}");
+        assert!(values.chunks(15).enumerate().all(|(i, plane)| plane == [[-1.0, 1.0][i % 2]; 15]), "{layout}");
+    }
+}
+
+#[test]
+fn bad_y4m_is_refused() {
+    let message = |text: &str| {
+        let (_folder, path) = file("clip.y4m", text.as_bytes());
+        complaint(&path)
+    };
+    assert!(message("RIFF").contains("does not begin with YUV4MPEG2"));
+    assert!(message("YUV4MPEG2 W2 H2").contains("does not begin with YUV4MPEG2"));
+    assert!(message("YUV4MPEG2 W2 H2 Cmono\n").contains("it has no frames"));
+    assert!(message("YUV4MPEG2 W2 H0 Cmono\n").contains("a frame of 2x0"));
+    assert!(message("YUV4MPEG2 W99999999999 H99999999999\n").contains("a frame of 99999999999x99999999999"));
+    assert!(message("YUV4MPEG2 W2 H2 Cmono\nFRAME\nabc").contains("cut off in frame 0"));
+    assert!(message("YUV4MPEG2 W2 H2 Cmono\nFRAME\nabcdFRAM").contains("no FRAME line where frame 1"));
+    assert!(message("YUV4MPEG2 W8192 H8192\nFRAME\n").contains("cut off in frame 0"));
+    let (_folder, path) = file("clip.y4m", b"YUV4MPEG2 W2 H2 C420p10\n");
+    assert!(
+        matches!(y4m::Y4m::open(&path), Err(Error::UnsupportedInput { problem, .. }) if problem.contains("C420p10"))
+    );
+}
+
+// ---- GIF
+
+/// Frames of one colour each: left, top, width, height, disposal and delay.
+type GifFrame = (u16, u16, u16, u16, ::gif::DisposalMethod, u16);
+
+/// A GIF of 4x2 pixels whose frame i is painted in palette colour i + 1; colour 0 is transparent.
+fn gif(frames: &[GifFrame]) -> Vec<u8> {
+    let palette = [0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 0];
+    let mut bytes = vec![];
+    let mut encoder = ::gif::Encoder::new(&mut bytes, 4, 2, &palette).unwrap();
+    for (i, &(left, top, width, height, dispose, delay)) in frames.iter().enumerate() {
+        let mut pixels = vec![i as u8 + 1; usize::from(width * height)];
+        // The first pixel of later frames lets through what is below.
+        pixels[0] = if i == 0 { 1 } else { 0 };
+        let frame = ::gif::Frame {
+            left,
+            top,
+            width,
+            height,
+            dispose,
+            delay,
+            transparent: Some(0),
+            buffer: pixels.into(),
+            ..::gif::Frame::default()
+        };
+        encoder.write_frame(&frame).unwrap();
+    }
+    drop(encoder);
+    bytes
+}
+
+#[test]
+fn gif_frames_are_painted_over_each_other() {
+    use ::gif::DisposalMethod::{Background, Keep, Previous};
+    let (_folder, path) = file(
+        "a.gif",
+        &gif(&[(0, 0, 3, 2, Keep, 4), (1, 0, 2, 1, Previous, 4), (2, 0, 2, 2, Background, 4), (0, 1, 4, 1, Keep, 0)]),
+    );
+    let (found, values) = read_all(&path, ReadOptions::default()).unwrap();
+    // 22 hundredths for four frames: a delay of 0 is shown as 10.
+    assert_eq!((found.frames, found.rate), (Some(4), FrameRate::new(400.0 / 22.0).ok()));
+    let letter = |t: usize, i: usize| {
+        let value = |c: usize| values[(c * 4 + t) * 8 + i] > 0.0;
+        match (value(0), value(1), value(2)) {
+            (true, false, false) => 'r',
+            (false, true, false) => 'g',
+            (false, false, true) => 'b',
+            (true, true, false) => 'y',
+            (true, true, true) => '.',
+            _ => '?',
+        }
+    };
+    let frame = |t: usize| (0..8).map(|i| letter(t, i)).collect::<String>();
+    assert_eq!(frame(0), "rrr.rrr.");
+    assert_eq!(frame(1), "rrg.rrr.");
+    // The second is undone; its own first pixel shows the first frame.
+    assert_eq!(frame(2), "rrrbrrbb");
+    // The third is cleared to unpainted.
+    assert_eq!(frame(3), "rr...yyy".replacen("...y", "..ry", 1));
+}
+
+#[test]
+fn bad_gifs_are_refused() {
+    let bytes = gif(&[(0, 0, 4, 2, ::gif::DisposalMethod::Keep, 4), (0, 0, 4, 2, ::gif::DisposalMethod::Keep, 4)]);
+    for end in 1..bytes.len() - 1 {
+        let (_folder, path) = file("a.gif", &bytes[..end]);
+        let message = complaint(&path);
+        assert!(message.contains("damaged or cut off"), "{end}: {message}");
+    }
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0xff;
+        let (_folder, path) = file("a.gif", &damaged);
+        let _ = read_all(&path, ReadOptions::default());
+    }
+    let (_folder, path) = file("a.gif", b"GIF89a\x04\x00\x02\x00\x00\x00\x00;");
+    assert!(complaint(&path).contains("cut off at frame 0"));
+    let mut huge = bytes;
+    huge[6..10].fill(0xff);
+    let (_folder, path) = file("a.gif", &huge);
+    assert!(complaint(&path).contains("a frame of 65535x65535"));
+}
+
+// ---- pictures
+
+fn png(
+    width: u32,
+    height: u32,
+    colour: ::png::ColorType,
+    depth: ::png::BitDepth,
+    palette: &[u8],
+    data: &[u8],
+) -> Vec<u8> {
+    let mut bytes = vec![];
+    let mut encoder = ::png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(colour);
+    encoder.set_depth(depth);
+    if !palette.is_empty() {
+        encoder.set_palette(palette.to_vec());
+    }
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(data).unwrap();
+    writer.finish().unwrap();
+    bytes
+}
+
+/// The pixels of a clip of one frame.
+fn pixels(path: &Path) -> Vec<u8> {
+    let (_, values) = read_all(path, ReadOptions::default()).unwrap();
+    let plane = values.len() / 3;
+    let pixel = |i: usize| ((values[i % 3 * plane + i / 3] + 1.0) * 127.5).round() as u8;
+    (0..values.len()).map(pixel).collect()
+}
+
+#[test]
+fn every_kind_of_png_is_read() {
+    use ::png::{BitDepth, ColorType};
+    let check = |colour, depth, palette: &[u8], data: &[u8], expected: [u8; 6]| {
+        let (_folder, path) = file("a.PNG", &png(2, 1, colour, depth, palette, data));
+        assert_eq!(pixels(&path), expected, "{colour:?} {depth:?}");
+    };
+    check(ColorType::Rgb, BitDepth::Eight, &[], &[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]);
+    check(ColorType::Rgba, BitDepth::Eight, &[], &[1, 2, 3, 0, 4, 5, 6, 9], [1, 2, 3, 4, 5, 6]);
+    check(ColorType::Grayscale, BitDepth::Eight, &[], &[7, 200], [7, 7, 7, 200, 200, 200]);
+    check(ColorType::Grayscale, BitDepth::One, &[], &[0b0100_0000], [0, 0, 0, 255, 255, 255]);
+    check(ColorType::GrayscaleAlpha, BitDepth::Eight, &[], &[7, 0, 200, 1], [7, 7, 7, 200, 200, 200]);
+    check(ColorType::Indexed, BitDepth::Four, &[1, 2, 3, 4, 5, 6], &[0x10], [4, 5, 6, 1, 2, 3]);
+    // 0x0180 / 257 is 1.49, 0x0182 / 257 is 1.502.
+    check(ColorType::Grayscale, BitDepth::Sixteen, &[], &[1, 0x80, 1, 0x82], [1, 1, 1, 2, 2, 2]);
+    let sixteen = [0, 0, 0xff, 0xff, 0x80, 0x80, 0, 0, 1, 1, 2, 2, 3, 3, 0, 0];
+    check(ColorType::Rgba, BitDepth::Sixteen, &[], &sixteen, [0, 255, 128, 1, 2, 3]);
+}
+
+#[test]
+fn jpegs_are_read() {
+    // Made by ffmpeg and cjpeg: 16x8, left half (200, 60, 40), right half (20, 90, 220); and the same in gray.
+    for (name, expected) in [("halves.jpg", [[200, 60, 40], [20, 90, 220]]), ("gray.jpg", [[100; 3], [84; 3]])] {
+        let found = pixels(format!("{DATA}{name}").as_ref());
+        assert_eq!(found.len(), 16 * 8 * 3);
+        for (i, pixel) in found.chunks_exact(3).enumerate() {
+            if (4..12).contains(&(i % 16)) {
+                continue; // where chroma of half the resolution blurs the border
+            }
+            let near = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 12;
+            assert!(pixel.iter().zip(&expected[i % 16 / 8]).all(near), "{name} {i}: {pixel:?}");
+        }
+        let bytes = fs::read(format!("{DATA}{name}")).unwrap();
+        for end in (0..bytes.len() - 2).step_by(5) {
+            let (_folder, path) = file("cut.jpg", &bytes[..end]);
+            let message = complaint(&path);
+            assert!(message.contains("cut off") || end == 0, "{end} of {}: {message}", bytes.len());
+        }
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0xff;
+            let (_folder, path) = file("damaged.jpg", &damaged);
+            let _ = read_all(&path, ReadOptions::default());
+        }
+    }
+}
+
+#[test]
+fn folders_are_read_in_the_order_people_count() {
+    let folder = folder();
+    let gray = |value| png(1, 1, ::png::ColorType::Grayscale, ::png::BitDepth::Eight, &[], &[value]);
+    for (name, value) in [("f10.png", 30), ("f9.PNG", 20), ("f1.png", 10), (".f0.png", 0)] {
+        fs::write(folder.path().join(name), gray(value)).unwrap();
+    }
+    fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+    let (_, values) = read_all(folder.path(), ReadOptions::default()).unwrap();
+    let reds: Vec<f32> = values[..3].iter().map(|value| ((value + 1.0) * 127.5).round()).collect();
+    assert_eq!(reds, [10.0, 20.0, 30.0]);
+
+    fs::write(
+        folder.path().join("f11.png"),
+        png(2, 1, ::png::ColorType::Grayscale, ::png::BitDepth::Eight, &[], &[1, 2]),
+    )
+    .unwrap();
+    let message = complaint(folder.path());
+    assert!(
+        message.contains("f11.png") && message.contains("it is 2x1") && message.contains("`f1.png` is 1x1"),
+        "{message}"
+    );
+    fs::write(folder.path().join("f11.png"), "").unwrap();
+    let message = complaint(folder.path());
+    assert!(message.contains("f11.png") && message.contains("cut off"), "{message}");
+}
+
+#[test]
+fn bad_pictures_are_refused() {
+    let whole = png(3, 2, ::png::ColorType::Rgb, ::png::BitDepth::Eight, &[], &[9; 18]);
+    for end in 1..whole.len() - 12 {
+        let (_folder, path) = file("a.png", &whole[..end]);
+        assert!(complaint(&path).contains("damaged or cut off"), "{end}");
+    }
+    for at in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0xff;
+        let (_folder, path) = file("a.png", &damaged);
+        let _ = read_all(&path, ReadOptions::default());
+    }
+    let empty = folder();
+    assert!(complaint(empty.path()).contains("no .png, .jpg or .jpeg in this folder"));
+    fs::create_dir(empty.path().join("0")).unwrap();
+    assert!(complaint(empty.path()).contains("give one of its subfolders"));
+}
+
+// ---- arrays
+
+fn npy(descr: &str, order: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': ({shape}), }}\n");
+    [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()
+}
+
+#[test]
+fn npy_of_pixels_is_read() {
+    let (_folder, path) =
+        file("a.npy", &npy("|u1", "False", "2, 1, 2, 3", &[0, 51, 255, 0, 51, 255, 255, 0, 51, 255, 0, 51]));
+    let (found, values) = read_all(&path, ReadOptions::default()).unwrap();
+    assert_eq!((found.channels, found.frames, found.height, found.width), (3, Some(2), 1, 2));
+    assert_eq!(values, [-1.0, -1.0, 1.0, 1.0, -0.6, -0.6, -1.0, -1.0, 1.0, 1.0, -0.6, -0.6]);
+}
+
+#[test]
+fn bad_npy_is_refused() {
+    let message = |descr: &str, order: &str, shape: &str, length: usize| {
+        let (_folder, path) = file("a.npy", &npy(descr, order, shape, &vec![0; length]));
+        complaint(&path)
+    };
+    assert!(message("|u1", "False", "2, 1, 2, 3", 11).contains("cut off or damaged"));
+    assert!(message("|u1", "False", "2, 1, 2, 3", 13).contains("cut off or damaged"));
+    assert!(message("|u1", "True", "2, 1, 2, 3", 12).contains("Fortran order"));
+    assert!(message("|u1", "False", "2, 1, 2, 4", 16).contains("an array of |u1 [2, 1, 2, 4]; expected"));
+    assert!(message("<i8", "False", "1, 3, 1, 1, 1", 24).contains("an array of <i8"));
+    assert!(message("<f4", "False", "3, 1, 1", 12).contains("an array of <f4 [3, 1, 1]"));
+    assert!(message("<f4", "False", "1, 3, 0, 1, 1", 0).contains("it has no frames"));
+    assert!(message("<f4", "False", "9999999999, 9999999999, 9999999999, 1, 1", 0).contains("cut off or damaged"));
+    let (_folder, path) = file("a.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xff");
+    assert!(complaint(&path).contains("4294967295 bytes long"));
+    let (_folder, path) = file("a.npy", b"\x93NUM");
+    assert!(complaint(&path).contains("cut off in its header"));
+    let (_folder, path) = file("a.npy", b"PK\x03\x04........");
+    assert!(complaint(&path).contains("does not begin as an .npy file"));
+}
+
+#[test]
+fn values_that_are_no_clip_are_refused() {
+    for (value, says) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (255.0, "[-1, 1]; make pixels")] {
+        let data: Vec<u8> = [0.0, 1.0, 0.5, value].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let (_folder, path) = file("a.npy", &npy("<f4", "False", "1, 1, 2, 1, 2", &data));
+        let message = complaint(&path);
+        assert!(message.contains(says) && message.contains("at [0, 0, 1, 0, 1]"), "{message}");
+    }
+}
+
+fn safetensors(tensors: &[(&str, ::safetensors::Dtype, &[usize])]) -> Vec<u8> {
+    let data = [0; 256];
+    let views = tensors.iter().map(|(name, dtype, shape)| {
+        let bytes = shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        (*name, ::safetensors::tensor::TensorView::new(*dtype, shape.to_vec(), &data[..bytes]).unwrap())
+    });
+    ::safetensors::serialize(views, None).unwrap()
+}
+
+#[test]
+fn the_tensor_of_a_clip_is_found_or_asked_for() {
+    use ::safetensors::Dtype::{BF16, F16, F32, I64};
+    let clip = |name, dtype| (name, dtype, &[1, 3, 1, 2, 2][..]);
+    for tensors in
+        [&[clip("x", F16)][..], &[clip("video", BF16), clip("x", F32)], &[clip("a", F32), clip("sample", F32)]]
+    {
+        let (_folder, path) = file("a.safetensors", &safetensors(tensors));
+        assert_eq!(read_all(&path, ReadOptions::default()).unwrap().1, [0.0; 12]);
+    }
+    let message = |tensors: &[(&str, ::safetensors::Dtype, &[usize])]| {
+        let (_folder, path) = file("a.safetensors", &safetensors(tensors));
+        complaint(&path)
+    };
+    let two = message(&[clip("a", F32), clip("b", F32)]);
+    assert!(two.contains("no tensor `sample` or `video`; the file has `a` F32 [1, 3, 1, 2, 2]"), "{two}");
+    assert!(message(&[clip("a", I64)]).contains("is I64, expected"));
+    assert!(message(&[("a", F32, &[3, 1, 2, 2])]).contains("five axes"));
+    assert!(message(&[("a", F32, &[1, 3, 0, 2, 2])]).contains("it has no frames"));
+    let (_folder, path) = file("a.safetensors", &safetensors(&[clip("a", F32)])[..90]);
+    assert!(complaint(&path).contains("cut off"));
+}
+
+// ---- places
+
+#[test]
+fn what_is_not_there_or_no_clip_is_said() {
+    let folder = folder();
+    let message = complaint(&folder.path().join("clip.mp4"));
+    assert!(message.contains("no such file; expected a clip: .mp4"), "{message}");
+    for name in ["a.mp4", "a.gif", "a.npy", "a.y4m", "a.safetensors", "a.png", "a.mkv", "a"] {
+        let path = folder.path().join(name);
+        fs::write(&path, "").unwrap();
+        assert!(complaint(&path).contains("it is empty"), "{name}");
+    }
+    #[cfg(unix)]
+    assert!(complaint("/dev/null".as_ref()).contains("neither a regular file nor a folder"));
+}
+
+// ---- ffmpeg
+
+/// Makes a clip with ffmpeg; false, said, if there is none that can.
+fn made_by_ffmpeg(path: &Path, arguments: &str) -> bool {
+    let made = std::process::Command::new("ffmpeg")
+        .args(
+            "-nostdin -loglevel error -y -f lavfi -i testsrc2=size=64x48:rate=10,gblur=sigma=8 -frames:v 5".split(' '),
+        )
+        .args(arguments.split(' '))
+        .arg(path)
+        .output();
+    let made = made.is_ok_and(|output| output.status.success());
+    if !made {
+        eprintln!("skipped: no ffmpeg on the PATH that knows {arguments}");
+    }
+    made
+}
+
+#[test]
+fn other_clips_go_through_ffmpeg() {
+    let folder = folder();
+    for (name, arguments) in [
+        ("a.mkv", "-c:v ffv1 -pix_fmt gbrp"),
+        ("a.mov", "-c:v mjpeg"),
+        ("a.y4m", "-pix_fmt yuv420p10 -strict -1"),
+        ("a.mp4", "-c:v libx264 -pix_fmt yuv444p"),
+        ("b.mp4", "-c:v libx264 -pix_fmt yuv420p -flags +ilme+ildct"),
+        ("c.mp4", "-c:v libx264 -pix_fmt yuv420p -movflags +frag_keyframe+empty_moov"),
+    ] {
+        let path = folder.path().join(name);
+        if !made_by_ffmpeg(&path, arguments) {
+            continue;
+        }
+        let (found, values) = read_all(&path, ReadOptions::default()).unwrap();
+        assert_eq!((found.height, found.width, found.rate), (48, 64, FrameRate::new(10.0).ok()), "{name}");
+        assert_eq!(values.len(), 3 * 5 * 48 * 64, "{name}");
+        let message = complaint_with(&path, ReadOptions { frames: Some(6), ..ReadOptions::default() });
+        assert!(message.ends_with("6 frames were asked for, the clip has 5"), "{message}");
+    }
+    let path = folder.path().join("a.mkv");
+    if path.exists() {
+        let bytes = fs::read(&path).unwrap();
+        for end in [20, bytes.len() * 2 / 3] {
+            fs::write(&path, &bytes[..end]).unwrap();
+            let message = complaint(&path);
+            assert!(message.contains("ffmpeg failed at frame"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn colours_are_those_of_ffmpeg() {
+    let folder = folder();
+    let path = folder.path().join("a.mp4");
+    for marks in [
+        "-pix_fmt yuv420p",
+        "-pix_fmt yuvj420p",
+        "-vf scale=out_color_matrix=bt709 -pix_fmt yuv420p -colorspace bt709",
+        "-vf scale=out_color_matrix=bt2020 -pix_fmt yuv420p -colorspace bt2020nc -x264-params range=off",
+    ] {
+        if !made_by_ffmpeg(&path, &format!("-c:v libx264 -qp 4 {marks}")) {
+            return;
+        }
+        let (_, ours) = read_all(&path, ReadOptions::default()).unwrap();
+        let other: Box<dyn pictures::PictureSource> = Box::new(ffmpeg::Ffmpeg::open(&path, "").unwrap());
+        let mut other = PictureReader::boxed(&path, other, ReadOptions::default()).unwrap();
+        let theirs = other.read(usize::MAX).unwrap().unwrap().data;
+        // Chroma is interpolated differently; a wrong matrix or range is below 35.
+        let psnr = psnr(&ours, &theirs);
+        assert!(psnr > 40.0, "{marks}: {psnr}");
+    }
+}
