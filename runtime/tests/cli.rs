@@ -64,10 +64,12 @@ fn json_is_one_object_with_every_field() {
                 "seconds",
                 "programs_compiled",
                 "program_runs",
+                "tiling",
+                "tiles",
                 "arena_bytes",
-                "peak_rss_bytes",
                 "threads",
-                "isa"
+                "isa",
+                "peak_rss_bytes"
             ]
         );
         let fixed = |key: &str| report[key].clone();
@@ -341,7 +343,7 @@ fn an_unknown_instruction_set_lists_the_known() {
 #[test]
 fn help_has_examples_and_exit_codes() {
     let folder = tempfile::tempdir().unwrap();
-    for command in ["decode", "emit", "info"] {
+    for command in ["decode", "encode", "roundtrip", "emit", "info", "completions"] {
         let help = printed(&["help", command], folder.path());
         assert!(help.contains("Examples:") && help.contains("130") && help.contains("TESSERA_ISA"), "{help}");
     }
