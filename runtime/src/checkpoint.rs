@@ -1,103 +1,68 @@
-//! A model on disk: where its files are, and its weights by name.
+//! A model's weights by name, in one file or in shards.
 //!
-//! Reads neither config.json's content nor any meaning of a weight's name; fetching a model is not done here either.
+//! Knows no meaning of a weight's name; where the files are is found by [`crate::model`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::tensor_file::{TensorFile, TensorView};
+use crate::model::{WEIGHTS_FILE, WeightFiles};
+use crate::shard_index::ShardIndex;
+use crate::tensor_file::{TensorFile, TensorView, describe};
 
-/// The file that holds the model's configuration.
-pub const CONFIG_FILE: &str = "config.json";
-/// The file that holds the model's weights.
-pub const WEIGHTS_FILE: &str = "diffusion_pytorch_model.safetensors";
-/// The folder of a pipeline that holds the VAE.
-const VAE_FOLDER: &str = "vae";
 /// What `torch.compile` puts in front of the names of a module it wraps.
 const COMPILED_PREFIX: &str = "_orig_mod.";
-
-/// The two files of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelFiles {
-    /// config.json.
-    pub config: PathBuf,
-    /// The weights, one safetensors file.
-    pub weights: PathBuf,
-}
-
-/// Finds the VAE in `model`: a folder with config.json and the weights, or a pipeline's folder with such a folder `vae`.
-///
-/// # Errors
-/// [`Error::NoModel`] with what was looked for.
-pub fn locate(model: &Path) -> Result<ModelFiles> {
-    let no_model = |problem: String| Error::NoModel { path: model.into(), problem };
-    let folder = folder(model)?;
-    let files = ModelFiles { config: folder.join(CONFIG_FILE), weights: folder.join(WEIGHTS_FILE) };
-    let missing: Vec<String> = [&files.config, &files.weights]
-        .into_iter()
-        .filter(|file| !file.is_file())
-        .map(|file| file.display().to_string())
-        .collect();
-    if missing.is_empty() {
-        return Ok(files);
-    }
-    let sharded = folder.join(format!("{WEIGHTS_FILE}.index.json"));
-    Err(no_model(if sharded.is_file() {
-        format!("the weights are in several files ({}); merge them into one {WEIGHTS_FILE}", sharded.display())
-    } else {
-        format!(
-            "looked for {CONFIG_FILE} and {WEIGHTS_FILE} in the folder itself and in `{VAE_FOLDER}/`; missing: {}",
-            missing.join(", ")
-        )
-    }))
-}
-
-/// The configuration file in `model`, as [`locate`] finds it but with or without weights beside it.
-///
-/// # Errors
-/// [`Error::NoModel`] with what was looked for.
-pub fn locate_config(model: &Path) -> Result<PathBuf> {
-    let config = folder(model)?.join(CONFIG_FILE);
-    if config.is_file() {
-        return Ok(config);
-    }
-    let problem = format!("looked for {CONFIG_FILE} in the folder itself and in `{VAE_FOLDER}/`");
-    Err(Error::NoModel { path: model.into(), problem })
-}
-
-/// The folder with the VAE's files: `model`, or the folder `vae` in it.
-fn folder(model: &Path) -> Result<PathBuf> {
-    let no_model = |problem: String| Error::NoModel { path: model.into(), problem };
-    if !model.exists() {
-        return Err(no_model("there is no such folder".into()));
-    }
-    if !model.is_dir() {
-        return Err(no_model(format!("it is a file; name the folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}")));
-    }
-    let nested = model.join(VAE_FOLDER);
-    // A pipeline may have a config.json of its own: what decides is where the weights are.
-    Ok(if !model.join(WEIGHTS_FILE).is_file() && nested.is_dir() { nested } else { model.to_path_buf() })
-}
 
 /// A model's weights, mapped and not copied. Names are those of the module tree: `_orig_mod.`, which `torch.compile`
 /// leaves in front of any component, is taken away.
 #[derive(Debug)]
 pub struct Checkpoint {
-    file: TensorFile,
-    /// Name -> name as the file has it.
-    names: BTreeMap<String, String>,
+    /// The weights file, or the index of the shards.
+    path: PathBuf,
+    files: Vec<TensorFile>,
+    /// Name -> the file's place in `files`, and the name as the file has it.
+    names: BTreeMap<String, (usize, String)>,
 }
 
 impl Checkpoint {
-    /// Opens a weights file, or the one that [`locate`] finds in a folder.
+    /// Opens the weights of a model, each file once.
     ///
     /// # Errors
-    /// Those of [`locate`] and [`TensorFile::open`]; [`Error::DuplicateTensor`].
-    pub fn open(folder_or_file: &Path) -> Result<Checkpoint> {
-        let path = if folder_or_file.is_dir() { locate(folder_or_file)?.weights } else { folder_or_file.to_path_buf() };
-        let hint = format!("expected a checkpoint such as {WEIGHTS_FILE}");
-        Checkpoint::from_file(TensorFile::open(&path, &hint)?)
+    /// Those of [`TensorFile::open`]; [`Error::DuplicateTensor`]; [`Error::ShardIndex`] if a tensor is not in the shard that
+    /// the index says, or in two.
+    pub fn open(weights: &WeightFiles) -> Result<Checkpoint> {
+        match weights {
+            WeightFiles::One(path) => {
+                Checkpoint::from_file(TensorFile::open(path, &format!("expected a checkpoint such as {WEIGHTS_FILE}"))?)
+            }
+            WeightFiles::Shards(index) => Checkpoint::open_shards(index),
+        }
+    }
+
+    fn open_shards(index: &ShardIndex) -> Result<Checkpoint> {
+        let hint = format!("{} names it as a shard; the download or the copy is incomplete", index.path().display());
+        let shards = index.shard_names().into_iter();
+        let files = shards.map(|name| Ok((name, TensorFile::open(&index.shard_path(name), &hint)?)));
+        let files: BTreeMap<&str, TensorFile> = files.collect::<Result<_>>()?;
+        let fault = |problem: String| Error::ShardIndex { path: index.path().into(), problem };
+        for (tensor, shard) in index.tensors() {
+            if files.get(shard).is_none_or(|file| file.tensor(tensor).is_none()) {
+                let elsewhere = files.iter().find(|(_, file)| file.tensor(tensor).is_some());
+                let elsewhere = elsewhere.map_or("nor in any other".into(), |(other, _)| format!("but in `{other}`"));
+                return Err(fault(format!(
+                    "tensor `{tensor}` is not in `{shard}`, where `weight_map` has it, {elsewhere}"
+                )));
+            }
+        }
+        let mut shard_of: BTreeMap<String, &str> = BTreeMap::new();
+        for (second, file) in &files {
+            for tensor in file.names() {
+                if let Some(first) = shard_of.insert(tensor.clone(), second) {
+                    return Err(fault(format!("tensor `{tensor}` is both in `{first}` and in `{second}`")));
+                }
+            }
+        }
+        Checkpoint::from_files(index.path().into(), files.into_values().collect())
     }
 
     /// The weights in `file`.
@@ -105,19 +70,25 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::DuplicateTensor`].
     pub fn from_file(file: TensorFile) -> Result<Checkpoint> {
-        let mut names = BTreeMap::new();
-        for second in file.names() {
-            let name = strip_compiled(&second);
-            if let Some(first) = names.insert(name.clone(), second.clone()) {
-                return Err(Error::DuplicateTensor { path: file.path().into(), name, first, second });
-            }
-        }
-        Ok(Checkpoint { file, names })
+        Checkpoint::from_files(file.path().into(), vec![file])
     }
 
-    /// The weights file.
+    fn from_files(path: PathBuf, files: Vec<TensorFile>) -> Result<Checkpoint> {
+        let mut names = BTreeMap::new();
+        for (place, file) in files.iter().enumerate() {
+            for second in file.names() {
+                let name = strip_compiled(&second);
+                if let Some((_, first)) = names.insert(name.clone(), (place, second.clone())) {
+                    return Err(Error::DuplicateTensor { path, name, first, second });
+                }
+            }
+        }
+        Ok(Checkpoint { path, files, names })
+    }
+
+    /// The weights file, or the index of the shards.
     pub fn path(&self) -> &Path {
-        self.file.path()
+        &self.path
     }
 
     /// How many tensors there are.
@@ -132,7 +103,8 @@ impl Checkpoint {
 
     /// The tensor of this name, without `_orig_mod.`.
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
-        self.file.tensor(self.names.get(name)?)
+        let (file, raw) = self.names.get(name)?;
+        self.files[*file].tensor(raw)
     }
 
     /// The values of a tensor as f32, row-major; f32, f16, bf16 and f64 (rounded) are converted, on all threads.
@@ -140,17 +112,22 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::WrongDtype`].
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
-        self.file.to_f32(self.names.get(name).map_or(name, String::as_str))
+        match self.names.get(name) {
+            Some((file, raw)) => self.files[*file].to_f32(raw),
+            None => {
+                Err(Error::MissingTensor { path: self.path.clone(), tensor: name.into(), present: self.contents() })
+            }
+        }
     }
 
-    /// The tensors with element types and shapes, for messages; see [`TensorFile::contents`].
+    /// The tensors with element types and shapes, for messages: at most twelve and a count of the others.
     pub fn contents(&self) -> String {
-        self.file.contents()
+        describe(self.len(), self.iter())
     }
 
     /// All tensors with their names, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, TensorView<'_>)> {
-        self.names.iter().filter_map(|(name, raw)| Some((name.as_str(), self.file.tensor(raw)?)))
+        self.names.iter().filter_map(|(name, (file, raw))| Some((name.as_str(), self.files[*file].tensor(raw)?)))
     }
 }
 
@@ -196,9 +173,9 @@ mod tests {
     #[test]
     fn tensors_are_found_by_stripped_name() {
         let folder = tempfile::tempdir().unwrap();
-        write(&folder.path().join(WEIGHTS_FILE), &["_orig_mod.b.weight", "a._orig_mod.weight"]);
-        fs::write(folder.path().join(CONFIG_FILE), "{}").unwrap();
-        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        let path = folder.path().join(WEIGHTS_FILE);
+        write(&path, &["_orig_mod.b.weight", "a._orig_mod.weight"]);
+        let checkpoint = Checkpoint::open(&WeightFiles::One(path)).unwrap();
         assert_eq!(checkpoint.len(), 2);
         assert_eq!(checkpoint.to_f32("b.weight").unwrap(), [0.0]);
         let all: Vec<_> = checkpoint.iter().map(|(name, view)| (name, view.dtype, view.shape)).collect();
@@ -212,28 +189,61 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("weights.safetensors");
         write(&path, &["_orig_mod.b.weight", "b.weight"]);
-        let message = Checkpoint::open(&path).unwrap_err().to_string();
+        let message = Checkpoint::open(&WeightFiles::One(path)).unwrap_err().to_string();
         assert!(message.contains("`_orig_mod.b.weight`") && message.contains("both become `b.weight`"), "{message}");
     }
 
     #[test]
-    fn a_model_is_located_or_the_search_explained() {
-        let root = tempfile::tempdir().unwrap();
-        let complaint = |path: &Path| locate(path).unwrap_err().to_string();
-        assert!(complaint(&root.path().join("nowhere")).contains("no such folder"));
-        assert!(complaint(root.path()).contains("in the folder itself and in `vae/`"));
-        let vae = root.path().join("vae");
-        fs::create_dir(&vae).unwrap();
-        fs::write(root.path().join(CONFIG_FILE), "{}").unwrap();
-        fs::write(vae.join(CONFIG_FILE), "{}").unwrap();
-        let message = complaint(root.path());
-        assert!(message.contains(&vae.join(WEIGHTS_FILE).display().to_string()), "{message}");
-        fs::write(vae.join(WEIGHTS_FILE), "").unwrap();
-        let found = ModelFiles { config: vae.join(CONFIG_FILE), weights: vae.join(WEIGHTS_FILE) };
-        assert_eq!(locate(root.path()).unwrap(), found);
-        assert_eq!(locate(&vae).unwrap(), found);
-        assert!(complaint(&found.config).contains("it is a file"));
-        let missing = Checkpoint::open(&root.path().join("no.safetensors")).unwrap_err().to_string();
-        assert!(missing.contains("no such file; expected a checkpoint"), "{missing}");
+    fn a_missing_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = WeightFiles::One(folder.path().join("no.safetensors"));
+        let message = Checkpoint::open(&missing).unwrap_err().to_string();
+        assert!(message.contains("no such file; expected a checkpoint"), "{message}");
+    }
+
+    /// Two shards with these tensors, and an index that says so but for `index`, which replaces entries.
+    fn sharded(a: &[&str], b: &[&str], index: serde_json::Value) -> Result<Checkpoint> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut map = serde_json::Map::new();
+        for (shard, tensors) in [("a.safetensors", a), ("b.safetensors", b)] {
+            write(&folder.path().join(shard), tensors);
+            map.extend(tensors.iter().map(|tensor| (tensor.to_string(), shard.into())));
+        }
+        map.extend(index.as_object().unwrap().clone());
+        let path = folder.path().join("x.safetensors.index.json");
+        fs::write(&path, serde_json::json!({ "weight_map": map }).to_string()).unwrap();
+        Checkpoint::open(&WeightFiles::Shards(ShardIndex::read(&path)?))
+    }
+
+    #[test]
+    fn shards_are_one_checkpoint() {
+        let checkpoint = sharded(&["y", "_orig_mod.m.w"], &["x", "z"], serde_json::json!({})).unwrap();
+        let all: Vec<_> = checkpoint.iter().map(|(name, view)| (name, view.bytes[2])).collect();
+        // 0.0 and 1.0 are the values of a shard's first and second tensor.
+        assert_eq!(all, [("m.w", 0x80), ("x", 0), ("y", 0), ("z", 0x80)]);
+        assert_eq!(checkpoint.to_f32("m.w").unwrap(), [1.0]);
+        let message = checkpoint.to_f32("q").unwrap_err().to_string();
+        assert!(message.contains("index.json: no tensor `q`") && message.contains("`m.w` F32 [1]"), "{message}");
+    }
+
+    #[test]
+    fn shards_that_are_not_as_the_index_says_are_refused() {
+        let complaint = |a: &[&str], b: &[&str], index| sharded(a, b, index).unwrap_err().to_string();
+        let message = complaint(&["w", "x"], &["y"], serde_json::json!({"x": "b.safetensors"}));
+        assert!(
+            message.contains("`x` is not in `b.safetensors`") && message.contains("but in `a.safetensors`"),
+            "{message}"
+        );
+        let message = complaint(&["x"], &["y"], serde_json::json!({"z": "b.safetensors"}));
+        assert!(message.contains("`z` is not in `b.safetensors`") && message.contains("nor in any other"), "{message}");
+        let message = complaint(&["x", "y"], &["y"], serde_json::json!({}));
+        assert!(message.contains("`y` is both in `a.safetensors` and in `b.safetensors`"), "{message}");
+        let message = complaint(&["x"], &["y"], serde_json::json!({"z": "c.safetensors"}));
+        assert!(
+            message.contains("c.safetensors: no such file;") && message.contains("names it as a shard"),
+            "{message}"
+        );
+        let message = complaint(&["m.x"], &["m._orig_mod.x"], serde_json::json!({}));
+        assert!(message.contains("both become `m.x`"), "{message}");
     }
 }

@@ -44,6 +44,22 @@ pub enum Error {
         /// What was looked for and not found.
         problem: String,
     },
+    /// A model on the hub cannot be had.
+    #[error("{model}: {problem}")]
+    Hub {
+        /// The id as the person gave it.
+        model: String,
+        /// What is missing or went wrong, and what to do.
+        problem: String,
+    },
+    /// An index of shards is no such index, or its shards are not as it says.
+    #[error("{}: not a usable index of shards: {problem}", path.display())]
+    ShardIndex {
+        /// The index.
+        path: PathBuf,
+        /// The field or tensor, and what is wrong with it.
+        problem: String,
+    },
     /// config.json cannot be used.
     #[error("{}: {}", path.display(), one_line(cause))]
     Config {

@@ -8,14 +8,21 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::tensor_file::TensorFile;
 
-/// The tensor taken when a file holds several and none is named.
-const USUAL_NAME: &str = "latents";
+/// The tensor taken when a file holds several and none is named; and the name of what is written.
+pub(crate) const USUAL_NAME: &str = "latents";
+/// What a missing file should have been.
+const LATENTS_HINT: &str = "expected latents as FILE.safetensors or FILE.safetensors#TENSOR";
+/// Metadata of a file: the order of the latents' axes, as [`LatentsLayout`] prints it.
+pub(crate) const LAYOUT_LABEL: &str = "layout";
+/// Metadata of a file: whether its latents are scaled as a pipeline has them, `true` or `false`.
+pub(crate) const SCALED_LABEL: &str = "scaled";
 
 /// The order of axes in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LatentsLayout {
     /// [B, T, C, H, W] for scaled latents (as the diffusers pipeline saves them), [B, C, T, H, W] for unscaled ones (as
-    /// `vae.decode` takes them), if the channel axis fits the model; else the other one if that fits.
+    /// `vae.decode` takes them), if the channel axis fits the model; else the other one if that fits. A file that says its
+    /// layout in its metadata, as those we write, is read in that.
     #[default]
     Auto,
     /// [B, C, T, H, W].
@@ -65,7 +72,7 @@ impl Latents {
     /// channels; [`Error::NonFinite`].
     pub fn read(source: &str, layout: LatentsLayout, latent_channels: usize, unscaled: bool) -> Result<Latents> {
         let (path, tensor) = split_source(source);
-        let file = TensorFile::open(&path, "expected latents as FILE.safetensors or FILE.safetensors#TENSOR")?;
+        let file = TensorFile::open(&path, LATENTS_HINT)?;
         Latents::from_file(&file, tensor, layout, latent_channels, unscaled)
     }
 
@@ -96,6 +103,12 @@ impl Latents {
         if axes.contains(&0) {
             return Err(wrong_shape("an axis is empty".into()));
         }
+        let labelled = match file.label(LAYOUT_LABEL) {
+            Some("bcthw") => LatentsLayout::Bcthw,
+            Some("btchw") => LatentsLayout::Btchw,
+            _ => LatentsLayout::Auto,
+        };
+        let layout = if layout == LatentsLayout::Auto { labelled } else { layout };
         let layout = resolve(axes, layout, latent_channels, unscaled).map_err(wrong_shape)?;
         check_finite(&data, file, &name, axes)?;
         Ok(match layout {
@@ -103,6 +116,17 @@ impl Latents {
             _ => Latents { data, shape: axes },
         })
     }
+}
+
+/// What `FILE.safetensors[#TENSOR]` says of itself: whether its latents are scaled as a pipeline has them. `None` where it says
+/// nothing, as files of other programs.
+///
+/// # Errors
+/// As [`Latents::read`].
+pub fn labelled_scaled(source: &str) -> Result<Option<bool>> {
+    let (path, _) = split_source(source);
+    let file = TensorFile::open(&path, LATENTS_HINT)?;
+    Ok(file.label(SCALED_LABEL).and_then(|value| value.parse().ok()))
 }
 
 /// `clip.safetensors#latents` -> the file and the tensor. A file whose own name has a `#` is found too.
@@ -206,6 +230,24 @@ impl LatentScaling {
     /// # Errors
     /// [`Error::Scaling`] if the factor is zero, a number is not finite, or a list is not as long as there are channels.
     pub fn unscale(&self, latents: &mut Latents) -> Result<()> {
+        self.for_each_channel(latents, |value, offset, deviation| value * deviation / self.scaling_factor + offset)
+    }
+
+    /// The inverse of [`Self::unscale`], in the same arithmetic: what a pipeline keeps of the encoder's latents.
+    ///
+    /// # Errors
+    /// As [`Self::unscale`]; [`Error::Scaling`] also if a standard deviation is zero.
+    pub fn scale(&self, latents: &mut Latents) -> Result<()> {
+        let zero = self.latents_std.iter().flatten().position(|&deviation| deviation == 0.0);
+        if let Some(channel) = zero.filter(|_| self.latents_mean.is_some()) {
+            let problem = format!("latents_std has 0 for channel {channel}, and cannot be divided by");
+            return Err(Error::Scaling { problem });
+        }
+        self.for_each_channel(latents, |value, offset, deviation| (value - offset) * self.scaling_factor / deviation)
+    }
+
+    /// Replaces every value by `formula` of it, the mean and shift together, and the standard deviation of its channel.
+    fn for_each_channel(&self, latents: &mut Latents, formula: impl Fn(f64, f64, f64) -> f64) -> Result<()> {
         let [_, channels, frames, height, width] = latents.shape;
         self.check(channels)?;
         let shift = self.shift_factor.unwrap_or(0.0);
@@ -215,7 +257,7 @@ impl LatentScaling {
                 _ => (1.0, 0.0),
             };
             for value in volume {
-                *value = (f64::from(*value) * deviation / self.scaling_factor + mean + shift) as f32;
+                *value = formula(f64::from(*value), mean + shift, deviation) as f32;
             }
         }
         Ok(())
@@ -360,6 +402,15 @@ mod tests {
         assert_eq!(unscaled(&per_channel).unwrap(), [2.0, 7.0, 4.0, 15.0]);
         let mean_alone = LatentScaling { latents_std: None, ..per_channel.clone() };
         assert_eq!(unscaled(&mean_alone).unwrap(), [2.0, 4.0, 6.0, 8.0]);
+
+        for scaling in [&plain, &shifted, &per_channel, &mean_alone] {
+            let mut latents = Latents { data: unscaled(scaling).unwrap(), shape: [2, 2, 1, 1, 1] };
+            scaling.scale(&mut latents).unwrap();
+            assert_eq!(latents.data, [1.0, 2.0, 3.0, 4.0]);
+        }
+        let flat = LatentScaling { latents_std: Some(vec![1.0, 0.0]), ..per_channel.clone() };
+        let message = flat.scale(&mut Latents { data: vec![0.0; 2], shape: [1, 2, 1, 1, 1] }).unwrap_err().to_string();
+        assert!(message.contains("latents_std has 0 for channel 1"), "{message}");
 
         let complaint = |scaling| unscaled(&scaling).unwrap_err().to_string();
         assert!(complaint(LatentScaling { scaling_factor: 0.0, ..plain.clone() }).contains("scaling_factor is 0"));

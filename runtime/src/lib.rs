@@ -18,10 +18,13 @@
 //! | [`vae`] | opening a model, decoding, encoding |
 //! | [`options`], [`report`], [`observer`] | how to run; what it cost; progress, interruption and activations on the way |
 //! | [`demo`] | the small model and the latents that are part of the program |
-//! | [`checkpoint`], [`tensor_file`] | the files of a model, the safetensors file underneath |
+//! | [`model`], [`hub`] | a folder, a file or a hub id, and the files it comes to; fetching them |
+//! | [`checkpoint`], [`shard_index`], [`tensor_file`] | the weights by name, in shards too; the safetensors file underneath |
 //! | [`latents`] | the tensor to decode, and undoing the pipeline's scaling |
+//! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
+//! | [`quality`] | how near decoded frames are to their source |
 //! | [`lowering`] | a step through the passes and the CPU backend, for those who want to see it |
-//! | [`media`] | writing frames, streamed, as a clip, pictures or an array |
+//! | [`media`] | reading and writing frames, streamed, as a clip, pictures or an array |
 //! | [`tiling`], `tile_sizes` | the geometry of tiles; which sizes are worth a look |
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
 //! | [`memory`], [`error`] | how much memory there is; the one error type |
@@ -37,15 +40,21 @@ mod clip;
 pub mod demo;
 mod engine;
 pub mod error;
+pub mod hub;
+mod latent_writer;
 pub mod latents;
 pub mod lowering;
 pub mod media;
 pub mod memory;
 pub mod memory_plan;
+pub mod model;
 pub mod observer;
 pub mod options;
 mod parameters;
+pub mod posterior;
+pub mod quality;
 pub mod report;
+pub mod shard_index;
 mod source;
 mod spill;
 mod steps;
@@ -56,8 +65,11 @@ pub mod vae;
 
 pub use clip::TileOrder;
 pub use error::{Error, Result};
+pub use hub::{Download, HubOptions};
+pub use latent_writer::{LatentContent, LatentWriter};
 pub use latents::{LatentScaling, Latents, LatentsLayout};
 pub use memory_plan::{MemoryEstimate, TilingDecision};
+pub use model::{ModelSpec, resolve};
 pub use observer::{Observer, Progress, Tap};
 pub use options::{Backend, MemoryBudget, RunOptions, TilingChoice};
 pub use report::{Report, Seconds};

@@ -113,6 +113,11 @@ impl TensorFile {
         self.header.offset_keys()
     }
 
+    /// The value of `key` in the file's metadata.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
     /// The tensor of this exact name.
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         let info = self.header.info(name)?;
@@ -141,18 +146,20 @@ impl TensorFile {
 
     /// The tensors with element types and shapes, for messages: at most twelve and a count of the others.
     pub fn contents(&self) -> String {
-        const SHOWN: usize = 12;
         let names = self.names();
-        let mut shown: Vec<String> = names
-            .iter()
-            .take(SHOWN)
-            .filter_map(|name| self.tensor(name).map(|view| format!("`{name}` {} {:?}", view.dtype, view.shape)))
-            .collect();
-        if names.len() > SHOWN {
-            shown.push(format!("{} others", names.len() - SHOWN));
-        }
-        if shown.is_empty() { "no tensors".into() } else { shown.join(", ") }
+        describe(names.len(), names.iter().filter_map(|name| Some((name.as_str(), self.tensor(name)?))))
     }
+}
+
+/// The first twelve of `count` tensors with element types and shapes, for messages, and a count of the others.
+pub(crate) fn describe<'a>(count: usize, tensors: impl Iterator<Item = (&'a str, TensorView<'a>)>) -> String {
+    const SHOWN: usize = 12;
+    let mut shown: Vec<String> =
+        tensors.take(SHOWN).map(|(name, view)| format!("`{name}` {} {:?}", view.dtype, view.shape)).collect();
+    if count > SHOWN {
+        shown.push(format!("{} others", count - SHOWN));
+    }
+    if shown.is_empty() { "no tensors".into() } else { shown.join(", ") }
 }
 
 impl TensorView<'_> {

@@ -10,13 +10,14 @@ use backend_cpu::isa::Isa;
 use backend_cpu::weights::Weights;
 use frontend::{Config, ConfigWarning, Half};
 
-use crate::checkpoint::{Checkpoint, locate};
+use crate::checkpoint::Checkpoint;
 use crate::clip::{self, Route};
 use crate::engine::{CpuEngine, Engine, InterpretEngine};
 use crate::error::{Error, Result};
 use crate::latents::{LatentScaling, Latents};
 use crate::media::{ClipShape, FrameBlock};
 use crate::memory_plan::Plan;
+use crate::model::{ModelFiles, locate};
 use crate::observer::Observer;
 use crate::options::{Backend, RunOptions};
 use crate::parameters;
@@ -62,13 +63,20 @@ pub fn read_config(path: &Path) -> Result<(Config, Vec<ConfigWarning>)> {
 }
 
 impl Vae {
-    /// Opens the model in a folder; see [`locate`]. Which tensors a half needs is checked when that half is first asked for,
+    /// Opens the model in a folder, or a weights file with its configuration beside it; see [`locate`].
+    ///
+    /// # Errors
+    /// Those of [`locate`] and [`Self::open_files`].
+    pub fn open(model: &Path) -> Result<Vae> {
+        Vae::open_files(&locate(model, None)?)
+    }
+
+    /// Opens a model whose files are known; see [`crate::model::resolve`]. Which tensors a half needs is checked when that half is first asked for,
     /// so that a checkpoint of one half will do for it.
     ///
     /// # Errors
-    /// Those of [`locate`], [`read_config`] and [`Checkpoint::open`].
-    pub fn open(model: &Path) -> Result<Vae> {
-        let files = locate(model)?;
+    /// Those of [`read_config`] and [`Checkpoint::open`].
+    pub fn open_files(files: &ModelFiles) -> Result<Vae> {
         let (config, warnings) = read_config(&files.config)?;
         let mut vae = Vae::new(config, Checkpoint::open(&files.weights)?)?;
         let of_config = warnings.iter().map(|warning| format!("{}: {warning}", files.config.display()));

@@ -9,8 +9,8 @@ use frontend::batches::{DECODE_FRAMES, ENCODE_FRAMES};
 use frontend::{Config, Half, Step, StepKind, Taps, declare};
 use ir::Graph;
 use passes::{cpu_pipeline, pipeline};
-use runtime::checkpoint::locate_config;
 use runtime::lowering::{self, KernelCode};
+use runtime::model::locate_config;
 use runtime::vae::read_config;
 use runtime::{Error, demo};
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::fs;
-use std::path::PathBuf;
 
 use backend_cpu::isa::{ISA_VARIABLE, Isa};
 use backend_cpu::panel::PanelFamily;
@@ -13,9 +12,10 @@ use ir::analysis::total_cost;
 use passes::cpu_pipeline;
 use runtime::{Error, Vae, demo, lowering};
 
+use super::arguments::ModelArguments;
 use super::emit::step_of;
 use super::table::{bytes, count, table};
-use super::{EXIT_CODES, Failure, print};
+use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +23,8 @@ Examples:
       the demo's model
   tessera info --model CogVideoX-2b
       a model on disk
+  tessera info --model zai-org/CogVideoX-2b
+      a model from the hub
   TESSERA_ISA=avx2 tessera info
       what would run without AVX-512";
 
@@ -30,22 +32,19 @@ Examples:
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
-    /// Folder with the VAE's config.json and diffusion_pytorch_model.safetensors, or a pipeline's folder with `vae/` in it
-    /// [default: the demo's model]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArguments,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let (vae, name) = match &arguments.model {
-        Some(model) => (Vae::open(model)?, model.display().to_string()),
-        None => (demo::vae()?, format!("the demo of the program ({})", demo::CREDIT)),
+pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+    interrupt::listen();
+    let vae = arguments.model.open(manner)?;
+    let name = match &arguments.model.model {
+        Some(model) => model.clone(),
+        None => format!("the demo of the program ({})", demo::CREDIT),
     };
     let isa = Isa::from_env_or_probe().map_err(Error::from)?;
     let mut text = format!("Model: {name}\n{}", config(vae.config()));
-    for warning in vae.warnings() {
-        text += &format!("  warning: {warning}\n");
-    }
     text += &format!("\nWeights: {}\n{}", vae.checkpoint().path().display(), weights(&vae)?);
     text += &decode_step(vae.config(), isa)?;
     text += &machine(isa);

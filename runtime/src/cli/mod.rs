@@ -1,10 +1,15 @@
 //! The commands, and how they end: exit codes, the one error line, printing.
 
+mod arguments;
+mod completions;
 mod decode;
 mod emit;
+mod encode;
 mod info;
 mod interrupt;
 mod progress;
+mod report;
+mod roundtrip;
 mod table;
 
 use std::io::{self, ErrorKind, Write};
@@ -22,20 +27,37 @@ Exit codes:
   130  interrupted (Ctrl-C); no output file is left
 
 Environment:
-  TESSERA_ISA  the instruction set of compiled code: avx512, avx2 or portable; by default the best this CPU has";
+  TESSERA_ISA     the instruction set of compiled code: avx512, avx2 or portable; by default the best this CPU has
+  TMPDIR          where tiles wait on disk for others, where that saves memory
+  RUST_LOG        what to log on stderr, in place of --verbose
+  HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE
+                  for models from the hub, as Python's hub client has them";
 
 /// Wrong usage, as a shell knows it.
 const USAGE_CODE: u8 = 2;
 /// Ended by Ctrl-C, as a shell knows it.
 const INTERRUPTED_CODE: u8 = 130;
 
-/// A tensor compiler for the CogVideoX video VAE: decode latents on the CPU, and look at what is compiled.
+const EXAMPLES: &str = "\
+Examples:
+  tessera decode
+      the demo that is part of the program, to demo.mp4
+  tessera encode --model CogVideoX-2b --video clip.mp4 --size 480x720 --output latents.safetensors
+  tessera decode --model CogVideoX-2b --latents latents.safetensors --output decoded.mp4
+  tessera roundtrip --model CogVideoX-2b --video clip.mp4 --size 480x720 --output compared.mp4
+      both, with what is lost on the way";
+
+/// A tensor compiler for the CogVideoX video VAE: video to latents and latents to video on the CPU, and a look at what is
+/// compiled.
 #[derive(Parser)]
-#[command(name = "tessera", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "tessera", version, propagate_version = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 struct Arguments {
     /// Say on stderr what passes and backend do.
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// Say nothing but errors, and what --json, emit and info print.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -43,8 +65,31 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Decode(decode::Arguments),
+    Encode(encode::Arguments),
+    Roundtrip(roundtrip::Arguments),
     Emit(emit::Arguments),
     Info(info::Arguments),
+    Completions(completions::Arguments),
+}
+
+/// How talkative a command is.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    quiet: bool,
+}
+
+impl Manner {
+    /// A line to stderr about something that is no error.
+    fn note(self, line: &str) {
+        if !self.quiet {
+            note(line);
+        }
+    }
+
+    /// Prints a summary to stdout.
+    fn say(self, text: &str) -> Result<(), Failure> {
+        if self.quiet { Ok(()) } else { print(text) }
+    }
 }
 
 /// Why a command ended early.
@@ -67,10 +112,14 @@ impl<E: Into<Error>> From<E> for Failure {
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log(arguments.verbose);
+    let manner = Manner { quiet: arguments.quiet };
     let end = match &arguments.command {
-        Command::Decode(arguments) => decode::run(arguments),
+        Command::Decode(arguments) => decode::run(arguments, manner),
+        Command::Encode(arguments) => encode::run(arguments, manner),
+        Command::Roundtrip(arguments) => roundtrip::run(arguments, manner),
         Command::Emit(arguments) => emit::run(arguments),
-        Command::Info(arguments) => info::run(arguments),
+        Command::Info(arguments) => info::run(arguments, manner),
+        Command::Completions(arguments) => completions::run(arguments),
     };
     let Err(failure) = end else { return ExitCode::SUCCESS };
     match failure {

@@ -1,11 +1,12 @@
-//! The progress bar of a clip, on stderr when that is a terminal, and the way Ctrl-C stops the clip.
+//! Progress bars, on stderr when that is a terminal, and the way Ctrl-C stops what they show: a clip, a download.
 
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use runtime::{Observer, Progress};
+use runtime::{Download, Observer, Progress};
 
-use super::interrupt;
+use super::{Manner, interrupt, table};
 
 /// Parts of a frame that the bar can show.
 const PARTS: f64 = 1000.0;
@@ -16,13 +17,63 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    pub(super) fn new() -> Bar {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{wide_bar} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style);
+    /// `doing` is what is done to the clip, such as `decoding`.
+    pub(super) fn new(manner: Manner, doing: &'static str) -> Bar {
+        let bar = bar(manner, "{prefix} {wide_bar} {msg}");
+        bar.set_prefix(doing);
         bar.set_message("compiling");
         bar.tick();
         Bar { bar }
+    }
+}
+
+fn bar(manner: Manner, template: &str) -> ProgressBar {
+    let target = if manner.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+/// Shows how far the download of a model's files is; taken away when dropped.
+pub(super) struct DownloadBar {
+    bar: ProgressBar,
+    /// The file that the bar shows, since when, and how much of it was there then.
+    file: Option<(String, Instant, u64)>,
+}
+
+impl DownloadBar {
+    pub(super) fn new(manner: Manner) -> DownloadBar {
+        DownloadBar { bar: bar(manner, "{prefix} {wide_bar} {msg}"), file: None }
+    }
+
+    /// Shows how far one file is; breaks on Ctrl-C.
+    pub(super) fn show(&mut self, download: Download<'_>) -> ControlFlow<()> {
+        if interrupt::asked() {
+            return ControlFlow::Break(());
+        }
+        let Download { file, bytes_done, bytes_total } = download;
+        if self.file.as_ref().is_none_or(|(shown, ..)| shown != file) {
+            self.file = Some((file.to_owned(), Instant::now(), bytes_done));
+            self.bar.set_prefix(file.to_owned());
+        }
+        let mut message = format!("{} of {}", table::bytes(bytes_done), table::bytes(bytes_total));
+        if let Some((_, since, before)) = &self.file
+            && bytes_done > *before
+        {
+            let rate = (bytes_done - before) as f64 / since.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+            let left = bytes_total.saturating_sub(bytes_done) as f64 / rate;
+            message += &format!(", {} left", duration(left));
+        }
+        self.bar.set_length(bytes_total);
+        self.bar.set_position(bytes_done);
+        self.bar.set_message(message);
+        ControlFlow::Continue(())
+    }
+}
+
+impl Drop for DownloadBar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 

@@ -7,8 +7,9 @@
 //!
 //! Reading clips is [`read`]; nothing here is about tensors of other kinds.
 
-mod array;
+pub(crate) mod array;
 mod colour;
+pub mod comparison;
 mod frame_rate;
 mod gif;
 mod h264;
@@ -153,7 +154,7 @@ impl ClipShape {
         [self.batch, self.channels, self.frames, self.height, self.width]
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let fail = |problem| Err(Error::InvalidClip { problem });
         if self.axes().contains(&0) {
             return fail(format!("its shape [B, C, T, H, W] = {:?} has an empty axis", self.axes()));

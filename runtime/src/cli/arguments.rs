@@ -1,0 +1,288 @@
+//! Arguments that several commands have: the model, the video to read, how to run. What they mean to the library is here too.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use runtime::media::read::{self, ClipReader, KNOWN_INPUTS, ReadOptions};
+use runtime::media::{ClipShape, FrameRate};
+use runtime::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
+use runtime::model::{ModelSource, locate};
+use runtime::options::MOST_THREADS;
+use runtime::{
+    Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, RunOptions, TilingChoice, Vae, demo, resolve,
+};
+
+use super::progress::DownloadBar;
+use super::{Manner, interrupt};
+
+/// Frames read at a time when only their number is wanted.
+const COUNTED: usize = 16;
+
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct ModelArguments {
+    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a .safetensors file, or an id
+    /// on the hub, OWNER/NAME[@REVISION] [default: the demo's model]
+    #[arg(long, value_name = "MODEL")]
+    pub(super) model: Option<String>,
+    /// The configuration to use, in place of the config.json beside the weights
+    #[arg(long, value_name = "FILE", requires = "model")]
+    config: Option<PathBuf>,
+}
+
+impl ModelArguments {
+    /// Opens the model, the demo's if none is named; fetches it if need be.
+    pub(super) fn open(&self, manner: Manner) -> Result<Vae, Error> {
+        let Some(model) = &self.model else { return demo::vae() };
+        let spec = ModelSpec::parse(model, self.config.as_deref())?;
+        let files = match &spec.source {
+            ModelSource::Path(path) => locate(path, spec.config.as_deref())?,
+            ModelSource::Hub(_) => {
+                let mut bar = DownloadBar::new(manner);
+                resolve(&spec, &HubOptions::from_env()?, &mut |download| bar.show(download))?
+            }
+        };
+        let vae = Vae::open_files(&files)?;
+        for warning in vae.warnings() {
+            manner.note(&format!("warning: {warning}"));
+        }
+        Ok(vae)
+    }
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Video")]
+pub(super) struct VideoArguments {
+    #[arg(long, value_name = "FILE", help = format!("The video to read: {KNOWN_INPUTS}"))]
+    video: PathBuf,
+    /// Height and width to resize to, such as 480x720: scaled until it covers that, and what juts out is cut off
+    #[arg(long, value_name = "HxW", value_parser = height_by_width)]
+    pub(super) size: Option<(usize, usize)>,
+    /// Only the first N frames
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) frames: Option<u64>,
+}
+
+/// A video that can be read as often as need be.
+pub(super) struct Video {
+    pub(super) path: PathBuf,
+    options: ReadOptions,
+    pub(super) shape: ClipShape,
+    /// Where the file says it.
+    pub(super) rate: Option<FrameRate>,
+}
+
+impl VideoArguments {
+    pub(super) fn open(&self) -> Result<Video, Error> {
+        let frames = self.frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX));
+        Video::open(self.video.clone(), ReadOptions { size: self.size, frames })
+    }
+}
+
+impl Video {
+    fn open(path: PathBuf, options: ReadOptions) -> Result<Video, Error> {
+        let mut reader = read::open(&path, options)?;
+        let read::ReadShape { batch, channels, frames, height, width, rate } = reader.shape();
+        let frames = match frames {
+            Some(frames) => frames,
+            None => count(&mut *reader)?,
+        };
+        Ok(Video { path, options, shape: ClipShape { batch, channels, frames, height, width }, rate })
+    }
+
+    /// The same video, cut to this size and so many frames.
+    pub(super) fn cut(self, height: usize, width: usize, frames: usize) -> Result<Video, Error> {
+        Video::open(self.path, ReadOptions { size: Some((height, width)), frames: Some(frames) })
+    }
+
+    /// From the first frame.
+    pub(super) fn frames(&self) -> Result<VideoFrames<'_>, Error> {
+        Ok(VideoFrames { video: self, reader: read::open(&self.path, self.options)? })
+    }
+}
+
+/// Gives a video's frames as they are asked for.
+pub(super) struct VideoFrames<'a> {
+    video: &'a Video,
+    reader: Box<dyn ClipReader>,
+}
+
+impl VideoFrames<'_> {
+    /// The next frames of a sample, [C, T, H, W].
+    pub(super) fn next(&mut self, sample: usize, frames: usize) -> Result<Vec<f32>, Error> {
+        match self.reader.read(frames)? {
+            Some(found) if (found.sample, found.frames) == (sample, frames) => Ok(found.data),
+            _ => Err(Error::BadClip {
+                path: self.video.path.clone(),
+                problem: format!(
+                    "it ended before {frames} more frames of sample {sample}; it changed while it was read"
+                ),
+            }),
+        }
+    }
+}
+
+/// The frames of a clip that only its end tells.
+fn count(reader: &mut dyn ClipReader) -> Result<usize, Error> {
+    let mut frames = 0;
+    while let Some(found) = reader.read(COUNTED)? {
+        if interrupt::asked() {
+            return Err(Error::Interrupted);
+        }
+        frames += found.frames;
+    }
+    Ok(frames)
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Running")]
+pub(super) struct RunArguments {
+    /// `auto`: frames go through whole if that fits the memory budget, else in the largest tiles that do; `off`: whole or
+    /// not at all; or tiles of this height and width in pixels, as diffusers' enable_tiling has them
+    #[arg(long, value_name = "auto|off|HxW", default_value = "auto", value_parser = tiling)]
+    tiling: TilingChoice,
+    /// The share of a tile's height and width that the next one covers too [default: 1/6 and 1/5]
+    #[arg(long, value_name = "H,W", value_parser = overlap)]
+    tile_overlap: Option<Overlap>,
+    /// The most memory to hold, such as 8GiB, 500MB, or 70% of what is available [default: 70%]
+    #[arg(long, value_name = "SIZE", value_parser = budget)]
+    memory_budget: Option<Budget>,
+    /// Threads, 1 to 1024 [default: as many as the system offers]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64))]
+    threads: Option<u64>,
+    /// What runs the model: native code, or the evaluator that defines every op, far slower
+    #[arg(long, value_enum, default_value_t)]
+    backend: BackendName,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum BackendName {
+    #[default]
+    Cpu,
+    Interpret,
+}
+
+impl RunArguments {
+    pub(super) fn options(&self) -> RunOptions {
+        RunOptions {
+            backend: match self.backend {
+                BackendName::Cpu => Backend::Cpu,
+                BackendName::Interpret => Backend::Interpret,
+            },
+            threads: self.threads.map(|threads| threads as usize),
+            tiling: self.tiling,
+            overlap: self.tile_overlap.unwrap_or_default(),
+            memory: self.memory_budget.map_or(MemoryBudget::OfAvailable, Budget::of_now),
+            ..RunOptions::default()
+        }
+    }
+}
+
+/// A memory budget as it is written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Budget {
+    Bytes(u64),
+    /// Of what is available, in percent.
+    Percent(f64),
+}
+
+impl Budget {
+    /// In bytes; as with the default, what this process holds already is its own.
+    fn of_now(self) -> MemoryBudget {
+        MemoryBudget::Bytes(match self {
+            Budget::Bytes(bytes) => bytes,
+            Budget::Percent(percent) => {
+                let available = available_bytes().unwrap_or(ASSUMED_AVAILABLE);
+                resident_bytes().unwrap_or(0).saturating_add((available as f64 * percent / 100.0) as u64)
+            }
+        })
+    }
+}
+
+fn budget(text: &str) -> Result<Budget, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("B", 1),
+        ("kB", 1000),
+        ("MB", 1000_u64.pow(2)),
+        ("GB", 1000_u64.pow(3)),
+        ("TB", 1000_u64.pow(4)),
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+    ];
+    let known = || {
+        let names = UNITS.map(|(name, _)| name).join(", ");
+        format!("expected a number and a unit ({names}, %), such as 8GiB or 70%")
+    };
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(known)?;
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| known())?;
+    if unit.trim() == "%" {
+        return match number > 0.0 && number <= 100.0 {
+            true => Ok(Budget::Percent(number)),
+            false => Err("expected more than 0 % and at most 100 %".into()),
+        };
+    }
+    let unit = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim())).ok_or_else(known)?;
+    Ok(Budget::Bytes((number * unit.1 as f64) as u64))
+}
+
+fn height_by_width(text: &str) -> Result<(usize, usize), String> {
+    let sizes = text.split_once(['x', 'X']).and_then(|(h, w)| Some((h.trim().parse().ok()?, w.trim().parse().ok()?)));
+    sizes.filter(|&(h, w)| h > 0 && w > 0).ok_or_else(|| "expected HEIGHTxWIDTH in pixels, such as 480x720".into())
+}
+
+fn tiling(text: &str) -> Result<TilingChoice, String> {
+    match text {
+        "auto" => Ok(TilingChoice::Auto),
+        "off" => Ok(TilingChoice::Off),
+        _ => match height_by_width(text) {
+            Ok((height, width)) => Ok(TilingChoice::Size { height, width }),
+            Err(problem) => Err(format!("{problem}, or `auto` or `off`")),
+        },
+    }
+}
+
+fn overlap(text: &str) -> Result<Overlap, String> {
+    let factors = text.split_once(',').and_then(|(h, w)| Some((h.trim().parse().ok()?, w.trim().parse().ok()?)));
+    let factors = factors.filter(|(h, w)| [h, w].iter().all(|factor: &&f64| (0.0..1.0).contains(*factor)));
+    let (height, width) =
+        factors.ok_or("expected two shares of at least 0 and less than 1, such as 0.1667,0.2".to_owned())?;
+    Ok(Overlap { height, width })
+}
+
+/// Frames a second.
+pub(super) fn frame_rate(text: &str) -> Result<FrameRate, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    FrameRate::new(number).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_have_units() {
+        assert_eq!(budget("8GiB"), Ok(Budget::Bytes(8 << 30)));
+        assert_eq!(budget("1.5 mb"), Ok(Budget::Bytes(1_500_000)));
+        assert_eq!(budget("70%"), Ok(Budget::Percent(70.0)));
+        for text in ["8", "", "GiB", "8 Gig", "-1GiB", "0%", "101%", "1.2.3GB"] {
+            assert!(budget(text).unwrap_err().starts_with("expected"), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_tiles_are_height_by_width() {
+        assert_eq!(height_by_width("480x720"), Ok((480, 720)));
+        assert_eq!(tiling("240X360"), Ok(TilingChoice::Size { height: 240, width: 360 }));
+        assert_eq!((tiling("auto"), tiling("off")), (Ok(TilingChoice::Auto), Ok(TilingChoice::Off)));
+        for text in ["480", "0x8", "8x", "ax8", "-8x8"] {
+            assert!(height_by_width(text).is_err() && tiling(text).is_err(), "{text}");
+        }
+        assert_eq!(overlap("0.5, 0"), Ok(Overlap { height: 0.5, width: 0.0 }));
+        for text in ["0.5", "1,0", "0,-0.1", "NaN,0", "a,b"] {
+            assert!(overlap(text).is_err(), "{text}");
+        }
+    }
+}

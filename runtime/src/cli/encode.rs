@@ -1,0 +1,126 @@
+//! `tessera encode`: a video to latents.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use runtime::memory::peak_resident_bytes;
+use runtime::posterior::Draw;
+use runtime::{Error, LatentContent, LatentWriter};
+use serde_json::json;
+
+use super::arguments::{ModelArguments, RunArguments, VideoArguments};
+use super::progress::Bar;
+use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, row, rows};
+use super::{EXIT_CODES, Failure, Manner, interrupt, print, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  tessera encode --model CogVideoX-2b --video clip.mp4 --size 480x720 --output latents.safetensors
+      latents as a diffusers pipeline keeps them; `tessera decode` reads them back
+  tessera encode --model vae --video frames/ --frames 49 --sample --seed 7 --output latents.safetensors
+      a draw from the posterior in place of its mean
+  tessera encode --model vae --video clip.npy --moments --output moments.safetensors
+      mean and log-variance, as the reference's latent_dist.parameters";
+
+/// Encode a video to latents
+///
+/// What is written is the posterior's mean, [B, T, C, H, W], scaled as a diffusers pipeline keeps latents. Height and width that
+/// are no multiples of the model's compression lose their last rows and columns, as in the reference.
+#[derive(Args)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    video: VideoArguments,
+    /// Where the latents go; a file that is there is replaced
+    #[arg(
+        long,
+        short,
+        value_name = "FILE.safetensors",
+        default_value = "latents.safetensors",
+        help_heading = "Output"
+    )]
+    output: PathBuf,
+    /// Draw from the posterior in place of taking its mean
+    #[arg(long, help_heading = "Output")]
+    sample: bool,
+    /// Names the draw's noise: the same seed, the same noise on every machine
+    #[arg(long, value_name = "N", default_value_t, requires = "sample", help_heading = "Output")]
+    seed: u64,
+    /// Write what the model's encode() makes, [B, C, T, H, W]: do not multiply with config.json's scaling_factor
+    #[arg(long, help_heading = "Output")]
+    unscaled: bool,
+    /// Write mean and log-variance, `parameters` [B, 2C, T, H, W], unscaled
+    #[arg(long, conflicts_with_all = ["sample", "unscaled"], help_heading = "Output")]
+    moments: bool,
+    #[command(flatten)]
+    run: RunArguments,
+    #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
+        "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output, shape (of the tensor), \
+         {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell)."
+    ))]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+    interrupt::listen();
+    let started = Instant::now();
+    let vae = arguments.model.open(manner)?;
+    let video = arguments.video.open()?;
+    let moments = vae.encoded_shape(&video.shape)?;
+    let draw = if arguments.sample { Draw::Sample { seed: arguments.seed } } else { Draw::Mean };
+    let content = match () {
+        () if arguments.moments => LatentContent::Moments,
+        () if arguments.unscaled => LatentContent::Unscaled { draw },
+        () => LatentContent::Scaled { draw, scaling: vae.latent_scaling() },
+    };
+    let [batch, channels, frames, height, width] = moments.axes();
+    let (axes, shape) = match content {
+        LatentContent::Scaled { .. } => ("[B, T, C, H, W], scaled", [batch, frames, channels / 2, height, width]),
+        LatentContent::Unscaled { .. } => ("[B, C, T, H, W], unscaled", [batch, channels / 2, frames, height, width]),
+        LatentContent::Moments => ("[B, 2C, T, H, W]: mean and log-variance", moments.axes()),
+    };
+    let mut writer = LatentWriter::create(&arguments.output, moments, content)?;
+    let read_seconds = started.elapsed().as_secs_f64();
+
+    let mut source = video.frames()?;
+    let mut write_seconds = 0.0;
+    let mut bar = Bar::new(manner, "encoding");
+    let encoded = vae.encode_stream(
+        &video.shape,
+        &mut |sample, frames| source.next(sample, frames),
+        &arguments.run.options(),
+        &mut |sample, block| {
+            let started = Instant::now();
+            writer.write(sample, block)?;
+            write_seconds += started.elapsed().as_secs_f64();
+            Ok(())
+        },
+        &mut bar,
+    );
+    drop(bar);
+    let mut report = encoded?;
+    if interrupt::asked() {
+        return Err(Error::Interrupted.into());
+    }
+    let finishing = Instant::now();
+    let output = writer.finish()?;
+    write_seconds += finishing.elapsed().as_secs_f64();
+    report.seconds.load += read_seconds;
+
+    if arguments.json {
+        let mut object = json!({"output": paths_json(&output.paths), "shape": shape});
+        if let Some(object) = object.as_object_mut() {
+            object.extend(fields(&report, write_seconds));
+            object.insert("peak_rss_bytes".into(), json!(peak_resident_bytes()));
+        }
+        return print(&format!("{object}\n"));
+    }
+    let mut summary = rows(&report, write_seconds, started.elapsed().as_secs_f64());
+    summary.insert(0, row("latents", format!("{shape:?} {axes}")));
+    summary.push(memory_row(report.arena_bytes));
+    summary.push(row("written", paths_text(&output.paths, output.bytes)));
+    manner.say(&table::table(&summary, &[]))
+}

@@ -1,0 +1,105 @@
+//! What a run has cost, for people and as JSON: what the commands that run the model have in common.
+
+use std::path::PathBuf;
+
+use runtime::memory::peak_resident_bytes;
+use runtime::{Report, TileOrder, Tiling};
+use serde_json::{Map, Value, json};
+
+use super::table;
+
+/// What `--json` prints, for its help.
+pub(super) const JSON_FIELDS: &str = "\
+frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, program_runs, tiling {tile and \
+overlap (null for whole frames), rows, columns, order, reason, needed_bytes (null with the evaluator), budget_bytes}, tiles, \
+arena_bytes, threads, isa (`none` with the evaluator)";
+
+/// A report's fields; `write_seconds` were spent on the output.
+pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> {
+    let Report {
+        frames,
+        height,
+        width,
+        seconds,
+        programs_compiled,
+        program_runs,
+        arena_bytes,
+        threads,
+        isa,
+        ref tiling,
+        ..
+    } = *report;
+    let tile = tiling.tiling.map(|Tiling { height, width, .. }| [height, width]);
+    let overlap = tiling.tiling.map(|Tiling { overlap, .. }| [overlap.height, overlap.width]);
+    let order = match tiling.order {
+        TileOrder::FrameMajor => "frame by frame",
+        TileOrder::TileMajor => "tile by tile",
+    };
+    let fields = json!({
+        "frames": frames,
+        "height": height,
+        "width": width,
+        "seconds": {"load": seconds.load, "compile": seconds.compile, "run": seconds.run, "write": write_seconds},
+        "programs_compiled": programs_compiled,
+        "program_runs": program_runs,
+        "tiling": {
+            "tile": tile,
+            "overlap": overlap,
+            "rows": tiling.rows,
+            "columns": tiling.columns,
+            "order": order,
+            "reason": tiling.reason,
+            "needed_bytes": tiling.memory.map(|memory| memory.total()),
+            "budget_bytes": tiling.budget,
+        },
+        "tiles": tiling.rows * tiling.columns,
+        "arena_bytes": arena_bytes,
+        "threads": threads,
+        "isa": isa,
+    });
+    let Value::Object(fields) = fields else { unreachable!("written as one above") };
+    fields
+}
+
+/// One path, or a list of them.
+pub(super) fn paths_json(paths: &[PathBuf]) -> Value {
+    let paths: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
+    if let [path] = paths.as_slice() { json!(path) } else { json!(paths) }
+}
+
+/// The paths, one after the other, and their size.
+pub(super) fn paths_text(paths: &[PathBuf], bytes: u64) -> String {
+    let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    format!("{} ({})", names.join(", "), table::bytes(bytes))
+}
+
+pub(super) fn row(name: &str, value: impl Into<String>) -> [String; 2] {
+    [name.to_owned(), value.into()]
+}
+
+/// The rows about one way through the model; `write_seconds` were spent on the output, `total_seconds` on everything.
+pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> Vec<[String; 2]> {
+    let Report { frames, height, width, seconds, programs_compiled, program_runs, threads, isa, ref tiling, .. } =
+        *report;
+    vec![
+        row("frames", format!("{frames} of {width}x{height}")),
+        row(
+            "seconds",
+            format!(
+                "{total_seconds:.2}: load {:.2}, compile {:.2}, run {:.2} ({:.1} frames/s), write {write_seconds:.2}",
+                seconds.load,
+                seconds.compile,
+                seconds.run,
+                frames as f64 / seconds.run.max(f64::MIN_POSITIVE)
+            ),
+        ),
+        row("tiling", tiling.to_string()),
+        row("programs", format!("{programs_compiled} compiled, {program_runs} runs, {threads} threads, {isa}")),
+    ]
+}
+
+/// The row about memory.
+pub(super) fn memory_row(arena_bytes: usize) -> [String; 2] {
+    let peak = peak_resident_bytes().map_or("unknown".into(), table::bytes);
+    row("memory", format!("arena {}, peak {peak}", table::bytes(arena_bytes as u64)))
+}

@@ -1,0 +1,240 @@
+//! `tessera roundtrip`: a video to latents and back, and how much is lost on the way.
+//!
+//! The video is read twice, once to encode and once to compare: what is held of it does not grow with its length, but for
+//! the latents.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use runtime::media::comparison::{ContactSheet, side_by_side, side_by_side_shape};
+use runtime::media::{self, ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
+use runtime::memory::peak_resident_bytes;
+use runtime::posterior::{Draw, Posterior};
+use runtime::quality::{self, FrameQuality};
+use runtime::{Error, Latents, Report, RunOptions, Vae};
+use serde_json::{Value, json};
+
+use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
+use super::progress::Bar;
+use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, row, rows};
+use super::{EXIT_CODES, Failure, Manner, interrupt, print, table};
+
+/// The frame rate of a video that tells none.
+const DEFAULT_RATE: f64 = 8.0;
+
+const EXAMPLES: &str = "\
+Examples:
+  tessera roundtrip --video clip.mp4 --size 128x192 --output compared.mp4
+      through the demo's model; the pictures go to compared.mp4 and compared.png
+  tessera roundtrip --model CogVideoX-2b --video frames/ --output compared.gif --json > report.json
+      figures for every frame as JSON";
+
+/// Encode a video, decode it again, and show what is lost
+///
+/// Writes the video beside its reconstruction, and a contact sheet of a few frames: the source above, the reconstruction below.
+/// Tells for every frame its peak signal-to-noise ratio (PSNR, in dB, over red, green and blue) and its structural similarity
+/// (SSIM, at most 1, of the luma). Frames are cut to multiples of the model's compression, and the last few left out where they
+/// do not come back from the latents.
+#[derive(Args)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    video: VideoArguments,
+    #[arg(long, short, value_name = "FILE", default_value = "roundtrip.mp4", help_heading = "Output", help = format!(
+        "Where the comparison goes; the contact sheet goes beside it as a .png. The ending says the format: {KNOWN_OUTPUTS}. \
+         An output that is there is replaced"
+    ))]
+    output: PathBuf,
+    /// Frames a second of the comparison [default: the video's, or 8 where it tells none]
+    #[arg(long, value_name = "N", value_parser = frame_rate, allow_negative_numbers = true, help_heading = "Output")]
+    fps: Option<FrameRate>,
+    #[command(flatten)]
+    run: RunArguments,
+    #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
+        "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
+         a batch makes several), contact_sheet, psnr_db and ssim (means over all frames), frame_quality (a list of sample, \
+         frame, psnr_db, ssim; psnr_db is null where nothing differs, ssim for frames smaller than 11x11), encode and decode, \
+         each with {JSON_FIELDS}; peak_rss_bytes (null where the system does not tell)."
+    ))]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+    interrupt::listen();
+    let started = Instant::now();
+    let vae = arguments.model.open(manner)?;
+    let video = comparable(&vae, arguments.video.open()?, &arguments.video, manner)?;
+    let clip = video.shape;
+    let rate = match arguments.fps.or(video.rate) {
+        Some(rate) => rate,
+        None => FrameRate::new(DEFAULT_RATE)?,
+    };
+    let mut writer = media::create(&arguments.output, side_by_side_shape(clip), rate)?;
+    let mut sheet = ContactSheet::create(&sheet_path(&arguments.output), clip)?;
+    let read_seconds = started.elapsed().as_secs_f64();
+
+    let options = arguments.run.options();
+    let (latents, mut encoded) = encode(&vae, &video, &options, manner)?;
+    encoded.seconds.load += read_seconds;
+
+    let mut source = video.frames()?;
+    let mut compared = vec![];
+    let mut write_seconds = 0.0;
+    let mut bar = Bar::new(manner, "decoding");
+    let decoded = vae.decode(
+        &latents,
+        &options,
+        &mut |sample, decoded| {
+            let started = Instant::now();
+            let data = source.next(sample, decoded.frames)?;
+            let source = FrameBlock { data: &data, frames: decoded.frames };
+            compared.extend(quality::compare(clip, &source, decoded));
+            sheet.add(&source, decoded);
+            let both = side_by_side(clip, &source, decoded);
+            writer.write(sample, &FrameBlock { data: &both, frames: decoded.frames })?;
+            write_seconds += started.elapsed().as_secs_f64();
+            Ok(())
+        },
+        &mut bar,
+    );
+    drop(bar);
+    let decoded = decoded?;
+    if interrupt::asked() {
+        return Err(Error::Interrupted.into());
+    }
+    let finishing = Instant::now();
+    let output = writer.finish()?;
+    let sheet = sheet.finish()?;
+    write_seconds += finishing.elapsed().as_secs_f64();
+
+    let mean = quality::mean(&compared);
+    if arguments.json {
+        let object = json!({
+            "output": paths_json(&output.paths),
+            "contact_sheet": paths_json(&sheet.paths),
+            "psnr_db": mean.map(|mean| mean.psnr_db),
+            "ssim": mean.and_then(|mean| mean.ssim),
+            "frame_quality": frames_json(clip, &compared),
+            "encode": fields(&encoded, 0.0),
+            "decode": fields(&decoded, write_seconds),
+            "peak_rss_bytes": peak_resident_bytes(),
+        });
+        return print(&format!("{object}\n"));
+    }
+    let mut summary = vec![row("latents", format!("{:?} [B, C, T, H, W]", latents.shape))];
+    let seconds = |report: &Report| report.seconds.load + report.seconds.compile + report.seconds.run;
+    for (name, report, written) in [("encode", &encoded, 0.0), ("decode", &decoded, write_seconds)] {
+        let rows = rows(report, written, seconds(report) + written).into_iter();
+        // Frames are the same both ways.
+        summary.extend(rows.skip(1).map(|[what, value]| [format!("{name} {what}"), value]));
+    }
+    summary.push(row("seconds", format!("{:.2}", started.elapsed().as_secs_f64())));
+    summary.push(memory_row(encoded.arena_bytes.max(decoded.arena_bytes)));
+    summary.push(row("written", paths_text(&output.paths, output.bytes)));
+    summary.push(row("contact sheet", paths_text(&sheet.paths, sheet.bytes)));
+    if let Some(mean) = mean {
+        let ssim = mean.ssim.map_or(String::new(), |ssim| format!(", SSIM {ssim:.4}"));
+        let [frames, height, width] = [decoded.frames, decoded.height, decoded.width];
+        let value = format!("PSNR {:.4} dB{ssim}, the mean of {frames} frames of {width}x{height}", mean.psnr_db);
+        summary.push(row("quality", value));
+    }
+    manner.say(&format!("{}\n{}", frames_table(clip, &compared), table::table(&summary, &[])))
+}
+
+/// The video as far as it can come back: cut to multiples of the compression, without last frames that have no latents of
+/// their own. What was asked for in so many words is refused rather than changed.
+fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -> Result<Video, Error> {
+    let config = vae.config();
+    vae.encoded_shape(&video.shape)?;
+    if config.in_channels != config.out_channels {
+        let problem = format!(
+            "the model makes {} channels of {}; they cannot be compared",
+            config.out_channels, config.in_channels
+        );
+        return Err(Error::InvalidClip { problem });
+    }
+    let ClipShape { frames, height, width, .. } = video.shape;
+    let [good_height, good_width] = [height, width].map(|size| config.sample_size(config.latent_size(size)));
+    let comes_back = |frames: &usize| config.decoded_frames(config.encoded_frames(*frames)) == *frames;
+    let good_frames = (1..=frames).rev().find(comes_back).unwrap_or(1);
+    if (good_height, good_width, good_frames) == (height, width, frames) {
+        return Ok(video);
+    }
+    let compression = config.spatial_compression();
+    if good_height == 0 || good_width == 0 {
+        let problem =
+            format!("frames of {width}x{height} (width x height) are smaller than one latent, {compression} pixels");
+        return Err(Error::InvalidClip { problem });
+    }
+    if (good_height, good_width) != (height, width) {
+        let problem = format!("height and width must be multiples of {compression} to be compared");
+        if asked.size.is_some() {
+            let problem = format!("--size {height}x{width}: {problem}; ask for {good_height}x{good_width}");
+            return Err(Error::InvalidClip { problem });
+        }
+        manner.note(&format!("note: {problem}: cut from {height}x{width} to {good_height}x{good_width}"));
+    }
+    if good_frames != frames {
+        let problem = format!("{frames} frames do not come back from their latents as {frames} frames");
+        if asked.frames.is_some() {
+            return Err(Error::InvalidClip { problem: format!("{problem}; ask for --frames {good_frames}") });
+        }
+        manner.note(&format!("note: {problem}: the first {good_frames} are taken"));
+    }
+    video.cut(good_height, good_width, good_frames)
+}
+
+/// `clip.mp4` -> `clip.png`, `frames/` -> `frames.png`.
+fn sheet_path(output: &Path) -> PathBuf {
+    output.components().collect::<PathBuf>().with_extension("png")
+}
+
+/// The mean of the video's latents, unscaled.
+fn encode(vae: &Vae, video: &Video, options: &RunOptions, manner: Manner) -> Result<(Latents, Report), Error> {
+    let moments = vae.encoded_shape(&video.shape)?;
+    let shape = ClipShape { channels: moments.channels / 2, ..moments };
+    let mut data = vec![0.0; shape.axes().into_iter().product()];
+    let plane = shape.height * shape.width;
+    let mut posterior = Posterior::new(Draw::Mean);
+    // Frames that are already there, of the sample they are of.
+    let mut filled = (0, 0);
+    let mut source = video.frames()?;
+    let mut bar = Bar::new(manner, "encoding");
+    let report = vae.encode_stream(
+        &video.shape,
+        &mut |sample, frames| source.next(sample, frames),
+        options,
+        &mut |sample, block| {
+            let first = if filled.0 == sample { filled.1 } else { 0 };
+            let latents = posterior.latents(block, shape.channels);
+            for (channel, values) in latents.chunks_exact(block.frames * plane).enumerate() {
+                let start = ((sample * shape.channels + channel) * shape.frames + first) * plane;
+                data[start..start + values.len()].copy_from_slice(values);
+            }
+            filled = (sample, first + block.frames);
+            Ok(())
+        },
+        &mut bar,
+    )?;
+    Ok((Latents { data, shape: shape.axes() }, report))
+}
+
+fn frames_json(clip: ClipShape, frames: &[FrameQuality]) -> Value {
+    let one = |(i, quality): (usize, &FrameQuality)| json!({"sample": i / clip.frames, "frame": i % clip.frames, "psnr_db": quality.psnr_db, "ssim": quality.ssim});
+    frames.iter().enumerate().map(one).collect()
+}
+
+fn frames_table(clip: ClipShape, frames: &[FrameQuality]) -> String {
+    let mut rows = vec![["sample", "frame", "PSNR dB", "SSIM"].map(String::from)];
+    rows.extend(frames.iter().enumerate().map(|(i, quality)| {
+        let ssim = quality.ssim.map_or("-".into(), |ssim| format!("{ssim:.4}"));
+        [(i / clip.frames).to_string(), (i % clip.frames).to_string(), format!("{:.3}", quality.psnr_db), ssim]
+    }));
+    if clip.batch > 1 {
+        return table::table(&rows, &[0, 1, 2, 3]);
+    }
+    table::table(&rows.into_iter().map(|[_, frame, psnr, ssim]| [frame, psnr, ssim]).collect::<Vec<_>>(), &[0, 1, 2])
+}

@@ -1,0 +1,149 @@
+//! The hub's cache on disk, in the layout that Python's hub client reads and writes:
+//!
+//! ```text
+//! models--OWNER--NAME/blobs/ETAG                     content
+//! models--OWNER--NAME/blobs/ETAG.incomplete          content on its way
+//! models--OWNER--NAME/snapshots/COMMIT/vae/FILE      link to the content
+//! models--OWNER--NAME/refs/REVISION                  the commit that a branch or tag stood for when last asked
+//! .locks/models--OWNER--NAME/ETAG.lock
+//! ```
+//!
+//! Whatever lies in `blobs` without `.incomplete` is whole: it gets its name only when its length and checksum are right.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Component, Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use super::client::{Failure, Remote};
+
+/// How often a lock that another process holds is tried again.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+/// The part of the cache that belongs to one repository.
+pub(super) struct Cache {
+    folder: PathBuf,
+    locks: PathBuf,
+}
+
+/// Whether a revision is a commit's full hash, which never comes to stand for anything else.
+fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Creates the folder of `path`.
+fn make_parent(path: &Path) -> Result<(), Failure> {
+    let parent = path.parent().unwrap_or(path);
+    fs::create_dir_all(parent).map_err(|cause| Failure::Disk { path: parent.into(), cause })
+}
+
+impl Cache {
+    /// The part of `cache` for `owner/name`.
+    pub(super) fn new(cache: &Path, repository: &str) -> Cache {
+        let name = format!("models--{}", repository.replace('/', "--"));
+        Cache { locks: cache.join(".locks").join(&name), folder: cache.join(name) }
+    }
+
+    /// The repository's folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the content with this tag is once it is whole.
+    pub(super) fn blob(&self, etag: &str) -> PathBuf {
+        self.folder.join("blobs").join(etag)
+    }
+
+    /// Where the content with this tag is until it is whole.
+    pub(super) fn partial(&self, etag: &str) -> PathBuf {
+        self.folder.join("blobs").join(format!("{etag}.incomplete"))
+    }
+
+    /// A file of `revision`, if it is here; what a branch or tag stood for when last asked counts.
+    pub(super) fn find(&self, revision: &str, file: &str) -> Option<PathBuf> {
+        if is_commit(revision) {
+            return self.find_commit(revision, file);
+        }
+        let commit = fs::read_to_string(self.folder.join("refs").join(revision)).ok()?;
+        self.find_commit(commit.trim(), file)
+    }
+
+    /// A file of `revision`, if that is a commit and the file is here.
+    pub(super) fn find_commit(&self, revision: &str, file: &str) -> Option<PathBuf> {
+        let path = self.snapshot(revision, file);
+        (is_commit(revision) && path.is_file()).then_some(path)
+    }
+
+    fn snapshot(&self, commit: &str, file: &str) -> PathBuf {
+        self.folder.join("snapshots").join(commit).join(file)
+    }
+
+    /// Waits until no other process writes this content. The lock ends when the file is dropped.
+    pub(super) fn lock(&self, etag: &str, waiting: &mut dyn FnMut() -> ControlFlow<()>) -> Result<File, Failure> {
+        let path = self.locks.join(format!("{etag}.lock"));
+        make_parent(&path)?;
+        let on_disk = |cause| Failure::Disk { path: path.clone(), cause };
+        let file = File::create(&path).map_err(on_disk)?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                // Some network file systems know no locks: two processes then do the work twice, as they would unlocked.
+                Err(TryLockError::Error(cause)) if cause.kind() == io::ErrorKind::Unsupported => return Ok(file),
+                Err(TryLockError::Error(cause)) => return Err(on_disk(cause)),
+                Err(TryLockError::WouldBlock) if waiting().is_break() => return Err(Failure::Interrupted),
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+            }
+        }
+    }
+
+    /// Declares the partial content whole.
+    pub(super) fn keep(&self, etag: &str) -> Result<(), Failure> {
+        let blob = self.blob(etag);
+        fs::rename(self.partial(etag), &blob).map_err(|cause| Failure::Disk { path: blob, cause })
+    }
+
+    /// Links `file` of the commit to its content, and gives its place.
+    pub(super) fn point(&self, remote: &Remote, file: &str) -> Result<PathBuf, Failure> {
+        let path = self.snapshot(&remote.commit, file);
+        if path.is_file() {
+            return Ok(path);
+        }
+        make_parent(&path)?;
+        // From snapshots/COMMIT/vae/FILE three folders up.
+        let depth = Path::new(file).components().filter(|part| matches!(part, Component::Normal(_))).count() + 1;
+        let target: PathBuf = "../".repeat(depth).into();
+        link(&target.join("blobs").join(&remote.etag), &self.blob(&remote.etag), &path)
+            .map_err(|cause| Failure::Disk { path: path.clone(), cause })?;
+        Ok(path)
+    }
+
+    /// Notes the commit that a branch or tag stands for.
+    pub(super) fn note(&self, revision: &str, commit: &str) -> Result<(), Failure> {
+        if is_commit(revision) {
+            return Ok(());
+        }
+        let path = self.folder.join("refs").join(revision);
+        make_parent(&path)?;
+        fs::write(&path, commit).map_err(|cause| Failure::Disk { path, cause })
+    }
+}
+
+/// A link at `path`; where the system or the file system allows no symbolic ones, a hard one or a copy.
+fn link(relative: &Path, blob: &Path, path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    let made = std::os::unix::fs::symlink(relative, path);
+    #[cfg(windows)]
+    let made = std::os::windows::fs::symlink_file(relative, path);
+    match made {
+        // Another process was faster.
+        _ if path.is_file() => Ok(()),
+        Ok(()) => Ok(()),
+        Err(_) => {
+            // A link whose content someone deleted is in the way.
+            let _ = fs::remove_file(path);
+            fs::hard_link(blob, path).or_else(|_| fs::copy(blob, path).map(drop))
+        }
+    }
+}
