@@ -24,7 +24,8 @@ pub(crate) struct Candidate {
     pub tile_area: usize,
 }
 
-/// The candidates for frames of this input size, the largest tile first; with smaller ones comes more work.
+/// The candidates for frames of this input size, the largest tile first; of tiles of one area, those of the
+/// least work.
 ///
 /// No tile is smaller in either direction than half the one that diffusers takes by itself, or of a much other shape: group
 /// norms gather their statistics within a tile, and a picture made of very small ones or of strips would show it.
@@ -52,14 +53,8 @@ pub(crate) fn candidates(config: &Config, half: Half, [height, width]: [usize; 2
             found.push(Candidate { work, tile_area: rows * columns, tiling, grid });
         }
     }
-    // Of tiles that are larger and more work nothing is gained. From small tiles to large ones, work goes down.
     found.sort_by_key(|candidate| (candidate.tile_area, candidate.work));
-    let mut least_work = usize::MAX;
-    found.retain(|candidate| {
-        let gains = candidate.work < least_work;
-        least_work = least_work.min(candidate.work);
-        gains
-    });
+    found.dedup_by_key(|candidate| candidate.tile_area);
     found.reverse();
     found
 }
@@ -103,7 +98,7 @@ mod tests {
         }
         // Two bands of one axis come first; all have an overlap.
         assert_eq!(found[0].grid.tiles(), 2);
-        assert!(found.is_sorted_by(|a, b| a.tile_area > b.tile_area && a.work < b.work));
+        assert!(found.is_sorted_by(|a, b| a.tile_area > b.tile_area));
         assert!(found.iter().all(|candidate| candidate.tiling.overlap.height > 0.1));
         // No sliver: the last band is about a stride.
         let four = found.iter().find(|candidate| candidate.grid.rows.len() == 2 && candidate.grid.columns.len() == 2);
