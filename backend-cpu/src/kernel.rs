@@ -278,24 +278,14 @@ impl Front {
 /// A convolution, channel-last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Convolution {
-    /// Videos.
-    pub batch: usize,
+    /// Its sizes, and those of its panels.
+    pub problem: Problem,
     /// Time, height, width of the input, without what stands in front.
     pub input: [usize; 3],
     /// What stands in front.
     pub front: Front,
-    /// Input channels.
-    pub inputs: usize,
-    /// Time, height, width of the kernel.
-    pub kernel: [usize; 3],
-    /// Steps of the kernel.
-    pub strides: [usize; 3],
     /// Zeros before and behind, along time, height and width.
     pub padding: [[usize; 2]; 3],
-    /// Time, height, width of the result.
-    pub result: [usize; 3],
-    /// Output channels.
-    pub outputs: usize,
     /// Whether a bias is added.
     pub bias: bool,
     /// Whether a residual is added.
@@ -304,34 +294,21 @@ pub struct Convolution {
     pub algorithm: Algorithm,
     /// How the work is cut into blocks.
     pub tile: Tile,
-    /// Columns of a panel.
-    pub panel_columns: usize,
-    /// Most rows of a panel.
-    pub panel_rows: usize,
 }
 
 impl Convolution {
     /// Steps of the contraction: taps times input channels. A transform leaves the taps over time alone.
     pub const fn depth(&self) -> usize {
+        let [time, height, width] = self.problem.kernel;
         match self.algorithm {
-            Algorithm::Direct => self.kernel[0] * self.kernel[1] * self.kernel[2] * self.inputs,
-            Algorithm::Winograd2 | Algorithm::Winograd4 => self.kernel[0] * self.inputs,
+            Algorithm::Direct => time * height * width * self.problem.inputs,
+            Algorithm::Winograd2 | Algorithm::Winograd4 => time * self.problem.inputs,
         }
     }
 
     /// The parts of a block's scratch.
     pub fn scratch(&self) -> Scratch {
-        let problem = Problem {
-            batch: self.batch,
-            result: self.result,
-            kernel: self.kernel,
-            strides: self.strides,
-            inputs: self.inputs,
-            outputs: self.outputs,
-            panel_columns: self.panel_columns,
-            panel_rows: self.panel_rows,
-        };
-        self.tile.scratch(self.algorithm, &problem)
+        self.tile.scratch(self.algorithm, &self.problem)
     }
 
     /// Index of the cache among the arguments.
@@ -359,7 +336,7 @@ impl Kernel {
             Self::ChannelSums(lines) => lines.batch * lines.blocks(),
             Self::GroupStatistics { lines, groups, .. } => lines.batch * groups,
             Self::Normalize(normalize) => normalize.batch * normalize.lines().blocks(),
-            Self::Convolution(c) => c.tile.blocks(c.batch, c.result),
+            Self::Convolution(c) => c.tile.blocks(&c.problem),
         }
     }
 
@@ -396,7 +373,8 @@ impl fmt::Display for Kernel {
             }
             Self::Convolution(c) => {
                 let name = c.algorithm.name();
-                write!(f, "convolution_{name}_{}_{}_{}_{}", x(&c.kernel), x(&c.result), c.inputs, c.outputs)
+                let Problem { kernel, result, inputs, outputs, .. } = &c.problem;
+                write!(f, "convolution_{name}_{}_{}_{inputs}_{outputs}", x(kernel), x(result))
             }
         }
     }

@@ -296,21 +296,14 @@ impl Scheduler<'_> {
             None => Front::Repeat(*repeat_first),
         };
         let kernel = Convolution {
-            batch,
+            problem,
             input: space,
             front,
-            inputs,
-            kernel,
-            strides: *strides,
             padding: *padding,
-            result,
-            outputs,
             bias: bias.is_some(),
             residual: residual.is_some(),
             algorithm,
             tile,
-            panel_columns: family.nr,
-            panel_rows: family.max_rows(),
         };
         let packed = self.weights(*weight, Form::Packed(family.name, algorithm))?;
         let mut arguments = vec![Place::Value(value), self.read(*input)?, packed];

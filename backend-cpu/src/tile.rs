@@ -82,8 +82,8 @@ pub struct Tile {
     pub depth: usize,
 }
 
-/// The sizes that the choice of a tile depends on.
-#[derive(Clone, Copy, Debug)]
+/// The sizes of a convolution that the choice of its algorithm and tile depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// Videos.
     pub batch: usize,
@@ -104,15 +104,15 @@ pub struct Problem {
 }
 
 impl Tile {
-    /// Number of blocks over a result of these sizes.
-    pub fn blocks(&self, batch: usize, result: [usize; 3]) -> usize {
-        let boxes: usize = (0..3).map(|axis| result[axis].div_ceil(self.space[axis])).product();
-        batch * boxes * self.panel_count.div_ceil(self.panels)
+    /// Number of blocks.
+    pub fn blocks(&self, problem: &Problem) -> usize {
+        let boxes: usize = (0..3).map(|axis| problem.result[axis].div_ceil(self.space[axis])).product();
+        problem.batch * boxes * self.panel_count.div_ceil(self.panels)
     }
 
     /// Frames, lines and pixels of the input (with what stands around it) that a block sees.
-    pub fn scratch_space(&self, kernel: [usize; 3], strides: [usize; 3]) -> [usize; 3] {
-        std::array::from_fn(|axis| (self.space[axis] - 1) * strides[axis] + kernel[axis])
+    pub fn scratch_space(&self, problem: &Problem) -> [usize; 3] {
+        std::array::from_fn(|axis| (self.space[axis] - 1) * problem.strides[axis] + problem.kernel[axis])
     }
 
     /// The squares of outputs in one frame of a block.
@@ -122,7 +122,7 @@ impl Tile {
 
     /// The parts of a block's scratch.
     pub fn scratch(&self, algorithm: Algorithm, problem: &Problem) -> Scratch {
-        let [frames, lines, columns] = self.scratch_space(problem.kernel, problem.strides);
+        let [frames, lines, columns] = self.scratch_space(problem);
         let input = [frames, lines, columns].iter().fold(problem.inputs, |n, &size| n.saturating_mul(size));
         if algorithm == Algorithm::Direct {
             return Scratch { input, transformed: 0, products: 0, transformed_plane: 0, products_plane: 0 };
@@ -211,7 +211,7 @@ fn tiles(problem: &Problem, algorithm: Algorithm) -> Vec<Tile> {
 fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
     let scratch = tile.scratch(algorithm, problem);
     let bytes = 4.0 * scratch.elements() as f64;
-    let blocks = tile.blocks(problem.batch, problem.result) as f64;
+    let blocks = tile.blocks(problem) as f64;
     let columns = (tile.panels * problem.panel_columns) as f64;
     // A panel call takes a cycle for each row and step of k, and no less than the latency of its additions.
     let rows = |count: usize| {
@@ -229,7 +229,7 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
             let depth = problem.kernel[0] * problem.inputs;
             // Loads, stores and additions of both transforms, four channels at a time, and moving planes through caches.
             let (forward, back) = if algorithm == Algorithm::Winograd2 { (24.0, 18.0) } else { (80.0, 60.0) };
-            let frames = tile.scratch_space(problem.kernel, problem.strides)[0];
+            let frames = tile.scratch_space(problem)[0];
             let inputs = (frames * squares * problem.inputs) as f64 / 4.0;
             let outputs = (tile.space[0] * squares) as f64 * columns / 4.0;
             let moved = 4.0 * (scratch.transformed + scratch.products) as f64 / 12.0;

@@ -3,6 +3,9 @@
 //! Only what is needed is fetched: config.json and the weights of the VAE. The order in which files are looked for, and
 //! every message, is here; requests are in `client`, the folders on disk in `cache`. Which of a model's files are weights
 //! is known by [`crate::model`].
+//!
+//! The crate `hf-hub` says where the cache is, how its folders are named, what a branch stood for and which token the
+//! machine has. It is built without its own downloads; the workspace's manifest says why.
 
 mod cache;
 mod client;
@@ -19,11 +22,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hf_hub::{Repo, RepoType};
+
 use crate::error::{Error, Result};
 use crate::model::{CONFIG_FILE, ModelFiles, VAE_FOLDER, WEIGHTS_CANDIDATES, WEIGHTS_FILE, WeightFiles};
 use crate::shard_index::ShardIndex;
 
-use cache::Cache;
+use cache::RepositoryCache;
 use client::{Client, Failure, Remote};
 
 /// Where models come from unless `HF_ENDPOINT` says otherwise.
@@ -31,13 +36,12 @@ const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 /// The revision of an id that names none.
 const DEFAULT_REVISION: &str = "main";
 
-/// A model on the hub.
+/// A model on the hub: `owner/name`, and a branch, tag or commit of it. Only [`HubId::parse`] makes one: both parts become
+/// paths in the cache, and hf-hub looks at neither.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubId {
-    /// `owner/name`.
-    pub repository: String,
-    /// A branch, tag or commit; `main` if the id names none.
-    pub revision: String,
+    repository: String,
+    revision: String,
 }
 
 impl HubId {
@@ -74,6 +78,21 @@ impl HubId {
             return Err(format!("`{revision}` is not the name of a branch, tag or commit"));
         }
         Ok(HubId { repository: repository.into(), revision: revision.into() })
+    }
+
+    /// `owner/name`.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// A branch, tag or commit; `main` if the id names none.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// The id as hf-hub wants it.
+    fn repo(&self) -> Repo {
+        Repo::with_revision(self.repository.clone(), RepoType::Model, self.revision.clone())
     }
 }
 
@@ -130,11 +149,14 @@ impl HubOptions {
     /// # Errors
     /// [`Error::Hub`] if nothing says where the cache is, or the token cannot be one.
     pub fn from_env() -> Result<HubOptions> {
-        HubOptions::from_variables(|name| std::env::var_os(name), std::env::home_dir())
+        HubOptions::from_variables(|name| std::env::var_os(name), home_cache)
     }
 
-    /// [`Self::from_env`] for these variables and this home folder.
-    fn from_variables(variable: impl Fn(&str) -> Option<OsString>, user_home: Option<PathBuf>) -> Result<HubOptions> {
+    /// [`Self::from_env`] for these variables; `home_cache` is the cache where none of them names it.
+    fn from_variables(
+        variable: impl Fn(&str) -> Option<OsString>,
+        home_cache: impl FnOnce() -> Option<hf_hub::Cache>,
+    ) -> Result<HubOptions> {
         let fault = |problem: &str| Error::Hub { model: "settings".into(), problem: problem.into() };
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let text = |name: &str| {
@@ -144,17 +166,24 @@ impl HubOptions {
         let is_set = |name: &str| {
             text(name).is_some_and(|value| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str()))
         };
-        let home = path("HF_HOME")
+        // Not hf-hub's `from_env`: it knows no XDG_CACHE_HOME, takes an empty HF_HOME for a folder, and overlooks one that
+        // is not Unicode.
+        let standard = path("HF_HOME")
             .or_else(|| path("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")))
-            .or_else(|| user_home.map(|home| home.join(".cache/huggingface")));
+            .map(|home| hf_hub::Cache::new(home.join("hub")))
+            .or_else(home_cache);
         let cache = path("HF_HUB_CACHE")
-            .or_else(|| home.as_ref().map(|home| home.join("hub")))
+            .or_else(|| standard.as_ref().map(|standard| standard.path().clone()))
             .ok_or_else(|| fault("there is no home folder to keep the cache in; set HF_HOME to a folder"))?;
-        let token_file = path("HF_TOKEN_PATH").or_else(|| home.map(|home| home.join("token")));
-        let token = match text("HF_TOKEN") {
-            _ if is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") => None,
-            Some(token) => Some(token),
-            None => token_file.and_then(|file| fs::read_to_string(file).ok()).map(|token| token.trim().to_owned()),
+        let token = if is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+            None
+        } else if let Some(token) = text("HF_TOKEN") {
+            Some(token)
+        } else if let Some(file) = path("HF_TOKEN_PATH") {
+            fs::read_to_string(file).ok().map(|token| token.trim().to_owned())
+        } else {
+            // Beside the standard cache, wherever HF_HUB_CACHE is.
+            standard.and_then(|standard| standard.token())
         };
         let token = token.filter(|token| !token.is_empty()).map(Token);
         if token.as_ref().is_some_and(|token| !token.0.chars().all(|c| c.is_ascii_graphic())) {
@@ -170,6 +199,12 @@ impl HubOptions {
             first_pause: Duration::from_millis(500),
         })
     }
+}
+
+/// The cache in the home folder of this machine's user. hf-hub panics where there is none.
+fn home_cache() -> Option<hf_hub::Cache> {
+    let home = std::env::home_dir()?;
+    (!home.as_os_str().is_empty()).then(hf_hub::Cache::default)
 }
 
 /// How far the download of one file has come.
@@ -228,7 +263,7 @@ pub(crate) fn fetch(
 struct Session<'a> {
     id: &'a HubId,
     options: &'a HubOptions,
-    cache: Cache,
+    cache: RepositoryCache,
     hub: Hub,
     /// The commit that the first answer named: all files are of it.
     commit: Option<String>,
@@ -243,7 +278,7 @@ enum Hub {
 
 impl Session<'_> {
     fn new<'a>(id: &'a HubId, options: &'a HubOptions) -> Result<Session<'a>> {
-        let cache = Cache::new(&options.cache, &id.repository);
+        let cache = RepositoryCache::new(&options.cache, id);
         let hub = if options.offline {
             Hub::CacheOnly("HF_HUB_OFFLINE is set".into())
         } else {
@@ -265,7 +300,7 @@ impl Session<'_> {
             return Ok(Some(cached));
         }
         let client = match &self.hub {
-            Hub::CacheOnly(_) => return Ok(self.cache.find(revision, file)),
+            Hub::CacheOnly(_) => return Ok(self.cached(file)),
             Hub::Online(client) => client,
         };
         match client.head(&self.id.repository, revision, file) {
@@ -275,7 +310,7 @@ impl Session<'_> {
             }
             Err(Failure::NoFile) => Ok(None),
             Err(Failure::Unreachable(problem)) => {
-                let cached = self.cache.find(revision, file);
+                let cached = self.cached(file);
                 if cached.is_some() {
                     log::warn!("{}: the hub cannot be reached ({problem}); taking what is in the cache", self.id);
                 }
@@ -284,6 +319,12 @@ impl Session<'_> {
             }
             Err(failure) => Err(self.explain(file, failure)),
         }
+    }
+
+    /// What is in the cache, without the hub's word on what the revision stands for. Once it has given that, a file of
+    /// another commit will not do.
+    fn cached(&self, file: &str) -> Option<PathBuf> {
+        if self.commit.is_some() { None } else { self.cache.find(file) }
     }
 
     /// Makes sure that a file's content is in the cache, and gives its place there.
@@ -330,7 +371,7 @@ impl Session<'_> {
     /// Notes what the revision stands for, once all files are here: a call without the hub then finds them.
     fn finish(&self) -> Result<()> {
         let Some(commit) = &self.commit else { return Ok(()) };
-        self.cache.note(&self.id.revision, commit).map_err(|failure| self.explain(&self.id.revision, failure))
+        self.cache.note(commit).map_err(|failure| self.explain(&self.id.revision, failure))
     }
 
     /// No file where the search ended; `missing` is the one that would have been right.

@@ -20,8 +20,7 @@ use crate::options::{MemoryBudget, RunOptions, TilingChoice};
 use crate::tile_sizes::{Candidate, candidates};
 use crate::tiling::{Grid, Tiling};
 
-/// Code, schedule and tables of one compiled step, measured: 0.4 MiB at most for the published model; and what the
-/// allocator does not give back behind declaring and compiling it.
+/// One compiled step, and what the allocator keeps of the memory that declaring and compiling it took: generous.
 const PROGRAM_BYTES: u64 = 3 << 20;
 /// Threads, their stacks and what the allocator keeps for each.
 const THREAD_BYTES: u64 = 1 << 20;
@@ -120,8 +119,7 @@ const WHOLE_FITS: &str = "whole frames fit the memory budget";
 const WHOLE_SMALL: &str = "the frames are no larger than a tile";
 const WHOLE_UNPLANNED: &str = "the evaluator's memory is not planned ahead";
 const TILES_ASKED: &str = "these tiles were asked for";
-const TILES_FIT: &str =
-    "whole frames do not fit the memory budget, and these tiles are the least work of those that do";
+const TILES_FIT: &str = "whole frames do not fit the memory budget, and these are the largest tiles that do";
 
 /// A run to be planned.
 pub(crate) struct Plan<'a> {
@@ -194,7 +192,7 @@ impl Plan<'_> {
                 Ok((route, decision))
             }
             None if self.options.tiling == TilingChoice::Auto => {
-                let found = estimator.search(&grid, budget, &mut least)?;
+                let found = estimator.search(budget, &mut least)?;
                 let (tiling, Planned { route, memory }) =
                     found.ok_or_else(|| self.refusal(budget, least, "even in the smallest tiles"))?;
                 let decision = decision(&route, Some(tiling), Some(memory), TILES_FIT);
@@ -258,28 +256,21 @@ impl<'a> Estimator<'a> {
         Ok(None)
     }
 
-    /// The candidate with the least work that fits, knowing that `whole` frames do not.
-    fn search(
-        &mut self,
-        whole: &Grid,
-        budget: u64,
-        least: &mut Option<MemoryEstimate>,
-    ) -> Result<Option<(Tiling, Planned)>> {
+    /// The largest tiles that fit, by bisection: what does not fit does not fit with larger tiles either.
+    fn search(&mut self, budget: u64, least: &mut Option<MemoryEstimate>) -> Result<Option<(Tiling, Planned)>> {
         let [.., height, width] = self.plan.shape;
         let overlap = self.plan.options.overlap;
         let found = candidates(self.plan.config, self.plan.half, [height, width], overlap);
-        // What does not fit does not fit with larger tiles either.
-        let mut too_large = whole.rows[0].input.len() * whole.columns[0].input.len();
-        for Candidate { tiling, grid, tile_area, .. } in found {
-            if tile_area >= too_large {
-                continue;
-            }
-            match self.fitting(&grid, budget, least)? {
-                Some(planned) => return Ok(Some((tiling, planned))),
-                None => too_large = tile_area,
+        let (mut from, mut to, mut best) = (0, found.len(), None);
+        while from < to {
+            let middle = from.midpoint(to);
+            let Candidate { tiling, grid, .. } = &found[middle];
+            match self.fitting(grid, budget, least)? {
+                Some(planned) => (to, best) = (middle, Some((*tiling, planned))),
+                None => from = middle + 1,
             }
         }
-        Ok(None)
+        Ok(best)
     }
 
     /// What a step needs.

@@ -274,7 +274,7 @@ mod tests {
         let text = root.path().to_str().unwrap();
         assert_eq!(ModelSpec::parse(text, None).unwrap().source, ModelSource::Path(root.path().into()));
         let hub = |text: &str| match ModelSpec::parse(text, None).unwrap().source {
-            ModelSource::Hub(id) => (id.repository, id.revision),
+            ModelSource::Hub(id) => (id.repository().to_owned(), id.revision().to_owned()),
             ModelSource::Path(path) => panic!("{}", path.display()),
         };
         assert_eq!(hub("owner/Name-2b"), ("owner/Name-2b".into(), "main".into()));

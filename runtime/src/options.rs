@@ -25,7 +25,7 @@ pub enum Backend {
 /// Whether frames are cut into tiles that are run apart and blended; see [`crate::tiling`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TilingChoice {
-    /// Frames go through whole where that fits the memory budget, else in tiles that do: as large as they can be, shared out
+    /// Frames go through whole where that fits the memory budget, else in the largest tiles that do, shared out
     /// evenly, with overlaps as near as they divide to those asked for.
     #[default]
     Auto,

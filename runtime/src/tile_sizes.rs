@@ -10,6 +10,9 @@ use crate::tiling::{Band, Grid, Overlap, Tiling};
 /// Most rows, and most columns, of tiles.
 const MOST_BANDS: usize = 24;
 
+/// How many times longer or shorter, for its width, a tile may be than the one that diffusers takes by itself.
+const MOST_STRETCH: f64 = 2.0;
+
 /// A way to cut frames.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Candidate {
@@ -21,9 +24,11 @@ pub(crate) struct Candidate {
     pub tile_area: usize,
 }
 
-/// The candidates for frames of this input size, the least work first. No tile is smaller in either direction than half the
-/// one that diffusers takes by itself: group norms gather their statistics within a tile, and a picture made of much
-/// smaller ones would show it.
+/// The candidates for frames of this input size, the largest tile first; of tiles of one area, those of the
+/// least work.
+///
+/// No tile is smaller in either direction than half the one that diffusers takes by itself, or of a much other shape: group
+/// norms gather their statistics within a tile, and a picture made of very small ones or of strips would show it.
 pub(crate) fn candidates(config: &Config, half: Half, [height, width]: [usize; 2], overlap: Overlap) -> Vec<Candidate> {
     let usual = Tiling::of(config).nearest(config);
     let heights = tile_sizes(config, half, height, overlap.height, usual.height);
@@ -39,15 +44,18 @@ pub(crate) fn candidates(config: &Config, half: Half, [height, width]: [usize; 2
             }
             let read = |bands: &[Band]| bands.iter().map(|band| band.input.len()).sum::<usize>();
             let largest = |bands: &[Band]| bands.iter().map(|band| band.input.len()).max().unwrap_or(0);
-            found.push(Candidate {
-                work: read(&grid.rows) * read(&grid.columns),
-                tile_area: largest(&grid.rows) * largest(&grid.columns),
-                tiling,
-                grid,
-            });
+            let [rows, columns] = [&grid.rows, &grid.columns].map(|bands| largest(bands));
+            let aspect = rows as f64 / columns as f64 / (usual.height as f64 / usual.width as f64);
+            if !(1.0 / MOST_STRETCH..=MOST_STRETCH).contains(&aspect) {
+                continue;
+            }
+            let work = read(&grid.rows) * read(&grid.columns);
+            found.push(Candidate { work, tile_area: rows * columns, tiling, grid });
         }
     }
-    found.sort_by_key(|candidate| (candidate.work, candidate.grid.tiles()));
+    found.sort_by_key(|candidate| (candidate.tile_area, candidate.work));
+    found.dedup_by_key(|candidate| candidate.tile_area);
+    found.reverse();
     found
 }
 
@@ -90,6 +98,7 @@ mod tests {
         }
         // Two bands of one axis come first; all have an overlap.
         assert_eq!(found[0].grid.tiles(), 2);
+        assert!(found.is_sorted_by(|a, b| a.tile_area > b.tile_area));
         assert!(found.iter().all(|candidate| candidate.tiling.overlap.height > 0.1));
         // No sliver: the last band is about a stride.
         let four = found.iter().find(|candidate| candidate.grid.rows.len() == 2 && candidate.grid.columns.len() == 2);
@@ -98,7 +107,7 @@ mod tests {
         assert!(four.work < 60 * 90 * 13 / 10);
         assert!(found.iter().any(|candidate| candidate.tile_area <= 18 * 27));
         let pixels = candidates(&config, Half::Encoder, [480, 720], Overlap::default());
-        assert_eq!(pixels.len(), found.len());
+        assert_eq!(pixels[0].tiling, found[0].tiling);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) struct Block {
 pub(super) type Chunks = Vec<(usize, usize, FuncRef)>;
 
 pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &Convolution) -> Result<()> {
-    let family = PanelFamily::for_columns(isa, c.outputs);
+    let family = PanelFamily::for_columns(isa, c.problem.outputs);
     let block = locate(e, c);
     fill_scratch(e, c, &block);
     if c.algorithm != Algorithm::Direct {
@@ -47,7 +47,7 @@ pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &
     }
     let shapes = define_shapes(e, name, &direct_shapes(c, family))?;
     let width = c.tile.space[2];
-    let last_width = c.result[2] - (c.result[2].div_ceil(width) - 1) * width;
+    let last_width = c.problem.result[2] - (c.problem.result[2].div_ceil(width) - 1) * width;
     let columns = import_chunks(e, family, width)?;
     if width == last_width {
         contract(e, c, family, &block, shapes, &columns);
@@ -76,12 +76,12 @@ pub(super) fn import_chunks<M: Module>(e: &mut Emitter<'_, M>, family: &PanelFam
 
 /// Takes the block's number apart.
 fn locate(e: &mut Emitter<'_, impl Module>, c: &Convolution) -> Block {
-    let boxes: [usize; 3] = std::array::from_fn(|axis| c.result[axis].div_ceil(c.tile.space[axis]));
+    let boxes: [usize; 3] = std::array::from_fn(|axis| c.problem.result[axis].div_ceil(c.tile.space[axis]));
     let groups = c.tile.panel_count.div_ceil(c.tile.panels);
-    let index = e.delinearize(e.block, &[c.batch, boxes[0], boxes[1], boxes[2], groups]);
+    let index = e.delinearize(e.block, &[c.problem.batch, boxes[0], boxes[1], boxes[2], groups]);
     let start: [Value; 3] = std::array::from_fn(|axis| e.scale(index[1 + axis], c.tile.space[axis]));
     let count: [Value; 2] = std::array::from_fn(|axis| {
-        let total = e.int(c.result[axis]);
+        let total = e.int(c.problem.result[axis]);
         let left = e.sub(total, start[axis]);
         let most = e.int(c.tile.space[axis]);
         e.min(left, most)
@@ -96,14 +96,14 @@ fn locate(e: &mut Emitter<'_, impl Module>, c: &Convolution) -> Block {
 
 /// Copies the part of the input that the block sees.
 fn fill_scratch(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block) {
-    let [frames, lines, columns] = c.tile.scratch_space(c.kernel, c.strides);
+    let [frames, lines, columns] = c.tile.scratch_space(&c.problem);
     let [input_frames, height, width] = c.input;
-    let (front, channels) = (c.front.frames(), c.inputs);
+    let (front, channels) = (c.front.frames(), c.problem.inputs);
     let input = e.argument(1);
     let cache = matches!(c.front, Front::Cache(_)).then(|| e.argument(Convolution::CACHE));
     // The position in the input of the scratch's first element.
     let origin: [Value; 3] = std::array::from_fn(|axis| {
-        let step = e.scale(block.start[axis], c.strides[axis]);
+        let step = e.scale(block.start[axis], c.problem.strides[axis]);
         let front = if axis == 0 { front } else { 0 };
         e.offset(step, -((c.padding[axis][0] + front) as i64))
     });
@@ -203,20 +203,21 @@ pub(super) fn segments(start: usize, end: usize, run: usize, offset: impl Fn(usi
 
 /// For each slice of the contraction, the shape of whole panels and that of the last panel.
 fn direct_shapes(c: &Convolution, family: &PanelFamily) -> Vec<Shape> {
-    let [_, lines, columns] = c.tile.scratch_space(c.kernel, c.strides);
+    let [_, lines, columns] = c.tile.scratch_space(&c.problem);
     // A row of taps is contiguous.
-    let offset = |row: usize| ((row / c.kernel[1]) * lines + row % c.kernel[1]) * columns * c.inputs;
-    let last_columns = c.outputs - (c.tile.panel_count - 1) * family.nr;
+    let offset =
+        |row: usize| ((row / c.problem.kernel[1]) * lines + row % c.problem.kernel[1]) * columns * c.problem.inputs;
+    let last_columns = c.problem.outputs - (c.tile.panel_count - 1) * family.nr;
     let mut shapes = Vec::new();
     for start in (0..c.depth()).step_by(c.tile.depth) {
         let end = (start + c.tile.depth).min(c.depth());
         for columns in [family.nr, last_columns] {
             shapes.push(Shape {
-                a_stride: c.strides[2] * c.inputs,
-                c_stride: c.outputs,
+                a_stride: c.problem.strides[2] * c.problem.inputs,
+                c_stride: c.problem.outputs,
                 columns,
                 accumulate: start > 0,
-                segments: segments(start, end, c.kernel[2] * c.inputs, offset),
+                segments: segments(start, end, c.problem.kernel[2] * c.problem.inputs, offset),
             });
         }
     }
@@ -263,7 +264,7 @@ fn contract(
     shapes: Value,
     columns: &[(usize, usize, FuncRef)],
 ) {
-    let [_, scratch_lines, scratch_columns] = c.tile.scratch_space(c.kernel, c.strides);
+    let [_, scratch_lines, scratch_columns] = c.tile.scratch_space(&c.problem);
     let (result, weights) = (e.argument(0), e.argument(2));
     let bias = c.bias.then(|| e.argument(c.bias_argument()));
     let residual = c.residual.then(|| e.argument(c.residual_argument()));
@@ -297,21 +298,21 @@ fn contract(
 
             e.for_each(zero, block.count[0], 1, |e, t| {
                 e.for_each(zero, block.count[1], 1, |e, y| {
-                    let frame = e.scale(t, c.strides[0] * scratch_lines);
-                    let line = e.scale(y, c.strides[1]);
+                    let frame = e.scale(t, c.problem.strides[0] * scratch_lines);
+                    let line = e.scale(y, c.problem.strides[1]);
                     let row = e.add(frame, line);
-                    let at = e.scale(row, scratch_columns * c.inputs);
+                    let at = e.scale(row, scratch_columns * c.problem.inputs);
                     let a = e.element(e.scratch, at);
 
-                    let before = e.scale(block.n, c.result[0]);
+                    let before = e.scale(block.n, c.problem.result[0]);
                     let frame = e.add(before, block.start[0]);
                     let frame = e.add(frame, t);
-                    let lines = e.scale(frame, c.result[1]);
+                    let lines = e.scale(frame, c.problem.result[1]);
                     let line = e.add(lines, block.start[1]);
                     let line = e.add(line, y);
-                    let pixels = e.scale(line, c.result[2]);
+                    let pixels = e.scale(line, c.problem.result[2]);
                     let pixel = e.add(pixels, block.start[2]);
-                    let at = e.scale(pixel, c.outputs);
+                    let at = e.scale(pixel, c.problem.outputs);
                     let at = e.add(at, channel);
                     let to = e.element(result, at);
                     let residual = when_first(e, residual, at);
@@ -330,8 +331,8 @@ fn call_panels(
     [shape, a, b, to, bias, residual]: [Value; 6],
     is_first: Value,
 ) {
-    let a_step = 4 * c.strides[2] * c.inputs;
-    let c_step = 4 * c.outputs;
+    let a_step = 4 * c.problem.strides[2] * c.problem.inputs;
+    let c_step = 4 * c.problem.outputs;
     let mut done = 0;
     for &(rows, count, panel) in columns {
         let (start, end) = (e.int(done), e.int(done + rows * count));

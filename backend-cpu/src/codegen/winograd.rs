@@ -37,7 +37,7 @@ pub(super) fn emit<M: Module>(
     c: &Convolution,
     block: &Block,
 ) -> Result<()> {
-    let [input_frames, lines, columns] = c.tile.scratch_space(c.kernel, c.strides);
+    let [input_frames, lines, columns] = c.tile.scratch_space(&c.problem);
     let side = c.algorithm.outputs();
     let layout = Layout {
         input_frames,
@@ -76,15 +76,16 @@ fn transform_inputs(e: &mut Emitter<'_, impl Module>, c: &Convolution, layout: &
                 let pixels = e.scale(row, layout.columns);
                 let pixel = e.scale(tx, side);
                 let pixel = e.add(pixels, pixel);
-                let at = e.scale(pixel, c.inputs);
+                let at = e.scale(pixel, c.problem.inputs);
                 let from = e.element(e.scratch, at);
-                let to = square_address(e, layout, transformed, [frame, ty, tx], c.inputs);
-                e.strip(c.inputs, |e, lanes, bytes| {
+                let to = square_address(e, layout, transformed, [frame, ty, tx], c.problem.inputs);
+                e.strip(c.problem.inputs, |e, lanes, bytes| {
                     let (from, to) = (e.add(from, bytes), e.add(to, bytes));
                     let mut columns = Vec::with_capacity(window);
                     for x in 0..window {
-                        let column: Vec<Value> =
-                            (0..window).map(|y| e.load(lanes, from, 4 * (y * layout.columns + x) * c.inputs)).collect();
+                        let column: Vec<Value> = (0..window)
+                            .map(|y| e.load(lanes, from, 4 * (y * layout.columns + x) * c.problem.inputs))
+                            .collect();
                         columns.push(forward(e, lanes, c.algorithm, &column));
                     }
                     for y in 0..window {
@@ -129,11 +130,13 @@ fn contract(
     let shapes: Vec<Shape> = (0..depth)
         .step_by(slice_depth)
         .map(|start| Shape {
-            a_stride: c.inputs,
+            a_stride: c.problem.inputs,
             c_stride: layout.outputs,
             columns: family.nr,
             accumulate: start > 0,
-            segments: segments(start, (start + slice_depth).min(depth), c.inputs, |tap| tap * squares * c.inputs),
+            segments: segments(start, (start + slice_depth).min(depth), c.problem.inputs, |tap| {
+                tap * squares * c.problem.inputs
+            }),
         })
         .collect();
     let slices = shapes.len();
@@ -165,7 +168,7 @@ fn contract(
                 for &(count, times, function) in &rows {
                     let (start, end) = (e.int(done), e.int(done + count * times));
                     e.for_each(start, end, count, |e, row| {
-                        let at = e.scale(row, c.inputs);
+                        let at = e.scale(row, c.problem.inputs);
                         let a = e.element(a, at);
                         let at = e.scale(row, layout.outputs);
                         let to = e.element(to, at);
@@ -195,7 +198,7 @@ fn transform_products(
     // Output channels of this block that are there.
     let first = e.scale(block.panels.0, family.nr);
     let behind = e.scale(block.panels.1, family.nr);
-    let all = e.int(c.outputs);
+    let all = e.int(c.problem.outputs);
     let behind = e.min(behind, all);
     let channels = e.sub(behind, first);
     let bias = bias.map(|bias| e.element(bias, first));
@@ -209,20 +212,20 @@ fn transform_products(
                     let within = e.scale(square, side);
                     e.add(block.start[axis], within)
                 });
-                let before = e.scale(block.n, c.result[0]);
+                let before = e.scale(block.n, c.problem.result[0]);
                 let t = e.add(before, block.start[0]);
                 let t = e.add(t, frame);
-                let before = e.scale(t, c.result[1]);
+                let before = e.scale(t, c.problem.result[1]);
                 let line = e.add(before, y);
-                let before = e.scale(line, c.result[2]);
+                let before = e.scale(line, c.problem.result[2]);
                 let pixel = e.add(before, x);
-                let at = e.scale(pixel, c.outputs);
+                let at = e.scale(pixel, c.problem.outputs);
                 let at = e.add(at, first);
                 let to = e.element(result, at);
                 let residual = residual.map(|residual| e.element(residual, at));
                 // How many lines and pixels of the square are inside the result; none is negative.
                 let [lines, pixels] = [(y, 1), (x, 2)].map(|(start, axis)| {
-                    let size = e.int(c.result[axis]);
+                    let size = e.int(c.problem.result[axis]);
                     e.sub(size, start)
                 });
                 let side_value = e.int(side);
@@ -278,7 +281,7 @@ fn transform_square(
         for y in 0..side {
             let row: Vec<Value> = columns.iter().map(|column| column[y]).collect();
             for (x, value) in back(e, lanes, c.algorithm, &row).into_iter().enumerate() {
-                let offset = 4 * (y * c.result[2] + x) * c.outputs;
+                let offset = 4 * (y * c.problem.result[2] + x) * c.problem.outputs;
                 let finish = |e: &mut Emitter<'_, _>| {
                     let mut value = value;
                     if let Some(bias) = bias {

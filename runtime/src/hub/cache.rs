@@ -1,4 +1,5 @@
-//! The hub's cache on disk, in the layout that Python's hub client reads and writes:
+//! Filling the hub's cache on disk. Where its folders are, what a branch or tag stood for, and finding a file is `hf-hub`'s;
+//! locks, content that is on its way, and links, which that crate has only beside its own downloads, are here:
 //!
 //! ```text
 //! models--OWNER--NAME/blobs/ETAG                     content
@@ -9,6 +10,9 @@
 //! ```
 //!
 //! Whatever lies in `blobs` without `.incomplete` is whole: it gets its name only when its length and checksum are right.
+//!
+//! `hf-hub` puts revisions, commits and files into paths as they are, so they come here checked: a [`HubId`] by its
+//! `parse`, what the hub answers by `client`, a shard's name by [`crate::shard_index`].
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -17,13 +21,19 @@ use std::path::{Component, Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use hf_hub::CacheRepo;
+
+use super::HubId;
 use super::client::{Failure, Remote};
 
 /// How often a lock that another process holds is tried again.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// The part of the cache that belongs to one repository.
-pub(super) struct Cache {
+pub(super) struct RepositoryCache {
+    /// `hf-hub`'s view of it, at the revision asked for.
+    revision: CacheRepo,
+    is_pinned: bool,
     folder: PathBuf,
     locks: PathBuf,
 }
@@ -39,11 +49,17 @@ fn make_parent(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(parent).map_err(|cause| Failure::Disk { path: parent.into(), cause })
 }
 
-impl Cache {
-    /// The part of `cache` for `owner/name`.
-    pub(super) fn new(cache: &Path, repository: &str) -> Cache {
-        let name = format!("models--{}", repository.replace('/', "--"));
-        Cache { locks: cache.join(".locks").join(&name), folder: cache.join(name) }
+impl RepositoryCache {
+    /// The part of the cache in `cache` for this repository.
+    pub(super) fn new(cache: &Path, id: &HubId) -> RepositoryCache {
+        let repo = id.repo();
+        let (name, is_pinned) = (repo.folder_name(), is_commit(repo.revision()));
+        RepositoryCache {
+            locks: cache.join(".locks").join(&name),
+            folder: cache.join(name),
+            is_pinned,
+            revision: hf_hub::Cache::new(cache.into()).repo(repo),
+        }
     }
 
     /// The repository's folder.
@@ -61,13 +77,12 @@ impl Cache {
         self.folder.join("blobs").join(format!("{etag}.incomplete"))
     }
 
-    /// A file of `revision`, if it is here; what a branch or tag stood for when last asked counts.
-    pub(super) fn find(&self, revision: &str, file: &str) -> Option<PathBuf> {
-        if is_commit(revision) {
-            return self.find_commit(revision, file);
-        }
-        let commit = fs::read_to_string(self.folder.join("refs").join(revision)).ok()?;
-        self.find_commit(commit.trim(), file)
+    /// A file of the revision asked for, if it is here; for a branch or tag, of the commit it stood for when last asked.
+    pub(super) fn find(&self, file: &str) -> Option<PathBuf> {
+        let path = self.revision.get(file)?;
+        // What stands in refs is not ours, and hf-hub takes it as it is: it may lead out of the cache.
+        let commit = path.strip_prefix(self.folder.join("snapshots")).ok()?.iter().next()?;
+        self.find_commit(commit.to_str()?, file)
     }
 
     /// A file of `revision`, if that is a commit and the file is here.
@@ -77,7 +92,7 @@ impl Cache {
     }
 
     fn snapshot(&self, commit: &str, file: &str) -> PathBuf {
-        self.folder.join("snapshots").join(commit).join(file)
+        self.revision.pointer_path(commit).join(file)
     }
 
     /// Waits until no other process writes this content. The lock ends when the file is dropped.
@@ -119,14 +134,12 @@ impl Cache {
         Ok(path)
     }
 
-    /// Notes the commit that a branch or tag stands for.
-    pub(super) fn note(&self, revision: &str, commit: &str) -> Result<(), Failure> {
-        if is_commit(revision) {
+    /// Notes the commit that the revision asked for stands for.
+    pub(super) fn note(&self, commit: &str) -> Result<(), Failure> {
+        if self.is_pinned {
             return Ok(());
         }
-        let path = self.folder.join("refs").join(revision);
-        make_parent(&path)?;
-        fs::write(&path, commit).map_err(|cause| Failure::Disk { path, cause })
+        self.revision.create_ref(commit).map_err(|cause| Failure::Disk { path: self.folder.join("refs"), cause })
     }
 }
 

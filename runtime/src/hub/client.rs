@@ -6,6 +6,7 @@
 //! | `GET` of the same, with `Range: bytes=N-` | 206 with the `content-range` asked for, or 200 from the start |
 //!
 //! Large files have their SHA-256 as etag, which is compared. Knows no cache and writes no message for a person.
+//! Addresses are made here too: hf-hub has them only beside its own downloads, and escapes nothing but `/`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -368,6 +368,37 @@ fn a_caller_may_stop_and_go_on_later() {
 }
 
 #[test]
+fn a_ref_that_names_no_commit_leads_nowhere() {
+    let Case { server, mut options, cache } = case(&pipeline(), |_| None);
+    get(REPOSITORY, &options).unwrap();
+    drop(server);
+    options.offline = true;
+    let repository = cache.path().join("models--owner--name");
+    let (outside, decoy) = (tempfile::tempdir().unwrap(), repository.join("snapshots/other"));
+    for folder in [outside.path(), &decoy] {
+        fs::create_dir_all(folder.join("vae")).unwrap();
+        fs::write(folder.join("vae/config.json"), "{}").unwrap();
+        fs::write(folder.join(WEIGHTS), "").unwrap();
+    }
+    let through_commit = format!("{COMMIT}/../other");
+    for commit in ["", "other", "../snapshots/other", "\0", outside.path().to_str().unwrap()] {
+        fs::write(repository.join("refs/main"), commit).unwrap();
+        let message = complaint(REPOSITORY, &options);
+        assert!(message.contains("of revision `main` is not in the cache"), "{commit}: {message}");
+    }
+    fs::write(repository.join("refs/main"), through_commit).unwrap();
+    let files = get(REPOSITORY, &options).unwrap();
+    assert!(files.config.ends_with(format!("{COMMIT}/vae/config.json")), "{files:?}");
+}
+
+#[test]
+fn the_cache_of_the_home_folder_is_hf_hubs() {
+    if let Some(cache) = home_cache() {
+        assert!(cache.path().ends_with(".cache/huggingface/hub"), "{cache:?}");
+    }
+}
+
+#[test]
 fn two_callers_fetch_a_file_once() {
     let Case { server, options, cache: _cache } =
         case(&pipeline(), |request| is_content(request).then_some(Fault::Stall(Duration::from_millis(200))));
@@ -406,7 +437,8 @@ fn options_come_from_the_environment() {
     let from = |variables: &[(&str, &str)]| {
         let variables: BTreeMap<String, OsString> =
             variables.iter().map(|(name, value)| (name.to_string(), value.into())).collect();
-        HubOptions::from_variables(|name| variables.get(name).cloned(), Some("/home/me".into()))
+        let home_cache = || Some(hf_hub::Cache::new("/home/me/.cache/huggingface/hub".into()));
+        HubOptions::from_variables(|name| variables.get(name).cloned(), home_cache)
     };
     let plain = from(&[]).unwrap();
     assert_eq!(plain.cache, Path::new("/home/me/.cache/huggingface/hub"));
@@ -414,6 +446,7 @@ fn options_come_from_the_environment() {
     assert_eq!(from(&[("XDG_CACHE_HOME", "/x")]).unwrap().cache, Path::new("/x/huggingface/hub"));
     assert_eq!(from(&[("XDG_CACHE_HOME", "/x"), ("HF_HOME", "/h")]).unwrap().cache, Path::new("/h/hub"));
     assert_eq!(from(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]).unwrap().cache, Path::new("/c"));
+    assert_eq!(from(&[("HF_HUB_CACHE", ""), ("HF_HOME", "")]).unwrap().cache, plain.cache);
     assert_eq!(from(&[("HF_ENDPOINT", "http://m")]).unwrap().endpoint, "http://m");
     for (value, offline) in [("1", true), ("TRUE", true), ("yes", true), ("0", false), ("", false)] {
         assert_eq!(from(&[("HF_HUB_OFFLINE", value)]).unwrap().offline, offline, "{value}");
@@ -424,9 +457,11 @@ fn options_come_from_the_environment() {
     let token = |variables: &[(&str, &str)]| from(variables).unwrap().token.map(|token| token.0);
     assert_eq!(token(&[("HF_HOME", folder)]).as_deref(), Some("of-file"));
     assert_eq!(token(&[("HF_HOME", folder), ("HF_TOKEN", " mine ")]).as_deref(), Some("mine"));
+    let elsewhere = [("HF_HOME", folder), ("HF_HUB_CACHE", "/c")];
+    assert_eq!(token(&elsewhere).as_deref(), Some("of-file"), "the token stays with HF_HOME");
     let path = home.path().join("token");
     assert_eq!(token(&[("HF_TOKEN_PATH", path.to_str().unwrap())]).as_deref(), Some("of-file"));
     assert_eq!(token(&[("HF_HOME", folder), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]), None);
     assert!(from(&[("HF_TOKEN", "a\nb")]).unwrap_err().to_string().contains("characters that no token has"));
-    assert!(HubOptions::from_variables(|_| None, None).unwrap_err().to_string().contains("set HF_HOME"));
+    assert!(HubOptions::from_variables(|_| None, || None).unwrap_err().to_string().contains("set HF_HOME"));
 }
