@@ -153,7 +153,7 @@ fn what_does_not_come_back_is_left_out_and_said() {
     let output = tessera(&arguments, path);
     let note = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{note}");
-    assert!(note.contains("cut from 13x17 to 12x16"), "{note}");
+    assert!(note.contains("brought from 13x17 to 12x16"), "{note}");
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!([&told["decode"]["height"], &told["decode"]["width"]], [&json!(12), &json!(16)]);
     assert_eq!(text(&tessera(&[&arguments[..], &["--quiet"]].concat(), path).stderr), "");

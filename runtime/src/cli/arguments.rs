@@ -90,8 +90,8 @@ impl Video {
         Ok(Video { path, options, shape: ClipShape { batch, channels, frames, height, width }, rate })
     }
 
-    /// The same video, cut to this size and so many frames.
-    pub(super) fn cut(self, height: usize, width: usize, frames: usize) -> Result<Video, Error> {
+    /// The same video in this size, and so many frames of it.
+    pub(super) fn resized(self, height: usize, width: usize, frames: usize) -> Result<Video, Error> {
         Video::open(self.path, ReadOptions { size: Some((height, width)), frames: Some(frames) })
     }
 

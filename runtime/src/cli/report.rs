@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use runtime::memory::peak_resident_bytes;
-use runtime::{Report, TileOrder, Tiling};
+use runtime::{Report, TileOrder, Tiling, TilingDecision};
 use serde_json::{Map, Value, json};
 
 use super::table;
@@ -31,10 +31,6 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
     } = *report;
     let tile = tiling.tiling.map(|Tiling { height, width, .. }| [height, width]);
     let overlap = tiling.tiling.map(|Tiling { overlap, .. }| [overlap.height, overlap.width]);
-    let order = match tiling.order {
-        TileOrder::FrameMajor => "frame by frame",
-        TileOrder::TileMajor => "tile by tile",
-    };
     let fields = json!({
         "frames": frames,
         "height": height,
@@ -47,7 +43,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
             "overlap": overlap,
             "rows": tiling.rows,
             "columns": tiling.columns,
-            "order": order,
+            "order": order_text(tiling.order),
             "reason": tiling.reason,
             "needed_bytes": tiling.memory.map(|memory| memory.total()),
             "budget_bytes": tiling.budget,
@@ -93,9 +89,28 @@ pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> V
                 frames as f64 / seconds.run.max(f64::MIN_POSITIVE)
             ),
         ),
-        row("tiling", tiling.to_string()),
+        row("tiling", tiling_text(tiling)),
         row("programs", format!("{programs_compiled} compiled, {program_runs} runs, {threads} threads, {isa}")),
     ]
+}
+
+/// The tiles, why, and what they were expected to need; `--verbose` tells of what that is made.
+fn tiling_text(decision: &TilingDecision) -> String {
+    let tiles = decision.tiling.map_or(String::new(), |Tiling { height, width, .. }| {
+        let order = order_text(decision.order);
+        format!("{} x {} tiles of {height}x{width} pixels, {order}: ", decision.rows, decision.columns)
+    });
+    let memory = decision.memory.map_or(String::new(), |memory| {
+        format!(" (needs {} of {})", table::bytes(memory.total()), table::bytes(decision.budget))
+    });
+    format!("{tiles}{}{memory}", decision.reason)
+}
+
+fn order_text(order: TileOrder) -> &'static str {
+    match order {
+        TileOrder::FrameMajor => "frame by frame",
+        TileOrder::TileMajor => "tile by tile",
+    }
 }
 
 /// The row about memory.

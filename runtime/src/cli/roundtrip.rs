@@ -34,7 +34,7 @@ Examples:
 ///
 /// Writes the video beside its reconstruction, and a contact sheet of a few frames: the source above, the reconstruction below.
 /// Tells for every frame its peak signal-to-noise ratio (PSNR, in dB, over red, green and blue) and its structural similarity
-/// (SSIM, at most 1, of the luma). Frames are cut to multiples of the model's compression, and the last few left out where they
+/// (SSIM, at most 1, of the luma). Frames are brought to multiples of the model's compression, and the last few left out where they
 /// do not come back from the latents.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -144,7 +144,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     manner.say(&format!("{}\n{}", frames_table(clip, &compared), table::table(&summary, &[])))
 }
 
-/// The video as far as it can come back: cut to multiples of the compression, without last frames that have no latents of
+/// The video as far as it can come back: resized to multiples of the compression, without last frames that have no latents of
 /// their own. What was asked for in so many words is refused rather than changed.
 fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -> Result<Video, Error> {
     let config = vae.config();
@@ -175,7 +175,7 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
             let problem = format!("--size {height}x{width}: {problem}; ask for {good_height}x{good_width}");
             return Err(Error::InvalidClip { problem });
         }
-        manner.note(&format!("note: {problem}: cut from {height}x{width} to {good_height}x{good_width}"));
+        manner.note(&format!("note: {problem}: brought from {height}x{width} to {good_height}x{good_width}"));
     }
     if good_frames != frames {
         let problem = format!("{frames} frames do not come back from their latents as {frames} frames");
@@ -184,7 +184,7 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
         }
         manner.note(&format!("note: {problem}: the first {good_frames} are taken"));
     }
-    video.cut(good_height, good_width, good_frames)
+    video.resized(good_height, good_width, good_frames)
 }
 
 /// `clip.mp4` -> `clip.png`, `frames/` -> `frames.png`.
