@@ -208,7 +208,7 @@ impl Plan<'_> {
     }
 
     fn refusal(&self, budget: u64, least: Option<MemoryEstimate>, how: &'static str) -> Error {
-        let needed = least.unwrap_or_default();
+        let needed = Box::new(least.unwrap_or_default());
         Error::Budget { half: self.half, shape: self.shape, needed, budget, how }
     }
 }

@@ -3,16 +3,18 @@
 //! The video is read twice, once to encode and once to compare: what is held of it does not grow with its length, but for
 //! the latents.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use frontend::batches::DECODE_FRAMES;
 use runtime::media::comparison::{ContactSheet, side_by_side, side_by_side_shape};
 use runtime::media::{self, ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
 use runtime::memory::peak_resident_bytes;
 use runtime::posterior::{Draw, Posterior};
 use runtime::quality::{self, FrameQuality};
-use runtime::{Error, Latents, Report, RunOptions, Vae};
+use runtime::{Error, Latents, MemoryBudget, Report, RunOptions, Vae};
 use serde_json::{Value, json};
 
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
@@ -76,7 +78,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let mut sheet = ContactSheet::create(&sheet_path(&arguments.output), clip)?;
     let read_seconds = started.elapsed().as_secs_f64();
 
-    let options = arguments.run.options();
+    let options = with_room_to_compare(arguments.run.options(), &vae, clip);
     let (latents, mut encoded) = encode(&vae, &video, &options, manner)?;
     encoded.seconds.load += read_seconds;
 
@@ -185,6 +187,18 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
         manner.note(&format!("note: {problem}: the first {good_frames} are taken"));
     }
     video.resized(good_height, good_width, good_frames)
+}
+
+/// The options with a budget from which what comparing holds is taken away: of a step's frames the source, both side by side
+/// and the pixels on their way to a picture; for each thread a frame in f64 with the means that similarity is made of.
+fn with_room_to_compare(mut options: RunOptions, vae: &Vae, clip: ClipShape) -> RunOptions {
+    let frame = [clip.channels, clip.height, clip.width].into_iter().fold(size_of::<f32>(), usize::saturating_mul);
+    // What is left over joins a clip's first step: one more frame of latents than others have.
+    let frames = vae.config().decoded_step_frames(DECODE_FRAMES + 1);
+    let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
+    let held = frame.saturating_mul(4 * frames + 12 * threads) as u64;
+    options.memory = MemoryBudget::Bytes(options.memory.bytes().saturating_sub(held));
+    options
 }
 
 /// `clip.mp4` -> `clip.png`, `frames/` -> `frames.png`.

@@ -156,7 +156,7 @@ mod tests {
         }
         assert!(!path.exists());
         let output = sheet.finish().unwrap();
-        assert_eq!(output.paths, [path.clone()]);
+        assert_eq!(output.paths, std::slice::from_ref(&path));
 
         let mut reader =
             png::Decoder::new(std::io::BufReader::new(std::fs::File::open(path).unwrap())).read_info().unwrap();
