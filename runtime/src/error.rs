@@ -119,7 +119,7 @@ pub enum Error {
         /// The shape of what it was to run over.
         shape: [usize; 5],
         /// The least that was found to be needed.
-        needed: MemoryEstimate,
+        needed: Box<MemoryEstimate>,
         /// What was allowed, in bytes.
         budget: u64,
         /// In which tiles.
