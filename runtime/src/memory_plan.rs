@@ -40,7 +40,7 @@ pub struct MemoryEstimate {
     pub states: u64,
     /// A step's input and result, and the frames that tiles are cut from and blended to.
     pub frames: u64,
-    /// Compiled steps and threads.
+    /// Compiled steps, threads, and a reserve of 1/32 of the parts above for what the allocator rounds up.
     pub code: u64,
 }
 
@@ -341,21 +341,18 @@ impl<'a> Estimator<'a> {
         }
 
         let to_make = (all.weights as u64).saturating_sub(plan.weights_made as u64);
-        // A thread holds one tensor as it was read and one as kernels will read it; the latter counts already.
-        let loading = (plan.threads as u64).saturating_mul(all.largest_weight as u64).min(to_make);
+        // Tensors as they were read. A thread may hold two: while it waits for others to pack one, it begins the next. The
+        // allocator keeps that memory.
+        let loading = (2 * plan.threads as u64).saturating_mul(all.largest_weight as u64).min(to_make);
         let weights = match to_make {
             0 => 0,
             _ => to_make.saturating_add(self.mapped).saturating_add(loading),
         };
         let scratch = (plan.threads as u64).saturating_mul(all.scratch as u64);
-        Ok(MemoryEstimate {
-            process: self.process,
-            weights,
-            arena: (all.arena as u64).saturating_add(scratch),
-            states,
-            frames: buffers,
-            code: programs * PROGRAM_BYTES + plan.threads as u64 * THREAD_BYTES,
-        })
+        let arena = (all.arena as u64).saturating_add(scratch);
+        let reserve = [weights, arena, states, buffers].into_iter().fold(0, u64::saturating_add) / 32;
+        let code = (programs * PROGRAM_BYTES + plan.threads as u64 * THREAD_BYTES).saturating_add(reserve);
+        Ok(MemoryEstimate { process: self.process, weights, arena, states, frames: buffers, code })
     }
 }
 
