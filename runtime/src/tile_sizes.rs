@@ -103,7 +103,7 @@ mod tests {
         // No sliver: the last band is about a stride.
         let four = found.iter().find(|candidate| candidate.grid.rows.len() == 2 && candidate.grid.columns.len() == 2);
         let four = four.expect("two by two tiles");
-        assert_eq!(four.grid.rows[1].input, 30..60);
+        assert!(four.grid.rows[1].input.len() >= 28 && four.grid.columns[1].input.len() >= 42, "{four:?}");
         assert!(four.work < 60 * 90 * 13 / 10);
         assert!(found.iter().any(|candidate| candidate.tile_area <= 18 * 27));
         let pixels = candidates(&config, Half::Encoder, [480, 720], Overlap::default());
