@@ -3,7 +3,7 @@
 //! The way of the data: [`program::compile`] has `schedule` turn each op into a call of a [`kernel::Kernel`], `codegen`
 //! emits each distinct kernel once with Cranelift, `jit` makes it executable, and the buffer plan of `passes` gives
 //! every value its place in one arena. [`weights::Weights`] packs the checkpoint's tensors once, for all programs.
-//! [`program::Program::run`] then runs the calls in order, the blocks of each shared out over threads.
+//! [`program::Executable::run`] then runs the calls in order, the blocks of each shared out over threads.
 //!
 //! - [`isa`]: which instruction set the kernels use, probed once, with one environment knob to override it;
 //! - [`panel`]: the contraction panels, the microkernels in which nearly all arithmetic of a convolution happens;

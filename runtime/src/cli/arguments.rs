@@ -22,7 +22,7 @@ const COUNTED: usize = 16;
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArguments {
     /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a .safetensors file, or an id
-    /// on the hub, OWNER/NAME[@REVISION] [default: the demo's model]
+    /// on the hub, OWNER/NAME or OWNER/NAME@REVISION [default: the demo's model]
     #[arg(long, value_name = "MODEL")]
     pub(super) model: Option<String>,
     /// The configuration to use, in place of the config.json beside the weights
