@@ -4,27 +4,11 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
-use common::{model, random};
+use common::{model, printed, random, tessera, text};
 use runtime::tensor_file::TensorFile;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-fn tessera(arguments: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tessera")).args(arguments).current_dir(folder).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// What a command prints that must succeed and say nothing on stderr.
-fn printed(arguments: &[&str], folder: &Path) -> String {
-    let output = tessera(arguments, folder);
-    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
-    text(&output.stdout)
-}
 
 fn report(arguments: &[&str], folder: &Path) -> Value {
     serde_json::from_str(&printed(&[arguments, &["--json"]].concat(), folder)).unwrap()

@@ -6,14 +6,12 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use runtime::latents::labelled_scaled;
 use runtime::media::{self, FrameBlock, FrameRate, KNOWN_OUTPUTS};
-use runtime::memory::peak_resident_bytes;
 use runtime::{Error, Latents, LatentsLayout, Vae, demo};
-use serde_json::json;
 
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::progress::Bar;
-use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, row, rows};
-use super::{EXIT_CODES, Failure, Manner, interrupt, print, table};
+use super::report::{JSON_FIELDS, object, paths_json, row, summary};
+use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 /// Where the demo goes unless told otherwise.
 const DEMO_OUTPUT: &str = "demo.mp4";
@@ -105,18 +103,11 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     report.seconds.load += read_seconds;
 
     if arguments.json {
-        let mut object = json!({"output": paths_json(&output.paths)});
-        if let Some(object) = object.as_object_mut() {
-            object.extend(fields(&report, write_seconds));
-            object.insert("peak_rss_bytes".into(), json!(peak_resident_bytes()));
-        }
-        return print(&format!("{object}\n"));
+        let head = [("output".to_owned(), paths_json(&output.paths))];
+        return print(&object(head.into_iter().collect(), &report, write_seconds));
     }
-    let mut summary = rows(&report, write_seconds, started.elapsed().as_secs_f64());
-    summary.insert(0, row("latents", format!("{:?} [B, C, T, H, W]", latents.shape)));
-    summary.push(memory_row(report.arena_bytes));
-    summary.push(row("written", paths_text(&output.paths, output.bytes)));
-    manner.say(&table::table(&summary, &[]))
+    let latents = row("latents", format!("{:?} [B, C, T, H, W]", latents.shape));
+    manner.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
 }
 
 impl Arguments {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use runtime::media::Output;
 use runtime::memory::peak_resident_bytes;
 use runtime::{Report, TileOrder, Tiling, TilingDecision};
 use serde_json::{Map, Value, json};
@@ -117,4 +118,26 @@ fn order_text(order: TileOrder) -> &'static str {
 pub(super) fn memory_row(arena_bytes: usize) -> [String; 2] {
     let peak = peak_resident_bytes().map_or("unknown".into(), table::bytes);
     row("memory", format!("arena {}, peak {peak}", table::bytes(arena_bytes as u64)))
+}
+
+/// The one object that `--json` prints for a run: what `head` has, then the report's fields.
+pub(super) fn object(mut head: Map<String, Value>, report: &Report, write_seconds: f64) -> String {
+    head.extend(fields(report, write_seconds));
+    head.insert("peak_rss_bytes".into(), json!(peak_resident_bytes()));
+    format!("{}\n", Value::Object(head))
+}
+
+/// The table that ends a run: `first`, the report, and where the output is.
+pub(super) fn summary(
+    first: [String; 2],
+    report: &Report,
+    write_seconds: f64,
+    total_seconds: f64,
+    output: &Output,
+) -> String {
+    let mut summary = rows(report, write_seconds, total_seconds);
+    summary.insert(0, first);
+    summary.push(memory_row(report.arena_bytes));
+    summary.push(row("written", paths_text(&output.paths, output.bytes)));
+    table::table(&summary, &[])
 }

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use frontend::{Config, Half, parameters};
 use half::{bf16, f16};
@@ -95,4 +96,21 @@ pub(crate) fn latents_file(folder: &Path, name: &str, shape: &[usize], data: &[f
     let bytes = data.iter().flat_map(|v| v.to_le_bytes()).collect();
     write(&path, &[Tensor { name: "latents".into(), shape: shape.to_vec(), dtype: Dtype::F32, bytes }]);
     path
+}
+
+/// Runs the binary in `folder`.
+pub(crate) fn tessera(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tessera")).args(arguments).current_dir(folder).output().unwrap()
+}
+
+/// What a process printed.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What a command prints that must succeed and say nothing on stderr.
+pub(crate) fn printed(arguments: &[&str], folder: &Path) -> String {
+    let output = tessera(arguments, folder);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
+    text(&output.stdout)
 }
