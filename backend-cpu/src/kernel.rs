@@ -297,13 +297,9 @@ pub struct Convolution {
 }
 
 impl Convolution {
-    /// Steps of the contraction: taps times input channels. A transform leaves the taps over time alone.
+    /// Rows of a panel of the weights, for each plane: taps times input channels.
     pub const fn depth(&self) -> usize {
-        let [time, height, width] = self.problem.kernel;
-        match self.algorithm {
-            Algorithm::Direct => time * height * width * self.problem.inputs,
-            Algorithm::Winograd2 | Algorithm::Winograd4 => time * self.problem.inputs,
-        }
+        self.algorithm.taps(self.problem.kernel) * self.problem.inputs
     }
 
     /// The parts of a block's scratch.

@@ -9,7 +9,6 @@ use crate::kernel::Kernel;
 use crate::panel::PanelFamily;
 use crate::program::plan;
 use crate::schedule::{UnsupportedOp, schedule};
-use crate::tile::Algorithm;
 use crate::weights::Form;
 
 /// Bytes that a program and a run of it take.
@@ -55,12 +54,10 @@ pub fn requirements(graph: &Graph, isa: Isa) -> Result<Requirements, Unsupported
             let columns = ty.shape.last().copied().unwrap_or(1).max(1);
             let nr = PanelFamily::for_columns(isa, columns).nr;
             let padded = (ty.bytes() / columns).saturating_mul(columns.next_multiple_of(nr));
-            // Transforms make planes of the nine taps of a 3x3 kernel.
-            match algorithm {
-                Algorithm::Direct => padded,
-                Algorithm::Winograd2 => (padded / 9).saturating_mul(16),
-                Algorithm::Winograd4 => (padded / 9).saturating_mul(36),
-            }
+            // `dhwio`: the kernel is in front.
+            let kernel: [usize; 3] = std::array::from_fn(|axis| ty.shape.get(axis).copied().unwrap_or(1));
+            let taps: usize = kernel.iter().product();
+            (padded / taps.max(1)).saturating_mul(algorithm.planes() * algorithm.taps(kernel))
         }
     };
     let weights: Vec<usize> = schedule.weights.iter().map(|(recipe, form)| weight(recipe.ty(), form)).collect();

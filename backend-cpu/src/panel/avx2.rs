@@ -5,13 +5,16 @@
 use std::arch::asm;
 use std::arch::x86_64::{
     __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_cmpgt_epi32, _mm256_loadu_ps, _mm256_maskload_ps,
-    _mm256_maskstore_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_storeu_ps,
+    _mm256_maskstore_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps,
+    _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_ps,
 };
 
 use super::PanelShape;
 use super::family::panel_family;
 use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use super::transform::transform_kernels;
 use crate::isa::Isa;
+use crate::winograd::{POINT_A, POINT_B};
 
 const LANES: usize = 8;
 const UNROLL: usize = 4;
@@ -100,6 +103,31 @@ fn add(a: Vector, b: Vector) -> Vector {
 }
 
 #[inline]
+#[target_feature(enable = "avx2,fma")]
+fn subtract(a: Vector, b: Vector) -> Vector {
+    _mm256_sub_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn multiply(a: Vector, b: Vector) -> Vector {
+    _mm256_mul_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn splat(value: f32) -> Vector {
+    _mm256_set1_ps(value)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn stream(to: *mut f32, value: Vector) {
+    // SAFETY: the caller's promise: a whole vector is writable, and aligned.
+    unsafe { _mm256_stream_ps(to, value) }
+}
+
+#[inline]
 fn prefetch(at: *const f32) {
     // SAFETY: a prefetch of any address, even a wild one, has no effect that a program can see.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
@@ -114,6 +142,7 @@ fn opaque(value: usize) -> usize {
 }
 
 tile_kernel!(#[target_feature(enable = "avx2,fma")]);
+transform_kernels!(#[target_feature(enable = "avx2,fma")]);
 
 panel_family! {
     /// The wide family: 12 multiply-adds for 8 loads.

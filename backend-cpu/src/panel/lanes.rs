@@ -5,18 +5,18 @@
 //! of its speed, and which panels these are changes with every small edit.
 
 #[cfg(target_arch = "aarch64")]
-pub(super) use neon::{Vector, add, load, multiply_add, splat, store};
+pub(super) use neon::{Vector, add, load, multiply, multiply_add, splat, store, subtract};
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(super) use plain::{Vector, add, load, multiply_add, splat, store};
+pub(super) use plain::{Vector, add, load, multiply, multiply_add, splat, store, subtract};
 #[cfg(target_arch = "x86_64")]
-pub(super) use sse2::{Vector, add, load, multiply_add, splat, store};
+pub(super) use sse2::{Vector, add, load, multiply, multiply_add, splat, store, subtract};
 
 /// How many lanes a vector has.
 pub(super) const LANES: usize = 4;
 
 #[cfg(target_arch = "x86_64")]
 mod sse2 {
-    use std::arch::x86_64::{__m128, _mm_add_ps, _mm_loadu_ps, _mm_mul_ps, _mm_set1_ps, _mm_storeu_ps};
+    use std::arch::x86_64::{__m128, _mm_add_ps, _mm_loadu_ps, _mm_mul_ps, _mm_set1_ps, _mm_storeu_ps, _mm_sub_ps};
 
     pub(in super::super) type Vector = __m128;
 
@@ -50,11 +50,25 @@ mod sse2 {
         // SAFETY: every x86-64 target has SSE2.
         unsafe { _mm_add_ps(a, b) }
     }
+
+    #[inline(always)]
+    pub(in super::super) fn subtract(a: Vector, b: Vector) -> Vector {
+        // SAFETY: every x86-64 target has SSE2.
+        unsafe { _mm_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    pub(in super::super) fn multiply(a: Vector, b: Vector) -> Vector {
+        // SAFETY: every x86-64 target has SSE2.
+        unsafe { _mm_mul_ps(a, b) }
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
 mod neon {
-    use std::arch::aarch64::{float32x4_t, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32};
+    use std::arch::aarch64::{
+        float32x4_t, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vmulq_f32, vst1q_f32, vsubq_f32,
+    };
 
     pub(in super::super) type Vector = float32x4_t;
 
@@ -87,6 +101,18 @@ mod neon {
         // SAFETY: every AArch64 target has NEON.
         unsafe { vaddq_f32(a, b) }
     }
+
+    #[inline(always)]
+    pub(in super::super) fn subtract(a: Vector, b: Vector) -> Vector {
+        // SAFETY: every AArch64 target has NEON.
+        unsafe { vsubq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    pub(in super::super) fn multiply(a: Vector, b: Vector) -> Vector {
+        // SAFETY: every AArch64 target has NEON.
+        unsafe { vmulq_f32(a, b) }
+    }
 }
 
 #[cfg(any(test, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
@@ -117,6 +143,16 @@ mod plain {
     #[inline(always)]
     pub(in super::super) fn add(a: Vector, b: Vector) -> Vector {
         std::array::from_fn(|lane| a[lane] + b[lane])
+    }
+
+    #[inline(always)]
+    pub(in super::super) fn subtract(a: Vector, b: Vector) -> Vector {
+        std::array::from_fn(|lane| a[lane] - b[lane])
+    }
+
+    #[inline(always)]
+    pub(in super::super) fn multiply(a: Vector, b: Vector) -> Vector {
+        std::array::from_fn(|lane| a[lane] * b[lane])
     }
 }
 

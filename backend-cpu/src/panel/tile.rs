@@ -11,6 +11,8 @@
 //! | `load(p)`, `broadcast(p)` | a whole vector; one element in every lane |
 //! | `load_masked(p, m)`, `store_masked(p, m, v)` | touch only lanes of the mask; the others load as zero |
 //! | `multiply_add(a, b, c)`, `add(a, b)` | `a * b + c`, `a + b` |
+//! | `subtract(a, b)`, `multiply(a, b)`, `splat(x)` | for `transform` alone: `a - b`, `a * b`, a constant in every lane |
+//! | `stream(p, v)` | for `transform` alone: an aligned store past the caches |
 //! | `prefetch(p)` | ask for the cache line of `p` |
 //! | `opaque(n)` | `n`, of which the optimiser knows nothing |
 //!
