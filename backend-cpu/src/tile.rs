@@ -301,15 +301,18 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
     blocks * (compute + transforms + copy + weights) * idle + oversized
 }
 
-/// Sizes, multiples of `step`, that cut `size` into nearly equal parts: largest first, each once, none tiny unless
-/// `size` is.
+/// Sizes, multiples of `step`, that cut `size` into nearly equal parts: largest first, each once, down to one step; of
+/// the large ones, those that differ by an eighth.
 fn cuts(size: usize, step: usize) -> impl Iterator<Item = usize> {
+    const ALL_BELOW: usize = 16;
     let steps = size.div_ceil(step);
-    let mut last = 0;
-    (1..=steps.min(24)).map(move |parts| steps.div_ceil(parts) * step).filter(move |&part| {
-        let new = part != last;
-        last = part;
-        new
+    let mut last = usize::MAX;
+    (1..=steps).map(move |parts| steps.div_ceil(parts)).filter_map(move |part| {
+        let new = part < last && (part <= ALL_BELOW || part <= last - last / 8);
+        new.then(|| {
+            last = part;
+            part * step
+        })
     })
 }
 
@@ -336,9 +339,20 @@ mod tests {
     }
 
     #[test]
+    fn cuts_reach_from_the_whole_to_one_step() {
+        for size in [1, 5, 16, 100, 720, 4000] {
+            for step in [1, 2, 4] {
+                let all: Vec<_> = cuts(size, step).collect();
+                assert_eq!((all[0], all[all.len() - 1]), (size.next_multiple_of(step), step), "{all:?}");
+                assert!(all.is_sorted_by(|a, b| a > b) && all.len() < 64, "{all:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_choice_fits_the_result() {
         for (result, inputs, outputs) in
-            [([8, 96, 128], 128, 128), ([2, 12, 16], 512, 512), ([1, 1, 1], 3, 1), ([3, 5, 7], 20, 40)]
+            [([8, 480, 720], 256, 256), ([8, 96, 128], 128, 128), ([2, 12, 16], 512, 512), ([3, 5, 7], 20, 40)]
         {
             let problem = Problem {
                 batch: 1,
@@ -354,7 +368,7 @@ mod tests {
                 let (algorithm, tile) = choose(&problem, &|a| a == only);
                 assert_eq!(algorithm, only);
                 let side = algorithm.outputs();
-                assert!((0..3).all(|axis| (1..result[axis] + side).contains(&tile.space[axis])), "{tile:?}");
+                assert!((0..3).all(|axis| (1..=result[axis] + side).contains(&tile.space[axis])), "{tile:?}");
                 assert!(tile.space[1..].iter().all(|size| size % side == 0), "{tile:?}");
                 assert!(4 * tile.scratch(algorithm, &problem).elements() <= SCRATCH_LIMIT);
             }
@@ -373,7 +387,9 @@ mod tests {
             panel_columns: 32,
             panel_rows: 14,
         };
-        assert_eq!(choose(&large, &|_| true).0, Algorithm::Winograd4);
+        assert_eq!(choose(&large, &|_| true).0, Algorithm::Winograd4Time);
+        assert_eq!(choose(&Problem { result: [8, 768, 1360], ..large }, &|_| true).0, Algorithm::Winograd4Time);
+        assert_eq!(choose(&Problem { result: [1, 96, 128], ..large }, &|_| true).0, Algorithm::Winograd4);
         assert_eq!(choose(&Problem { strides: [1, 2, 2], ..large }, &|_| true).0, Algorithm::Direct);
         assert_eq!(choose(&Problem { kernel: [1; 3], ..large }, &|_| true).0, Algorithm::Direct);
     }

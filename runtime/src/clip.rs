@@ -51,8 +51,10 @@ impl Route {
     /// The step over a batch of frames of one tile.
     pub(crate) fn step(&self, batch: usize, frames: usize, (row, column): (usize, usize)) -> Step {
         let kind = match (self.half, batch) {
+            (Half::Decoder, _) if frames == self.shape[2] => StepKind::DecodeWhole,
             (Half::Decoder, 0) => StepKind::DecodeFirst,
             (Half::Decoder, _) => StepKind::DecodeNext,
+            (Half::Encoder, _) if frames == self.shape[2] => StepKind::EncodeWhole,
             (Half::Encoder, 0) => StepKind::EncodeFirst,
             (Half::Encoder, _) => StepKind::EncodeNext,
         };

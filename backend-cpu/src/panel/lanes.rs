@@ -164,10 +164,13 @@ mod tests {
     fn the_targets_vector_agrees_with_the_array() {
         let (a, b, c) = ([1.0, 2.0, -3.0, 0.5], [4.0, -5.0, 6.0, 8.0], [0.25, 7.0, -1.0, 3.0]);
         let mut found = [0.0; LANES];
-        store(&mut found, add(multiply_add(load(&a), load(&b), load(&c)), splat(2.0)));
+        let sum = add(multiply_add(load(&a), load(&b), load(&c)), splat(2.0));
+        store(&mut found, subtract(sum, multiply(load(&b), load(&c))));
         let mut expected = [0.0; LANES];
         let sum = plain::multiply_add(plain::load(&a), plain::load(&b), plain::load(&c));
-        plain::store(&mut expected, plain::add(sum, plain::splat(2.0)));
+        let sum = plain::add(sum, plain::splat(2.0));
+        let product = plain::multiply(plain::load(&b), plain::load(&c));
+        plain::store(&mut expected, plain::subtract(sum, product));
         assert_eq!(found, expected);
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     /// Folder with the VAE's config.json, or a pipeline's folder with `vae/` in it [default: the demo's model]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Which step: decode-first, decode-next, encode-first or encode-next
+    /// Which step: decode-first, -next or -whole, encode-first, -next or -whole
     #[arg(long, value_name = "STEP")]
     step: StepKind,
     /// Frames of the step's input: latents to decode [default: 2], or a video to encode [default: 8]
