@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 
 use ir::analysis::weight_only;
-use ir::{Activation, Dims, ElementType, FirstFrame, Graph, Layout, Node, Op, Output, PadMode, TensorType, Value};
+use ir::{
+    Activation, Dims, ElementType, FirstFrame, Graph, Layout, Node, Op, Output, PadMode, Recipe, TensorType, Value,
+};
 
 use crate::kernel::{
     AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction,
@@ -14,7 +16,7 @@ use crate::kernel::{
 use crate::panel::PanelFamily;
 use crate::program::CompileOptions;
 use crate::tile::{Problem, choose};
-use crate::weights::{Form, Recipe};
+use crate::weights::Form;
 
 /// An op that this backend has no code for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

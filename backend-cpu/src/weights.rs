@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use ir::eval::{Bindings, Leaf, Tensor, evaluate};
-use ir::{Builder, Dims, Graph, Layout, Op, Role, TensorType, Value};
+use ir::{Dims, Layout, Recipe, TensorType};
 
 use crate::buffer::{AlignedBuffer, BufferError};
 use crate::isa::Isa;
@@ -60,61 +60,6 @@ pub(crate) enum Form {
     Packed(&'static str, Algorithm),
 }
 
-/// How a weight is made of parameters: a small graph with one output.
-#[derive(Clone, Debug)]
-pub(crate) struct Recipe {
-    graph: Graph,
-    /// Equal for equal recipes.
-    key: String,
-}
-
-impl Recipe {
-    /// The ops that make `value`, which depends on parameters and constants alone.
-    pub(crate) fn of(graph: &Graph, value: Value) -> Self {
-        let graph = cone(graph, value);
-        Self { key: ir::text::print(&graph), graph }
-    }
-
-    /// The type of what is made.
-    pub(crate) fn ty(&self) -> &TensorType {
-        self.graph.ty(self.value())
-    }
-
-    fn value(&self) -> Value {
-        self.graph.outputs()[0].value
-    }
-
-    /// The parameter this is a view of, and the distance between neighbours along each axis of the result.
-    fn as_view(&self) -> Option<(&str, &TensorType, Dims)> {
-        self.view(self.value())
-    }
-
-    fn view(&self, value: Value) -> Option<(&str, &TensorType, Dims)> {
-        match self.graph.op(value) {
-            Op::Parameter { name, ty } => Some((name, ty, ty.strides())),
-            Op::Transpose { input, permutation } => {
-                let (name, ty, strides) = self.view(*input)?;
-                Some((name, ty, permutation.iter().map(|&axis| strides[axis]).collect()))
-            }
-            Op::Reshape { input, ty: to } => {
-                let (name, ty, strides) = self.view(*input)?;
-                let from = self.graph.ty(*input);
-                let kept = from.shape.iter().zip(&strides).filter(|(size, _)| **size != 1);
-                let (sizes, mut kept): (Dims, _) = (kept.clone().map(|(s, _)| *s).collect(), kept.map(|(_, s)| *s));
-                if to.shape.iter().copied().filter(|&s| s != 1).eq(sizes) {
-                    return Some((
-                        name,
-                        ty,
-                        to.shape.iter().map(|&s| if s == 1 { 0 } else { kept.next().unwrap_or(0) }).collect(),
-                    ));
-                }
-                (strides == from.strides()).then(|| (name, ty, to.strides()))
-            }
-            _ => None,
-        }
-    }
-}
-
 /// Weights in memory.
 pub(crate) enum Data {
     Dense(AlignedBuffer),
@@ -150,7 +95,7 @@ impl Weights {
 
     /// The weights of `recipe` in `form`.
     pub(crate) fn get(&self, recipe: &Recipe, form: Form, isa: Isa) -> Result<Arc<Data>, WeightError> {
-        let key = (recipe.key.clone(), form);
+        let key = (recipe.key().to_owned(), form);
         let lock = || self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(data) = lock().get(&key) {
             return Ok(data.clone());
@@ -160,18 +105,18 @@ impl Weights {
     }
 
     fn make(&self, recipe: &Recipe, form: Form, isa: Isa) -> Result<Data, WeightError> {
-        let ty = recipe.graph.ty(recipe.value());
+        let ty = recipe.ty();
         match (form, recipe.as_view()) {
-            (Form::Packed(_, algorithm), Some((name, source_ty, strides))) => {
-                let values = self.parameter(name, source_ty)?;
-                Ok(Data::Packed(pack_strided(&values, ty, &strides, isa, algorithm)?))
+            (Form::Packed(_, algorithm), Some(view)) => {
+                let values = self.parameter(view.name, view.ty)?;
+                Ok(Data::Packed(pack_strided(&values, ty, &view.strides, isa, algorithm)?))
             }
             (Form::Packed(_, algorithm), None) => {
                 let values = self.compute(recipe)?;
                 Ok(Data::Packed(pack_strided(&values, ty, &ty.strides(), isa, algorithm)?))
             }
-            (Form::Dense, Some((name, source_ty, strides))) if strides == ty.strides() => {
-                let values = self.parameter(name, source_ty)?;
+            (Form::Dense, Some(view)) if view.strides == ty.strides() => {
+                let values = self.parameter(view.name, view.ty)?;
                 Ok(Data::Dense(dense(&values)?))
             }
             (Form::Dense, _) => Ok(Data::Dense(dense(&self.compute(recipe)?)?)),
@@ -189,7 +134,7 @@ impl Weights {
     /// Runs a recipe that is more than a view through the evaluator.
     fn compute(&self, recipe: &Recipe) -> Result<Vec<f32>, WeightError> {
         let source = Source { weights: self, failed: Mutex::new(None) };
-        let outputs = evaluate::<f32>(&recipe.graph, &source);
+        let outputs = evaluate::<f32>(recipe.graph(), &source);
         if let Some(error) = source.failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
             return Err(error);
         }
@@ -215,26 +160,6 @@ impl Bindings<f32> for Source<'_> {
             }
         }
     }
-}
-
-/// The ops that `value` is made of, without their modules, and `value` as the one result.
-fn cone(graph: &Graph, value: Value) -> Graph {
-    let mut needed = vec![false; graph.len()];
-    needed[value.index()] = true;
-    for (v, node) in graph.nodes().rev().filter(|(v, _)| *v <= value) {
-        if needed[v.index()] {
-            node.op.operands().iter().for_each(|o| needed[o.index()] = true);
-        }
-    }
-    let mut builder = Builder::new("weights");
-    let mut made: HashMap<Value, Value> = HashMap::new();
-    for (v, node) in graph.nodes().filter(|(v, _)| needed[v.index()]) {
-        let mut op = node.op.clone();
-        op.map_operands(&mut |operand| made[&operand]);
-        made.insert(v, builder.push(op).expect("part of a graph that verifies"));
-    }
-    builder.output(Role::Result, "weights", made[&value]);
-    builder.finish()
 }
 
 fn dense(values: &[f32]) -> Result<AlignedBuffer, BufferError> {

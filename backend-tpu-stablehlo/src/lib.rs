@@ -1,5 +1,9 @@
-//! The StableHLO backend: nothing is here yet.
+//! The StableHLO backend.
 //!
-//! This is the place of two things. The emitter takes any graph of `ir`, after a pipeline of its own, and writes
-//! StableHLO text: weights and caches as arguments, channel-last. The PJRT client loads a plugin, compiles that text ahead
-//! of time or for execution, and runs it.
+//! [`module`] is what goes between its two halves. The emitter takes any graph of `ir`, after a pipeline of its own, and
+//! writes StableHLO text: weights and caches as arguments, channel-last. The PJRT client loads a plugin, compiles that text
+//! ahead of time or for execution, and runs it.
+
+pub mod module;
+
+pub use module::{Argument, ArgumentRole, Module, ModuleResult};

@@ -12,6 +12,7 @@
 //! | [`text`] | printing and parsing |
 //! | [`eval`] | the living definition of every op |
 //! | [`analysis`], [`dot`] | liveness, reachability, cost; pictures |
+//! | [`recipe`] | how weights are made of parameters, once |
 //!
 //! This crate knows no backend, no pass and no model.
 
@@ -22,6 +23,7 @@ pub mod dot;
 pub mod eval;
 pub mod graph;
 pub mod op;
+pub mod recipe;
 pub mod shape;
 pub mod text;
 pub mod types;
@@ -31,4 +33,5 @@ pub use attribute::{Activation, Elements, FirstFrame, PadMode};
 pub use builder::{BuildError, Builder};
 pub use graph::{Graph, Node, Output, Path, Role, Value};
 pub use op::{Op, Values};
+pub use recipe::Recipe;
 pub use types::{Dims, ElementType, Layout, TensorType};
