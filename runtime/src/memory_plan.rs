@@ -8,8 +8,9 @@
 //! leave each thread [`LANE_WORK`] of a step, if there is that much: what threads lose by waiting for each other at the end of
 //! every kernel is much of a small step and little of a large one, which would only take more memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::rc::Rc;
 
 use backend_cpu::isa::Isa;
 use backend_cpu::requirements::Requirements;
@@ -266,7 +267,7 @@ struct Estimator<'a> {
     plan: &'a Plan<'a>,
     isa: Isa,
     /// What each step needs, and its floating-point operations.
-    steps: HashMap<Step, (Requirements, u64)>,
+    steps: HashMap<Step, Rc<(Requirements, u64)>>,
     /// What the process holds now.
     process: u64,
     /// The half's tensors as they are on disk.
@@ -353,15 +354,15 @@ impl<'a> Estimator<'a> {
     }
 
     /// What a step needs, and its floating-point operations.
-    fn requirements(&mut self, step: &Step) -> Result<(Requirements, u64)> {
+    fn requirements(&mut self, step: &Step) -> Result<Rc<(Requirements, u64)>> {
         if let Some(known) = self.steps.get(step) {
-            return Ok(*known);
+            return Ok(known.clone());
         }
         let graph = declare(self.plan.config, step, &self.plan.options.taps)?;
         let flops = total_cost(&graph).flops;
         let graph = lowering::optimize(step, &graph, cpu_pipeline(Precision::F32))?;
-        let found = (lowering::memory(step, &graph, self.isa)?, flops);
-        self.steps.insert(*step, found);
+        let found = Rc::new((lowering::memory(step, &graph, self.isa)?, flops));
+        self.steps.insert(*step, found.clone());
         Ok(found)
     }
 
@@ -373,14 +374,17 @@ impl<'a> Estimator<'a> {
         let kinds: Vec<usize> = (0..batches.len().min(2)).collect();
         let (mut programs, mut all) = (0, Requirements::default());
         let mut kept_states = 0_u64;
-        let mut seen = vec![];
+        let (mut seen, mut weights) = (vec![], BTreeMap::new());
         for tile in route.grid.places() {
             for &batch in &kinds {
                 let step = route.step(batch, batches[batch].len(), tile);
-                let (needs, _) = self.requirements(&step)?;
+                let found = self.requirements(&step)?;
+                let needs = &found.0;
                 if !seen.contains(&step) {
                     seen.push(step);
                     programs += 1;
+                    // Steps of other sizes may read a weight in other forms, and all are kept.
+                    weights.extend(needs.weights.clone());
                 }
                 all = Requirements {
                     arena: all.arena.max(needs.arena),
@@ -389,8 +393,7 @@ impl<'a> Estimator<'a> {
                     results: all.results.max(needs.results),
                     taps: all.taps.max(needs.taps),
                     states: all.states.max(needs.states),
-                    weights: all.weights.max(needs.weights),
-                    largest_weight: all.largest_weight.max(needs.largest_weight),
+                    weights: BTreeMap::new(),
                 };
                 if batch == 0 {
                     kept_states = kept_states.saturating_add(needs.states as u64);
@@ -429,10 +432,12 @@ impl<'a> Estimator<'a> {
             buffers = buffers.saturating_add(lanes.saturating_mul(all.inputs as u64));
         }
 
-        let to_make = (all.weights as u64).saturating_sub(plan.weights_made as u64);
+        let largest_weight = weights.values().copied().max().unwrap_or(0) as u64;
+        let all_weights = weights.into_values().fold(0, usize::saturating_add);
+        let to_make = (all_weights as u64).saturating_sub(plan.weights_made as u64);
         // Tensors as they were read. A thread may hold two: while it waits for others to pack one, it begins the next. The
         // allocator keeps that memory.
-        let loading = (2 * plan.threads as u64).saturating_mul(all.largest_weight as u64).min(to_make);
+        let loading = (2 * plan.threads as u64).saturating_mul(largest_weight).min(to_make);
         let weights = match to_make {
             0 => 0,
             _ => to_make.saturating_add(self.mapped).saturating_add(loading),
