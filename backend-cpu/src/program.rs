@@ -240,6 +240,8 @@ pub struct Workspace {
     arena: AlignedBuffer,
     temporary: AlignedBuffer,
     scratch: Vec<AlignedBuffer>,
+    /// The states that the last run has read.
+    spare: Vec<AlignedBuffer>,
 }
 
 impl Workspace {
@@ -250,7 +252,7 @@ impl Workspace {
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tessera-{i}")).build()?;
-        Ok(Self { pool, arena: AlignedBuffer::default(), temporary: AlignedBuffer::default(), scratch: vec![] })
+        Ok(Self { pool, arena: AlignedBuffer::default(), temporary: AlignedBuffer::default(), scratch: vec![], spare: vec![] })
     }
 
     /// The threads that run kernels.
@@ -320,11 +322,16 @@ impl Executable {
         let program = &*self.program;
         self.check(inputs, &states)?;
         workspace.reserve(program)?;
-        let mut outputs = program
-            .outputs
-            .iter()
-            .map(|(_, port)| AlignedBuffer::zeroed(port.ty.elements()))
-            .collect::<Result<Vec<_>, _>>()?;
+        // New states take the memory of those of the last run, which nobody needs any more: fresh pages cost time. What
+        // they hold is overwritten whole.
+        let mut spare = std::mem::take(&mut workspace.spare);
+        let mut outputs = Vec::with_capacity(program.outputs.len());
+        for (role, port) in &program.outputs {
+            let elements = port.ty.elements();
+            let used = spare.iter().position(|buffer| *role == Role::State && buffer.len() == elements);
+            outputs.push(used.map_or_else(|| AlignedBuffer::zeroed(elements), |at| Ok(spare.swap_remove(at)))?);
+        }
+        drop(spare);
 
         // Every value's memory. Reads go through `*mut` as writes do: a kernel takes one table of pointers.
         let mut places: HashMap<Value, *mut u8> = HashMap::new();
@@ -362,7 +369,7 @@ impl Executable {
             self.run_call(&workspace.pool, call, &arguments, &scratch);
             done += flops;
         }
-        drop(states);
+        workspace.spare = states.into_values().collect();
 
         let mut run = Outputs { results: vec![], taps: vec![], states: States::new() };
         for ((role, port), buffer) in program.outputs.iter().zip(outputs) {
