@@ -25,9 +25,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from documents import markdown, replace
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
 DOCUMENTS = {"BENCHMARKS.md": False, "README.md": True}
 ROWS = [
     *(f"{task}-{dtype}-{threads}" for task in ("decode", "encode") for dtype in ("f32", "bf16") for threads in (2, 1)),
@@ -37,6 +37,7 @@ ROWS = [
 # What a first step takes without a cache: OpenVINO runs one half as one graph.
 ONE_STEP = {"decode": 3, "encode": 15}
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "TESSERA_ISA": "avx2"}
+NAMES = {"torch": "PyTorch", "openvino": "OpenVINO", "tessera": "Tessera"}
 USAGE_ERROR = 2
 
 
@@ -71,10 +72,12 @@ class Peer:
         self.output = scratch / f"{engine}.npy"
         command = [sys.executable, HERE / "worker.py", engine, row.task, row.dtype, row.threads, data / "model"]
         command += [source(row, data), self.output]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            [str(part) for part in command], env=row.environment(), stdin=pipe, stdout=pipe, stderr=pipe, text=True
-        )
+        self.complaints = scratch / f"{engine}.log"
+        with self.complaints.open("w") as log:
+            pipe, parts = subprocess.PIPE, [str(part) for part in command]
+            self.process = subprocess.Popen(
+                parts, env=row.environment(), stdin=pipe, stdout=pipe, stderr=log, text=True
+            )
         self.ready = self.answer()["ready"]
 
     def answer(self) -> dict:
@@ -82,7 +85,7 @@ class Peer:
         while line and not line.startswith("{"):
             line = self.process.stdout.readline()
         if not line:
-            lines = self.process.stderr.read().strip().splitlines()
+            lines = self.complaints.read_text().strip().splitlines()
             raise Skipped(lines[-1] if lines else "it ended without a word")
         return json.loads(line)
 
@@ -249,36 +252,44 @@ def workload(data: Path) -> dict:
 
 
 def table(report: dict, short: bool) -> str:
-    """The figures in Markdown: the short form has the rows on all threads and with every instruction set."""
-    names = {"torch": "PyTorch", "openvino": "OpenVINO", "tessera": "Tessera"}
-    lines = []
-    if short:
-        lines += ["| | PyTorch | OpenVINO | Tessera | against PyTorch |", "|---|---|---|---|---|"]
-    else:
-        lines += [
-            "| row | engine | seconds (from, to) | PyTorch / it | ready after | peak memory | mean and max difference |",
-            "|---|---|---|---|---|---|---|",
-        ]
+    """The figures in Markdown: the short form has the rows on most threads with every instruction set."""
+    return short_table(report) if short else long_table(report)
+
+
+def measured(row: dict) -> dict:
+    """The engines of a row that ran, by name."""
+    return {name: engine for name, engine in row["engines"].items() if "skipped" not in engine}
+
+
+def ratio(row: dict, engine: dict) -> str:
+    """How many times as fast as PyTorch."""
+    torch = measured(row).get("torch")
+    return f"{torch['seconds'] / engine['seconds']:.2f}" if torch else "-"
+
+
+def short_table(report: dict) -> str:
     most = max(row["threads"] for row in report["rows"])
+    rows = []
     for row in report["rows"]:
-        found = {name: engine for name, engine in row["engines"].items() if "skipped" not in engine}
-        torch = found.get("torch")
-        ratio = lambda engine: f"{torch['seconds'] / engine['seconds']:.2f}" if torch else "-"
-        if short and (row["threads"] != most or row["avx2"]):
-            continue
-        if short:
-            seconds = [f"{found[name]['seconds']:.2f} s" if name in found else "-" for name in names]
-            times = f"{ratio(found['tessera'])} times as fast" if "tessera" in found else "-"
-            threads = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
-            lines.append(f"| {row['task']}, {row['dtype']}, {threads} | {' | '.join(seconds)} | {times} |")
-            continue
-        for name, engine in found.items():
+        found = measured(row)
+        if row["threads"] == most and not row["avx2"]:
+            seconds = [f"{found[name]['seconds']:.2f} s" if name in found else "-" for name in NAMES]
+            times = f"{ratio(row, found['tessera'])} times as fast" if "tessera" in found else "-"
+            threads = f"{most} thread{'s' if most > 1 else ''}"
+            rows.append([f"{row['task']}, {row['dtype']}, {threads}", *seconds, times])
+    return markdown(["", *NAMES.values(), "against PyTorch"], rows)
+
+
+def long_table(report: dict) -> str:
+    head = ["row", "engine", "seconds (from, to)", "PyTorch / it", "ready after", "peak memory", "mean and max difference"]
+    rows = []
+    for row in report["rows"]:
+        for name, engine in measured(row).items():
             span = f"{engine['seconds']:.3f} ({min(engine['runs']):.3f}, {max(engine['runs']):.3f})"
             memory = f"{engine['peak_rss_bytes'] / 2**30:.2f} GiB" if engine["peak_rss_bytes"] else "-"
             difference = f"{engine['mean_difference']:.1e}, {engine['max_difference']:.1e}"
-            cells = [row["row"], names[name], span, ratio(engine), f"{engine['ready']:.2f} s", memory, difference]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+            rows.append([row["row"], NAMES[name], span, ratio(row, engine), f"{engine['ready']:.2f} s", memory, difference])
+    return markdown(head, rows)
 
 
 def caption(report: dict) -> str:
@@ -296,13 +307,7 @@ def caption(report: dict) -> str:
 def rewrite(report: dict) -> None:
     """Puts the tables between the documents' markers."""
     for name, short in DOCUMENTS.items():
-        path = ROOT / name
-        text = path.read_text()
-        block = f"<!-- peers -->\n{caption(report)}\n\n{table(report, short)}\n<!-- /peers -->"
-        changed, count = re.subn(r"<!-- peers -->.*?<!-- /peers -->", lambda _: block, text, flags=re.DOTALL)
-        if count != 1:
-            raise SystemExit(f"{path}: expected one pair of markers <!-- peers --> and <!-- /peers -->, found {count}")
-        path.write_text(changed)
+        replace(name, "peers", f"{caption(report)}\n\n{table(report, short)}")
 
 
 def run(arguments: argparse.Namespace) -> dict:

@@ -13,6 +13,7 @@ use frontend::{Config, Half, Step, StepKind};
 use passes::cpu_pipeline;
 use passes::pipeline::without;
 use runtime::loaded_weights::LoadedWeights;
+use runtime::memory::peak_resident_bytes;
 use runtime::options::MOST_THREADS;
 use runtime::profile::{Bench, Prepared, RunTimes, Variant, median_run};
 use runtime::roofline::Picture;
@@ -39,7 +40,7 @@ Examples:
 /// Time a step of the model, kernel by kernel
 ///
 /// Arithmetic is counted as the model asks for it: a convolution by Winograd's algorithm as if it were direct, so that it can
-/// exceed the peak. Peak and bandwidth are measured first, on as many threads. Bytes are those of operands and results, each
+/// exceed the peak. Peak and bandwidth are measured behind the runs, on as many threads. Bytes are those of operands and results, each
 /// moved once.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -173,13 +174,15 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     }
     let mut bar = RunBar::new(manner, arguments.repeats as usize + 1);
     let prepared = bench.prepare(&step, &variant)?;
-    check_interrupt()?;
-    let ceilings = bench.ceilings()?;
     let mut timed = || bench.run(&prepared, &mut |share| bar.show(share));
     let first = timed()?;
     let runs = (0..arguments.repeats).map(|_| timed()).collect::<Result<Vec<_>, _>>()?;
     drop(bar);
+    check_interrupt()?;
     let measured = Measured { prepared, first, runs };
+    // Before the arrays by which the bandwidth is measured.
+    let peak_bytes = peak_resident_bytes();
+    let ceilings = bench.ceilings()?;
     let context = report::Context {
         model: &name,
         step: &step,
@@ -188,6 +191,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         algorithm: variant.algorithm,
         without_passes: &arguments.without_pass,
         load_seconds,
+        peak_bytes,
         measured: &measured,
     };
     if let Some(picture) = picture {

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use backend_cpu::profile::CallSummary;
 use backend_cpu::tile::Algorithm;
 use frontend::Step;
-use runtime::memory::peak_resident_bytes;
 use runtime::profile::{Bench, Ceilings, PrepareSeconds};
 use runtime::roofline::Point;
 use serde_json::{Value, json};
@@ -33,6 +32,8 @@ pub(super) struct Context<'a> {
     pub(super) algorithm: Option<Algorithm>,
     pub(super) without_passes: &'a [String],
     pub(super) load_seconds: f64,
+    /// The most memory held while the step was made and run.
+    pub(super) peak_bytes: Option<u64>,
     pub(super) measured: &'a Measured,
 }
 
@@ -173,7 +174,7 @@ impl Context<'_> {
             "share_of_peak": total.flops / run / self.ceilings.flops,
             "arena_bytes": prepared.program().arena_bytes(),
             "weight_bytes": self.bench.weight_bytes(),
-            "peak_rss_bytes": peak_resident_bytes(),
+            "peak_rss_bytes": self.peak_bytes,
             "kinds": self.by_kind().into_iter().map(kind).collect::<Vec<_>>(),
             "calls": self.timed().map(call).collect::<Vec<_>>(),
         });
@@ -235,7 +236,7 @@ impl Context<'_> {
         let Ceilings { flops, bandwidth } = self.ceilings;
         let all = runs.iter().map(|run| run.seconds);
         let (least, most) = all.fold((f64::INFINITY, 0.0_f64), |(low, high), s| (low.min(s), high.max(s)));
-        let peak = peak_resident_bytes().map_or("unknown".into(), bytes);
+        let peak = self.peak_bytes.map_or("unknown".into(), bytes);
         vec![
             row("model", self.model),
             row("step", self.step.to_string()),
