@@ -86,7 +86,8 @@ class Peer:
             line = self.process.stdout.readline()
         if not line:
             lines = self.complaints.read_text().strip().splitlines()
-            raise Skipped(lines[-1] if lines else "it ended without a word")
+            telling = [line for line in lines if "Error" in line] or lines or ["it ended without a word"]
+            raise Skipped(telling[-1].strip())
         return json.loads(line)
 
     def run(self) -> dict:

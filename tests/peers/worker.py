@@ -67,13 +67,14 @@ def main() -> None:
     torch.set_num_threads(int(threads))
     tensor = read(source)
     started = time.perf_counter()
+    if engine == "torch":
+        run = torch_runner(task, dtype, model, tensor)
+    else:
+        # Traces the model, which inference mode forbids.
+        run = openvino_runner(task, dtype, int(threads), model, tensor)
+    say(ready=time.perf_counter() - started, isa=torch.backends.cpu.get_cpu_capability())
+    result = None
     with torch.inference_mode():
-        if engine == "torch":
-            run = torch_runner(task, dtype, model, tensor)
-        else:
-            run = openvino_runner(task, dtype, int(threads), model, tensor)
-        say(ready=time.perf_counter() - started, isa=torch.backends.cpu.get_cpu_capability())
-        result = None
         for _ in sys.stdin:
             started = time.perf_counter()
             result = run()
