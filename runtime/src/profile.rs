@@ -14,7 +14,7 @@ use backend_cpu::program::{CompileOptions, Executable, Program, RunError, States
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::Weights;
 use frontend::{Config, Step, Taps, declare};
-use passes::{Pass, cpu_pipeline};
+use passes::{Pass, Precision, cpu_pipeline};
 
 use crate::error::{Error, Result};
 use crate::loaded_weights::{LoadedWeights, uniform};
@@ -34,7 +34,7 @@ pub struct Variant {
 impl Default for Variant {
     /// Nothing.
     fn default() -> Self {
-        Variant { passes: cpu_pipeline().to_vec(), algorithm: None }
+        Variant { passes: cpu_pipeline(Precision::F32).to_vec(), algorithm: None }
     }
 }
 
@@ -279,8 +279,9 @@ mod tests {
             let mut bench = Bench::new(&config, weights, &options).unwrap();
             let [height, width] = if kind.half() == frontend::Half::Decoder { [2, 3] } else { [16, 16] };
             let step = Step { kind, batch: 1, frames: 3, height, width };
-            for name in [None].into_iter().chain(removable(cpu_pipeline()).into_iter().map(Some)) {
-                let passes = without(cpu_pipeline(), name.as_slice()).unwrap();
+            let pipeline = cpu_pipeline(Precision::F32);
+            for name in [None].into_iter().chain(removable(pipeline).into_iter().map(Some)) {
+                let passes = without(pipeline, name.as_slice()).unwrap();
                 let variant = Variant { passes, algorithm: None };
                 let prepared = match bench.prepare(&step, &variant) {
                     Ok(prepared) => prepared,

@@ -442,7 +442,8 @@ fn a_bench_needs_no_weights() {
 #[test]
 fn a_bench_that_cannot_be_is_refused() {
     let folder = model(|_| {});
-    let usage: [(&[&str], &str); 6] = [
+    let usage: [(&[&str], &str); 7] = [
+        (&["--algorithm", "fft"], "known are direct, winograd2"),
         (&["--without-pass", "channel-last"], "brings the graph to the stage ChannelLast"),
         (&["--without-pass", "fuse-all"], "those that can be left out are canonicalize"),
         (&["--config", "config.json"], "--config needs --model or --random-weights"),

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use backend_cpu::isa::Isa;
 use backend_cpu::tile::Algorithm;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use frontend::{Config, Half, Step, StepKind};
-use passes::cpu_pipeline;
 use passes::pipeline::without;
+use passes::{Precision, cpu_pipeline};
 use runtime::loaded_weights::LoadedWeights;
 use runtime::memory::peak_resident_bytes;
 use runtime::options::MOST_THREADS;
@@ -56,7 +56,7 @@ pub(super) struct Arguments {
     /// Make weights up: time does not depend on them
     #[arg(long, help_heading = "Model")]
     random_weights: bool,
-    /// Which step: decode-first, decode-next, encode-first or encode-next
+    /// Which step: decode-first, -next or -whole, encode-first, -next or -whole
     #[arg(long, value_name = "STEP", default_value = "decode-first", help_heading = "Step")]
     step: StepKind,
     /// Frames of the step's input: latents to decode [default: 2], or a video to encode [default: 8]
@@ -78,9 +78,10 @@ pub(super) struct Arguments {
     /// Timed runs, of which the median counts; one before them is not timed
     #[arg(long, value_name = "N", default_value = "5", help_heading = "Running", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     repeats: u64,
-    /// The one algorithm for convolutions that it can compute; the others stay direct [default: what is estimated to be fastest]
-    #[arg(long, value_enum, help_heading = "Leave out")]
-    algorithm: Option<AlgorithmName>,
+    /// The one algorithm for convolutions that it can compute, direct, winograd2, winograd4, winograd2_time or winograd4_time;
+    /// the others stay direct [default: what is estimated to be fastest]
+    #[arg(long, value_name = "ALGORITHM", value_parser = algorithm, help_heading = "Leave out")]
+    algorithm: Option<Algorithm>,
     /// Leave out a pass that is not needed; can be given several times
     #[arg(long, value_name = "PASS", help_heading = "Leave out")]
     without_pass: Vec<String>,
@@ -99,24 +100,9 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum AlgorithmName {
-    /// Multiply every tap
-    Direct,
-    /// Winograd's F(2x2, 3x3)
-    Winograd2,
-    /// Winograd's F(4x4, 3x3)
-    Winograd4,
-}
-
-impl AlgorithmName {
-    fn algorithm(self) -> Algorithm {
-        match self {
-            AlgorithmName::Direct => Algorithm::Direct,
-            AlgorithmName::Winograd2 => Algorithm::Winograd2,
-            AlgorithmName::Winograd4 => Algorithm::Winograd4,
-        }
-    }
+fn algorithm(name: &str) -> Result<Algorithm, String> {
+    let known = || Algorithm::ALL.map(Algorithm::name).join(", ");
+    Algorithm::ALL.into_iter().find(|a| a.name() == name).ok_or_else(|| format!("known are {}", known()))
 }
 
 fn isa(name: &str) -> Result<Isa, String> {
@@ -157,8 +143,9 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     if arguments.config.is_some() && arguments.model.is_none() && !arguments.random_weights {
         return Err(usage("--config needs --model or --random-weights: whose configuration is it?".into()));
     }
-    let passes = without(cpu_pipeline(), &arguments.without_pass).map_err(|error| usage(error.to_string()))?;
-    let variant = Variant { passes, algorithm: arguments.algorithm.map(AlgorithmName::algorithm) };
+    let passes =
+        without(cpu_pipeline(Precision::F32), &arguments.without_pass).map_err(|error| usage(error.to_string()))?;
+    let variant = Variant { passes, algorithm: arguments.algorithm };
     let picture = arguments.plot.as_deref().map(Picture::create).transpose()?;
 
     let Model { name, config, weights, load_seconds } = arguments.model(manner)?;

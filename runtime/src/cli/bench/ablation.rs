@@ -2,8 +2,8 @@
 
 use backend_cpu::tile::Algorithm;
 use frontend::Step;
-use passes::cpu_pipeline;
 use passes::pipeline::{removable, without};
+use passes::{Precision, cpu_pipeline};
 use runtime::profile::{Bench, Prepared, Variant, median};
 use serde_json::{Value, json};
 
@@ -32,12 +32,13 @@ impl Row {
 
 /// The step as it is, without each pass that can be left out, without all of them, by each algorithm.
 fn variants() -> Vec<(String, Variant)> {
+    let pipeline = cpu_pipeline(Precision::F32);
     let leave_out = |names: &[&str]| {
-        let passes = without(cpu_pipeline(), names).expect("only what can be left out is left out");
+        let passes = without(pipeline, names).expect("only what can be left out is left out");
         Variant { passes, algorithm: None }
     };
     let mut variants = vec![("as it is".to_owned(), Variant::default())];
-    let names = removable(cpu_pipeline());
+    let names = removable(pipeline);
     variants.extend(names.iter().map(|name| (format!("without {name}"), leave_out(&[*name]))));
     variants.push(("without any of these".to_owned(), leave_out(&names)));
     variants.extend(Algorithm::ALL.map(|algorithm| {
