@@ -50,10 +50,10 @@ def openvino_runner(task: str, dtype: str, threads: int, model: str, tensor: tor
     class Half(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.half = vae.decoder if task == "decode" else vae.encoder
+            self.part = vae.decoder if task == "decode" else vae.encoder
 
         def forward(self, tensor):
-            return self.half(tensor)[0]
+            return self.part(tensor)[0]
 
     settings = {"INFERENCE_PRECISION_HINT": dtype, "INFERENCE_NUM_THREADS": threads}
     converted = openvino.convert_model(Half(), example_input=tensor)
