@@ -1,14 +1,15 @@
 //! What each call of a program is and what it moves and computes, so that its time can be judged.
 //!
 //! Arithmetic and bytes are those of the op, as [`ir::analysis::cost`] counts them: what the model asks for, not what the
-//! kernel does. A convolution by Winograd's algorithm is counted as if it were direct. How long calls take is told by
+//! kernel does. A convolution by Winograd's algorithm is counted as if it were direct, and what it does to its input as it
+//! reads it is not counted at all. How long calls take is told by
 //! [`crate::program::Executable::run_timed`].
 
 use ir::analysis::{Cost, cost};
 use ir::{Graph, Path};
 use passes::BufferPlan;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Prologue};
 use crate::schedule::{Call, Place, Schedule};
 use crate::tile::Algorithm;
 
@@ -19,7 +20,7 @@ pub struct CallSummary {
     pub path: Path,
     /// The kernel's name in listings.
     pub kernel: String,
-    /// The kernel without its sizes, such as `normalize` or `convolution 3x3x3`.
+    /// The kernel without its sizes, such as `normalize` or `convolution 3x3x3 of normalize`.
     pub kind: String,
     /// Of a convolution.
     pub algorithm: Option<Algorithm>,
@@ -56,7 +57,12 @@ fn kind(kernel: &Kernel) -> String {
         Kernel::Normalize(_) => "normalize".into(),
         Kernel::Convolution(convolution) => {
             let [time, height, width] = convolution.problem.kernel;
-            format!("convolution {time}x{height}x{width}")
+            let of = match convolution.prologue {
+                Prologue::None => "",
+                Prologue::Resize(..) => " of resize",
+                Prologue::Normalize(_) => " of normalize",
+            };
+            format!("convolution {time}x{height}x{width}{of}")
         }
     }
 }

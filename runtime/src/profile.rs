@@ -178,14 +178,9 @@ impl<'a> Bench<'a> {
     /// Refuses a step for which there is not enough memory.
     fn check_memory(&self, step: &Step, graph: &ir::Graph) -> Result<()> {
         let needs = lowering::memory(step, graph, self.isa)?;
-        let parts = [
-            needs.arena,
-            needs.scratch * self.threads,
-            2 * needs.inputs,
-            needs.results,
-            3 * needs.states,
-            needs.weights,
-        ];
+        let weights = needs.weights.values().copied().fold(0, usize::saturating_add);
+        let parts =
+            [needs.arena, needs.scratch * self.threads, 2 * needs.inputs, needs.results, 3 * needs.states, weights];
         let needed = parts.into_iter().fold(0, usize::saturating_add).saturating_sub(self.weight_bytes()) as u64;
         match available_bytes() {
             Some(available) if needed > available => {
