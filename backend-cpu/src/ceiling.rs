@@ -46,7 +46,9 @@ pub fn peak_flops(isa: Isa, pool: &ThreadPool) -> Result<f64, BufferError> {
         // Every thread comes to every barrier, whatever befell it.
         let mut rates = Vec::with_capacity(WINDOWS);
         let [Ok(a), Ok(b), Ok(mut c)] = operands else {
-            (0..WINDOWS).for_each(|_| drop(begin.wait()));
+            (0..WINDOWS).for_each(|_| {
+                begin.wait();
+            });
             return operands.into_iter().collect::<Result<Vec<_>, _>>().map(|_| rates);
         };
         let segment = Segment { offset: 0, length: depth };
