@@ -255,7 +255,13 @@ impl Workspace {
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tessera-{i}")).build()?;
-        Ok(Self { pool, arena: AlignedBuffer::default(), temporary: AlignedBuffer::default(), scratch: vec![], spare: vec![] })
+        Ok(Self {
+            pool,
+            arena: AlignedBuffer::default(),
+            temporary: AlignedBuffer::default(),
+            scratch: vec![],
+            spare: vec![],
+        })
     }
 
     /// The threads that run kernels.
