@@ -208,7 +208,7 @@ fn wrong_usage_is_told_apart() {
             "every causal convolution of a step reads the frames that the step before left",
         ),
         (&["decode", "--parallel", "width"], "expected auto, batch, tiles or none"),
-        (&["emit", "--step", "decode"], "decode-first, decode-next, encode-first or encode-next"),
+        (&["emit", "--step", "decode"], "decode-first, decode-next or decode-whole"),
         (&["emit", "--step", "decode-first", "--stage", "llvm"], "known are declared, a pass (canonicalize"),
         (&["emit", "--step", "decode-first", "--stage", "asm", "--dot"], "--dot draws graphs"),
     ];
