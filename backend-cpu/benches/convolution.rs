@@ -51,7 +51,7 @@ fn convolution(criterion: &mut Criterion) {
             let x = vec![0.5; frames * height * width * inputs];
             group.bench_function(format!("{frames}x{height}x{width}_{inputs}_{outputs}/{isa}"), |b| {
                 b.iter(|| {
-                    let cache = AlignedBuffer::zeroed(2 * height * width * inputs).expect("memory");
+                    let cache = AlignedBuffer::zeroed(4 * 2 * height * width * inputs).expect("memory");
                     let states = States::from([("c".to_owned(), cache)]);
                     executable.run(&mut workspace, &[black_box(&x)], states, &mut |_, _| ControlFlow::Continue(()))
                 });

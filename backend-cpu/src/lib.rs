@@ -11,12 +11,14 @@
 //! - [`tile`]: which algorithm a convolution runs by, and how it is cut into blocks;
 //! - [`winograd`]: the transforms of 3x3 kernels;
 //! - [`requirements`]: what a step takes of memory, before it is compiled;
+//! - [`element`]: what tensors are made of in memory;
 //! - [`buffer`]: cache-line-aligned memory.
 //!
 //! This crate knows nothing of the VAE, of checkpoints or of tiles of a video.
 
 pub mod buffer;
 mod codegen;
+pub mod element;
 pub mod isa;
 mod jit;
 pub mod kernel;

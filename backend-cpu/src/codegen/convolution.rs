@@ -3,8 +3,9 @@
 //!
 //! In the scratch, zeros and the frames in front stand where the kernel expects them, so the panels know no borders: a
 //! row of taps (kernel width times input channels) is one contiguous segment, and neighbouring output pixels are a fixed
-//! distance apart. The contraction is cut into slices whose weights stay in cache. The first slice adds bias and residual, so that the result may overwrite
-//! the residual; later ones add to the result of those before.
+//! distance apart. The contraction is cut into slices whose weights stay in cache. The first slice adds bias and residual, so that
+//! the result may overwrite the residual; later ones add to the result of those before. Where the result is bf16, slices
+//! add up in the scratch, and bias and residual are added when the sum is rounded to the result.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
@@ -12,6 +13,7 @@ use cranelift_module::{DataDescription, Linkage, Module};
 
 use super::Result;
 use super::emitter::Emitter;
+use crate::element::Element;
 use crate::isa::Isa;
 use crate::kernel::{Convolution, Front};
 use crate::panel::{PanelFamily, PanelShape, Segment};
@@ -118,8 +120,9 @@ fn fill_scratch(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block
     let end = e.max(end, left);
     let source_column = e.add(origin[2], left);
     let bytes = 4 * channels;
+    let element = c.problem.element;
     let copied = e.sub(end, left);
-    let copied = e.scale(copied, bytes);
+    let copied = e.scale(copied, channels);
     let left_bytes = e.scale(left, bytes);
     let end_bytes = e.scale(end, bytes);
     let line_bytes = columns * bytes;
@@ -138,13 +141,13 @@ fn fill_scratch(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block
         let own = e.max(t, zero);
         let before = e.scale(block.n, input_frames);
         let image = e.add(before, own);
-        let at = e.scale(image, height * width * bytes);
+        let at = e.scale(image, height * width * channels * element.bytes());
         let mut image = e.add(input, at);
         if let Some(cache) = cache {
             let cached = e.offset(t, front as i64);
             let before = e.scale(block.n, front);
             let cached = e.add(before, cached);
-            let at = e.scale(cached, height * width * bytes);
+            let at = e.scale(cached, height * width * channels * element.bytes());
             let cached = e.add(cache, at);
             let in_front = e.builder.ins().icmp(IntCC::SignedLessThan, t, zero);
             image = e.builder.ins().select(in_front, cached, image);
@@ -166,10 +169,10 @@ fn fill_scratch(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block
                     }
                     let row = e.scale(y, width);
                     let pixel = e.add(row, source_column);
-                    let at = e.scale(pixel, bytes);
-                    let from = e.add(image, at);
+                    let at = e.scale(pixel, channels);
+                    let from = e.address(image, at, element.bytes());
                     let to_pixels = e.add(to, left_bytes);
-                    e.copy_bytes(to_pixels, from, copied);
+                    e.copy_widened(to_pixels, from, copied, element);
                     let to_rest = e.add(to, end_bytes);
                     e.zero_bytes(to_rest, right_bytes);
                 },
@@ -207,14 +210,18 @@ fn direct_shapes(c: &Convolution, family: &PanelFamily) -> Vec<Shape> {
     // A row of taps is contiguous.
     let offset =
         |row: usize| ((row / c.problem.kernel[1]) * lines + row % c.problem.kernel[1]) * columns * c.problem.inputs;
-    let last_columns = c.problem.outputs - (c.tile.panel_count - 1) * family.nr;
+    let last_columns = match c.problem.element {
+        Element::F32 => c.problem.outputs - (c.tile.panel_count - 1) * family.nr,
+        // In the scratch there is room for whole panels.
+        Element::Bf16 => family.nr,
+    };
     let mut shapes = Vec::new();
     for start in (0..c.depth()).step_by(c.tile.depth) {
         let end = (start + c.tile.depth).min(c.depth());
         for columns in [family.nr, last_columns] {
             shapes.push(Shape {
                 a_stride: c.problem.strides[2] * c.problem.inputs,
-                c_stride: c.problem.outputs,
+                c_stride: sums_pitch(c, family),
                 columns,
                 accumulate: start > 0,
                 segments: segments(start, end, c.problem.kernel[2] * c.problem.inputs, offset),
@@ -222,6 +229,14 @@ fn direct_shapes(c: &Convolution, family: &PanelFamily) -> Vec<Shape> {
         }
     }
     shapes
+}
+
+/// Elements between the sums of neighbouring pixels.
+fn sums_pitch(c: &Convolution, family: &PanelFamily) -> usize {
+    match c.problem.element {
+        Element::F32 => c.problem.outputs,
+        Element::Bf16 => c.tile.panels * family.nr,
+    }
 }
 
 /// Puts `shapes` into a read-only table of [`PanelShape`]; returns its address.
@@ -265,9 +280,13 @@ fn contract(
     columns: &[(usize, usize, FuncRef)],
 ) {
     let [_, scratch_lines, scratch_columns] = c.tile.scratch_space(&c.problem);
-    let (result, weights) = (e.argument(0), e.argument(2));
-    let bias = c.bias.then(|| e.argument(c.bias_argument()));
-    let residual = c.residual.then(|| e.argument(c.residual_argument()));
+    let in_result = c.problem.element == Element::F32;
+    let (sums, weights) = match in_result {
+        true => (e.argument(0), e.argument(2)),
+        false => (e.offset(e.scratch, 4 * c.scratch().input as i64), e.argument(2)),
+    };
+    let bias = (c.bias && in_result).then(|| e.argument(c.bias_argument()));
+    let residual = (c.residual && in_result).then(|| e.argument(c.residual_argument()));
     let slices = c.depth().div_ceil(c.tile.depth);
     let (zero, slice_count) = (e.int(0), e.int(slices));
     e.for_each(zero, slice_count, 1, |e, slice| {
@@ -304,19 +323,88 @@ fn contract(
                     let at = e.scale(row, scratch_columns * c.problem.inputs);
                     let a = e.element(e.scratch, at);
 
-                    let before = e.scale(block.n, c.problem.result[0]);
-                    let frame = e.add(before, block.start[0]);
-                    let frame = e.add(frame, t);
-                    let lines = e.scale(frame, c.problem.result[1]);
-                    let line = e.add(lines, block.start[1]);
-                    let line = e.add(line, y);
-                    let pixels = e.scale(line, c.problem.result[2]);
-                    let pixel = e.add(pixels, block.start[2]);
-                    let at = e.scale(pixel, c.problem.outputs);
+                    let (pixel, channel) = if in_result {
+                        (result_pixel(e, c, block, t, y), channel)
+                    } else {
+                        let of_block = e.sub(panel, block.panels.0);
+                        (sums_pixel(e, c, t, y), e.scale(of_block, family.nr))
+                    };
+                    let at = e.scale(pixel, sums_pitch(c, family));
                     let at = e.add(at, channel);
-                    let to = e.element(result, at);
+                    let to = e.element(sums, at);
                     let residual = when_first(e, residual, at);
-                    call_panels(e, c, columns, [shape, a, b, to, bias, residual], is_first);
+                    call_panels(e, c, family, columns, [shape, a, b, to, bias, residual], is_first);
+                });
+            });
+        });
+    });
+    if !in_result {
+        let width = columns.iter().map(|(rows, count, _)| rows * count).sum();
+        store_sums(e, c, family, block, sums, width);
+    }
+}
+
+/// The pixel of the result where line y of frame t of the block starts.
+fn result_pixel(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block, t: Value, y: Value) -> Value {
+    let before = e.scale(block.n, c.problem.result[0]);
+    let frame = e.add(before, block.start[0]);
+    let frame = e.add(frame, t);
+    let lines = e.scale(frame, c.problem.result[1]);
+    let line = e.add(lines, block.start[1]);
+    let line = e.add(line, y);
+    let pixels = e.scale(line, c.problem.result[2]);
+    e.add(pixels, block.start[2])
+}
+
+/// The same within the block.
+fn sums_pixel(e: &mut Emitter<'_, impl Module>, c: &Convolution, t: Value, y: Value) -> Value {
+    let lines = e.scale(t, c.tile.space[1]);
+    let line = e.add(lines, y);
+    e.scale(line, c.tile.space[2])
+}
+
+/// Adds bias and residual to the sums of lines of so many pixels, and stores that as the result's elements.
+fn store_sums(
+    e: &mut Emitter<'_, impl Module>,
+    c: &Convolution,
+    family: &PanelFamily,
+    block: &Block,
+    sums: Value,
+    width: usize,
+) {
+    let element = c.problem.element;
+    let result = e.argument(0);
+    let bias = c.bias.then(|| e.argument(c.bias_argument()));
+    let residual = c.residual.then(|| e.argument(c.residual_argument()));
+    // Output channels of this block that are there.
+    let [first, behind] = [block.panels.0, block.panels.1].map(|panel| e.scale(panel, family.nr));
+    let all = e.int(c.problem.outputs);
+    let behind = e.min(behind, all);
+    let channels = e.sub(behind, first);
+    let bias = bias.map(|bias| e.element(bias, first));
+    let (zero, width) = (e.int(0), e.int(width));
+    e.for_each(zero, block.count[0], 1, |e, t| {
+        e.for_each(zero, block.count[1], 1, |e, y| {
+            let (from, to) = (sums_pixel(e, c, t, y), result_pixel(e, c, block, t, y));
+            e.for_each(zero, width, 1, |e, x| {
+                let (from, to) = (e.add(from, x), e.add(to, x));
+                let at = e.scale(from, sums_pitch(c, family));
+                let from = e.element(sums, at);
+                let at = e.scale(to, c.problem.outputs);
+                let at = e.add(at, first);
+                let to = e.address(result, at, element.bytes());
+                let residual = residual.map(|residual| e.address(residual, at, element.bytes()));
+                e.strip_of(channels, |e, ty, channel| {
+                    let address = e.element(from, channel);
+                    let mut sum = e.load(ty, address, 0);
+                    for (base, element) in [(bias, Element::F32), (residual, element)] {
+                        let Some(base) = base else { continue };
+                        let address = e.address(base, channel, element.bytes());
+                        let term = e.load_element(element, ty, address, 0);
+                        sum = e.builder.ins().fadd(sum, term);
+                    }
+                    let address = e.address(to, channel, element.bytes());
+                    e.store_element(element, sum, address);
                 });
             });
         });
@@ -327,12 +415,13 @@ fn contract(
 fn call_panels(
     e: &mut Emitter<'_, impl Module>,
     c: &Convolution,
+    family: &PanelFamily,
     columns: &[(usize, usize, FuncRef)],
     [shape, a, b, to, bias, residual]: [Value; 6],
     is_first: Value,
 ) {
     let a_step = 4 * c.problem.strides[2] * c.problem.inputs;
-    let c_step = 4 * c.problem.outputs;
+    let c_step = 4 * sums_pitch(c, family);
     let mut done = 0;
     for &(rows, count, panel) in columns {
         let (start, end) = (e.int(done), e.int(done + rows * count));
@@ -341,7 +430,7 @@ fn call_panels(
             let c_at = e.scale(x, c_step);
             let a = e.add(a, a_at);
             let to = e.add(to, c_at);
-            let residual = if c.residual {
+            let residual = if c.residual && c.problem.element == Element::F32 {
                 let address = e.add(residual, c_at);
                 let null = e.int(0);
                 e.builder.ins().select(is_first, address, null)

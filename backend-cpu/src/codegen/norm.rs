@@ -9,6 +9,7 @@ use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_module::Module;
 
 use super::emitter::{Emitter, LANES, little_endian};
+use crate::element::Element;
 use crate::kernel::{Lines, Normalize};
 use ir::Activation;
 
@@ -22,26 +23,26 @@ fn block_lines(e: &mut Emitter<'_, impl Module>, lines: Lines) -> (Value, Value,
     (n, first, last)
 }
 
-pub(super) fn emit_channel_sums(e: &mut Emitter<'_, impl Module>, lines: Lines) {
+pub(super) fn emit_channel_sums(e: &mut Emitter<'_, impl Module>, lines: Lines, element: Element) {
     let [sums, input] = [0, 1].map(|i| e.argument(i));
-    let channels = lines.channels;
+    let (channels, size) = (lines.channels, element.bytes());
     let (n, first, last) = block_lines(e, lines);
     let before = e.scale(n, lines.lines);
     let (first, last) = (e.add(before, first), e.add(before, last));
     // Addresses of this block's pixels: whole lines are contiguous.
-    let pitch = 4 * lines.width * channels;
+    let pitch = size * lines.width * channels;
     let (from, to) = (e.scale(first, pitch), e.scale(last, pitch));
     let (start, end) = (e.add(input, from), e.add(input, to));
     let at = e.scale(e.block, 16 * channels);
     let sums = e.add(sums, at);
     let whole = channels / LANES * LANES;
-    let (zero, middle, all) = (e.int(0), e.int(4 * whole), e.int(4 * channels));
-    e.for_each(zero, middle, 4 * LANES, |e, bytes| {
+    let (zero, middle, all) = (e.int(0), e.int(whole), e.int(channels));
+    e.for_each(zero, middle, LANES, |e, channel| {
         let nothing = e.builder.ins().f64const(0.0);
         let nothing = e.builder.ins().splat(types::F64X2, nothing);
-        let (start, end) = (e.add(start, bytes), e.add(end, bytes));
-        let totals = e.fold(start, end, 4 * channels, [nothing; 4], |e, address, [s0, s1, q0, q1]| {
-            let x = e.load(types::F32X4, address, 0);
+        let [start, end] = [start, end].map(|base| e.address(base, channel, size));
+        let totals = e.fold(start, end, size * channels, [nothing; 4], |e, address, [s0, s1, q0, q1]| {
+            let x = e.load_element(element, types::F32X4, address, 0);
             // The upper half is moved down to be widened.
             let pairs = e.builder.ins().bitcast(types::I64X2, little_endian(), x);
             let upper = e.builder.ins().extractlane(pairs, 1);
@@ -51,8 +52,7 @@ pub(super) fn emit_channel_sums(e: &mut Emitter<'_, impl Module>, lines: Lines) 
             let (aa, bb) = (e.builder.ins().fmul(a, a), e.builder.ins().fmul(b, b));
             [(s0, a), (s1, b), (q0, aa), (q1, bb)].map(|(sum, x)| e.builder.ins().fadd(sum, x))
         });
-        let at = e.scale(bytes, 4);
-        let address = e.add(sums, at);
+        let address = e.address(sums, channel, 16);
         for lane in 0..LANES {
             for (kind, pair) in [totals[lane / 2], totals[2 + lane / 2]].into_iter().enumerate() {
                 let value = e.builder.ins().extractlane(pair, (lane % 2) as u8);
@@ -60,17 +60,16 @@ pub(super) fn emit_channel_sums(e: &mut Emitter<'_, impl Module>, lines: Lines) 
             }
         }
     });
-    e.for_each(middle, all, 4, |e, bytes| {
+    e.for_each(middle, all, 1, |e, channel| {
         let nothing = e.builder.ins().f64const(0.0);
-        let (start, end) = (e.add(start, bytes), e.add(end, bytes));
-        let totals = e.fold(start, end, 4 * channels, [nothing; 2], |e, address, [s, q]| {
-            let x = e.load(types::F32, address, 0);
+        let [start, end] = [start, end].map(|base| e.address(base, channel, size));
+        let totals = e.fold(start, end, size * channels, [nothing; 2], |e, address, [s, q]| {
+            let x = e.load_element(element, types::F32, address, 0);
             let x = e.builder.ins().fpromote(types::F64, x);
             let xx = e.builder.ins().fmul(x, x);
             [e.builder.ins().fadd(s, x), e.builder.ins().fadd(q, xx)]
         });
-        let at = e.scale(bytes, 4);
-        let address = e.add(sums, at);
+        let address = e.address(sums, channel, 16);
         e.store(totals[0], address, 0);
         e.store(totals[1], address, 8);
     });
@@ -117,7 +116,8 @@ pub(super) fn emit_group_statistics(e: &mut Emitter<'_, impl Module>, lines: Lin
 pub(super) fn emit_normalize(e: &mut Emitter<'_, impl Module>, kernel: Normalize) {
     let [result, input, statistics, scale, offset] = [0, 1, 2, 3, 4].map(|i| e.argument(i));
     let modulation = kernel.modulation.map(|(space, apart)| (e.argument(5), e.argument(6), space, apart));
-    let channels = kernel.channels;
+    let (channels, element) = (kernel.channels, kernel.element);
+    let size = element.bytes();
     let [_, height, width] = kernel.space;
     let lines = kernel.lines();
     let (n, first, last) = block_lines(e, lines);
@@ -129,7 +129,7 @@ pub(super) fn emit_normalize(e: &mut Emitter<'_, impl Module>, kernel: Normalize
         let before = e.scale(n, lines.lines);
         let line = e.add(before, line);
         let at = e.scale(line, width * channels);
-        let (to, from) = (e.element(result, at), e.element(input, at));
+        let [to, from] = [result, input].map(|base| e.address(base, at, size));
         // The line of gain and shift that this one reads.
         let modulation = modulation.map(|(gain, shift, space, apart)| {
             let t = e.nearest(t, space[0], kernel.space[0], apart);
@@ -139,34 +139,35 @@ pub(super) fn emit_normalize(e: &mut Emitter<'_, impl Module>, kernel: Normalize
             let rows = e.scale(frame, space[1]);
             let row = e.add(rows, y);
             let at = e.scale(row, space[2] * channels);
-            (e.element(gain, at), e.element(shift, at), space[2])
+            (e.address(gain, at, size), e.address(shift, at, size), space[2])
         });
         let end = e.int(width);
         e.for_each(zero, end, 1, |e, x| {
             let at = e.scale(x, channels);
-            let (to, from) = (e.element(to, at), e.element(from, at));
+            let [to, from] = [to, from].map(|base| e.address(base, at, size));
             let modulation = modulation.map(|(gain, shift, columns)| {
                 let column = e.nearest(x, columns, width, false);
                 let at = e.scale(column, channels);
-                [e.element(gain, at), e.element(shift, at)]
+                [gain, shift].map(|base| e.address(base, at, size))
             });
-            e.strip(channels, |e, ty, bytes| {
-                let at = |e: &mut Emitter<'_, _>, base, ty, offset| {
-                    let address = e.add(base, bytes);
-                    e.load(ty, address, offset)
+            e.strip(channels, |e, ty, channel| {
+                let at = |e: &mut Emitter<'_, _>, base| {
+                    let address = e.address(base, channel, size);
+                    e.load_element(element, ty, address, 0)
                 };
-                let x = at(e, from, ty, 0);
-                let (a, b) = (at(e, coefficients, ty, 0), at(e, coefficients, ty, 4 * channels));
+                let x = at(e, from);
+                let address = e.element(coefficients, channel);
+                let [a, b] = [0, 4 * channels].map(|offset| e.load(ty, address, offset));
                 let mut y = affine(e, x, a, b);
                 if let Some(bases) = modulation {
-                    let [gain, shift] = bases.map(|base| at(e, base, ty, 0));
+                    let [gain, shift] = bases.map(|base| at(e, base));
                     y = affine(e, y, gain, shift);
                 }
                 if kernel.activation == Activation::Silu {
                     y = e.silu(ty, y);
                 }
-                let address = e.add(to, bytes);
-                e.store(y, address, 0);
+                let address = e.address(to, channel, size);
+                e.store_element(element, y, address);
             });
         });
     });

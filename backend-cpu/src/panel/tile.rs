@@ -13,6 +13,7 @@
 //! | `multiply_add(a, b, c)`, `add(a, b)` | `a * b + c`, `a + b` |
 //! | `subtract(a, b)`, `multiply(a, b)`, `splat(x)` | for `transform` alone: `a - b`, `a * b`, a constant in every lane |
 //! | `stream(p, v)` | for `transform` alone: an aligned store past the caches |
+//! | `load_bf16(p, m)`, `store_bf16(p, m, v)`, `stream_bf16(p, v)` | the same where memory holds bf16: stores round to the nearest, of two to the even one |
 //! | `prefetch(p)` | ask for the cache line of `p` |
 //! | `opaque(n)` | `n`, of which the optimiser knows nothing |
 //!
