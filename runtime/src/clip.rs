@@ -311,6 +311,7 @@ mod tests {
     use backend_cpu::isa::Isa;
     use backend_cpu::weights::Weights;
     use frontend::Taps;
+    use passes::Precision;
 
     use super::*;
     use crate::demo;
@@ -327,7 +328,7 @@ mod tests {
     fn outputs(route: &Route, source: &mut dyn Source) -> (Vec<(usize, Vec<f32>)>, usize) {
         let config = demo::config().unwrap();
         let weights = Weights::new(Arc::new(demo::checkpoint().unwrap()));
-        let engine = CpuEngine::new(Isa::from_env_or_probe().unwrap(), 2, &weights).unwrap();
+        let engine = CpuEngine::new(Isa::from_env_or_probe().unwrap(), Precision::F32, 2, &weights).unwrap();
         let mut steps = Steps::new(&config, &Taps::None, engine);
         let mut found = vec![];
         let mut sink = |sample, data: &[f32]| {

@@ -270,11 +270,11 @@ impl Vae {
         log::debug!("{tiling}");
         let account = match isa {
             Some(isa) => {
-                let engine = CpuEngine::new(isa, threads, &self.weights)?;
+                let engine = CpuEngine::new(isa, job.options.precision, threads, &self.weights)?;
                 self.run_on(engine, job, &route, source, sink, observer)?
             }
             None => {
-                let engine = InterpretEngine::new(threads, &self.checkpoint)?;
+                let engine = InterpretEngine::new(job.options.precision, threads, &self.checkpoint)?;
                 self.run_on(engine, job, &route, source, sink, observer)?
             }
         };
@@ -296,6 +296,7 @@ impl Vae {
             arena_bytes,
             tiling,
             threads,
+            precision: job.options.precision,
             isa,
         })
     }

@@ -53,6 +53,7 @@ fn json_is_one_object_with_every_field() {
                 "tiles",
                 "arena_bytes",
                 "threads",
+                "dtype",
                 "isa",
                 "peak_rss_bytes"
             ]

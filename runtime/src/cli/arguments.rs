@@ -9,7 +9,8 @@ use runtime::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
 use runtime::model::{ModelSource, locate};
 use runtime::options::MOST_THREADS;
 use runtime::{
-    Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, RunOptions, TilingChoice, Vae, demo, resolve,
+    Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, Precision, RunOptions, TilingChoice, Vae, demo,
+    resolve,
 };
 
 use super::progress::DownloadBar;
@@ -150,6 +151,9 @@ pub(super) struct RunArguments {
     /// Threads, 1 to 1024 [default: as many as the system offers]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64))]
     threads: Option<u64>,
+    /// What to compute with and keep in memory: f32, or bf16 with sums and statistics in f32
+    #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision)]
+    dtype: Precision,
     /// What runs the model: native code, or the evaluator that defines every op, far slower
     #[arg(long, value_enum, default_value_t)]
     backend: BackendName,
@@ -169,6 +173,7 @@ impl RunArguments {
                 BackendName::Cpu => Backend::Cpu,
                 BackendName::Interpret => Backend::Interpret,
             },
+            precision: self.dtype,
             threads: self.threads.map(|threads| threads as usize),
             tiling: self.tiling,
             overlap: self.tile_overlap.unwrap_or_default(),
@@ -250,6 +255,12 @@ fn overlap(text: &str) -> Result<Overlap, String> {
     let (height, width) =
         factors.ok_or("expected two shares of at least 0 and less than 1, such as 0.1667,0.2".to_owned())?;
     Ok(Overlap { height, width })
+}
+
+/// A precision by its name.
+pub(super) fn precision(name: &str) -> Result<Precision, String> {
+    let known = Precision::ALL.map(Precision::name).join(", ");
+    Precision::ALL.into_iter().find(|precision| precision.name() == name).ok_or_else(|| format!("known are {known}"))
 }
 
 /// Frames a second.

@@ -13,7 +13,7 @@ use super::table;
 pub(super) const JSON_FIELDS: &str = "\
 frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, program_runs, tiling {tile and \
 overlap (null for whole frames), rows, columns, order, reason, needed_bytes (null with the evaluator), budget_bytes}, tiles, \
-arena_bytes, threads, isa (`none` with the evaluator)";
+arena_bytes, threads, dtype, isa (`none` with the evaluator)";
 
 /// A report's fields; `write_seconds` were spent on the output.
 pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> {
@@ -26,6 +26,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         program_runs,
         arena_bytes,
         threads,
+        precision,
         isa,
         ref tiling,
         ..
@@ -52,6 +53,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         "tiles": tiling.rows * tiling.columns,
         "arena_bytes": arena_bytes,
         "threads": threads,
+        "dtype": precision.name(),
         "isa": isa,
     });
     let Value::Object(fields) = fields else { unreachable!("written as one above") };
@@ -76,8 +78,20 @@ pub(super) fn row(name: &str, value: impl Into<String>) -> [String; 2] {
 
 /// The rows about one way through the model; `write_seconds` were spent on the output, `total_seconds` on everything.
 pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> Vec<[String; 2]> {
-    let Report { frames, height, width, seconds, programs_compiled, program_runs, threads, isa, ref tiling, .. } =
-        *report;
+    let Report {
+        frames,
+        height,
+        width,
+        seconds,
+        programs_compiled,
+        program_runs,
+        threads,
+        precision,
+        isa,
+        ref tiling,
+        ..
+    } = *report;
+    let dtype = precision.name();
     vec![
         row("frames", format!("{frames} of {width}x{height}")),
         row(
@@ -91,7 +105,10 @@ pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> V
             ),
         ),
         row("tiling", tiling_text(tiling)),
-        row("programs", format!("{programs_compiled} compiled, {program_runs} runs, {threads} threads, {isa}")),
+        row(
+            "programs",
+            format!("{programs_compiled} compiled, {program_runs} runs, {threads} threads, {dtype}, {isa}"),
+        ),
     ]
 }
 

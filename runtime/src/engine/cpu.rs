@@ -17,16 +17,17 @@ use crate::lowering;
 /// Native code on one instruction set, with threads and memory that all steps share.
 pub(crate) struct CpuEngine<'a> {
     isa: Isa,
+    precision: Precision,
     weights: &'a Weights,
     workspace: Workspace,
 }
 
 impl<'a> CpuEngine<'a> {
     /// An engine with so many threads.
-    pub(crate) fn new(isa: Isa, threads: usize, weights: &'a Weights) -> Result<Self> {
+    pub(crate) fn new(isa: Isa, precision: Precision, threads: usize, weights: &'a Weights) -> Result<Self> {
         let workspace =
             Workspace::new(threads).map_err(|cause| Error::Threads { threads, problem: cause.to_string() })?;
-        Ok(Self { isa, weights, workspace })
+        Ok(Self { isa, precision, weights, workspace })
     }
 }
 
@@ -37,7 +38,7 @@ impl Engine for CpuEngine<'_> {
     type Executable = Executable;
 
     fn compile(&self, step: &Step, graph: Graph) -> Result<Arc<Program>> {
-        let graph = lowering::optimize(step, &graph, cpu_pipeline(Precision::F32))?;
+        let graph = lowering::optimize(step, &graph, cpu_pipeline(self.precision))?;
         let program = lowering::compile(step, &graph, self.isa)?;
         Ok(Arc::new(program))
     }
