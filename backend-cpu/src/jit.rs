@@ -67,7 +67,8 @@ impl Code {
                 builder.symbol(panel_symbol(family, rows), family.panel(rows) as *const u8);
             }
         }
-        for (symbol, address) in panel::transforms(isa).into_iter().flat_map(|transforms| transforms.symbols(isa)) {
+        let transforms = panel::transforms(isa).into_iter().flat_map(|transforms| transforms.symbols(isa));
+        for (symbol, address) in transforms.chain(panel::normalizations(isa)) {
             builder.symbol(symbol, address);
         }
         let mut module = JITModule::new(builder);

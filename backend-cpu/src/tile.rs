@@ -372,7 +372,6 @@ mod tests {
                 panel_columns: 32,
                 panel_rows: 14,
                 element: Element::F32,
-                element: Element::F32,
             };
             for only in Algorithm::ALL {
                 let (algorithm, tile) = choose(&problem, &|a| a == only);
@@ -396,7 +395,6 @@ mod tests {
             outputs: 128,
             panel_columns: 32,
             panel_rows: 14,
-            element: Element::F32,
             element: Element::F32,
         };
         assert_eq!(choose(&large, &|_| true).0, Algorithm::Winograd4Time);

@@ -80,7 +80,9 @@ impl fmt::Display for StepKind {
 
 /// The text names no kind of step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a step: use decode-first, decode-next or decode-whole, encode-first, encode-next or encode-whole")]
+#[error(
+    "`{0}` is not a step: use decode-first, decode-next or decode-whole, encode-first, encode-next or encode-whole"
+)]
 pub struct ParseStepKindError(pub String);
 
 impl FromStr for StepKind {

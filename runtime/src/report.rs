@@ -23,8 +23,10 @@ pub struct Report {
     pub arena_bytes: usize,
     /// How frames were cut into tiles, why, and what memory that was expected to need.
     pub tiling: TilingDecision,
-    /// Threads.
+    /// Threads of all lanes together.
     pub threads: usize,
+    /// Steps that ran at once; see [`crate::Parallel`].
+    pub lanes: usize,
     /// What it computed in.
     pub precision: Precision,
     /// The instruction set of the compiled code; `none` for the evaluator.

@@ -7,6 +7,7 @@
 //! - `family`: what a family of panels is, and the macro that declares one together with its tests;
 //! - `tile`: the kernel's body, written once over the few vector operations that an instruction set names;
 //! - `transform`: Winograd's transforms, in the same way;
+//! - `normalize`: a fused group normalisation over a run of pixels, likewise;
 //! - `avx512`, `avx2`, `portable` (over `lanes`): these operations, and the families declared with them.
 
 mod family;
@@ -18,6 +19,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod lanes;
+pub(crate) mod normalize;
 mod portable;
 
 #[cfg(test)]
@@ -127,6 +129,21 @@ pub(crate) fn transforms(isa: Isa) -> Option<&'static Transforms> {
         Isa::Avx512 | Isa::Avx2 => None,
         Isa::Portable => Some(&portable::TRANSFORMS),
     }
+}
+
+/// The forms of the normalisation kernel on an instruction set, by symbol; none if the crate was compiled for another
+/// architecture.
+pub(crate) fn normalizations(isa: Isa) -> Vec<(String, *const u8)> {
+    let kernels = match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => &avx512::NORMALIZE,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => &avx2::NORMALIZE,
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx512 | Isa::Avx2 => return vec![],
+        Isa::Portable => &portable::NORMALIZE,
+    };
+    kernels.iter().map(|(form, kernel)| (form.symbol(isa), *kernel as *const u8)).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use half::bf16;
 
 use super::PanelShape;
 use super::family::panel_family;
-use super::lanes::{self, LANES, Vector, add, multiply, multiply_add, splat, subtract};
+use super::lanes::{self, LANES, Vector, add, clamp, divide, multiply, multiply_add, scale_by_power, splat, subtract};
+use super::normalize::normalize_kernels;
 use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::transform_kernels;
 use crate::isa::Isa;
@@ -115,6 +116,7 @@ fn opaque(value: usize) -> usize {
 
 tile_kernel!();
 transform_kernels!();
+normalize_kernels!();
 
 panel_family! {
     /// The wide family.

@@ -23,19 +23,14 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// The evaluator over one checkpoint.
 pub(crate) struct InterpretEngine<'a> {
-    checkpoint: &'a Checkpoint,
     precision: Precision,
-    pool: rayon::ThreadPool,
+    checkpoint: &'a Checkpoint,
 }
 
 impl<'a> InterpretEngine<'a> {
-    /// An engine with so many threads.
-    pub(crate) fn new(precision: Precision, threads: usize, checkpoint: &'a Checkpoint) -> Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .map_err(|cause| Error::Threads { threads, problem: cause.to_string() })?;
-        Ok(Self { checkpoint, precision, pool })
+    /// An engine for these weights.
+    pub(crate) fn new(precision: Precision, checkpoint: &'a Checkpoint) -> Self {
+        Self { precision, checkpoint }
     }
 }
 
@@ -70,6 +65,12 @@ impl Engine for InterpretEngine<'_> {
     type States = BTreeMap<String, Tensor<f32>>;
     type Program = Graph;
     type Executable = Graph;
+    type Workspace = rayon::ThreadPool;
+
+    fn workspace(&self, threads: usize) -> Result<rayon::ThreadPool> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.map_err(|cause| Error::Threads { threads, problem: cause.to_string() })
+    }
 
     fn compile(&self, step: &Step, graph: Graph) -> Result<Graph> {
         match self.precision {
@@ -78,7 +79,7 @@ impl Engine for InterpretEngine<'_> {
         }
     }
 
-    fn bind(&self, _: &Step, graph: Graph) -> Result<Graph> {
+    fn bind(&self, _: &rayon::ThreadPool, _: &Step, graph: Graph) -> Result<Graph> {
         Ok(graph)
     }
 
@@ -87,7 +88,8 @@ impl Engine for InterpretEngine<'_> {
     }
 
     fn run(
-        &mut self,
+        &self,
+        pool: &mut rayon::ThreadPool,
         step: &Step,
         graph: &Graph,
         input: &[f32],
@@ -103,7 +105,7 @@ impl Engine for InterpretEngine<'_> {
             stopped: AtomicBool::new(false),
         };
         let (done, finished) = channel();
-        let evaluated = self.pool.in_place_scope(|scope| {
+        let evaluated = pool.in_place_scope(|scope| {
             let bindings = &bindings;
             scope.spawn(move |_| {
                 // The receiver is there until a result came.
