@@ -53,11 +53,11 @@ pub fn requirements(graph: &Graph, isa: Isa) -> Result<Requirements, Unsupported
         Form::Packed(_, algorithm) => {
             let columns = ty.shape.last().copied().unwrap_or(1).max(1);
             let nr = PanelFamily::for_columns(isa, columns).nr;
-            let padded = (ty.bytes() / columns).saturating_mul(columns.next_multiple_of(nr));
+            let padded = (ty.elements() / columns).saturating_mul(columns.next_multiple_of(nr));
             // `dhwio`: the kernel is in front.
             let kernel: [usize; 3] = std::array::from_fn(|axis| ty.shape.get(axis).copied().unwrap_or(1));
             let taps: usize = kernel.iter().product();
-            (padded / taps.max(1)).saturating_mul(algorithm.planes() * algorithm.taps(kernel))
+            (padded / taps.max(1)).saturating_mul(size_of::<f32>() * algorithm.planes() * algorithm.taps(kernel))
         }
     };
     let weights = schedule.weights.iter();

@@ -387,6 +387,7 @@ mod tests {
     use backend_cpu::isa::Isa;
     use backend_cpu::weights::Weights;
     use frontend::Taps;
+    use passes::Precision;
 
     use super::*;
     use crate::demo;
@@ -403,7 +404,7 @@ mod tests {
     fn outputs(route: &Route, source: &mut dyn Source) -> (Vec<(usize, Vec<f32>)>, usize) {
         let config = demo::config().unwrap();
         let weights = Weights::new(Arc::new(demo::checkpoint().unwrap()));
-        let engine = CpuEngine::new(Isa::from_env_or_probe().unwrap(), &weights);
+        let engine = CpuEngine::new(Isa::from_env_or_probe().unwrap(), Precision::F32, &weights);
         let mut steps = Steps::new(&config, &Taps::None, engine, 3, route.lanes).unwrap();
         let mut found = vec![];
         let mut sink = |sample, data: &[f32]| {

@@ -16,7 +16,7 @@ use backend_cpu::isa::Isa;
 use backend_cpu::requirements::Requirements;
 use frontend::{Config, Half, Step, declare, parameters};
 use ir::analysis::total_cost;
-use passes::{Precision, cpu_pipeline};
+use passes::cpu_pipeline;
 
 use crate::checkpoint::Checkpoint;
 use crate::clip::{Route, TileOrder};
@@ -360,7 +360,7 @@ impl<'a> Estimator<'a> {
         }
         let graph = declare(self.plan.config, step, &self.plan.options.taps)?;
         let flops = total_cost(&graph).flops;
-        let graph = lowering::optimize(step, &graph, cpu_pipeline(Precision::F32))?;
+        let graph = lowering::optimize(step, &graph, cpu_pipeline(self.plan.options.precision))?;
         let found = Rc::new((lowering::memory(step, &graph, self.isa)?, flops));
         self.steps.insert(*step, found.clone());
         Ok(found)

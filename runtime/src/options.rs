@@ -6,6 +6,7 @@ use std::thread;
 
 use backend_cpu::isa::Isa;
 use frontend::Taps;
+use passes::Precision;
 
 use crate::error::{Error, Result};
 use crate::tiling::Overlap;
@@ -100,6 +101,8 @@ pub struct RunOptions {
     pub threads: Option<usize>,
     /// For [`Backend::Cpu`]; by default what [`backend_cpu::isa::ISA_VARIABLE`] asks for, or the best this CPU has.
     pub isa: Option<Isa>,
+    /// What elements are computed with and kept in. Inputs and results are f32 in any case.
+    pub precision: Precision,
     /// Which activations to lay open: [`crate::Observer::tap`] gets them.
     pub taps: Taps,
     /// Whether frames are cut into tiles.

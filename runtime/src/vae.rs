@@ -277,9 +277,16 @@ impl Vae {
         };
         let (route, tiling) = plan.decide()?;
         log::debug!("{tiling}");
+        let precision = job.options.precision;
         let account = match isa {
-            Some(isa) => self.run_on(CpuEngine::new(isa, &self.weights), job, &route, source, sink, observer)?,
-            None => self.run_on(InterpretEngine::new(&self.checkpoint), job, &route, source, sink, observer)?,
+            Some(isa) => {
+                let engine = CpuEngine::new(isa, precision, &self.weights);
+                self.run_on(engine, job, &route, source, sink, observer)?
+            }
+            None => {
+                let engine = InterpretEngine::new(precision, &self.checkpoint);
+                self.run_on(engine, job, &route, source, sink, observer)?
+            }
         };
         let seconds = Seconds {
             load: account.load.as_secs_f64(),
@@ -300,6 +307,7 @@ impl Vae {
             tiling,
             threads,
             lanes: route.lanes,
+            precision,
             isa,
         })
     }

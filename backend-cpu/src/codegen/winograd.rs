@@ -13,6 +13,7 @@ use cranelift_module::Module;
 use super::Result;
 use super::convolution::{Block, Chunks, Shape, define_shapes, import_chunks, segments};
 use super::emitter::Emitter;
+use crate::element::Element;
 use crate::kernel::Convolution;
 use crate::panel::transform::{Direction, square_symbol, time_symbol};
 use crate::panel::{PanelFamily, PanelShape};
@@ -74,7 +75,7 @@ fn transform_inputs<M: Module>(
 ) -> Result<()> {
     let [transformed, ..] = parts(e, layout);
     let side = c.algorithm.outputs();
-    let function = e.import(&square_symbol(family.isa, side, Direction::Forward), 5)?;
+    let function = e.import(&square_symbol(family.isa, side, Direction::Forward, Element::F32), 5)?;
     let channels = e.int(c.problem.inputs);
     let line = e.int(layout.columns * c.problem.inputs);
     let plane = e.int(layout.scratch.transformed_plane);
@@ -289,9 +290,10 @@ fn transform_products<M: Module>(
     let outputs = c.problem.outputs;
     let elements = c.problem.batch * c.problem.result.iter().product::<usize>() * outputs;
     // Only whole vectors are streamed, and only if all of them are aligned.
-    let streamed = 4 * elements >= STREAMED_BYTES && outputs % family.lanes == 0;
+    let element = c.problem.element;
+    let streamed = element.bytes() * elements >= STREAMED_BYTES && outputs % family.lanes == 0;
     let direction = if streamed { Direction::BackStreaming } else { Direction::Back };
-    let function = e.import(&square_symbol(family.isa, side, direction), 10)?;
+    let function = e.import(&square_symbol(family.isa, side, direction, element), 10)?;
     let result = e.argument(0);
     let null = e.int(0);
     let bias = if c.bias { e.argument(c.bias_argument()) } else { null };
@@ -324,8 +326,8 @@ fn transform_products<M: Module>(
                 let at = e.add(before, x);
                 let at = e.scale(at, outputs);
                 let at = e.add(at, first);
-                let to = e.element(result, at);
-                let residual = residual.map_or(null, |residual| e.element(residual, at));
+                let to = e.address(result, at, element.bytes());
+                let residual = residual.map_or(null, |residual| e.address(residual, at, element.bytes()));
                 // How many lines and pixels are inside the result from here on: none or less where the square is outside.
                 let [lines, pixels] = [(y, 1), (x, 2)].map(|(start, axis)| {
                     let size = e.int(c.problem.result[axis]);

@@ -11,8 +11,8 @@ use runtime::model::{ModelSource, locate, resolve_config};
 use runtime::options::MOST_THREADS;
 use runtime::vae::read_config;
 use runtime::{
-    Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, Parallel, RunOptions, TilingChoice, Vae, demo,
-    resolve,
+    Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae,
+    demo, resolve,
 };
 
 use super::progress::DownloadBar;
@@ -170,6 +170,9 @@ pub(super) struct RunArguments {
     /// clip need what the step before left them
     #[arg(long, value_name = "auto|batch|tiles|none", default_value = "auto", value_parser = str::parse::<Parallel>)]
     parallel: Parallel,
+    /// What to compute with and keep in memory: f32, or bf16 with sums and statistics in f32
+    #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision)]
+    dtype: Precision,
     /// What runs the model: native code, or the evaluator that defines every op, far slower
     #[arg(long, value_enum, default_value_t)]
     backend: BackendName,
@@ -189,6 +192,7 @@ impl RunArguments {
                 BackendName::Cpu => Backend::Cpu,
                 BackendName::Interpret => Backend::Interpret,
             },
+            precision: self.dtype,
             threads: self.threads.map(|threads| threads as usize),
             tiling: self.tiling,
             overlap: self.tile_overlap.unwrap_or_default(),
@@ -271,6 +275,12 @@ fn overlap(text: &str) -> Result<Overlap, String> {
     let (height, width) =
         factors.ok_or("expected two shares of at least 0 and less than 1, such as 0.1667,0.2".to_owned())?;
     Ok(Overlap { height, width })
+}
+
+/// A precision by its name.
+pub(super) fn precision(name: &str) -> Result<Precision, String> {
+    let known = Precision::ALL.map(Precision::name).join(", ");
+    Precision::ALL.into_iter().find(|precision| precision.name() == name).ok_or_else(|| format!("known are {known}"))
 }
 
 /// Frames a second.

@@ -11,7 +11,7 @@ use passes::{Precision, cpu_pipeline, pipeline};
 use runtime::Error;
 use runtime::lowering::{self, KernelCode};
 
-use super::arguments::ModelArguments;
+use super::arguments::{ModelArguments, precision};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 /// Components of module paths that are drawn as boxes.
@@ -50,6 +50,9 @@ pub(super) struct Arguments {
     /// Width of the step's input: latents to decode, pixels to encode [default: config.json's sample_width]
     #[arg(long, value_name = "N")]
     width: Option<usize>,
+    /// What the step computes with: f32 or bf16
+    #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision)]
+    dtype: Precision,
     #[arg(long, default_value = "final", value_parser = Stage::parse, help = format!(
         "How far on its way: {}", Stage::known()
     ))]
@@ -77,14 +80,16 @@ impl Stage {
             "final" => Stage::Final,
             "clif" => Stage::Clif,
             "asm" => Stage::Assembly,
-            _ if pipeline::up_to(cpu_pipeline(Precision::F32), name).is_some() => Stage::Behind(name.to_owned()),
+            _ if Precision::ALL.iter().any(|precision| pipeline::up_to(cpu_pipeline(*precision), name).is_some()) => {
+                Stage::Behind(name.to_owned())
+            }
             _ => return Err(format!("known are {}", Stage::known())),
         })
     }
 
     fn known() -> String {
         let mut passes: Vec<&str> = vec![];
-        for pass in cpu_pipeline(Precision::F32).iter().map(|pass| pass.name) {
+        for pass in Precision::ALL.into_iter().flat_map(cpu_pipeline).map(|pass| pass.name) {
             if !passes.contains(&pass) {
                 passes.push(pass);
             }
@@ -116,7 +121,8 @@ pub(super) fn step_of(
 
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
     interrupt::listen();
-    let Arguments { model, step, frames, height, width, stage, dot } = arguments;
+    let Arguments { model, step, frames, height, width, dtype, stage, dot } = arguments;
+    let all_passes = cpu_pipeline(*dtype);
     if *dot && matches!(stage, Stage::Clif | Stage::Assembly) {
         let message = "--dot draws graphs, and clif and asm are not; give another --stage".into();
         return Err(Failure::Usage { command: "emit", message });
@@ -126,8 +132,14 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let graph = declare(&config, &step, &Taps::None)?;
     let passes = match stage {
         Stage::Declared => &[],
-        Stage::Behind(name) => pipeline::up_to(cpu_pipeline(Precision::F32), name).unwrap_or_default(),
-        Stage::Final | Stage::Clif | Stage::Assembly => cpu_pipeline(Precision::F32),
+        Stage::Behind(name) => match pipeline::up_to(all_passes, name) {
+            Some(passes) => passes,
+            None => {
+                let message = format!("the pass {name} is no part of --dtype {}", dtype.name());
+                return Err(Failure::Usage { command: "emit", message });
+            }
+        },
+        Stage::Final | Stage::Clif | Stage::Assembly => all_passes,
     };
     let graph = lowering::optimize(&step, &graph, passes)?;
     match stage {

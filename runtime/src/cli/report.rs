@@ -13,7 +13,7 @@ use super::table;
 pub(super) const JSON_FIELDS: &str = "\
 frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, program_runs, tiling {tile and \
 overlap (null for whole frames), rows, columns, order, reason, needed_bytes (null with the evaluator), budget_bytes}, tiles, \
-arena_bytes, threads, lanes (steps that ran at once), isa (`none` with the evaluator)";
+arena_bytes, threads, lanes (steps that ran at once), dtype, isa (`none` with the evaluator)";
 
 /// A report's fields; `write_seconds` were spent on the output.
 pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> {
@@ -27,6 +27,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         arena_bytes,
         threads,
         lanes,
+        precision,
         isa,
         ref tiling,
         ..
@@ -54,6 +55,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         "arena_bytes": arena_bytes,
         "threads": threads,
         "lanes": lanes,
+        "dtype": precision.name(),
         "isa": isa,
     });
     let Value::Object(fields) = fields else { unreachable!("written as one above") };
@@ -79,8 +81,20 @@ pub(super) fn row(name: &str, value: impl Into<String>) -> [String; 2] {
 /// The rows about one way through the model; `write_seconds` were spent on the output, `total_seconds` on everything.
 pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> Vec<[String; 2]> {
     let Report {
-        frames, height, width, seconds, programs_compiled, program_runs, threads, lanes, isa, ref tiling, ..
+        frames,
+        height,
+        width,
+        seconds,
+        programs_compiled,
+        program_runs,
+        threads,
+        lanes,
+        precision,
+        isa,
+        ref tiling,
+        ..
     } = *report;
+    let dtype = precision.name();
     let at_once = if lanes > 1 { format!(" in {lanes} lanes") } else { String::new() };
     vec![
         row("frames", format!("{frames} of {width}x{height}")),
@@ -97,7 +111,7 @@ pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> V
         row("tiling", tiling_text(tiling)),
         row(
             "programs",
-            format!("{programs_compiled} compiled, {program_runs} runs{at_once}, {threads} threads, {isa}"),
+            format!("{programs_compiled} compiled, {program_runs} runs{at_once}, {threads} threads, {dtype}, {isa}"),
         ),
     ]
 }

@@ -17,13 +17,14 @@ use crate::lowering;
 /// Native code on one instruction set.
 pub(crate) struct CpuEngine<'a> {
     isa: Isa,
+    precision: Precision,
     weights: &'a Weights,
 }
 
 impl<'a> CpuEngine<'a> {
     /// An engine for these weights.
-    pub(crate) fn new(isa: Isa, weights: &'a Weights) -> Self {
-        Self { isa, weights }
+    pub(crate) fn new(isa: Isa, precision: Precision, weights: &'a Weights) -> Self {
+        Self { isa, precision, weights }
     }
 }
 
@@ -39,7 +40,7 @@ impl Engine for CpuEngine<'_> {
     }
 
     fn compile(&self, step: &Step, graph: Graph) -> Result<Arc<Program>> {
-        let graph = lowering::optimize(step, &graph, cpu_pipeline(Precision::F32))?;
+        let graph = lowering::optimize(step, &graph, cpu_pipeline(self.precision))?;
         let program = lowering::compile(step, &graph, self.isa)?;
         Ok(Arc::new(program))
     }
