@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ir::analysis::weight_only;
-use ir::{Graph, Op, Path, Role, TensorType, Value};
+use ir::{Graph, Op, Path, Recipe, Role, TensorType, Value};
 use passes::buffer_plan::{self, BufferPlan};
 use passes::inline::inlined;
 use rayon::prelude::*;
@@ -18,7 +18,7 @@ use crate::kernel::Kernel;
 use crate::profile::{CallSummary, summaries};
 use crate::schedule::{Call, Place, Schedule, UnsupportedOp, lives_in_output, schedule};
 use crate::tile::Algorithm;
-use crate::weights::{Data, WeightError, Weights};
+use crate::weights::{Data, Form, WeightError, Weights};
 
 /// Why a graph has no program.
 #[derive(Debug, thiserror::Error)]
@@ -54,17 +54,44 @@ pub enum RunError {
 
 /// What a graph is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CompileOptions {
+pub struct CompileOptions<'a> {
     /// The instruction set of its kernels.
     pub isa: Isa,
     /// The one algorithm for convolutions that it can compute; the others stay direct. By default each is chosen by its
     /// estimated cost.
     pub algorithm: Option<Algorithm>,
+    /// Algorithms that another program has chosen, for convolutions with the same weights that they can compute: packed
+    /// weights are then shared, which every algorithm wants in another form.
+    pub choices: Option<&'a Choices>,
 }
 
-impl From<Isa> for CompileOptions {
+impl From<Isa> for CompileOptions<'_> {
     fn from(isa: Isa) -> Self {
-        Self { isa, algorithm: None }
+        Self { isa, algorithm: None, choices: None }
+    }
+}
+
+/// Which algorithm a program has chosen for each weight that a convolution reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choices(HashMap<String, Algorithm>);
+
+impl Choices {
+    /// What [`compile`] chooses for the final graph of a CPU pipeline.
+    ///
+    /// # Errors
+    /// When an op has no kernel.
+    pub fn of(graph: &Graph, options: CompileOptions<'_>) -> Result<Self, UnsupportedOp> {
+        let schedule = schedule(graph, options)?;
+        let packed = schedule.weights.into_iter().filter_map(|(recipe, form)| match form {
+            Form::Packed(_, algorithm) => Some((recipe.key().to_owned(), algorithm)),
+            Form::Dense => None,
+        });
+        Ok(Self(packed.collect()))
+    }
+
+    /// The algorithm for the weight that `recipe` makes.
+    pub(crate) fn get(&self, recipe: &Recipe) -> Option<Algorithm> {
+        self.0.get(recipe.key()).copied()
     }
 }
 
@@ -111,7 +138,7 @@ pub struct Program {
 ///
 /// # Errors
 /// When an op has no kernel (the message names it), or code generation fails.
-pub fn compile(graph: &Graph, options: impl Into<CompileOptions>) -> Result<Program, CompileError> {
+pub fn compile<'a>(graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Result<Program, CompileError> {
     let options = options.into();
     let isa = options.isa;
     let schedule = schedule(graph, options)?;

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 
 use ir::{Graph, Op, Role, TensorType};
 
-use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::panel::PanelFamily;
-use crate::program::plan;
+use crate::program::{CompileOptions, plan};
 use crate::schedule::{UnsupportedOp, schedule};
 use crate::weights::Form;
 
@@ -32,12 +31,13 @@ pub struct Requirements {
     pub weights: BTreeMap<String, usize>,
 }
 
-/// What the final graph of a CPU pipeline takes on `isa`. Sums beyond the address space are its end.
+/// What the final graph of a CPU pipeline takes, compiled with `options`. Sums beyond the address space are its end.
 ///
 /// # Errors
 /// When an op has no kernel.
-pub fn requirements(graph: &Graph, isa: Isa) -> Result<Requirements, UnsupportedOp> {
-    let schedule = schedule(graph, isa.into())?;
+pub fn requirements(graph: &Graph, options: CompileOptions<'_>) -> Result<Requirements, UnsupportedOp> {
+    let isa = options.isa;
+    let schedule = schedule(graph, options)?;
     let sum = |sizes: &mut dyn Iterator<Item = usize>| sizes.fold(0, usize::saturating_add);
     let outputs = |role| {
         let of_role = graph.outputs().iter().filter(|output| output.role == role);

@@ -70,7 +70,7 @@ pub(crate) struct Schedule {
 ///
 /// # Errors
 /// The first op for which there is no kernel.
-pub(crate) fn schedule(graph: &Graph, options: CompileOptions) -> Result<Schedule, UnsupportedOp> {
+pub(crate) fn schedule(graph: &Graph, options: CompileOptions<'_>) -> Result<Schedule, UnsupportedOp> {
     let mut scheduler = Scheduler {
         graph,
         options,
@@ -106,7 +106,7 @@ pub(crate) fn lives_in_output(graph: &Graph, index: usize, weight_only: &[bool])
 
 struct Scheduler<'a> {
     graph: &'a Graph,
-    options: CompileOptions,
+    options: CompileOptions<'a>,
     weight_only: Vec<bool>,
     inlined: Vec<bool>,
     kernel_index: HashMap<Kernel, usize>,
@@ -350,7 +350,8 @@ impl Scheduler<'_> {
             panel_rows: family.max_rows(),
             element: self.element(value)?,
         };
-        let only = self.options.algorithm;
+        let chosen = self.options.choices.and_then(|choices| choices.get(&Recipe::of(self.graph, *weight)));
+        let only = self.options.algorithm.or(chosen.filter(|chosen| chosen.applies(&problem)));
         let (algorithm, tile) = choose(&problem, &|algorithm| only.is_none_or(|only| only == algorithm));
         let front = match cache {
             Some(cache) => Front::Cache(self.graph.ty(*cache).shape[1]),

@@ -2,7 +2,7 @@
 //! `backend-cpu`.
 
 use backend_cpu::isa::Isa;
-use backend_cpu::program::{self, CompileOptions, Program};
+use backend_cpu::program::{self, Choices, CompileOptions, Program};
 use backend_cpu::requirements::{Requirements, requirements};
 use frontend::Step;
 use ir::Graph;
@@ -38,16 +38,24 @@ pub fn optimize(step: &Step, graph: &Graph, pipeline: &[Pass]) -> Result<Graph> 
 ///
 /// # Errors
 /// [`Error::Internal`]: the graph has an op without a kernel, or code generation failed.
-pub fn compile(step: &Step, graph: &Graph, options: impl Into<CompileOptions>) -> Result<Program> {
+pub fn compile<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Result<Program> {
     program::compile(graph, options).map_err(|cause| Error::internal(BACKEND, step, &cause))
+}
+
+/// The algorithms that the final graph of `step` gets for its convolutions.
+///
+/// # Errors
+/// [`Error::Internal`]: the graph has an op without a kernel.
+pub fn choices<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Result<Choices> {
+    Choices::of(graph, options.into()).map_err(|cause| Error::internal(BACKEND, step, &cause))
 }
 
 /// What the final graph of `step` takes of memory.
 ///
 /// # Errors
 /// [`Error::Internal`]: the graph has an op without a kernel.
-pub fn memory(step: &Step, graph: &Graph, isa: Isa) -> Result<Requirements> {
-    requirements(graph, isa).map_err(|cause| Error::internal(BACKEND, step, &cause))
+pub fn memory<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Result<Requirements> {
+    requirements(graph, options.into()).map_err(|cause| Error::internal(BACKEND, step, &cause))
 }
 
 /// The code of every distinct kernel of `step`, from its final graph, in the order of their first calls.

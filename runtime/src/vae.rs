@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use backend_cpu::isa::Isa;
 use backend_cpu::weights::Weights;
-use frontend::{Config, ConfigWarning, Half};
+use frontend::{Config, ConfigWarning, Half, declare};
+use passes::cpu_pipeline;
 
 use crate::checkpoint::Checkpoint;
 use crate::clip::{self, Route};
 use crate::engine::{CpuEngine, Engine, InterpretEngine};
 use crate::error::{Error, Result};
 use crate::latents::{LatentScaling, Latents};
+use crate::lowering;
 use crate::media::{ClipShape, FrameBlock};
 use crate::memory_plan::Plan;
 use crate::model::{ModelFiles, locate};
@@ -280,7 +282,11 @@ impl Vae {
         let precision = job.options.precision;
         let account = match isa {
             Some(isa) => {
-                let engine = CpuEngine::new(isa, precision, &self.weights);
+                let leading = route.leading_step();
+                let graph = declare(&self.config, &leading, &job.options.taps)?;
+                let graph = lowering::optimize(&leading, &graph, cpu_pipeline(precision))?;
+                let choices = lowering::choices(&leading, &graph, isa)?;
+                let engine = CpuEngine::new(isa, precision, &self.weights, choices);
                 self.run_on(engine, job, &route, source, sink, observer)?
             }
             None => {

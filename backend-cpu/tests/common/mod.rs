@@ -82,7 +82,7 @@ pub(crate) fn check(graph: &Graph) {
     }
     for (isa, &algorithm) in Isa::supported().into_iter().flat_map(|isa| algorithms.iter().map(move |a| (isa, a))) {
         for threads in [1, 2] {
-            let found = run(graph, CompileOptions { isa, algorithm }, threads, &narrow);
+            let found = run(graph, CompileOptions { algorithm, ..isa.into() }, threads, &narrow);
             for ((output, expected), found) in expected.iter().zip(&found) {
                 let largest = expected.data.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
                 let bound = 4e-6 * (2.0 + largest);
@@ -115,7 +115,7 @@ pub(crate) fn check(graph: &Graph) {
 }
 
 /// Every output in the graph's order.
-pub(crate) fn run(graph: &Graph, options: CompileOptions, threads: usize, tensors: &Tensors<f32>) -> Vec<Vec<f32>> {
+pub(crate) fn run(graph: &Graph, options: CompileOptions<'_>, threads: usize, tensors: &Tensors<f32>) -> Vec<Vec<f32>> {
     let program = Arc::new(compile(graph, options).unwrap_or_else(|e| panic!("{e}\n{}", ir::text::print(graph))));
     let weights = Weights::new(Arc::new(Map(tensors.parameters.clone())));
     let executable = program.bind(&weights).expect("weights are there");
