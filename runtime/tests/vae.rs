@@ -11,8 +11,8 @@ use frontend::{Half, Taps, tap_names};
 use ir::TensorType;
 use runtime::media::FrameBlock;
 use runtime::{
-    Backend, Clip, Error, Latents, MemoryBudget, Moments, Observer, Overlap, Parallel, Precision, Progress, Report, Result,
-    RunOptions, Tap, TilingChoice, Vae,
+    Backend, Clip, Error, Latents, MemoryBudget, Moments, Observer, Overlap, Parallel, Precision, Progress, Report,
+    Result, RunOptions, Tap, TilingChoice, Vae,
 };
 use safetensors::Dtype;
 
