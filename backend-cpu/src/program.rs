@@ -352,7 +352,7 @@ impl Executable {
         for (role, port) in &program.outputs {
             let bytes = port.ty.bytes();
             let used = spare.iter().position(|buffer| *role == Role::State && buffer.len() == bytes);
-            outputs.push(used.map_or_else(|| AlignedBuffer::zeroed(bytes), |at| Ok(spare.swap_remove(at)))?);
+            outputs.push(used.map_or_else(|| AlignedBuffer::<u8>::zeroed(bytes), |at| Ok(spare.swap_remove(at)))?);
         }
         drop(spare);
 
