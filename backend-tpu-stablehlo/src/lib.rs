@@ -7,5 +7,5 @@
 pub mod emit;
 pub mod module;
 
-pub use emit::{UnsupportedOp, emit};
+pub use emit::{EmitOptions, UnsupportedOp, emit};
 pub use module::{Argument, ArgumentRole, Module, ModuleResult};

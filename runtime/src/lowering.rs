@@ -4,7 +4,7 @@
 use backend_cpu::isa::Isa;
 use backend_cpu::program::{self, Program};
 use backend_cpu::requirements::{Requirements, requirements};
-use backend_tpu_stablehlo::Module;
+use backend_tpu_stablehlo::{EmitOptions, Module};
 use frontend::Step;
 use ir::Graph;
 use passes::{Pass, pipeline};
@@ -48,7 +48,8 @@ pub fn compile(step: &Step, graph: &Graph, isa: Isa) -> Result<Program> {
 /// # Errors
 /// [`Error::Internal`]: the graph has an op that cannot be written.
 pub fn stablehlo(step: &Step, graph: &Graph) -> Result<Module> {
-    backend_tpu_stablehlo::emit(graph).map_err(|cause| Error::internal("the StableHLO backend", step, &cause))
+    backend_tpu_stablehlo::emit(graph, &EmitOptions::default())
+        .map_err(|cause| Error::internal("the StableHLO backend", step, &cause))
 }
 
 /// What the final graph of `step` takes of memory.

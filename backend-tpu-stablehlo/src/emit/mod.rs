@@ -15,13 +15,14 @@ mod elementwise;
 mod norm;
 mod resample;
 mod shape_ops;
+mod strips;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use ir::analysis::weight_only;
 use ir::types::VideoAxes;
-use ir::{Graph, Node, Op, Recipe, Role, Value};
+use ir::{Activation, ElementType, FirstFrame, Graph, Node, Op, Recipe, Role, Value};
 
 use body::{Body, Tensor, text_of};
 
@@ -43,11 +44,27 @@ fn of(path: &str) -> String {
     if path.is_empty() { String::new() } else { format!(" of `{path}`") }
 }
 
+/// What the emitter is free to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmitOptions {
+    /// Bytes of what a convolution reads that are made at once, where it can be made strip by strip; [`usize::MAX`] to make
+    /// everything whole.
+    pub strip_bytes: usize,
+}
+
+impl Default for EmitOptions {
+    /// Strips of 256 MiB.
+    fn default() -> Self {
+        Self { strip_bytes: 256 << 20 }
+    }
+}
+
 /// The module of a graph that verifies.
 ///
 /// # Errors
 /// When arithmetic is on integers; moving and converting them is taken.
-pub fn emit(graph: &Graph) -> Result<Module, UnsupportedOp> {
+pub fn emit(graph: &Graph, options: &EmitOptions) -> Result<Module, UnsupportedOp> {
+    let strips = in_strips(graph, options);
     let mut emitter = Emitter {
         graph,
         weight_only: weight_only(graph),
@@ -56,7 +73,9 @@ pub fn emit(graph: &Graph) -> Result<Module, UnsupportedOp> {
         names: HashMap::new(),
         weights: HashMap::new(),
         tensors: vec![None; graph.len()],
-        in_front: frames_in_front(graph),
+        in_front: frames_in_front(graph, &strips),
+        deferred: strips.values().map(|strip| strip.made).collect(),
+        strips,
         extended: HashMap::new(),
     };
     for is_wanted in [|op: &Op| matches!(op, Op::Input { .. }), |op: &Op| matches!(op, Op::State { .. })] {
@@ -85,9 +104,9 @@ enum Front {
 /// The slices of such a value that leave as states, the next step's caches, are read from the frames with those in front
 /// as well: then the value itself has one reader, and is never made by itself. They are made before the convolution: later,
 /// they would keep all frames alive.
-fn frames_in_front(graph: &Graph) -> HashMap<Value, (Front, Vec<Value>)> {
+fn frames_in_front(graph: &Graph, strips: &HashMap<Value, Strip>) -> HashMap<Value, (Front, Vec<Value>)> {
     let mut fronts: HashMap<Value, (Front, Vec<Value>)> = HashMap::new();
-    for (_, node) in graph.nodes() {
+    for (_, node) in graph.nodes().filter(|(value, _)| !strips.contains_key(value)) {
         if let Op::Convolution { input, cache, repeat_first, .. } = node.op {
             let front = match cache {
                 Some(cache) if matches!(graph.op(cache), Op::State { .. }) => Front::Cache(cache),
@@ -108,6 +127,60 @@ fn frames_in_front(graph: &Graph) -> HashMap<Value, (Front, Vec<Value>)> {
     fronts
 }
 
+/// A convolution that goes strip by strip.
+#[derive(Clone, Copy, Debug)]
+struct Strip {
+    /// What it reads, which nothing else reads but slices of frames that are states.
+    made: Value,
+    rows: usize,
+}
+
+/// The convolutions that go strip by strip: with a kernel of three rows, stride 1 and a row of zeros above and below, over
+/// a large video that is normalised or enlarged for them alone.
+fn in_strips(graph: &Graph, options: &EmitOptions) -> HashMap<Value, Strip> {
+    let users = ir::analysis::users(graph);
+    let is_output = |value: Value, role: Option<Role>| {
+        graph.outputs().iter().any(|output| output.value == value && role.is_none_or(|role| output.role == role))
+    };
+    let mut strips = HashMap::new();
+    for (value, node) in graph.nodes() {
+        let Op::Convolution { input, weight, strides: [_, 1, 1], padding: [_, [1, 1], _], .. } = node.op else {
+            continue;
+        };
+        let (ty, weight) = (graph.ty(input), graph.ty(weight));
+        let (Some(axes), Some(kernel)) = (ty.layout.video(), weight.layout.kernel()) else { continue };
+        let [time, height, _] = axes.space;
+        let frame = |slice: Value| match graph.op(slice) {
+            Op::Slice { start, limit, .. } => {
+                (0..5).all(|axis| axis == time || start[axis] == 0 && limit[axis] == ty.shape[axis])
+                    && is_output(slice, Some(Role::State))
+                    && users[slice.index()].is_empty()
+            }
+            _ => false,
+        };
+        let (factor, slices) = match graph.op(input) {
+            Op::Normalize { .. } => (1, true),
+            Op::ResizeNearest { input: small, .. } => {
+                let rows = graph.ty(*small).shape[height];
+                if !ty.shape[height].is_multiple_of(rows) {
+                    continue;
+                }
+                (ty.shape[height] / rows, false)
+            }
+            _ => continue,
+        };
+        let alone = users[input.index()].iter().all(|user| *user == value || slices && frame(*user));
+        if !alone || is_output(input, None) || weight.shape[kernel.space[1]] != 3 {
+            continue;
+        }
+        let rows = strips::rows_of_strip(ty.shape[height], ty.bytes() / ty.shape[height], options.strip_bytes, factor);
+        if let Some(rows) = rows {
+            strips.insert(value, Strip { made: input, rows });
+        }
+    }
+    strips
+}
+
 struct Emitter<'g> {
     graph: &'g Graph,
     weight_only: Vec<bool>,
@@ -120,6 +193,10 @@ struct Emitter<'g> {
     /// By value.
     tensors: Vec<Option<Tensor>>,
     in_front: HashMap<Value, (Front, Vec<Value>)>,
+    /// By convolution that goes strip by strip.
+    strips: HashMap<Value, Strip>,
+    /// Values that are made inside of strips alone.
+    deferred: HashSet<Value>,
     /// Values with frames in front.
     extended: HashMap<(Value, Front), Tensor>,
 }
@@ -190,10 +267,19 @@ impl Emitter<'_> {
 
     /// Emits the lines of one op.
     fn value(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
+        let of_deferred = matches!(&node.op, Op::Slice { input, .. } if self.deferred.contains(input));
+        if of_deferred || self.deferred.contains(&value) {
+            return Ok(());
+        }
         // Constants among the operands first: their lines carry their own module.
-        let operands: Vec<Tensor> = node.op.operands().iter().map(|&v| self.tensor(v)).collect();
+        let whole = |v: &&Value| !self.deferred.contains(v);
+        let operands: Vec<Value> = node.op.operands().iter().filter(whole).copied().collect();
+        let operands: Vec<Tensor> = operands.into_iter().map(|v| self.tensor(v)).collect();
         self.body.begin(value.index(), &node.path);
-        let tensor = self.lines(node, &operands)?;
+        let tensor = match (&node.op, self.strips.get(&value).copied()) {
+            (Op::Convolution { .. }, Some(strip)) => self.convolution_in_strips(value, node, strip),
+            _ => self.lines(node, &operands)?,
+        };
         self.tensors[value.index()] = Some(tensor.clone());
         if let Some((front, slices)) = self.in_front.get(&value).cloned() {
             self.extend(value, front, &slices);
@@ -235,7 +321,7 @@ impl Emitter<'_> {
                 let axes = axes(input);
                 let statistics = &norm::group_statistics(body, &operands[0], axes, *groups, *epsilon);
                 let (scale, offset) = (&operands[1], &operands[2]);
-                let (gain_and_shift, activation) = (None, ir::Activation::None);
+                let (gain_and_shift, activation) = (None, Activation::None);
                 let by = norm::Modulation { statistics, scale, offset, gain_and_shift, activation };
                 norm::normalize(body, &operands[0], axes, &by)
             }
@@ -286,7 +372,13 @@ impl Emitter<'_> {
             strides,
             padding,
         };
-        convolution::convolution(&mut self.body, &video, node.ty.layout, &by, &node.ty.shape)
+        let y = convolution::convolution(&mut self.body, &video, node.ty.layout, &by, &node.ty.shape);
+        if y.element == ElementType::F32 {
+            return y;
+        }
+        // Else a compiler that may keep excess precision leaves the result in f32, at twice the memory, for whoever
+        // reads it in f32.
+        self.body.barrier(&["made"], &[&y]).swap_remove(0)
     }
 
     /// The frames of `value` behind those in front, made once.
@@ -304,6 +396,135 @@ impl Emitter<'_> {
         let whole = self.body.concatenate("frames", &parts, time);
         self.extended.insert((value, front), whole.clone());
         whole
+    }
+
+    /// The operands of a `normalize`, with gain and shift as the graph has them.
+    fn normalize_operands(&mut self, value: Value) -> (Vec<Tensor>, FirstFrame, Activation) {
+        let op = self.graph.op(value);
+        let Op::Normalize { first_frame, activation, .. } = op else { unreachable!("called for normalize") };
+        let operands = op.operands().iter().map(|&v| self.tensor(v)).collect();
+        (operands, *first_frame, *activation)
+    }
+
+    /// Some frames of a `normalize` that is not made whole, for the slice `value`.
+    fn frames_of_normalize(&mut self, value: Value, normalize: Value, frames: std::ops::Range<usize>) -> Tensor {
+        let (operands, first_frame, activation) = self.normalize_operands(normalize);
+        self.body.begin(value.index(), &self.graph.node(normalize).path);
+        let axes = self.axes(normalize);
+        let body = &mut self.body;
+        let [time, height, width] = axes.space;
+        let total = operands[0].dims[time];
+        let x = body.slice_along("frames", &operands[0], time, frames.clone());
+        let small: Vec<Tensor> = operands[4..]
+            .iter()
+            .map(|v| {
+                let size = [total, v.dims[height], v.dims[width]];
+                let all = resample::resize_nearest(body, v, axes, size, first_frame);
+                body.slice_along("frames", &all, time, frames.clone())
+            })
+            .collect();
+        let gain_and_shift = match &small[..] {
+            [gain, shift] => Some((gain, shift, FirstFrame::Joined)),
+            _ => None,
+        };
+        let (statistics, scale, offset) = (&operands[1], &operands[2], &operands[3]);
+        let by = norm::Modulation { statistics, scale, offset, gain_and_shift, activation };
+        norm::normalize(body, &x, axes, &by)
+    }
+
+    fn convolution_in_strips(&mut self, value: Value, node: &Node, strip: Strip) -> Tensor {
+        let &Op::Convolution { weight, bias, residual, cache, strides, padding, repeat_first, .. } = &node.op else {
+            unreachable!("called for convolutions");
+        };
+        let axes = self.axes(value);
+        let made = self.graph.node(strip.made);
+        let (weight_layout, weight) = (self.graph.ty(weight).layout, self.tensor(weight));
+        let [bias, residual, cache] = [bias, residual, cache].map(|v| v.map(|v| self.tensor(v)));
+        let operands: Vec<Tensor> = made.op.operands().iter().map(|&v| self.tensor(v)).collect();
+        self.body.begin(value.index(), &node.path);
+        let (affine, small);
+        let producer = match &made.op {
+            Op::Normalize { first_frame, activation, .. } => {
+                let (statistics, scale, offset) = (&operands[1], &operands[2], &operands[3]);
+                let by = norm::Modulation { statistics, scale, offset, gain_and_shift: None, activation: *activation };
+                affine = norm::affine(&mut self.body, &operands[0], axes, &by);
+                let [time, height, width] = axes.space;
+                let rows = made.ty.shape[height];
+                small = operands[4..]
+                    .iter()
+                    .map(|v| {
+                        let size = [v.dims[time], rows, v.dims[width]];
+                        resample::resize_nearest(&mut self.body, v, axes, size, FirstFrame::Joined)
+                    })
+                    .collect::<Vec<_>>();
+                let gain_and_shift = match &small[..] {
+                    [gain, shift] => Some(([gain, shift], *first_frame)),
+                    _ => None,
+                };
+                strips::Producer::Normalize { affine: &affine, gain_and_shift, activation: *activation }
+            }
+            Op::ResizeNearest { size: [frames, height, width], first_frame, .. } => strips::Producer::Resize {
+                frames: *frames,
+                width: *width,
+                factor: height / operands[0].dims[axes.space[1]],
+                first_frame: *first_frame,
+            },
+            _ => unreachable!("strips are cut of these"),
+        };
+        let front = match (&cache, repeat_first) {
+            (Some(cache), _) => strips::InFront::Frames(cache),
+            (None, 0) => strips::InFront::Nothing,
+            (None, count) => strips::InFront::First(count),
+        };
+        let strips = strips::Strips {
+            source: &operands[0],
+            producer,
+            front,
+            convolution: convolution::Convolution {
+                weight: &weight,
+                weight_layout,
+                bias: bias.as_ref(),
+                residual: residual.as_ref(),
+                strides,
+                padding,
+            },
+            axes,
+            layout: node.ty.layout,
+            element: node.ty.element,
+            dims: &node.ty.shape,
+            rows: strip.rows,
+        };
+        let y = strips::emit(&mut self.body, &strips);
+        self.states_behind(strip.made, y)
+    }
+
+    /// `y`, the result of the convolution over `made`, behind the states that are frames of `made`. They are made when the
+    /// old ones were read, since they are written over them, and before anything else, since they keep the source alive.
+    fn states_behind(&mut self, made: Value, y: Tensor) -> Tensor {
+        let mut states = Vec::new();
+        for (value, node) in self.graph.nodes() {
+            if let Op::Slice { input, start, limit } = &node.op
+                && *input == made
+            {
+                let time = self.time(made);
+                states.push((value, self.frames_of_normalize(value, made, start[time]..limit[time])));
+            }
+        }
+        if states.is_empty() {
+            return y;
+        }
+        let tensors: Vec<&Tensor> = std::iter::once(&y).chain(states.iter().map(|(_, tensor)| tensor)).collect();
+        let hints: Vec<&str> = tensors.iter().map(|_| "made").collect();
+        let mut after = self.body.barrier(&hints, &tensors).into_iter();
+        let y = after.next().unwrap_or_else(|| y.clone());
+        for ((value, _), tensor) in states.iter().zip(after) {
+            self.tensors[value.index()] = Some(tensor);
+        }
+        y
+    }
+
+    fn axes(&self, value: Value) -> VideoAxes {
+        self.graph.ty(value).layout.video().expect("a graph that verifies")
     }
 
     /// Makes the frames of `value` behind those in front, and the states that are slices of them.
@@ -332,7 +553,7 @@ impl Emitter<'_> {
     }
 
     fn time(&self, value: Value) -> usize {
-        self.graph.ty(value).layout.video().expect("a graph that verifies").space[0]
+        self.axes(value).space[0]
     }
 
     fn finish(mut self) -> Module {
