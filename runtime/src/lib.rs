@@ -23,6 +23,7 @@
 //! | [`latents`] | the tensor to decode, and undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
 //! | [`quality`] | how near decoded frames are to their source |
+//! | [`profile`], [`roofline`], [`loaded_weights`] | single steps timed call by call, drawn, on weights that need not exist |
 //! | [`lowering`] | a step through the passes and the CPU backend, for those who want to see it |
 //! | [`media`] | reading and writing frames, streamed, as a clip, pictures or an array |
 //! | [`tiling`], `tile_sizes` | the geometry of tiles; which sizes are worth a look |
@@ -43,6 +44,7 @@ pub mod error;
 pub mod hub;
 mod latent_writer;
 pub mod latents;
+pub mod loaded_weights;
 pub mod lowering;
 pub mod media;
 pub mod memory;
@@ -52,8 +54,10 @@ pub mod observer;
 pub mod options;
 mod parameters;
 pub mod posterior;
+pub mod profile;
 pub mod quality;
 pub mod report;
+pub mod roofline;
 pub mod shard_index;
 mod source;
 mod spill;
@@ -70,8 +74,8 @@ pub use latent_writer::{LatentContent, LatentWriter};
 pub use latents::{LatentScaling, Latents, LatentsLayout};
 pub use memory_plan::{MemoryEstimate, TilingDecision};
 pub use model::{ModelSpec, resolve};
-pub use observer::{Observer, Progress, Tap};
-pub use options::{Backend, MemoryBudget, RunOptions, TilingChoice};
+pub use observer::{Observer, Preparation, Progress, Tap};
+pub use options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
 pub use report::{Report, Seconds};
 pub use source::NextFrames;
 pub use tiling::{Overlap, Tiling};

@@ -21,8 +21,10 @@ pub struct Report {
     pub arena_bytes: usize,
     /// How frames were cut into tiles, why, and what memory that was expected to need.
     pub tiling: TilingDecision,
-    /// Threads.
+    /// Threads of all lanes together.
     pub threads: usize,
+    /// Steps that ran at once; see [`crate::Parallel`].
+    pub lanes: usize,
     /// The instruction set of the compiled code; `none` for the evaluator.
     pub isa: &'static str,
 }

@@ -53,6 +53,7 @@ fn json_is_one_object_with_every_field() {
                 "tiles",
                 "arena_bytes",
                 "threads",
+                "lanes",
                 "isa",
                 "peak_rss_bytes"
             ]
@@ -193,7 +194,7 @@ fn a_bad_model_is_one_error_and_no_output() {
 #[test]
 fn wrong_usage_is_told_apart() {
     let folder = workplace(1, 1);
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 13] = [
         (&[], "Usage: tessera"),
         (&["decode", "--model", "."], "--model needs --latents"),
         (&["decode", "--latents", "z.safetensors"], "--latents needs --model"),
@@ -202,7 +203,12 @@ fn wrong_usage_is_told_apart() {
         (&["decode", "--fps", "-8"], "expected 0.01 to 1000"),
         (&["decode", "--fps", "fast"], "not a number"),
         (&["decode", "--threads", "0"], "1..=1024"),
-        (&["emit", "--step", "decode"], "decode-first, decode-next, encode-first or encode-next"),
+        (
+            &["decode", "--parallel", "time"],
+            "every causal convolution of a step reads the frames that the step before left",
+        ),
+        (&["decode", "--parallel", "width"], "expected auto, batch, tiles or none"),
+        (&["emit", "--step", "decode"], "decode-first, decode-next or decode-whole"),
         (&["emit", "--step", "decode-first", "--stage", "llvm"], "known are declared, a pass (canonicalize"),
         (&["emit", "--step", "decode-first", "--stage", "asm", "--dot"], "--dot draws graphs"),
     ];
@@ -283,6 +289,56 @@ fn a_step_is_emitted_at_every_stage() {
 }
 
 #[test]
+fn a_step_is_emitted_of_a_configuration_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("mine.json"), CONFIG).unwrap();
+    // With a configuration at hand nothing is asked of the hub.
+    let emitted = printed(&["emit", "--model", "owner/name", "--config", "mine.json", "--step", "decode-next"], path);
+    assert!(emitted.contains("tensor<1x4x2x8x12xf32, ncthw>"), "{emitted}");
+    refused(
+        path,
+        &["emit", "--model", "owner/name", "--config", "other.json", "--step", "decode-next"],
+        &["other.json: no such file"],
+    );
+}
+
+/// What a run says of memory: its peak, what was expected, and whether frames were cut into tiles.
+fn memory(folder: &Path, budget: &str) -> (u64, u64, bool) {
+    let more = ["--json", "--output", "x.npy", "--threads", "2", "--memory-budget", budget];
+    let report: Value = serde_json::from_str(&decode(&more, folder)).unwrap();
+    let bytes = |value: &Value| value.as_u64().unwrap();
+    let needed = bytes(&report["tiling"]["needed_bytes"]);
+    (bytes(&report["peak_rss_bytes"]), needed, report["tiling"]["tile"] != Value::Null)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_memory_budget_is_kept() {
+    let folder = model(|_| {});
+    let path = folder.path();
+    let shape = [1, 4, 7, 60, 90];
+    latents_file(path, "z.safetensors", &shape, &random(5, shape.iter().product()));
+    let (peak, whole, tiled) = memory(path, "8GiB");
+    assert!(peak <= whole && !tiled, "peak {peak}, expected {whole}");
+    // What the process holds when it plans differs a little from run to run.
+    for share in [105, 90, 75] {
+        let budget = whole * share / 100;
+        let (peak, needed, tiled) = memory(path, &format!("{budget}B"));
+        assert!(peak <= needed && needed <= budget, "peak {peak}, expected {needed}, budget {budget}");
+        assert_eq!(tiled, share < 100);
+    }
+    let output = tessera(&[&DECODE[..], &["--output", "y.npy", "--memory-budget", "8MiB"]].concat(), path);
+    let refusal = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    let needed = refusal.split_once("needs ").and_then(|(_, rest)| rest.split_once(" MiB"));
+    let needed: f64 = needed.unwrap_or_else(|| panic!("{refusal}")).0.parse().unwrap();
+    assert!(refusal.contains("the memory budget is 8.0 MiB") && !path.join("y.npy").exists(), "{refusal}");
+    let (peak, ..) = memory(path, &format!("{:.1}MiB", needed + 2.0));
+    assert!(peak as f64 <= (needed + 2.0) * 1048576.0);
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let mut emit = Command::new(env!("CARGO_BIN_EXE_tessera"))
@@ -311,6 +367,102 @@ fn info_tells_of_model_step_and_machine() {
     }
 }
 
+/// A quick bench: the tiny model's smallest step.
+const BENCH: [&str; 12] =
+    ["bench", "--model", ".", "--frames", "2", "--height", "2", "--width", "3", "--repeats", "1", "--threads=1"];
+
+#[test]
+fn a_bench_tells_of_every_kernel_and_of_the_whole() {
+    let folder = model(|_| {});
+    let text = printed(&BENCH, folder.path());
+    for part in [
+        "Kernels by module, in the order in which they run",
+        "decoder.up_blocks.0.resnets.0.conv1",
+        "convolution 3x3x3 ",
+        "By kind of kernel",
+        "decode-first of 1x2x2x3",
+        "GFLOP/s and ",
+        "the median of 1",
+        "pack weights",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in\n{text}");
+    }
+    let top = printed(&[&BENCH[..], &["--top", "3"]].concat(), folder.path());
+    assert!(top.starts_with("The 3 slowest of ") && !top.contains("in the order"), "{top}");
+    let ablation = printed(&[&BENCH[..], &["--ablation"]].concat(), folder.path());
+    for part in ["as it is", "without fuse-padding", "without any of these", "all winograd4", "times as long"] {
+        assert!(ablation.contains(part), "`{part}` is not in\n{ablation}");
+    }
+}
+
+#[test]
+fn a_bench_as_json_adds_up() {
+    let folder = model(|_| {});
+    let more = ["--step", "decode-next", "--algorithm", "direct", "--without-pass", "fuse-bias", "--isa", "portable"];
+    let report = printed(&[&BENCH[..], &more, &["--json", "--plot", "roofline.svg"]].concat(), folder.path());
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let keys: Vec<_> = report.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = "model step element isa threads cpu algorithm without_passes repeats ceilings seconds flops bytes \
+                    gflops_per_second share_of_peak arena_bytes weight_bytes peak_rss_bytes kinds calls";
+    assert_eq!(keys.join(" "), expected);
+    assert_eq!(report["step"], json!({"kind": "decode-next", "batch": 1, "frames": 2, "height": 2, "width": 3}));
+    assert_eq!([&report["isa"], &report["algorithm"]], ["portable", "direct"]);
+    assert_eq!(report["without_passes"], json!(["fuse-bias"]));
+    let positive = |value: &Value| assert!(value.as_f64().unwrap() > 0.0, "{value}");
+    for stage in ["load", "declare", "passes", "codegen", "pack", "first", "run"] {
+        positive(&report["seconds"][stage]);
+    }
+    ["gflops", "gbytes_per_second"].iter().for_each(|of| positive(&report["ceilings"][of]));
+    let calls = report["calls"].as_array().unwrap();
+    let sum = |key: &str| calls.iter().map(|call| call[key].as_f64().unwrap()).sum::<f64>();
+    assert_eq!(sum("flops"), report["flops"].as_f64().unwrap());
+    assert_eq!(sum("bytes_read") + sum("bytes_written"), report["bytes"].as_f64().unwrap());
+    assert!(sum("seconds") <= report["seconds"]["run"].as_f64().unwrap());
+    let kinds = report["kinds"].as_array().unwrap();
+    let of_kinds: f64 = kinds.iter().map(|kind| kind["calls"].as_f64().unwrap()).sum();
+    assert_eq!(of_kinds, calls.len() as f64);
+    assert!(calls.iter().any(|call| call["kind"] == "add_bias"), "the pass was left out");
+    assert!(calls.iter().all(|call| call["algorithm"].is_null() || call["algorithm"] == "direct"));
+    assert!(fs::read_to_string(folder.path().join("roofline.svg")).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn a_bench_needs_no_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("small.json"), CONFIG).unwrap();
+    let arguments = ["bench", "--random-weights", "--config", "small.json", "--step", "encode-first", "--repeats", "2"];
+    let report = printed(&[&arguments[..], &["--ablation", "--json"]].concat(), folder.path());
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["step"], json!({"kind": "encode-first", "batch": 1, "frames": 8, "height": 8, "width": 12}));
+    let variants = report["variants"].as_array().unwrap();
+    assert_eq!(variants[0]["variant"], "as it is");
+    assert!(variants.iter().all(|v| v["runs"].as_array().unwrap().len() == 2 && v["ratio"].as_f64().unwrap() > 0.0));
+}
+
+#[test]
+fn a_bench_that_cannot_be_is_refused() {
+    let folder = model(|_| {});
+    let usage: [(&[&str], &str); 7] = [
+        (&["--algorithm", "fft"], "known are direct, winograd2"),
+        (&["--without-pass", "channel-last"], "brings the graph to the stage ChannelLast"),
+        (&["--without-pass", "fuse-all"], "those that can be left out are canonicalize"),
+        (&["--config", "config.json"], "--config needs --model or --random-weights"),
+        (&["--random-weights", "--model", "."], "cannot be used with"),
+        (&["--isa", "sse9"], "known are avx512, avx2, portable"),
+        (&["--ablation", "--algorithm", "direct"], "cannot be used with"),
+    ];
+    for (more, expected) in usage {
+        let output = tessera(&[&["bench"], more].concat(), folder.path());
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {stderr}");
+        assert!(stderr.contains(expected), "{more:?}: `{expected}` is not in {stderr}");
+    }
+    refused(folder.path(), &[&BENCH[..], &["--plot", "roofline.png"]].concat(), &["known: .svg"]);
+    refused(folder.path(), &["bench", "--frames", "0"], &["must each be at least 1"]);
+    let huge = ["bench", "--frames", "2", "--height", "60000", "--width", "90000"];
+    refused(folder.path(), &huge, &["not enough memory", "GiB are available"]);
+}
+
 #[test]
 fn an_unknown_instruction_set_lists_the_known() {
     let folder = workplace(1, 1);
@@ -328,7 +480,7 @@ fn an_unknown_instruction_set_lists_the_known() {
 #[test]
 fn help_has_examples_and_exit_codes() {
     let folder = tempfile::tempdir().unwrap();
-    for command in ["decode", "encode", "roundtrip", "emit", "info", "completions"] {
+    for command in ["decode", "encode", "roundtrip", "bench", "emit", "info", "completions"] {
         let help = printed(&["help", command], folder.path());
         assert!(help.contains("Examples:") && help.contains("130") && help.contains("TESSERA_ISA"), "{help}");
     }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use runtime::{Download, Observer, Progress};
+use runtime::{Download, Observer, Preparation, Progress};
 
 use super::{Manner, interrupt, table};
 
@@ -21,7 +21,7 @@ impl Bar {
     pub(super) fn new(manner: Manner, doing: &'static str) -> Bar {
         let bar = bar(manner, "{prefix} {wide_bar} {msg}");
         bar.set_prefix(doing);
-        bar.set_message("compiling");
+        bar.set_message("planning");
         bar.tick();
         Bar { bar }
     }
@@ -77,16 +77,65 @@ impl Drop for DownloadBar {
     }
 }
 
+/// Shows how many of some runs are done; taken away when dropped.
+pub(super) struct RunBar {
+    bar: ProgressBar,
+    runs: usize,
+    done: usize,
+    /// Of the present run, as it was last told.
+    share: f64,
+}
+
+impl RunBar {
+    pub(super) fn new(manner: Manner, runs: usize) -> RunBar {
+        let bar = bar(manner, "timing {wide_bar} {msg}");
+        bar.set_length((runs as f64 * PARTS) as u64);
+        bar.set_message("compiling");
+        bar.tick();
+        RunBar { bar, runs, done: 0, share: 0.0 }
+    }
+
+    /// Shows the share of a run that is done; breaks on Ctrl-C. A share that is less than the last is of the next run.
+    pub(super) fn show(&mut self, share: f64) -> ControlFlow<()> {
+        if interrupt::asked() {
+            return ControlFlow::Break(());
+        }
+        self.done += usize::from(share < self.share);
+        self.share = share;
+        self.bar.set_position(((self.done as f64 + share) * PARTS) as u64);
+        self.bar.set_message(format!("run {} of {}", self.done + 1, self.runs));
+        ControlFlow::Continue(())
+    }
+}
+
+impl Drop for RunBar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 impl Observer for Bar {
+    fn preparing(&mut self, preparation: Preparation) -> ControlFlow<()> {
+        if interrupt::asked() {
+            return ControlFlow::Break(());
+        }
+        self.bar.set_message(match preparation {
+            Preparation::Compile => "compiling",
+            Preparation::LoadWeights => "loading weights",
+        });
+        ControlFlow::Continue(())
+    }
+
     fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
         if interrupt::asked() {
             return ControlFlow::Break(());
         }
-        let Progress { frames_done, frames_total, share, seconds_left, .. } = *progress;
+        let Progress { frames_done, frames_total, tile, tiles, share, seconds_left, .. } = *progress;
         self.bar.set_length((frames_total as f64 * PARTS) as u64);
         self.bar.set_position((frames_total as f64 * share * PARTS) as u64);
         let left = seconds_left.map_or(String::new(), |seconds| format!(", {} left", duration(seconds)));
-        self.bar.set_message(format!("{frames_done}/{frames_total} frames{left}"));
+        let tile = if tiles > 1 { format!("tile {}/{tiles}, ", tile + 1) } else { String::new() };
+        self.bar.set_message(format!("{tile}{frames_done}/{frames_total} frames{left}"));
         ControlFlow::Continue(())
     }
 }

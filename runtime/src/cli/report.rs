@@ -13,7 +13,7 @@ use super::table;
 pub(super) const JSON_FIELDS: &str = "\
 frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, program_runs, tiling {tile and \
 overlap (null for whole frames), rows, columns, order, reason, needed_bytes (null with the evaluator), budget_bytes}, tiles, \
-arena_bytes, threads, isa (`none` with the evaluator)";
+arena_bytes, threads, lanes (steps that ran at once), isa (`none` with the evaluator)";
 
 /// A report's fields; `write_seconds` were spent on the output.
 pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> {
@@ -26,6 +26,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         program_runs,
         arena_bytes,
         threads,
+        lanes,
         isa,
         ref tiling,
         ..
@@ -52,6 +53,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         "tiles": tiling.rows * tiling.columns,
         "arena_bytes": arena_bytes,
         "threads": threads,
+        "lanes": lanes,
         "isa": isa,
     });
     let Value::Object(fields) = fields else { unreachable!("written as one above") };
@@ -76,8 +78,10 @@ pub(super) fn row(name: &str, value: impl Into<String>) -> [String; 2] {
 
 /// The rows about one way through the model; `write_seconds` were spent on the output, `total_seconds` on everything.
 pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> Vec<[String; 2]> {
-    let Report { frames, height, width, seconds, programs_compiled, program_runs, threads, isa, ref tiling, .. } =
-        *report;
+    let Report {
+        frames, height, width, seconds, programs_compiled, program_runs, threads, lanes, isa, ref tiling, ..
+    } = *report;
+    let at_once = if lanes > 1 { format!(" in {lanes} lanes") } else { String::new() };
     vec![
         row("frames", format!("{frames} of {width}x{height}")),
         row(
@@ -91,20 +95,23 @@ pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> V
             ),
         ),
         row("tiling", tiling_text(tiling)),
-        row("programs", format!("{programs_compiled} compiled, {program_runs} runs, {threads} threads, {isa}")),
+        row(
+            "programs",
+            format!("{programs_compiled} compiled, {program_runs} runs{at_once}, {threads} threads, {isa}"),
+        ),
     ]
 }
 
 /// The tiles, why, and what they were expected to need; `--verbose` tells of what that is made.
 fn tiling_text(decision: &TilingDecision) -> String {
-    let tiles = decision.tiling.map_or(String::new(), |Tiling { height, width, .. }| {
+    let frames = decision.tiling.map_or("whole frames".into(), |Tiling { height, width, .. }| {
         let order = order_text(decision.order);
-        format!("{} x {} tiles of {height}x{width} pixels, {order}: ", decision.rows, decision.columns)
+        format!("{} x {} tiles of {height}x{width} pixels, {order}", decision.rows, decision.columns)
     });
     let memory = decision.memory.map_or(String::new(), |memory| {
         format!(" (needs {} of {})", table::bytes(memory.total()), table::bytes(decision.budget))
     });
-    format!("{tiles}{}{memory}", decision.reason)
+    format!("{frames}: {}{memory}", decision.reason)
 }
 
 fn order_text(order: TileOrder) -> &'static str {
