@@ -48,7 +48,7 @@ fn of(path: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmitOptions {
     /// Bytes of what a convolution reads that are made at once, where it can be made strip by strip; [`usize::MAX`] to make
-    /// everything whole.
+    /// everything whole, as a program must be whose rows several devices share.
     pub strip_bytes: usize,
 }
 
@@ -170,7 +170,8 @@ fn in_strips(graph: &Graph, options: &EmitOptions) -> HashMap<Value, Strip> {
             _ => continue,
         };
         let alone = users[input.index()].iter().all(|user| *user == value || slices && frame(*user));
-        if !alone || is_output(input, None) || weight.shape[kernel.space[1]] != 3 {
+        let reads_once = node.op.operands().iter().filter(|operand| **operand == input).count() == 1;
+        if !alone || !reads_once || is_output(input, None) || weight.shape[kernel.space[1]] != 3 {
             continue;
         }
         let rows = strips::rows_of_strip(ty.shape[height], ty.bytes() / ty.shape[height], options.strip_bytes, factor);
