@@ -4,6 +4,8 @@
 //! writes StableHLO text: weights and caches as arguments, channel-last. The PJRT client loads a plugin, compiles that text
 //! ahead of time or for execution, and runs it.
 
+pub mod emit;
 pub mod module;
 
+pub use emit::{EmitOptions, UnsupportedOp, emit};
 pub use module::{Argument, ArgumentRole, Module, ModuleResult};

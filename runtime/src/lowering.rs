@@ -1,9 +1,10 @@
 //! A declared step on its way to native code, with errors in this package's words. What each stage does is in `passes` and
-//! `backend-cpu`.
+//! the backends.
 
 use backend_cpu::isa::Isa;
 use backend_cpu::program::{self, Choices, CompileOptions, Program};
 use backend_cpu::requirements::{Requirements, requirements};
+use backend_tpu_stablehlo::{EmitOptions, Module};
 use frontend::Step;
 use ir::Graph;
 use passes::{Pass, pipeline};
@@ -48,6 +49,15 @@ pub fn compile<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions
 /// [`Error::Internal`]: the graph has an op without a kernel.
 pub fn choices<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Result<Choices> {
     Choices::of(graph, options.into()).map_err(|cause| Error::internal(BACKEND, step, &cause))
+}
+
+/// The StableHLO module of the final graph of `step`.
+///
+/// # Errors
+/// [`Error::Internal`]: the graph has an op that cannot be written.
+pub fn stablehlo(step: &Step, graph: &Graph) -> Result<Module> {
+    backend_tpu_stablehlo::emit(graph, &EmitOptions::default())
+        .map_err(|cause| Error::internal("the StableHLO backend", step, &cause))
 }
 
 /// What the final graph of `step` takes of memory.

@@ -1,11 +1,12 @@
-//! Snapshots of the declared and the lowered program of every step kind, and of emitted code.
+//! Snapshots of the declared and the lowered program of every step kind, and of its StableHLO text.
 //!
 //! A change of a pass shows here as a readable difference. To accept it: `cargo insta review`, or run the tests with
 //! `INSTA_UPDATE=always`.
 
+use backend_tpu_stablehlo::EmitOptions;
 use frontend::{Config, Step, StepKind, Taps, declare};
 use ir::Graph;
-use passes::pipeline::{Precision, cpu_pipeline, run};
+use passes::pipeline::{Precision, cpu_pipeline, run, tpu_pipeline};
 
 /// One level of everything: two blocks, time compressed once.
 fn config() -> Config {
@@ -39,6 +40,24 @@ fn declared_step() {
 fn lowered_steps() {
     for kind in StepKind::ALL {
         insta::assert_snapshot!(format!("lowered-{kind}"), ir::text::print(&lowered(kind)));
+    }
+}
+
+/// Every step kind has a StableHLO text; a snapshot of a later step in bf16, and of a first one in f32.
+#[test]
+fn stablehlo_of_steps() {
+    for kind in StepKind::ALL {
+        for precision in Precision::ALL {
+            let declared = declare(&config(), &step(kind), &Taps::None).expect("it declares");
+            let graph = run(tpu_pipeline(precision), &declared, &mut |_, _, _| {}).expect("the pipeline takes it");
+            let module = backend_tpu_stablehlo::emit(&graph, &EmitOptions::default()).expect("every op has a form");
+            if matches!(
+                (kind, precision),
+                (StepKind::DecodeNext, Precision::Bf16) | (StepKind::EncodeFirst, Precision::F32)
+            ) {
+                insta::assert_snapshot!(format!("stablehlo-{kind}-{precision}"), module.text);
+            }
+        }
     }
 }
 

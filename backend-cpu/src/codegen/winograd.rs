@@ -291,7 +291,7 @@ fn transform_products<M: Module>(
     let elements = c.problem.batch * c.problem.result.iter().product::<usize>() * outputs;
     // Only whole vectors are streamed, and only if all of them are aligned.
     let element = c.problem.element;
-    let streamed = element.bytes() * elements >= STREAMED_BYTES && outputs % family.lanes == 0;
+    let streamed = element.bytes() * elements >= STREAMED_BYTES && outputs.is_multiple_of(family.lanes);
     let direction = if streamed { Direction::BackStreaming } else { Direction::Back };
     let function = e.import(&square_symbol(family.isa, side, direction, element), 10)?;
     let result = e.argument(0);

@@ -7,7 +7,7 @@ use clap::Args;
 use frontend::batches::{DECODE_FRAMES, ENCODE_FRAMES};
 use frontend::{Config, Half, Step, StepKind, Taps, declare};
 use ir::Graph;
-use passes::{Precision, cpu_pipeline, pipeline};
+use passes::{Precision, cpu_pipeline, pipeline, tpu_pipeline};
 use runtime::Error;
 use runtime::lowering::{self, KernelCode};
 
@@ -28,7 +28,9 @@ Examples:
   tessera emit --model vae --step encode-first --frames 9 --height 480 --width 720 --stage channel-last
       behind the last run of one pass
   TESSERA_ISA=portable tessera emit --step decode-next --stage clif
-      Cranelift's form of every kernel";
+      Cranelift's form of every kernel
+  tessera emit --model vae --step decode-next --stage stablehlo --dtype bf16
+      what a TPU's compiler is given";
 
 /// Print a step as a graph or as code
 ///
@@ -57,7 +59,7 @@ pub(super) struct Arguments {
         "How far on its way: {}", Stage::known()
     ))]
     stage: Stage,
-    /// Print a graph in Graphviz' DOT language; not for clif and asm
+    /// Print a graph in Graphviz' DOT language; not for clif, asm and stablehlo
     #[arg(long)]
     dot: bool,
 }
@@ -71,6 +73,7 @@ enum Stage {
     Final,
     Clif,
     Assembly,
+    StableHlo,
 }
 
 impl Stage {
@@ -80,6 +83,7 @@ impl Stage {
             "final" => Stage::Final,
             "clif" => Stage::Clif,
             "asm" => Stage::Assembly,
+            "stablehlo" => Stage::StableHlo,
             _ if Precision::ALL.iter().any(|precision| pipeline::up_to(cpu_pipeline(*precision), name).is_some()) => {
                 Stage::Behind(name.to_owned())
             }
@@ -94,7 +98,7 @@ impl Stage {
                 passes.push(pass);
             }
         }
-        format!("declared, a pass ({}), final, clif, asm", passes.join(", "))
+        format!("declared, a pass ({}), final, clif, asm, stablehlo", passes.join(", "))
     }
 }
 
@@ -123,8 +127,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     interrupt::listen();
     let Arguments { model, step, frames, height, width, dtype, stage, dot } = arguments;
     let all_passes = cpu_pipeline(*dtype);
-    if *dot && matches!(stage, Stage::Clif | Stage::Assembly) {
-        let message = "--dot draws graphs, and clif and asm are not; give another --stage".into();
+    if *dot && matches!(stage, Stage::Clif | Stage::Assembly | Stage::StableHlo) {
+        let message = "--dot draws graphs, and clif, asm and stablehlo are not; give another --stage".into();
         return Err(Failure::Usage { command: "emit", message });
     }
     let config = model.config(manner)?;
@@ -140,11 +144,13 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
             }
         },
         Stage::Final | Stage::Clif | Stage::Assembly => all_passes,
+        Stage::StableHlo => tpu_pipeline(*dtype),
     };
     let graph = lowering::optimize(&step, &graph, passes)?;
     match stage {
         Stage::Clif => print(&kernels(&step, &graph, |kernel| &kernel.clif)?),
         Stage::Assembly => print(&kernels(&step, &graph, |kernel| &kernel.assembly)?),
+        Stage::StableHlo => print(&lowering::stablehlo(&step, &graph)?.text),
         _ if *dot => print(&ir::dot::dot(&graph, DOT_DEPTH)),
         _ => print(&ir::text::print(&graph)),
     }

@@ -1,0 +1,594 @@
+//! From a graph to StableHLO text: one function, `main`.
+//!
+//! - Arguments are inputs, then states, then weights. A weight is a value of parameters alone that the step reads: what it
+//!   is made of stays outside, as a [`Recipe`], and no weight is a constant of the text.
+//! - A state that is read and left with one type is donated: its result is written over its buffer.
+//! - `%v12` is the value `%12` of the graph, `%v12.mean` something on the way there. Every line's location is the module.
+//! - Types lose their layouts: StableHLO's ops name the axes they work on.
+//! - In bf16 each op of the graph computes in f32 and rounds once, as the evaluator defines it.
+//!
+//! The text is the same for the same graph. It uses the dialects `func` and `stablehlo` alone, with static shapes.
+
+mod body;
+mod convolution;
+mod elementwise;
+mod norm;
+mod resample;
+mod shape_ops;
+mod strips;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+
+use ir::analysis::weight_only;
+use ir::types::VideoAxes;
+use ir::{Activation, ElementType, FirstFrame, Graph, Node, Op, Recipe, Role, Value};
+
+use body::{Body, Tensor, text_of};
+
+use crate::module::{Argument, ArgumentRole, Module, ModuleResult};
+
+/// An op that has no form in StableHLO here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{mnemonic}{}: StableHLO text is written for floating-point numbers, found {ty}", of(path))]
+pub struct UnsupportedOp {
+    /// The op's name.
+    pub mnemonic: &'static str,
+    /// Its module.
+    pub path: String,
+    /// The type that is not taken.
+    pub ty: String,
+}
+
+fn of(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!(" of `{path}`") }
+}
+
+/// What the emitter is free to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmitOptions {
+    /// Bytes of what a convolution reads that are made at once, where it can be made strip by strip; [`usize::MAX`] to make
+    /// everything whole, as a program must be whose rows several devices share.
+    pub strip_bytes: usize,
+}
+
+impl Default for EmitOptions {
+    /// Strips of 256 MiB.
+    fn default() -> Self {
+        Self { strip_bytes: 256 << 20 }
+    }
+}
+
+/// The module of a graph that verifies.
+///
+/// # Errors
+/// When arithmetic is on integers; moving and converting them is taken.
+pub fn emit(graph: &Graph, options: &EmitOptions) -> Result<Module, UnsupportedOp> {
+    let strips = in_strips(graph, options);
+    let mut emitter = Emitter {
+        graph,
+        weight_only: weight_only(graph),
+        body: Body::default(),
+        arguments: Vec::new(),
+        names: HashMap::new(),
+        weights: HashMap::new(),
+        tensors: vec![None; graph.len()],
+        in_front: frames_in_front(graph, &strips),
+        deferred: strips.values().map(|strip| strip.made).collect(),
+        strips,
+        extended: HashMap::new(),
+    };
+    for is_wanted in [|op: &Op| matches!(op, Op::Input { .. }), |op: &Op| matches!(op, Op::State { .. })] {
+        graph.nodes().filter(|(_, node)| is_wanted(&node.op)).for_each(|(value, node)| emitter.leaf(value, node));
+    }
+    for (value, node) in graph.nodes() {
+        let made = emitter.tensors[value.index()].is_some() || emitter.weight_only[value.index()];
+        if !made && !node.op.is_leaf() {
+            emitter.value(value, node)?;
+        }
+    }
+    Ok(emitter.finish())
+}
+
+/// The frames in front of a convolution's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Front {
+    /// Those of a cache.
+    Cache(Value),
+    /// The first one so many times.
+    First(usize),
+}
+
+/// By value that a convolution reads behind other frames: which, where they are there before it.
+///
+/// The slices of such a value that leave as states, the next step's caches, are read from the frames with those in front
+/// as well: then the value itself has one reader, and is never made by itself. They are made before the convolution: later,
+/// they would keep all frames alive.
+fn frames_in_front(graph: &Graph, strips: &HashMap<Value, Strip>) -> HashMap<Value, (Front, Vec<Value>)> {
+    let mut fronts: HashMap<Value, (Front, Vec<Value>)> = HashMap::new();
+    for (_, node) in graph.nodes().filter(|(value, _)| !strips.contains_key(value)) {
+        if let Op::Convolution { input, cache, repeat_first, .. } = node.op {
+            let front = match cache {
+                Some(cache) if matches!(graph.op(cache), Op::State { .. }) => Front::Cache(cache),
+                None if repeat_first > 0 => Front::First(repeat_first),
+                _ => continue,
+            };
+            fronts.entry(input).or_insert((front, Vec::new()));
+        }
+    }
+    for (value, node) in graph.nodes() {
+        if let Op::Slice { input, .. } = node.op
+            && let Some((_, slices)) = fronts.get_mut(&input)
+            && graph.outputs().iter().any(|output| output.role == Role::State && output.value == value)
+        {
+            slices.push(value);
+        }
+    }
+    fronts
+}
+
+/// A convolution that goes strip by strip.
+#[derive(Clone, Copy, Debug)]
+struct Strip {
+    /// What it reads, which nothing else reads but slices of frames that are states.
+    made: Value,
+    rows: usize,
+}
+
+/// The convolutions that go strip by strip: with a kernel of three rows, stride 1 and a row of zeros above and below, over
+/// a large video that is normalised or enlarged for them alone.
+fn in_strips(graph: &Graph, options: &EmitOptions) -> HashMap<Value, Strip> {
+    let users = ir::analysis::users(graph);
+    let is_output = |value: Value, role: Option<Role>| {
+        graph.outputs().iter().any(|output| output.value == value && role.is_none_or(|role| output.role == role))
+    };
+    let mut strips = HashMap::new();
+    for (value, node) in graph.nodes() {
+        let Op::Convolution { input, weight, strides: [_, 1, 1], padding: [_, [1, 1], _], .. } = node.op else {
+            continue;
+        };
+        let (ty, weight) = (graph.ty(input), graph.ty(weight));
+        let (Some(axes), Some(kernel)) = (ty.layout.video(), weight.layout.kernel()) else { continue };
+        let [time, height, _] = axes.space;
+        let frame = |slice: Value| match graph.op(slice) {
+            Op::Slice { start, limit, .. } => {
+                (0..5).all(|axis| axis == time || start[axis] == 0 && limit[axis] == ty.shape[axis])
+                    && is_output(slice, Some(Role::State))
+                    && users[slice.index()].is_empty()
+            }
+            _ => false,
+        };
+        let (factor, slices) = match graph.op(input) {
+            Op::Normalize { .. } => (1, true),
+            Op::ResizeNearest { input: small, .. } => {
+                let rows = graph.ty(*small).shape[height];
+                if !ty.shape[height].is_multiple_of(rows) {
+                    continue;
+                }
+                (ty.shape[height] / rows, false)
+            }
+            _ => continue,
+        };
+        let alone = users[input.index()].iter().all(|user| *user == value || slices && frame(*user));
+        let reads_once = node.op.operands().iter().filter(|operand| **operand == input).count() == 1;
+        if !alone || !reads_once || is_output(input, None) || weight.shape[kernel.space[1]] != 3 {
+            continue;
+        }
+        let rows = strips::rows_of_strip(ty.shape[height], ty.bytes() / ty.shape[height], options.strip_bytes, factor);
+        if let Some(rows) = rows {
+            strips.insert(value, Strip { made: input, rows });
+        }
+    }
+    strips
+}
+
+struct Emitter<'g> {
+    graph: &'g Graph,
+    weight_only: Vec<bool>,
+    body: Body,
+    arguments: Vec<(Argument, Tensor)>,
+    /// How often an argument's name was asked for.
+    names: HashMap<String, usize>,
+    /// By key of its recipe: the argument of a weight.
+    weights: HashMap<String, usize>,
+    /// By value.
+    tensors: Vec<Option<Tensor>>,
+    in_front: HashMap<Value, (Front, Vec<Value>)>,
+    /// By convolution that goes strip by strip.
+    strips: HashMap<Value, Strip>,
+    /// Values that are made inside of strips alone.
+    deferred: HashSet<Value>,
+    /// Values with frames in front.
+    extended: HashMap<(Value, Front), Tensor>,
+}
+
+impl Emitter<'_> {
+    fn argument(&mut self, role: ArgumentRole, name: &str, ty: &ir::TensorType) -> Tensor {
+        // What may not stand in a name goes; what is then equal is numbered.
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "$._-".contains(c) { c } else { '_' };
+        let prefix = match &role {
+            ArgumentRole::Input => "input",
+            ArgumentRole::State => "state",
+            ArgumentRole::Weight(_) => "weight",
+        };
+        let text: String = format!("%{prefix}.{}", name.chars().map(plain).collect::<String>());
+        let count = self.names.entry(text.clone()).or_insert(0);
+        *count += 1;
+        let text = if *count == 1 { text } else { format!("{text}.{count}") };
+        let tensor = Tensor { name: text, element: ty.element, dims: ty.shape.clone() };
+        let argument = Argument { role, name: name.to_owned(), ty: ty.clone(), donated_to: None };
+        self.arguments.push((argument, tensor.clone()));
+        tensor
+    }
+
+    fn leaf(&mut self, value: Value, node: &Node) {
+        let (role, name, ty) = match &node.op {
+            Op::Input { name, ty } => (ArgumentRole::Input, name, ty),
+            Op::State { name, ty } => (ArgumentRole::State, name, ty),
+            _ => return,
+        };
+        let tensor = self.argument(role, name, ty);
+        self.tensors[value.index()] = Some(tensor);
+    }
+
+    /// The tensor of a value that an op or an output reads.
+    fn tensor(&mut self, value: Value) -> Tensor {
+        if let Some(tensor) = &self.tensors[value.index()] {
+            return tensor.clone();
+        }
+        let node = self.graph.node(value);
+        let tensor = match &node.op {
+            Op::Constant { value: elements, ty } => {
+                self.body.begin(value.index(), &node.path);
+                elementwise::constant(&mut self.body, elements, ty)
+            }
+            _ => self.weight(value, node),
+        };
+        self.tensors[value.index()] = Some(tensor.clone());
+        tensor
+    }
+
+    fn weight(&mut self, value: Value, node: &Node) -> Tensor {
+        let recipe = Recipe::of(self.graph, value);
+        if let Some(&at) = self.weights.get(recipe.key()) {
+            return self.arguments[at].1.clone();
+        }
+        self.weights.insert(recipe.key().to_owned(), self.arguments.len());
+        let mut parameters = recipe.graph().nodes().filter_map(|(_, node)| match &node.op {
+            Op::Parameter { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        let name = match (parameters.next(), parameters.next()) {
+            (Some(one), None) => one,
+            _ => node.path.to_string(),
+        };
+        drop(parameters);
+        self.argument(ArgumentRole::Weight(recipe), &name, &node.ty)
+    }
+
+    /// Emits the lines of one op.
+    fn value(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
+        let of_deferred = matches!(&node.op, Op::Slice { input, .. } if self.deferred.contains(input));
+        if of_deferred || self.deferred.contains(&value) {
+            return Ok(());
+        }
+        // Constants among the operands first: their lines carry their own module.
+        let whole = |v: &&Value| !self.deferred.contains(v);
+        let operands: Vec<Value> = node.op.operands().iter().filter(whole).copied().collect();
+        let operands: Vec<Tensor> = operands.into_iter().map(|v| self.tensor(v)).collect();
+        self.body.begin(value.index(), &node.path);
+        let tensor = match (&node.op, self.strips.get(&value).copied()) {
+            (Op::Convolution { .. }, Some(strip)) => self.convolution_in_strips(value, node, strip),
+            _ => self.lines(node, &operands)?,
+        };
+        self.tensors[value.index()] = Some(tensor.clone());
+        if let Some((front, slices)) = self.in_front.get(&value).cloned() {
+            self.extend(value, front, &slices);
+        }
+        Ok(())
+    }
+
+    fn lines(&mut self, node: &Node, operands: &[Tensor]) -> Result<Tensor, UnsupportedOp> {
+        let moves = matches!(
+            node.op,
+            Op::Pad { .. }
+                | Op::Slice { .. }
+                | Op::Concatenate { .. }
+                | Op::Transpose { .. }
+                | Op::Reshape { .. }
+                | Op::ResizeNearest { .. }
+                | Op::Convert { .. }
+        );
+        if !moves && !node.ty.element.is_float() {
+            return Err(UnsupportedOp {
+                mnemonic: node.op.mnemonic(),
+                path: node.path.to_string(),
+                ty: node.ty.to_string(),
+            });
+        }
+        let graph = self.graph;
+        let axes = |value: &Value| -> VideoAxes { graph.ty(*value).layout.video().expect("a graph that verifies") };
+        let body = &mut self.body;
+        Ok(match &node.op {
+            Op::Input { .. } | Op::State { .. } | Op::Parameter { .. } | Op::Constant { .. } => {
+                unreachable!("leaves have no lines")
+            }
+            Op::Add { .. } => body.elementwise("", "add", &[&operands[0], &operands[1]]),
+            Op::Multiply { .. } => body.elementwise("", "multiply", &[&operands[0], &operands[1]]),
+            Op::Silu { .. } => elementwise::silu(body, &operands[0]),
+            Op::AddBias { input, .. } => elementwise::add_bias(body, &operands[0], &operands[1], axes(input).channel),
+            Op::Convolution { .. } => self.convolution(node),
+            Op::GroupNorm { input, groups, epsilon, .. } => {
+                let axes = axes(input);
+                let statistics = &norm::group_statistics(body, &operands[0], axes, *groups, *epsilon);
+                let (scale, offset) = (&operands[1], &operands[2]);
+                let (gain_and_shift, activation) = (None, Activation::None);
+                let by = norm::Modulation { statistics, scale, offset, gain_and_shift, activation };
+                norm::normalize(body, &operands[0], axes, &by)
+            }
+            Op::GroupStatistics { input, groups, epsilon } => {
+                norm::group_statistics(body, &operands[0], axes(input), *groups, *epsilon)
+            }
+            Op::Normalize { input, gain, first_frame, activation, .. } => {
+                let by = norm::Modulation {
+                    statistics: &operands[1],
+                    scale: &operands[2],
+                    offset: &operands[3],
+                    gain_and_shift: gain.map(|_| (&operands[4], &operands[5], *first_frame)),
+                    activation: *activation,
+                };
+                norm::normalize(body, &operands[0], axes(input), &by)
+            }
+            Op::ResizeNearest { input, size, first_frame } => {
+                resample::resize_nearest(body, &operands[0], axes(input), *size, *first_frame)
+            }
+            Op::AveragePool { input, window, first_frame } => {
+                resample::average_pool(body, &operands[0], axes(input), *window, *first_frame)
+            }
+            Op::Pad { low, high, mode, .. } => shape_ops::pad(body, &operands[0], low, high, *mode),
+            Op::Slice { start, limit, .. } => body.slice("", &operands[0], start, limit, &vec![1; start.len()]),
+            Op::Concatenate { axis, .. } => body.concatenate("", &operands.iter().collect::<Vec<_>>(), *axis),
+            Op::Transpose { permutation, .. } => shape_ops::transpose(body, &operands[0], permutation),
+            Op::Reshape { ty, .. } => body.reshape("", &operands[0], &ty.shape),
+            Op::Convert { element, .. } => elementwise::convert(body, &operands[0], *element),
+        })
+    }
+
+    fn convolution(&mut self, node: &Node) -> Tensor {
+        let &Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } = &node.op else {
+            unreachable!("called for convolutions");
+        };
+        let video = match cache {
+            Some(cache) => self.with_frames_in_front(input, Front::Cache(cache)),
+            None if repeat_first > 0 => self.with_frames_in_front(input, Front::First(repeat_first)),
+            None => self.tensor(input),
+        };
+        let (weight_layout, weight) = (self.graph.ty(weight).layout, self.tensor(weight));
+        let (bias, residual) = (bias.map(|v| self.tensor(v)), residual.map(|v| self.tensor(v)));
+        let by = convolution::Convolution {
+            weight: &weight,
+            weight_layout,
+            bias: bias.as_ref(),
+            residual: residual.as_ref(),
+            strides,
+            padding,
+        };
+        let y = convolution::convolution(&mut self.body, &video, node.ty.layout, &by, &node.ty.shape);
+        if y.element == ElementType::F32 {
+            return y;
+        }
+        // Else a compiler that may keep excess precision leaves the result in f32, at twice the memory, for whoever
+        // reads it in f32.
+        self.body.barrier(&["made"], &[&y]).swap_remove(0)
+    }
+
+    /// The frames of `value` behind those in front, made once.
+    fn with_frames_in_front(&mut self, value: Value, front: Front) -> Tensor {
+        if let Some(tensor) = self.extended.get(&(value, front)) {
+            return tensor.clone();
+        }
+        let tensor = self.tensor(value);
+        let time = self.time(value);
+        let first = match front {
+            Front::Cache(cache) => Some(self.tensor(cache)),
+            Front::First(count) => shape_ops::repeated(&mut self.body, &tensor, time, 0, count),
+        };
+        let parts: Vec<&Tensor> = first.iter().chain([&tensor]).collect();
+        let whole = self.body.concatenate("frames", &parts, time);
+        self.extended.insert((value, front), whole.clone());
+        whole
+    }
+
+    /// The operands of a `normalize`, with gain and shift as the graph has them.
+    fn normalize_operands(&mut self, value: Value) -> (Vec<Tensor>, FirstFrame, Activation) {
+        let op = self.graph.op(value);
+        let Op::Normalize { first_frame, activation, .. } = op else { unreachable!("called for normalize") };
+        let operands = op.operands().iter().map(|&v| self.tensor(v)).collect();
+        (operands, *first_frame, *activation)
+    }
+
+    /// Some frames of a `normalize` that is not made whole, for the slice `value`.
+    fn frames_of_normalize(&mut self, value: Value, normalize: Value, frames: std::ops::Range<usize>) -> Tensor {
+        let (operands, first_frame, activation) = self.normalize_operands(normalize);
+        self.body.begin(value.index(), &self.graph.node(normalize).path);
+        let axes = self.axes(normalize);
+        let body = &mut self.body;
+        let [time, height, width] = axes.space;
+        let total = operands[0].dims[time];
+        let x = body.slice_along("frames", &operands[0], time, frames.clone());
+        let small: Vec<Tensor> = operands[4..]
+            .iter()
+            .map(|v| {
+                let size = [total, v.dims[height], v.dims[width]];
+                let all = resample::resize_nearest(body, v, axes, size, first_frame);
+                body.slice_along("frames", &all, time, frames.clone())
+            })
+            .collect();
+        let gain_and_shift = match &small[..] {
+            [gain, shift] => Some((gain, shift, FirstFrame::Joined)),
+            _ => None,
+        };
+        let (statistics, scale, offset) = (&operands[1], &operands[2], &operands[3]);
+        let by = norm::Modulation { statistics, scale, offset, gain_and_shift, activation };
+        norm::normalize(body, &x, axes, &by)
+    }
+
+    fn convolution_in_strips(&mut self, value: Value, node: &Node, strip: Strip) -> Tensor {
+        let &Op::Convolution { weight, bias, residual, cache, strides, padding, repeat_first, .. } = &node.op else {
+            unreachable!("called for convolutions");
+        };
+        let axes = self.axes(value);
+        let made = self.graph.node(strip.made);
+        let (weight_layout, weight) = (self.graph.ty(weight).layout, self.tensor(weight));
+        let [bias, residual, cache] = [bias, residual, cache].map(|v| v.map(|v| self.tensor(v)));
+        let operands: Vec<Tensor> = made.op.operands().iter().map(|&v| self.tensor(v)).collect();
+        self.body.begin(value.index(), &node.path);
+        let (affine, small);
+        let producer = match &made.op {
+            Op::Normalize { first_frame, activation, .. } => {
+                let (statistics, scale, offset) = (&operands[1], &operands[2], &operands[3]);
+                let by = norm::Modulation { statistics, scale, offset, gain_and_shift: None, activation: *activation };
+                affine = norm::affine(&mut self.body, &operands[0], axes, &by);
+                let [time, height, width] = axes.space;
+                let rows = made.ty.shape[height];
+                small = operands[4..]
+                    .iter()
+                    .map(|v| {
+                        let size = [v.dims[time], rows, v.dims[width]];
+                        resample::resize_nearest(&mut self.body, v, axes, size, FirstFrame::Joined)
+                    })
+                    .collect::<Vec<_>>();
+                let gain_and_shift = match &small[..] {
+                    [gain, shift] => Some(([gain, shift], *first_frame)),
+                    _ => None,
+                };
+                strips::Producer::Normalize { affine: &affine, gain_and_shift, activation: *activation }
+            }
+            Op::ResizeNearest { size: [frames, height, width], first_frame, .. } => strips::Producer::Resize {
+                frames: *frames,
+                width: *width,
+                factor: height / operands[0].dims[axes.space[1]],
+                first_frame: *first_frame,
+            },
+            _ => unreachable!("strips are cut of these"),
+        };
+        let front = match (&cache, repeat_first) {
+            (Some(cache), _) => strips::InFront::Frames(cache),
+            (None, 0) => strips::InFront::Nothing,
+            (None, count) => strips::InFront::First(count),
+        };
+        let strips = strips::Strips {
+            source: &operands[0],
+            producer,
+            front,
+            convolution: convolution::Convolution {
+                weight: &weight,
+                weight_layout,
+                bias: bias.as_ref(),
+                residual: residual.as_ref(),
+                strides,
+                padding,
+            },
+            axes,
+            layout: node.ty.layout,
+            element: node.ty.element,
+            dims: &node.ty.shape,
+            rows: strip.rows,
+        };
+        let y = strips::emit(&mut self.body, &strips);
+        self.states_behind(strip.made, y)
+    }
+
+    /// `y`, the result of the convolution over `made`, behind the states that are frames of `made`. They are made when the
+    /// old ones were read, since they are written over them, and before anything else, since they keep the source alive.
+    fn states_behind(&mut self, made: Value, y: Tensor) -> Tensor {
+        let mut states = Vec::new();
+        for (value, node) in self.graph.nodes() {
+            if let Op::Slice { input, start, limit } = &node.op
+                && *input == made
+            {
+                let time = self.time(made);
+                states.push((value, self.frames_of_normalize(value, made, start[time]..limit[time])));
+            }
+        }
+        if states.is_empty() {
+            return y;
+        }
+        let tensors: Vec<&Tensor> = std::iter::once(&y).chain(states.iter().map(|(_, tensor)| tensor)).collect();
+        let hints: Vec<&str> = tensors.iter().map(|_| "made").collect();
+        let mut after = self.body.barrier(&hints, &tensors).into_iter();
+        let y = after.next().unwrap_or_else(|| y.clone());
+        for ((value, _), tensor) in states.iter().zip(after) {
+            self.tensors[value.index()] = Some(tensor);
+        }
+        y
+    }
+
+    fn axes(&self, value: Value) -> VideoAxes {
+        self.graph.ty(value).layout.video().expect("a graph that verifies")
+    }
+
+    /// Makes the frames of `value` behind those in front, and the states that are slices of them.
+    fn extend(&mut self, value: Value, front: Front, states: &[Value]) {
+        let whole = self.with_frames_in_front(value, front);
+        if states.is_empty() {
+            return;
+        }
+        let time = self.time(value);
+        let frames = self.graph.ty(value).shape[time];
+        let mut made = vec![whole.clone()];
+        for &state in states {
+            if let Op::Slice { start, limit, .. } = &self.graph.op(state) {
+                let (mut start, mut limit) = (start.clone(), limit.clone());
+                start[time] += whole.dims[time] - frames;
+                limit[time] += whole.dims[time] - frames;
+                made.push(self.body.slice("state", &whole, &start, &limit, &[1; 5]));
+            }
+        }
+        let hints: Vec<&str> = std::iter::once("frames").chain(states.iter().map(|_| "state")).collect();
+        let mut after = self.body.barrier(&hints, &made.iter().collect::<Vec<_>>()).into_iter();
+        self.extended.insert((value, front), after.next().unwrap_or(whole));
+        for (&state, tensor) in states.iter().zip(after) {
+            self.tensors[state.index()] = Some(tensor);
+        }
+    }
+
+    fn time(&self, value: Value) -> usize {
+        self.axes(value).space[0]
+    }
+
+    fn finish(mut self) -> Module {
+        let mut returned = Vec::new();
+        let mut results = Vec::new();
+        for output in self.graph.outputs() {
+            let ty = self.graph.ty(output.value).clone();
+            returned.push(self.tensor(output.value));
+            results.push(ModuleResult { role: output.role, name: output.name.clone(), ty });
+        }
+        for (argument, _) in &mut self.arguments {
+            if matches!(argument.role, ArgumentRole::State) {
+                argument.donated_to = results.iter().position(|result: &ModuleResult| {
+                    result.role == Role::State && result.name == argument.name && result.ty == argument.ty
+                });
+            }
+        }
+        let mut text = format!("module @{:?} {{\n  func.func public @main(\n", self.graph.name);
+        let count = self.arguments.len();
+        for (i, (argument, tensor)) in self.arguments.iter().enumerate() {
+            let alias = argument.donated_to.map(|to| format!(" {{tf.aliasing_output = {to} : i32}}"));
+            let comma = if i + 1 < count { "," } else { "" };
+            let (ty, alias, name) = (tensor.ty(), alias.unwrap_or_default(), &argument.name);
+            let _ = writeln!(text, "    {}: {ty}{alias} loc({name:?}){comma}", tensor.name);
+        }
+        text.push_str("  ) -> (\n");
+        for (i, result) in results.iter().enumerate() {
+            let comma = if i + 1 < results.len() { "," } else { "" };
+            let _ = writeln!(text, "    {}{comma} // {} {}", text_of(&result.ty), result.role.word(), result.name);
+        }
+        text.push_str("  ) {\n");
+        text.push_str(&self.body.into_text());
+        let (names, types): (Vec<&str>, Vec<String>) = returned.iter().map(|t| (t.name.as_str(), t.ty())).unzip();
+        let _ = writeln!(text, "    return {} : {}\n  }}\n}}", names.join(", "), types.join(", "));
+        Module { text, arguments: self.arguments.into_iter().map(|(argument, _)| argument).collect(), results }
+    }
+}
