@@ -283,7 +283,7 @@ fn transform_products<M: Module>(
     let element = c.problem.element;
     let streamed = element.bytes() * elements >= STREAMED_BYTES && outputs.is_multiple_of(family.lanes);
     let direction = if streamed { Direction::BackStreaming } else { Direction::Back };
-    let function = e.import(&square_symbol(family.isa, side, direction, element), 10)?;
+    let function = e.import(&square_symbol(family.isa, side, direction, element), 12)?;
     let result = e.argument(0);
     let null = e.int(0);
     let bias = if c.bias { e.argument(c.bias_argument()) } else { null };
@@ -295,6 +295,8 @@ fn transform_products<M: Module>(
     let behind = e.min(behind, all);
     let channels = e.sub(behind, first);
     let bias = if c.bias { e.element(bias, first) } else { null };
+    let sums = if c.summed { zeroed_sums(e, c, block, first, channels) } else { null };
+    let pitch = e.int(c.sums().pitch());
     let (plane, line, pixel) =
         (e.int(layout.scratch.products_plane), e.int(c.problem.result[2] * outputs), e.int(outputs));
     let zero = e.int(0);
@@ -324,7 +326,7 @@ fn transform_products<M: Module>(
                     let left = e.sub(size, start);
                     e.max(left, zero)
                 });
-                let arguments = [from, to, bias, residual, channels, plane, line, pixel, lines, pixels];
+                let arguments = [from, to, bias, residual, channels, plane, line, pixel, lines, pixels, sums, pitch];
                 e.builder.ins().call(function, &arguments);
             });
         });
@@ -333,4 +335,23 @@ fn transform_products<M: Module>(
         e.builder.ins().fence();
     }
     Ok(())
+}
+
+/// The sums of this block's box, from channel `first` on: `channels` of them are made zero, and as many sums of squares.
+fn zeroed_sums(
+    e: &mut Emitter<'_, impl Module>,
+    c: &Convolution,
+    block: &Block,
+    first: Value,
+    channels: Value,
+) -> Value {
+    let sums = e.argument(c.sums_argument());
+    let at = e.scale(block.part, c.sums().part_bytes());
+    let part = e.add(sums, at);
+    let part = e.address(part, first, size_of::<f64>());
+    let squares = e.offset(part, (c.sums().pitch() * size_of::<f64>()) as i64);
+    let bytes = e.scale(channels, size_of::<f64>());
+    e.zero_bytes(part, bytes);
+    e.zero_bytes(squares, bytes);
+    part
 }

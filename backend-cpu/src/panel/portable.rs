@@ -18,6 +18,8 @@ const UNROLL: usize = 2;
 /// How many lanes exist, from the first.
 type Mask = usize;
 
+type Wide = [f64; LANES];
+
 #[inline(always)]
 fn zero() -> Vector {
     lanes::splat(0.0)
@@ -75,6 +77,27 @@ unsafe fn store_masked(to: *mut f32, mask: Mask, vector: Vector) {
 unsafe fn stream(to: *mut f32, value: Vector) {
     // SAFETY: the caller's promise: a whole vector is writable; an array is aligned as its elements are.
     lanes::store(unsafe { &mut *to.cast() }, value);
+}
+
+#[inline(always)]
+fn wide_zero() -> Wide {
+    [0.0; LANES]
+}
+
+#[inline(always)]
+fn add_wide(sum: Wide, a: Vector, b: Vector) -> Wide {
+    let [mut x, mut y] = [[0.0; LANES]; 2];
+    lanes::store(&mut x, a);
+    lanes::store(&mut y, b);
+    std::array::from_fn(|lane| sum[lane] + f64::from(x[lane]) * f64::from(y[lane]))
+}
+
+#[inline(always)]
+unsafe fn store_wide(to: *mut f64, sum: Wide) {
+    for (lane, sum) in sum.into_iter().enumerate() {
+        // SAFETY: the caller's promise: as many f64 as a vector has lanes are readable and writable.
+        unsafe { *to.add(lane) += sum };
+    }
 }
 
 #[inline(always)]
