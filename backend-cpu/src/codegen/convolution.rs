@@ -73,7 +73,7 @@ pub(super) fn import_chunks<M: Module>(e: &mut Emitter<'_, M>, family: &PanelFam
     for rows in chunks(rows, family.max_rows()) {
         match all.last_mut() {
             Some((last, count, _)) if *last == rows => *count += 1,
-            _ => all.push((rows, 1, e.import(&panel_symbol(family, rows), 6)?)),
+            _ => all.push((rows, 1, e.import(&panel_symbol(family, rows), 7)?)),
         }
     }
     Ok(all)
@@ -520,7 +520,7 @@ fn call_panels(
             } else {
                 residual
             };
-            e.builder.ins().call(panel, &[shape, a, b, to, bias, residual]);
+            e.builder.ins().call(panel, &[shape, a, b, b, to, bias, residual]);
         });
         done += rows * count;
     }

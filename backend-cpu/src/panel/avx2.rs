@@ -4,8 +4,8 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m128i, __m256, __m256d, __m256i, _CMP_UNORD_Q, _MM_HINT_T0, _mm_loadu_si128, _mm_packus_epi32, _mm_prefetch,
-    _mm_storeu_si128, _mm_stream_si128, _mm256_add_epi32, _mm256_add_pd, _mm256_add_ps, _mm256_and_si256,
+    __m128i, __m256, __m256d, __m256i, _CMP_UNORD_Q, _MM_HINT_T0, _MM_HINT_T1, _mm_loadu_si128, _mm_packus_epi32,
+    _mm_prefetch, _mm_storeu_si128, _mm_stream_si128, _mm256_add_epi32, _mm256_add_pd, _mm256_add_ps, _mm256_and_si256,
     _mm256_blendv_epi8, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128,
     _mm256_cmp_ps, _mm256_cmpgt_epi32, _mm256_cvtepu16_epi32, _mm256_cvtps_pd, _mm256_div_ps, _mm256_extractf128_ps,
     _mm256_extracti128_si256, _mm256_fmadd_pd, _mm256_loadu_pd, _mm256_loadu_ps, _mm256_maskload_ps,
@@ -17,7 +17,7 @@ use std::arch::x86_64::{
 use super::PanelShape;
 use super::family::panel_family;
 use super::normalize::normalize_kernels;
-use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::transform_kernels;
 use crate::isa::Isa;
 use crate::winograd::{POINT_A, POINT_B};
@@ -245,6 +245,12 @@ unsafe fn stream_bf16(to: *mut u16, value: Vector) {
 fn prefetch(at: *const f32) {
     // SAFETY: a prefetch of any address, even a wild one, has no effect that a program can see.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+}
+
+#[inline]
+fn prefetch_second(at: *const f32) {
+    // SAFETY: as above.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
 }
 
 #[inline(always)]

@@ -4,19 +4,20 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256i, __m512, __m512d, __mmask16, _CMP_UNORD_Q, _MM_HINT_T0, _mm_prefetch, _mm256_mask_storeu_epi16,
-    _mm256_maskz_loadu_epi16, _mm256_stream_si256, _mm512_add_epi32, _mm512_add_pd, _mm512_add_ps, _mm512_and_epi32,
-    _mm512_castps_si512, _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16,
-    _mm512_cvtepu16_epi32, _mm512_cvtps_pd, _mm512_div_ps, _mm512_extractf32x8_ps, _mm512_fmadd_pd, _mm512_fmadd_ps,
-    _mm512_loadu_pd, _mm512_loadu_ps, _mm512_mask_or_epi32, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_pd,
-    _mm512_setzero_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_pd, _mm512_stream_ps, _mm512_sub_ps,
+    __m256i, __m512, __m512d, __mmask16, _CMP_UNORD_Q, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch,
+    _mm256_mask_storeu_epi16, _mm256_maskz_loadu_epi16, _mm256_stream_si256, _mm512_add_epi32, _mm512_add_pd,
+    _mm512_add_ps, _mm512_and_epi32, _mm512_castps_si512, _mm512_castps512_ps256, _mm512_castsi512_ps,
+    _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtepu16_epi32, _mm512_cvtps_pd, _mm512_div_ps,
+    _mm512_extractf32x8_ps, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_loadu_pd, _mm512_loadu_ps, _mm512_mask_or_epi32,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_pd, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_pd,
+    _mm512_stream_ps, _mm512_sub_ps,
 };
 
 use super::PanelShape;
 use super::family::panel_family;
 use super::normalize::normalize_kernels;
-use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::transform_kernels;
 use crate::isa::Isa;
 use crate::winograd::{POINT_A, POINT_B};
@@ -192,6 +193,12 @@ unsafe fn stream_bf16(to: *mut u16, value: Vector) {
 fn prefetch(at: *const f32) {
     // SAFETY: a prefetch of any address, even a wild one, has no effect that a program can see.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+}
+
+#[inline]
+fn prefetch_second(at: *const f32) {
+    // SAFETY: as above.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
 }
 
 #[inline(always)]

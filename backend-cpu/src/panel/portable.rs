@@ -8,7 +8,7 @@ use super::PanelShape;
 use super::family::panel_family;
 use super::lanes::{self, LANES, Vector, add, clamp, divide, multiply, multiply_add, scale_by_power, splat, subtract};
 use super::normalize::normalize_kernels;
-use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::transform_kernels;
 use crate::isa::Isa;
 use crate::winograd::{POINT_A, POINT_B};
@@ -130,6 +130,9 @@ unsafe fn stream_bf16(to: *mut u16, vector: Vector) {
 /// No such hint in plain Rust.
 #[inline(always)]
 fn prefetch(_at: *const f32) {}
+
+#[inline(always)]
+fn prefetch_second(_at: *const f32) {}
 
 /// There are registers enough for so few rows: nothing to hide.
 #[inline(always)]
