@@ -8,6 +8,9 @@ use std::io;
 use std::path::PathBuf;
 
 use backend_cpu::isa::IsaError;
+use backend_tpu_stablehlo::pjrt;
+use backend_tpu_stablehlo::pjrt::child::ChildError;
+use backend_tpu_stablehlo::pjrt::locate::LocateError;
 use frontend::{ConfigError, DeclareError, Half, Step};
 
 use crate::memory_plan::{MemoryEstimate, gib};
@@ -105,6 +108,15 @@ pub enum Error {
     /// The instruction set asked for cannot be had.
     #[error("{variable}: {0}", variable = backend_cpu::isa::ISA_VARIABLE)]
     Isa(#[from] IsaError),
+    /// No PJRT plugin where one was looked for.
+    #[error("{}", one_line(.0))]
+    NoPlugin(#[from] LocateError),
+    /// A PJRT plugin cannot be used, or refuses something.
+    #[error("{}", one_line(.0))]
+    Pjrt(#[from] pjrt::Error),
+    /// What was done with a PJRT plugin in a child process failed.
+    #[error("{}", one_line(.0))]
+    PluginChild(ChildError),
     /// The system gives no threads.
     #[error("{threads} threads cannot be started: {problem}; ask for fewer")]
     Threads {
@@ -355,6 +367,15 @@ impl Error {
     /// [`Error::Memory`] for a step.
     pub(crate) fn memory(step: &Step, cause: &dyn Display) -> Error {
         Error::Memory { step: step.to_string(), problem: one_line(cause) }
+    }
+}
+
+impl From<ChildError> for Error {
+    fn from(error: ChildError) -> Error {
+        match error {
+            ChildError::Interrupted => Error::Interrupted,
+            error => Error::PluginChild(error),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod emit;
 mod encode;
 mod info;
 mod interrupt;
+mod plugin;
 mod progress;
 mod report;
 mod roundtrip;
@@ -28,6 +29,8 @@ Exit codes:
 
 Environment:
   TESSERA_ISA     the instruction set of compiled code: avx512, avx2 or portable; by default the best this CPU has
+  TESSERA_PJRT_PLUGIN
+                  the PJRT plugin where --plugin names none: cpu, tpu, cuda or a path
   TMPDIR          where tiles wait on disk for others, where that saves memory
   RUST_LOG        what to log on stderr, in place of --verbose
   HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE
@@ -69,7 +72,10 @@ enum Command {
     Roundtrip(roundtrip::Arguments),
     Emit(emit::Arguments),
     Info(info::Arguments),
+    Plugin(plugin::Arguments),
     Completions(completions::Arguments),
+    #[command(name = plugin::CHILD_COMMAND, hide = true)]
+    PluginChild(plugin::ChildArguments),
 }
 
 /// How talkative a command is.
@@ -119,7 +125,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Roundtrip(arguments) => roundtrip::run(arguments, manner),
         Command::Emit(arguments) => emit::run(arguments),
         Command::Info(arguments) => info::run(arguments, manner),
+        Command::Plugin(arguments) => plugin::run(arguments, manner),
         Command::Completions(arguments) => completions::run(arguments),
+        Command::PluginChild(arguments) => plugin::run_child(arguments),
     };
     let Err(failure) = end else { return ExitCode::SUCCESS };
     match failure {
@@ -148,7 +156,8 @@ pub(crate) fn main() -> ExitCode {
 
 /// Our own crates at `debug` with `--verbose`, else warnings; `RUST_LOG` overrides both.
 fn start_log(verbose: bool) {
-    const VERBOSE: &str = "warn,tessera=debug,runtime=debug,frontend=debug,passes=debug,backend_cpu=debug";
+    const VERBOSE: &str =
+        "warn,tessera=debug,runtime=debug,frontend=debug,passes=debug,backend_cpu=debug,backend_tpu_stablehlo=debug";
     let filter = env_logger::Env::default().default_filter_or(if verbose { VERBOSE } else { "warn" });
     env_logger::Builder::from_env(filter).init();
 }
