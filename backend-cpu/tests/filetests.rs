@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ir::{ElementType, Graph, Layout, Op};
-use passes::pipeline::{cpu_pipeline, run};
+use passes::pipeline::{Precision, cpu_pipeline, run};
 
 /// Every filetest.
 fn filetests() -> Vec<PathBuf> {
@@ -48,7 +48,7 @@ fn filetests_run() {
         let program = text.split("// ----").next().unwrap_or(&text);
         // A program that is to be refused, and one that breaks a rule of the pipeline, have no result to compare.
         let Ok(graph) = ir::text::parse(program) else { continue };
-        let Ok(lowered) = run(cpu_pipeline(), &graph, &mut |_, _, _| {}) else { continue };
+        let Ok(lowered) = run(cpu_pipeline(Precision::F32), &graph, &mut |_, _, _| {}) else { continue };
         match ignored(&lowered) {
             None => common::check(&lowered),
             Some(why) => {

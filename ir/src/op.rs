@@ -242,14 +242,15 @@ op_table! {
     /// `input * sigmoid(input)`, element by element (Elfwing et al. 2017, arXiv:1702.03118).
     Silu = "silu", silu (input: Value) {}
 
-    /// `input + bias[channel]`: one number a channel, added to every element of that channel.
+    /// `input + bias[channel]`: one number a channel, added to every element of that channel. The bias is in f32 where the
+    /// input is in any floating-point type.
     AddBias = "add_bias", add_bias (input: Value, bias: Value) {}
 
     /// Cross-correlation over time, height and width, as PyTorch's `Conv3d`:
     /// `sum over (kd, kh, kw, i) of x[t*st + kd, y*sh + kh, x*sw + kw, i] * weight[o, i, kd, kh, kw]`, where `x` is the
     /// input with `padding` zeros (low, high for time, height, width) around it. Frames may stand in front of the input:
-    /// those of `cache`, or the first frame `repeat_first` times. `bias` is added to each output channel, then
-    /// `residual` to each element.
+    /// those of `cache`, or the first frame `repeat_first` times. `bias`, in f32 where the input is in any floating-point
+    /// type, is added to each output channel, then `residual` to each element; then the sum is rounded, once.
     Convolution = "convolution", convolution
         (input: Value, weight: Value, bias: Option<Value>, residual: Option<Value>, cache: Option<Value>)
         { strides: [usize; 3], padding: [[usize; 2]; 3], repeat_first: usize }

@@ -71,9 +71,13 @@ impl Recipe {
         self.graph.ty(self.value())
     }
 
-    /// The parameter of which this is a view; `None` if elements are computed.
+    /// The parameter of which this is a view, its elements converted at most once, to those of [`Self::ty`]; `None` if elements
+    /// are computed.
     pub fn as_view(&self) -> Option<View<'_>> {
-        self.view(self.value())
+        match self.graph.op(self.value()) {
+            Op::Convert { input, .. } => self.view(*input),
+            _ => self.view(self.value()),
+        }
     }
 
     fn value(&self) -> Value {
@@ -131,10 +135,22 @@ mod tests {
     }
 
     #[test]
+    fn a_view_may_be_converted() {
+        let made = recipe(
+            r#"%0 = parameter {name = "w"} : tensor<4x2xf32>
+               %1 = transpose %0 {permutation = [1, 0]} : tensor<2x4xf32>
+               %2 = convert %1 {element = bf16} : tensor<2x4xbf16>"#,
+        );
+        assert_eq!(made.as_view().unwrap().strides.as_slice(), [1, 2]);
+        assert_eq!(made.ty().to_string(), "tensor<2x4xbf16>");
+    }
+
+    #[test]
     fn arithmetic_is_no_view() {
         let made = recipe(
             r#"%0 = parameter {name = "w"} : tensor<4xf32>
-               %1 = convert %0 {element = bf16} : tensor<4xbf16>"#,
+               %1 = convert %0 {element = i8} : tensor<4xi8>
+               %2 = convert %1 {element = bf16} : tensor<4xbf16>"#,
         );
         assert_eq!(made.as_view(), None);
     }

@@ -69,7 +69,7 @@ pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) 
         }
         Op::AddBias { input, bias } => {
             let channels = video("add_bias", ty(*input))?.1;
-            per_channel("add_bias", "bias", ty(*bias), channels, ty(*input).element)?;
+            per_channel("add_bias", "bias", ty(*bias), channels, bias_element(ty(*input).element))?;
             ty(*input).clone()
         }
         Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } => convolution(
@@ -146,6 +146,11 @@ fn video(op: &str, ty: &TensorType) -> Result<(VideoAxes, usize), Violation> {
         message: format!("expected a video (ncthw or nthwc), found {ty}"),
     })?;
     Ok((axes, ty.shape[axes.channel]))
+}
+
+/// What a bias is added in: f32 to floating-point numbers, whatever their type, since it is added before rounding.
+const fn bias_element(video: ElementType) -> ElementType {
+    if video.is_float() { ElementType::F32 } else { video }
 }
 
 /// Checks a plain vector with one element a channel.
@@ -233,7 +238,7 @@ fn convolution(
     let outputs = weight.shape[kernel.output];
     let result = input.video_like(input.shape[axes.batch], outputs, size);
     if let Some(bias) = bias {
-        per_channel("convolution", "bias", bias, outputs, input.element)?;
+        per_channel("convolution", "bias", bias, outputs, bias_element(input.element))?;
     }
     if let Some(residual) = residual {
         require!("convolution", 9, *residual == result, "the residual must be {result}, found {residual}");

@@ -1,8 +1,9 @@
 //! The contract of a graph: what its callers rely on, and no pass may change.
 //!
 //! 1. Inputs keep their names, types and order. An input that nothing reads stays.
-//! 2. States keep their names, element types and order, and stay when nothing reads them. They are opaque to callers, who
-//!    hand them from one step to the next, so their layout may change; the sizes stay behind the axes' names.
+//! 2. States keep their names and order, and stay when nothing reads them. They are opaque to callers, who hand them from
+//!    one step to the next, so their layout may change, and one floating-point type may take another's place; the sizes
+//!    stay behind the axes' names.
 //! 3. Parameters keep names, types and order. One that nothing reads may go: it is then not loaded either.
 //! 4. Outputs keep roles, names and order; results and taps keep their types, states as in 2.
 
@@ -15,7 +16,7 @@ use ir::{Graph, Layout, Op, Role, TensorType};
 pub fn check(before: &Graph, after: &Graph) -> Result<(), String> {
     let (old, new) = (Signature::of(before), Signature::of(after));
     same("inputs", &old.inputs, &new.inputs, |a, b| a == b)?;
-    same("states", &old.states, &new.states, same_but_for_layout)?;
+    same("states", &old.states, &new.states, same_state)?;
     let mut rest = old.parameters.iter();
     for parameter in &new.parameters {
         if !rest.any(|p| p == parameter) {
@@ -31,7 +32,7 @@ pub fn check(before: &Graph, after: &Graph) -> Result<(), String> {
     }
     for (old, new) in before.outputs().iter().zip(after.outputs()) {
         let (a, b) = (before.ty(old.value), after.ty(new.value));
-        if !(a == b || old.role == Role::State && same_but_for_layout(a, b)) {
+        if !(a == b || old.role == Role::State && same_state(a, b)) {
             return Err(format!("{} \"{}\" was {a} and is {b}", old.role.word(), old.name));
         }
     }
@@ -77,14 +78,16 @@ fn same(
     Err(format!("{what} were [{}] and are [{}]", list(old), list(new)))
 }
 
-/// Whether the types are equal, or have the same named axes in another order.
-fn same_but_for_layout(a: &TensorType, b: &TensorType) -> bool {
+/// Whether the types are equal, or both floating-point with the same axes, named ones in any order.
+fn same_state(a: &TensorType, b: &TensorType) -> bool {
     let axes = |ty: &TensorType| {
         let mut axes: Vec<(char, usize)> = ty.layout.letters().chars().zip(ty.shape.iter().copied()).collect();
         axes.sort_unstable();
         axes
     };
-    a == b || a.layout != Layout::Plain && a.element == b.element && axes(a) == axes(b)
+    let elements = a.element == b.element || a.element.is_float() && b.element.is_float();
+    let plain = a.layout == Layout::Plain || b.layout == Layout::Plain;
+    elements && (if plain { a.layout == b.layout && a.shape == b.shape } else { axes(a) == axes(b) })
 }
 
 #[cfg(test)]

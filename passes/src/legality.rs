@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ir::analysis::weight_only;
-use ir::{Graph, Layout, Op, Role, Value};
+use ir::{ElementType, Graph, Layout, Op, Role, Value};
 
 /// How far a graph has come on its way to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Stage {
     ChannelLast,
     /// Every normalisation is taken apart into statistics and the fused op: what a backend lowers.
     Fused,
+    /// Fused, and no activation is f32 but the statistics of a norm.
+    Bf16,
 }
 
 /// What may exist at a stage.
@@ -23,9 +25,11 @@ pub struct Rules {
     pub stage: Stage,
     /// Ops that may not exist.
     pub absent: &'static [&'static str],
-    /// Layouts of activations. At the borders (inputs, results, taps, and the transposes next to them) and in what is
-    /// computed of parameters alone, any layout may stand.
+    /// Layouts of activations. At the borders (inputs, results, taps, and the transposes and converts next to them) and in
+    /// what is computed of parameters alone, any layout and element type may stand.
     pub layouts: &'static [Layout],
+    /// Element types of activations, but for the statistics of a norm, which are always f32.
+    pub elements: &'static [ElementType],
 }
 
 /// What may exist, for every stage.
@@ -34,9 +38,26 @@ pub const TABLE: &[Rules] = &[
         stage: Stage::Declared,
         absent: &["group_statistics", "normalize"],
         layouts: &[Layout::Plain, Layout::Ncthw],
+        elements: &ElementType::ALL,
     },
-    Rules { stage: Stage::ChannelLast, absent: &[], layouts: &[Layout::Plain, Layout::Nthwc] },
-    Rules { stage: Stage::Fused, absent: &["group_norm"], layouts: &[Layout::Plain, Layout::Nthwc] },
+    Rules {
+        stage: Stage::ChannelLast,
+        absent: &[],
+        layouts: &[Layout::Plain, Layout::Nthwc],
+        elements: &ElementType::ALL,
+    },
+    Rules {
+        stage: Stage::Fused,
+        absent: &["group_norm"],
+        layouts: &[Layout::Plain, Layout::Nthwc],
+        elements: &ElementType::ALL,
+    },
+    Rules {
+        stage: Stage::Bf16,
+        absent: &["group_norm"],
+        layouts: &[Layout::Plain, Layout::Nthwc],
+        elements: &[ElementType::Bf16, ElementType::F16, ElementType::I8, ElementType::I32],
+    },
 ];
 
 /// Ops that may not exist at a stage.
@@ -62,44 +83,63 @@ impl fmt::Display for LegalityError {
 pub fn check(graph: &Graph, stage: Stage) -> Result<(), LegalityError> {
     let rules = TABLE.iter().find(|rules| rules.stage == stage).expect("the table has every stage");
     let weights = weight_only(graph);
-    let leaves_only = only_left(graph);
+    let (follows_input, leaves_only) = (follow_inputs(graph), only_left(graph));
     let mut faults = Vec::new();
     for (value, node) in graph.nodes() {
         let mut fault = |reason: String| faults.push(format!("{}\n    ^ {reason}", ir::text::print_node(graph, value)));
         if rules.absent.contains(&node.op.mnemonic()) {
             fault(format!("{} may not exist here", node.op.mnemonic()));
         }
-        if weights[value.index()] || matches!(node.op, Op::Input { .. }) {
+        if weights[value.index()] {
             continue;
         }
-        if let Op::Transpose { input, .. } = &node.op {
-            let behind_input = matches!(graph.op(*input), Op::Input { .. });
-            if !behind_input && !leaves_only[value.index()] {
-                fault("a transpose may stand behind an input or in front of a result or tap alone".to_owned());
-            }
-            if leaves_only[value.index()] {
-                continue;
-            }
+        if follows_input[value.index()] || leaves_only[value.index()] && border_operand(&node.op).is_some() {
+            continue;
+        }
+        if matches!(node.op, Op::Transpose { .. }) {
+            fault("a transpose may stand behind an input or in front of a result or tap alone".to_owned());
         }
         if !rules.layouts.contains(&node.ty.layout) {
             fault(format!("an activation may not be {} here", node.ty.layout.name()));
+        }
+        if !rules.elements.contains(&node.ty.element) && !matches!(node.op, Op::GroupStatistics { .. }) {
+            fault(format!("an activation may not be {} here", node.ty.element));
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(LegalityError { stage, faults }) }
 }
 
-/// By value: whether it is a result or tap and nothing else reads it.
-fn only_left(graph: &Graph) -> Vec<bool> {
-    let mut left = vec![false; graph.len()];
-    for output in graph.outputs() {
-        left[output.value.index()] |= output.role != Role::State;
+/// The operand of an op that may stand at a border: a transpose or a convert.
+const fn border_operand(op: &Op) -> Option<Value> {
+    match op {
+        Op::Transpose { input, .. } | Op::Convert { input, .. } => Some(*input),
+        _ => None,
     }
-    let mut forbid = |value: Value| left[value.index()] = false;
+}
+
+/// By value: whether it is an input, or one behind transposes and converts.
+fn follow_inputs(graph: &Graph) -> Vec<bool> {
+    let mut follows: Vec<bool> = Vec::with_capacity(graph.len());
     for (_, node) in graph.nodes() {
-        node.op.operands().into_iter().for_each(&mut forbid);
+        let behind = border_operand(&node.op).is_some_and(|operand| follows[operand.index()]);
+        follows.push(behind || matches!(node.op, Op::Input { .. }));
     }
-    graph.outputs().iter().filter(|o| o.role == Role::State).for_each(|o| forbid(o.value));
-    left
+    follows
+}
+
+/// By value: whether it is a result or tap, or on the way there through transposes and converts, and nothing else reads it.
+fn only_left(graph: &Graph) -> Vec<bool> {
+    let (mut left, mut read) = (vec![false; graph.len()], vec![false; graph.len()]);
+    for output in graph.outputs() {
+        let to = if output.role == Role::State { &mut read } else { &mut left };
+        to[output.value.index()] = true;
+    }
+    for (value, node) in graph.nodes().rev() {
+        let goes_on = border_operand(&node.op).is_some() && left[value.index()] && !read[value.index()];
+        let to = if goes_on { &mut left } else { &mut read };
+        node.op.operands().iter().for_each(|operand| to[operand.index()] = true);
+    }
+    left.iter().zip(&read).map(|(left, read)| *left && !read).collect()
 }
 
 #[cfg(test)]
@@ -132,5 +172,23 @@ mod tests {
         assert_eq!(faults(Stage::ChannelLast, norm), 0);
         assert_eq!(faults(Stage::Fused, norm), 1);
         assert_eq!(faults(Stage::Declared, norm), 1);
+    }
+
+    #[test]
+    fn in_bf16_nothing_but_statistics_is_f32() {
+        let norm = r#"%0 = input {name = "x"} : tensor<1x2x3x4x5xf32, ncthw>
+            %1 = convert %0 {element = bf16} : tensor<1x2x3x4x5xbf16, ncthw>
+            %2 = transpose %1 {permutation = [0, 2, 3, 4, 1]} : tensor<1x3x4x5x2xbf16, nthwc>
+            %3 = parameter {name = "w"} : tensor<2xf32>
+            %4 = group_statistics %2 {groups = 2, epsilon = 1e-6} : tensor<1x2x2xf32>
+            %5 = normalize %2, %4, %3, %3 {first_frame = joined, activation = none} : tensor<1x3x4x5x2xbf16, nthwc>
+            %6 = transpose %5 {permutation = [0, 4, 1, 2, 3]} : tensor<1x2x3x4x5xbf16, ncthw>
+            %7 = convert %6 {element = f32} : tensor<1x2x3x4x5xf32, ncthw>
+            return result "y" = %7"#;
+        assert_eq!(faults(Stage::Bf16, norm), 0);
+        let inside = format!(
+            "{norm}\n%8 = convert %5 {{element = f32}} : tensor<1x3x4x5x2xf32, nthwc>\n%9 = silu %8 : tensor<1x3x4x5x2xf32, nthwc>"
+        );
+        assert_eq!((faults(Stage::Fused, &inside), faults(Stage::Bf16, &inside)), (0, 2));
     }
 }

@@ -11,12 +11,13 @@ use ir::verify::VerifyError;
 use crate::legality::{self, LegalityError};
 use crate::pass::{Pass, PassError};
 use crate::{
-    canonicalize, channel_last, commute_resize, contract, eliminate_common_subexpressions, eliminate_dead_code,
-    fold_constants, fuse_bias, fuse_normalization, fuse_padding, fuse_residual,
+    assign_precision, canonicalize, channel_last, commute_resize, contract, eliminate_common_subexpressions,
+    eliminate_dead_code, fold_constants, fuse_bias, fuse_normalization, fuse_padding, fuse_residual,
 };
 
 /// Every pass, in the order of the alphabet.
 pub const ALL: &[Pass] = &[
+    assign_precision::PASS,
     canonicalize::PASS,
     channel_last::PASS,
     commute_resize::PASS,
@@ -29,8 +30,31 @@ pub const ALL: &[Pass] = &[
     fuse_residual::PASS,
 ];
 
-/// From the declared graph to what the CPU backend lowers.
-const CPU: &[Pass] = &[
+/// What elements a step is computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// Activations, states and convolution weights in bf16, sums and statistics in f32: see [`crate::assign_precision`].
+    Bf16,
+}
+
+impl Precision {
+    /// Every precision.
+    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
+
+    /// The name, as it prints.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+/// From the declared graph to fused ops.
+const OPTIMIZE: &[Pass] = &[
     // What the model says, simply said.
     canonicalize::PASS,
     eliminate_common_subexpressions::PASS,
@@ -45,15 +69,37 @@ const CPU: &[Pass] = &[
     fuse_bias::PASS,
     fuse_normalization::PASS,
     fuse_residual::PASS,
-    // What the rewrites left.
-    canonicalize::PASS,
-    eliminate_common_subexpressions::PASS,
-    eliminate_dead_code::PASS,
 ];
 
+/// What the rewrites left.
+const CLEAN_UP: &[Pass] = &[canonicalize::PASS, eliminate_common_subexpressions::PASS, eliminate_dead_code::PASS];
+
+const CPU_F32: &[Pass] = &joined::<{ OPTIMIZE.len() + CLEAN_UP.len() }>(&[OPTIMIZE, CLEAN_UP]);
+const CPU_BF16: &[Pass] =
+    &joined::<{ OPTIMIZE.len() + 1 + CLEAN_UP.len() }>(&[OPTIMIZE, &[assign_precision::PASS], CLEAN_UP]);
+
 /// The passes from the declared graph to what the CPU backend lowers, in order.
-pub const fn cpu_pipeline() -> &'static [Pass] {
-    CPU
+pub const fn cpu_pipeline(precision: Precision) -> &'static [Pass] {
+    match precision {
+        Precision::F32 => CPU_F32,
+        Precision::Bf16 => CPU_BF16,
+    }
+}
+
+/// The lists one behind the other; `N` is the length of all.
+const fn joined<const N: usize>(lists: &[&[Pass]]) -> [Pass; N] {
+    let mut all = [eliminate_dead_code::PASS; N];
+    let (mut count, mut list) = (0, 0);
+    while list < lists.len() {
+        let mut i = 0;
+        while i < lists[list].len() {
+            all[count] = lists[list][i];
+            (count, i) = (count + 1, i + 1);
+        }
+        list += 1;
+    }
+    assert!(count == N);
+    all
 }
 
 /// The pass called `name`.
@@ -160,9 +206,11 @@ mod tests {
     fn passes_are_found_by_name() {
         assert!(ALL.is_sorted_by_key(|pass| pass.name));
         assert!(ALL.iter().all(|pass| find(pass.name).is_some_and(|found| found.doc == pass.doc)));
-        let last = CPU.iter().rposition(|pass| pass.name == "canonicalize").unwrap();
-        assert_eq!(up_to(CPU, "canonicalize").unwrap().len(), last + 1);
-        assert!(up_to(CPU, "no-such-pass").is_none());
-        assert!(CPU.iter().all(|pass| find(pass.name).is_some()));
+        for pipeline in Precision::ALL.map(cpu_pipeline) {
+            let last = pipeline.iter().rposition(|pass| pass.name == "canonicalize").unwrap();
+            assert_eq!(up_to(pipeline, "canonicalize").unwrap().len(), last + 1);
+            assert!(up_to(pipeline, "no-such-pass").is_none());
+            assert!(pipeline.iter().all(|pass| find(pass.name).is_some()));
+        }
     }
 }

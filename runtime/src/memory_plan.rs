@@ -9,7 +9,7 @@ use std::fmt;
 use backend_cpu::isa::Isa;
 use backend_cpu::requirements::Requirements;
 use frontend::{Config, Half, Step, declare, parameters};
-use passes::cpu_pipeline;
+use passes::{Precision, cpu_pipeline};
 
 use crate::checkpoint::Checkpoint;
 use crate::clip::{Route, TileOrder};
@@ -279,7 +279,7 @@ impl<'a> Estimator<'a> {
             return Ok(*known);
         }
         let graph = declare(self.plan.config, step, &self.plan.options.taps)?;
-        let found = lowering::memory(step, &lowering::optimize(step, &graph, cpu_pipeline())?, self.isa)?;
+        let found = lowering::memory(step, &lowering::optimize(step, &graph, cpu_pipeline(Precision::F32))?, self.isa)?;
         self.steps.insert(*step, found);
         Ok(found)
     }

@@ -267,7 +267,7 @@ fn a_step_is_emitted_at_every_stage() {
         last.contains("tensor<1x3x8x16x24xf32, ncthw>") && last.contains("state {") && last.contains("nthwc"),
         "{last}"
     );
-    for pass in passes::cpu_pipeline() {
+    for pass in passes::cpu_pipeline(passes::Precision::F32) {
         ir::text::parse(&emit(&["--step", "encode-first", "--stage", pass.name])).unwrap();
     }
     let same = emit(&["--step", "encode-next", "--stage", "eliminate-dead-code"]);

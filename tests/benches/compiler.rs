@@ -5,7 +5,7 @@ use std::hint::black_box;
 use backend_cpu::isa::Isa;
 use criterion::{Criterion, criterion_group, criterion_main};
 use frontend::{Config, Step, StepKind, Taps, declare};
-use passes::pipeline::{cpu_pipeline, run};
+use passes::pipeline::{Precision, cpu_pipeline, run};
 
 /// A step over one default tile of the published model: two latent frames of 30x45.
 const STEP: Step = Step { kind: StepKind::DecodeNext, batch: 1, frames: 2, height: 30, width: 45 };
@@ -13,12 +13,14 @@ const STEP: Step = Step { kind: StepKind::DecodeNext, batch: 1, frames: 2, heigh
 fn compiler(criterion: &mut Criterion) {
     let config = Config::default();
     let declared = declare(&config, &STEP, &Taps::None).expect("the default config is valid");
-    let lowered = run(cpu_pipeline(), &declared, &mut |_, _, _| {}).expect("the pipeline takes it");
+    let lowered = run(cpu_pipeline(Precision::F32), &declared, &mut |_, _, _| {}).expect("the pipeline takes it");
 
     let mut group = criterion.benchmark_group("compiler");
     group.sample_size(20);
     group.bench_function("declare", |b| b.iter(|| declare(black_box(&config), &STEP, &Taps::None)));
-    group.bench_function("passes", |b| b.iter(|| run(cpu_pipeline(), black_box(&declared), &mut |_, _, _| {})));
+    group.bench_function("passes", |b| {
+        b.iter(|| run(cpu_pipeline(Precision::F32), black_box(&declared), &mut |_, _, _| {}))
+    });
     for isa in Isa::supported() {
         group.bench_function(format!("codegen/{isa}"), |b| {
             b.iter(|| backend_cpu::program::compile(black_box(&lowered), isa));

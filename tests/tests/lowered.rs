@@ -5,7 +5,7 @@
 
 use frontend::{Config, Step, StepKind, Taps, declare};
 use ir::Graph;
-use passes::pipeline::{cpu_pipeline, run};
+use passes::pipeline::{Precision, cpu_pipeline, run};
 
 /// One level of everything: two blocks, time compressed once.
 fn config() -> Config {
@@ -26,7 +26,7 @@ fn step(kind: StepKind) -> Step {
 
 fn lowered(kind: StepKind) -> Graph {
     let declared = declare(&config(), &step(kind), &Taps::None).expect("it declares");
-    run(cpu_pipeline(), &declared, &mut |_, _, _| {}).expect("the pipeline takes it")
+    run(cpu_pipeline(Precision::F32), &declared, &mut |_, _, _| {}).expect("the pipeline takes it")
 }
 
 #[test]

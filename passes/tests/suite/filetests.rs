@@ -3,27 +3,29 @@
 //! A file starts with a header of comment lines, then holds the program, then, below the line `// ---- becomes`, what the
 //! passes make of it. Header lines that mean something:
 //!
-//! - `// pass: fuse-bias, eliminate-dead-code`: the passes to run, in order; or `// pass: cpu-pipeline` for that list.
+//! - `// pass: fuse-bias, eliminate-dead-code`: the passes to run, in order; or `// pass: cpu-pipeline` for that list, `cpu-pipeline
+//!   bf16` in that precision.
 //! - `// expect: unchanged`: the passes must leave the program as it is; there is no expected text.
 //! - `// expect: error`: the passes must fail, and the expected text is the message, each line behind `// `.
-//! - `// compare: no (REASON)`: do not evaluate.
+//! - `// compare: no (REASON)`: do not evaluate; `// compare: within 0.02 (REASON)`: agree to that.
 //!
 //! Unless the passes fail or the header forbids it, the program is evaluated before and after, in f64 on random
-//! numbers, and both must agree to 1e-9. Running the passes a second time must change nothing but dead code. With
+//! numbers, and both must agree to 1e-9, unless the header says otherwise. Running the passes a second time must change nothing but dead code. With
 //! `TESSERA_BLESS=1` in the environment, expected texts are written anew.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use ir::Graph;
-use passes::{Pass, pipeline};
+use passes::{Pass, Precision, pipeline};
 
 const BECOMES: &str = "// ---- becomes";
 
 struct Header {
     passes: Vec<Pass>,
     expect: Expect,
-    compare: bool,
+    /// How far results may be apart; `None` to evaluate none.
+    compare: Option<f64>,
 }
 
 #[derive(PartialEq)]
@@ -34,11 +36,12 @@ enum Expect {
 }
 
 fn header(text: &str) -> Result<Header, String> {
-    let mut header = Header { passes: Vec::new(), expect: Expect::Text, compare: true };
+    let mut header = Header { passes: Vec::new(), expect: Expect::Text, compare: Some(1e-9) };
     for line in text.lines().map_while(|line| line.strip_prefix("//")) {
         let Some((key, value)) = line.trim().split_once(": ") else { continue };
         match (key, value) {
-            ("pass", "cpu-pipeline") => header.passes.extend(passes::cpu_pipeline()),
+            ("pass", "cpu-pipeline") => header.passes.extend(passes::cpu_pipeline(Precision::F32)),
+            ("pass", "cpu-pipeline bf16") => header.passes.extend(passes::cpu_pipeline(Precision::Bf16)),
             ("pass", names) => {
                 for name in names.split(", ") {
                     header.passes.push(*pipeline::find(name).ok_or_else(|| format!("there is no pass `{name}`"))?);
@@ -47,7 +50,13 @@ fn header(text: &str) -> Result<Header, String> {
             ("expect", "unchanged") => header.expect = Expect::Unchanged,
             ("expect", "error") => header.expect = Expect::Error,
             ("expect", other) => return Err(format!("expect `unchanged` or `error`, not `{other}`")),
-            ("compare", value) if value.starts_with("no (") => header.compare = false,
+            ("compare", value) if value.starts_with("no (") => header.compare = None,
+            ("compare", value) => {
+                let bound = value.strip_prefix("within ").and_then(|rest| rest.split_once(" ("));
+                let bound = bound.and_then(|(number, _)| number.parse().ok());
+                header.compare =
+                    Some(bound.ok_or_else(|| format!("compare `no (..)` or `within 0.1 (..)`, not `{value}`"))?);
+            }
             _ => {}
         }
     }
@@ -78,8 +87,8 @@ fn check(text: &str) -> Result<String, String> {
         (Expect::Text, Ok(after)) => ir::text::print(after),
     };
     if let Ok(after) = &result {
-        if header.compare {
-            (1..4).try_for_each(|seed| crate::evaluation::same_meaning(&before, after, seed))?;
+        if let Some(bound) = header.compare {
+            (1..4).try_for_each(|seed| crate::evaluation::same_within(&before, after, seed, bound))?;
         }
         let clean = |graph: &Graph| run(&[passes::eliminate_dead_code::PASS], graph).map(|g| ir::text::print(&g));
         let twice = clean(&run(&header.passes, after)?)?;

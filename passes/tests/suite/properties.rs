@@ -4,7 +4,7 @@ use ir::{
     Activation, Builder, Dims, ElementType, Elements, FirstFrame, Graph, Layout, Op, PadMode, Role, TensorType, Value,
 };
 use passes::buffer_plan::{self, Reuse};
-use passes::{Stage, cpu_pipeline, pipeline};
+use passes::{Precision, Stage, cpu_pipeline, pipeline};
 
 use crate::evaluation::{Random, same_meaning};
 
@@ -150,7 +150,7 @@ fn the_pipeline_keeps_the_meaning_of_random_graphs() {
         ir::verify::verify(&graph).unwrap();
         let mut texts = vec![ir::text::print(&graph)];
         let mut guilty = None;
-        let result = pipeline::run(cpu_pipeline(), &graph, &mut |number, pass, after| {
+        let result = pipeline::run(cpu_pipeline(Precision::F32), &graph, &mut |number, pass, after| {
             texts.push(ir::text::print(after));
             if guilty.is_none()
                 && let Err(difference) = same_meaning(&graph, after, seed)
@@ -173,7 +173,7 @@ fn running_a_pass_twice_is_running_it_once() {
         let mut random = Random(2000 + seed);
         let ops = 3 + random.below(14);
         let graph = random_graph(&mut random, ops);
-        pipeline::run(cpu_pipeline(), &graph, &mut |_, _, stage| {
+        pipeline::run(cpu_pipeline(Precision::F32), &graph, &mut |_, _, stage| {
             for pass in pipeline::ALL {
                 let text = |graph: &Graph| ir::text::print(&(passes::eliminate_dead_code::PASS.run)(graph).unwrap());
                 let once = (pass.run)(stage).unwrap();
@@ -186,12 +186,28 @@ fn running_a_pass_twice_is_running_it_once() {
 }
 
 #[test]
+fn random_graphs_go_to_bf16() {
+    let mut sums = 0;
+    for seed in 0..300 {
+        let mut random = Random(3000 + seed);
+        let ops = 3 + random.below(14);
+        let graph = random_graph(&mut random, ops);
+        let result = pipeline::run(cpu_pipeline(Precision::Bf16), &graph, &mut |_, _, _| {});
+        let result = result.unwrap_or_else(|error| panic!("seed {seed}: {error}\n{}", ir::text::print(&graph)));
+        assert_eq!(passes::legality::check(&result, Stage::Bf16), Ok(()));
+        sums += result.nodes().filter(|(_, node)| matches!(node.op, Op::GroupStatistics { .. })).count();
+    }
+    assert!(sums > 100, "random graphs no longer have norms: {sums}");
+}
+
+#[test]
 fn random_graphs_reach_the_fused_ops() {
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..300 {
         let mut random = Random(seed);
         let ops = 3 + random.below(14);
-        let graph = pipeline::run(cpu_pipeline(), &random_graph(&mut random, ops), &mut |_, _, _| {}).unwrap();
+        let graph =
+            pipeline::run(cpu_pipeline(Precision::F32), &random_graph(&mut random, ops), &mut |_, _, _| {}).unwrap();
         for (_, node) in graph.nodes() {
             match &node.op {
                 Op::Convolution { bias, residual, cache, repeat_first, .. } => {
@@ -220,7 +236,7 @@ fn values_that_live_at_once_do_not_overlap() {
         let ops = 5 + random.below(25);
         let mut graph = random_graph(&mut random, ops);
         if seed % 2 == 0 {
-            graph = pipeline::run(cpu_pipeline(), &graph, &mut |_, _, _| {}).unwrap();
+            graph = pipeline::run(cpu_pipeline(Precision::F32), &graph, &mut |_, _, _| {}).unwrap();
         }
         let weights = ir::analysis::weight_only(&graph);
         let with_outputs = random.below(2) == 0;

@@ -8,7 +8,7 @@ use clap::Args;
 use frontend::batches::{DECODE_FRAMES, ENCODE_FRAMES};
 use frontend::{Config, Half, Step, StepKind, Taps, declare};
 use ir::Graph;
-use passes::{cpu_pipeline, pipeline};
+use passes::{Precision, cpu_pipeline, pipeline};
 use runtime::lowering::{self, KernelCode};
 use runtime::model::locate_config;
 use runtime::vae::read_config;
@@ -78,14 +78,14 @@ impl Stage {
             "final" => Stage::Final,
             "clif" => Stage::Clif,
             "asm" => Stage::Assembly,
-            _ if pipeline::up_to(cpu_pipeline(), name).is_some() => Stage::Behind(name.to_owned()),
+            _ if pipeline::up_to(cpu_pipeline(Precision::F32), name).is_some() => Stage::Behind(name.to_owned()),
             _ => return Err(format!("known are {}", Stage::known())),
         })
     }
 
     fn known() -> String {
         let mut passes: Vec<&str> = vec![];
-        for pass in cpu_pipeline().iter().map(|pass| pass.name) {
+        for pass in cpu_pipeline(Precision::F32).iter().map(|pass| pass.name) {
             if !passes.contains(&pass) {
                 passes.push(pass);
             }
@@ -134,8 +134,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let graph = declare(&config, &step, &Taps::None)?;
     let passes = match stage {
         Stage::Declared => &[],
-        Stage::Behind(name) => pipeline::up_to(cpu_pipeline(), name).unwrap_or_default(),
-        Stage::Final | Stage::Clif | Stage::Assembly => cpu_pipeline(),
+        Stage::Behind(name) => pipeline::up_to(cpu_pipeline(Precision::F32), name).unwrap_or_default(),
+        Stage::Final | Stage::Clif | Stage::Assembly => cpu_pipeline(Precision::F32),
     };
     let graph = lowering::optimize(&step, &graph, passes)?;
     match stage {

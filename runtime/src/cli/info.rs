@@ -9,7 +9,7 @@ use backend_cpu::panel::PanelFamily;
 use clap::Args;
 use frontend::{Config, Half, StepKind, Taps, declare, parameters};
 use ir::analysis::total_cost;
-use passes::cpu_pipeline;
+use passes::{Precision, cpu_pipeline};
 use runtime::{Error, Vae, demo, lowering};
 
 use super::arguments::ModelArguments;
@@ -152,7 +152,7 @@ fn weights(vae: &Vae) -> Result<String, Error> {
 /// The cost of the first step over a whole sample.
 fn decode_step(config: &Config, isa: Isa) -> Result<String, Error> {
     let step = step_of(config, StepKind::DecodeFirst, None, None, None);
-    let graph = lowering::optimize(&step, &declare(config, &step, &Taps::None)?, cpu_pipeline())?;
+    let graph = lowering::optimize(&step, &declare(config, &step, &Taps::None)?, cpu_pipeline(Precision::F32))?;
     let program = lowering::compile(&step, &graph, isa)?;
     let kernels = program.kernels();
     let calls: usize = kernels.iter().map(|(_, calls)| calls).sum();

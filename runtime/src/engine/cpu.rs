@@ -8,7 +8,7 @@ use backend_cpu::program::{Executable, Program, RunError, States, Workspace};
 use backend_cpu::weights::{WeightError, Weights};
 use frontend::Step;
 use ir::Graph;
-use passes::cpu_pipeline;
+use passes::{Precision, cpu_pipeline};
 
 use super::{Engine, StepObserver, StepOutputs};
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ impl Engine for CpuEngine<'_> {
     type Executable = Executable;
 
     fn compile(&self, step: &Step, graph: Graph) -> Result<Arc<Program>> {
-        let graph = lowering::optimize(step, &graph, cpu_pipeline())?;
+        let graph = lowering::optimize(step, &graph, cpu_pipeline(Precision::F32))?;
         let program = lowering::compile(step, &graph, self.isa)?;
         Ok(Arc::new(program))
     }
