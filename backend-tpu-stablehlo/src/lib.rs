@@ -4,7 +4,9 @@
 //! writes StableHLO text: weights and caches as arguments, channel-last. [`pjrt`], the PJRT client, loads a plugin, compiles
 //! that text ahead of time or for execution, and runs it.
 
+pub mod emit;
 pub mod module;
 pub mod pjrt;
 
+pub use emit::{UnsupportedOp, emit};
 pub use module::{Argument, ArgumentRole, Module, ModuleResult};

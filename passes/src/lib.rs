@@ -42,4 +42,4 @@ mod rewriter;
 pub use buffer_plan::BufferPlan;
 pub use legality::Stage;
 pub use pass::{Pass, PassError};
-pub use pipeline::{PipelineError, Precision, cpu_pipeline};
+pub use pipeline::{PipelineError, Precision, cpu_pipeline, tpu_pipeline};

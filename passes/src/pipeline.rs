@@ -86,6 +86,12 @@ pub const fn cpu_pipeline(precision: Precision) -> &'static [Pass] {
     }
 }
 
+/// The passes from the declared graph to what the StableHLO backend emits, in order: those of the CPU. What differs is
+/// how ops are lowered.
+pub const fn tpu_pipeline(precision: Precision) -> &'static [Pass] {
+    cpu_pipeline(precision)
+}
+
 /// The lists one behind the other; `N` is the length of all.
 const fn joined<const N: usize>(lists: &[&[Pass]]) -> [Pass; N] {
     let mut all = [eliminate_dead_code::PASS; N];
