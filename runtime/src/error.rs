@@ -108,6 +108,12 @@ pub enum Error {
     /// The instruction set asked for cannot be had.
     #[error("{variable}: {0}", variable = backend_cpu::isa::ISA_VARIABLE)]
     Isa(#[from] IsaError),
+    /// Options that contradict each other.
+    #[error("{problem}")]
+    Options {
+        /// Which, and what to do.
+        problem: String,
+    },
     /// No PJRT plugin where one was looked for.
     #[error("{}", one_line(.0))]
     NoPlugin(#[from] LocateError),

@@ -1,9 +1,10 @@
-//! A declared step on its way to native code, with errors in this package's words. What each stage does is in `passes` and
-//! `backend-cpu`.
+//! A declared step on its way to native code or StableHLO, with errors in this package's words. What each stage does is in
+//! `passes`, `backend-cpu` and `backend-tpu-stablehlo`.
 
 use backend_cpu::isa::Isa;
 use backend_cpu::program::{self, Program};
 use backend_cpu::requirements::{Requirements, requirements};
+use backend_tpu_stablehlo::{Module, emit};
 use frontend::Step;
 use ir::Graph;
 use passes::{Pass, pipeline};
@@ -40,6 +41,14 @@ pub fn optimize(step: &Step, graph: &Graph, pipeline: &[Pass]) -> Result<Graph> 
 /// [`Error::Internal`]: the graph has an op without a kernel, or code generation failed.
 pub fn compile(step: &Step, graph: &Graph, isa: Isa) -> Result<Program> {
     program::compile(graph, isa).map_err(|cause| Error::internal(BACKEND, step, &cause))
+}
+
+/// The StableHLO module of the final graph of `step`.
+///
+/// # Errors
+/// [`Error::Internal`]: the graph has an op that cannot be emitted.
+pub fn stablehlo(step: &Step, graph: &Graph) -> Result<Module> {
+    emit(graph).map_err(|cause| Error::internal("the StableHLO emitter", step, &cause))
 }
 
 /// What the final graph of `step` takes of memory.

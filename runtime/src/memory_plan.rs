@@ -16,7 +16,7 @@ use crate::clip::{Route, TileOrder};
 use crate::error::{Error, Result};
 use crate::lowering;
 use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
-use crate::options::{MemoryBudget, RunOptions, TilingChoice};
+use crate::options::{Backend, MemoryBudget, RunOptions, TilingChoice};
 use crate::tile_sizes::{Candidate, candidates};
 use crate::tiling::{Grid, Tiling};
 
@@ -85,7 +85,7 @@ pub struct TilingDecision {
     pub columns: usize,
     /// In which order tiles ran.
     pub order: TileOrder,
-    /// What it was expected to need; `None` for the evaluator, which plans nothing ahead.
+    /// What it was expected to need; `None` for the evaluator, which plans nothing ahead, and for PJRT plugins.
     pub memory: Option<MemoryEstimate>,
     /// What it was allowed to need, in bytes.
     pub budget: u64,
@@ -118,6 +118,7 @@ const WHOLE_ASKED: &str = "tiling is off";
 const WHOLE_FITS: &str = "whole frames fit the memory budget";
 const WHOLE_SMALL: &str = "the frames are no larger than a tile";
 const WHOLE_UNPLANNED: &str = "the evaluator's memory is not planned ahead";
+const WHOLE_PLUGIN: &str = "the plugin plans its memory, and refuses what does not fit";
 const TILES_ASKED: &str = "these tiles were asked for";
 const TILES_FIT: &str = "whole frames do not fit the memory budget, and these are the largest tiles that do";
 
@@ -130,7 +131,7 @@ pub(crate) struct Plan<'a> {
     pub shape: [usize; 5],
     pub options: &'a RunOptions,
     pub threads: usize,
-    /// What compiles steps; `None` for the evaluator.
+    /// What we compile steps for; `None` for the evaluator and for plugins.
     pub isa: Option<Isa>,
     /// Bytes of weights that kernels can read already.
     pub weights_made: usize,
@@ -180,7 +181,11 @@ impl Plan<'_> {
         };
         let Some(isa) = self.isa else {
             let route = self.route(grid, TileOrder::FrameMajor);
-            let reason = if reason == WHOLE_FITS { WHOLE_UNPLANNED } else { reason };
+            let reason = match self.options.backend {
+                _ if reason != WHOLE_FITS => reason,
+                Backend::Pjrt => WHOLE_PLUGIN,
+                _ => WHOLE_UNPLANNED,
+            };
             let decision = decision(&route, tiling, None, reason);
             return Ok((route, decision));
         };

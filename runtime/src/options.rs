@@ -1,10 +1,13 @@
 //! How to run a model.
 
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::thread;
 
 use backend_cpu::isa::Isa;
+use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use frontend::Taps;
+use passes::Precision;
 
 use crate::error::{Error, Result};
 use crate::tiling::Overlap;
@@ -18,6 +21,8 @@ pub enum Backend {
     /// Native code.
     #[default]
     Cpu,
+    /// A PJRT plugin: XLA for CPUs, TPUs or GPUs.
+    Pjrt,
     /// The evaluator, op by op: the definition of every op, hundreds of times slower.
     Interpret,
 }
@@ -25,7 +30,7 @@ pub enum Backend {
 /// Whether frames are cut into tiles that are run apart and blended; see [`crate::tiling`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TilingChoice {
-    /// Frames go through whole where that fits the memory budget, else in the largest tiles that do, shared out
+    /// With a PJRT plugin, whole frames. Else frames go through whole where that fits the memory budget, or in the largest tiles that do, shared out
     /// evenly, with overlaps as near as they divide to those asked for.
     #[default]
     Auto,
@@ -60,18 +65,37 @@ pub struct RunOptions {
     pub threads: Option<usize>,
     /// For [`Backend::Cpu`]; by default what [`backend_cpu::isa::ISA_VARIABLE`] asks for, or the best this CPU has.
     pub isa: Option<Isa>,
+    /// What steps are computed in; [`Backend::Pjrt`] alone has more than f32.
+    pub precision: Precision,
+    /// For [`Backend::Pjrt`]; by default the one that [`backend_tpu_stablehlo::pjrt::locate::PLUGIN_VARIABLE`] names.
+    pub plugin: Option<PluginSpec>,
+    /// For [`Backend::Pjrt`]: the folder where compiled programs are kept from run to run, if they are.
+    pub program_cache: Option<PathBuf>,
     /// Which activations to lay open: [`crate::Observer::tap`] gets them.
     pub taps: Taps,
     /// Whether frames are cut into tiles.
     pub tiling: TilingChoice,
     /// What neighbouring tiles have in common.
     pub overlap: Overlap,
-    /// How much memory it may take. What cannot be done within it is refused before any work. The evaluator, whose memory
-    /// is not planned ahead, has no regard for it.
+    /// How much memory it may take. What cannot be done within it is refused before any work. The evaluator and PJRT
+    /// plugins, whose memory is not planned here, have no regard for it.
     pub memory: MemoryBudget,
 }
 
 impl RunOptions {
+    /// Refuses what the backend does not have.
+    pub(crate) fn check(&self) -> Result<()> {
+        let problem = match self.backend {
+            Backend::Pjrt => return Ok(()),
+            _ if self.plugin.is_some() => {
+                "a PJRT plugin is named, which the backend `pjrt` alone takes: ask for that one"
+            }
+            _ if self.precision != Precision::F32 => "bf16 is there with the backend `pjrt` alone, so far",
+            _ => return Ok(()),
+        };
+        Err(Error::Options { problem: problem.into() })
+    }
+
     /// The number of threads asked for, or the default.
     pub(crate) fn threads(&self) -> Result<usize> {
         let threads =

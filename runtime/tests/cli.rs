@@ -48,12 +48,14 @@ fn json_is_one_object_with_every_field() {
                 "width",
                 "seconds",
                 "programs_compiled",
+                "programs_cached",
                 "program_runs",
                 "tiling",
                 "tiles",
                 "arena_bytes",
                 "threads",
                 "isa",
+                "device",
                 "peak_rss_bytes"
             ]
         );

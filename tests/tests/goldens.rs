@@ -1,8 +1,12 @@
-//! Every golden case, through the evaluator and through the CPU backend on each instruction set of this machine.
+//! Every golden case, through the evaluator, through the CPU backend on each instruction set of this machine, and through
+//! the PJRT plugin that `TESSERA_PJRT_PLUGIN` names.
 
+use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::sync::Once;
 
 use backend_cpu::isa::Isa;
+use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use frontend::Taps;
 use runtime::latents::Latents;
 use runtime::{Backend, Clip, Observer, Overlap, Progress, Result, RunOptions, Tap, TilingChoice, Vae};
@@ -13,6 +17,13 @@ fn backends(taps: &Taps) -> Vec<(String, RunOptions)> {
     let of = |backend, isa| RunOptions { backend, isa, threads: Some(2), taps: taps.clone(), ..RunOptions::default() };
     let mut all = vec![("interpret".to_owned(), of(Backend::Interpret, None))];
     all.extend(Isa::supported().into_iter().map(|isa| (isa.to_string(), of(Backend::Cpu, Some(isa)))));
+    if PluginSpec::from_env().is_ok() {
+        all.push(("pjrt".to_owned(), of(Backend::Pjrt, None)));
+    } else {
+        static TOLD: Once = Once::new();
+        // Past the test harness, which shows nothing of tests that pass.
+        TOLD.call_once(|| drop(writeln!(io::stderr(), "SKIPPED goldens on a PJRT plugin: set TESSERA_PJRT_PLUGIN")));
+    }
     all
 }
 
@@ -107,7 +118,7 @@ fn trained_model_decodes_a_real_clip() {
     let latents = Latents { data: input.data.clone(), shape: shape(input) };
     let total = vae.decoded_shape(&latents).expect("a valid input").frames;
     // The evaluator takes minutes for a clip of this size: its cases are the smaller ones.
-    for (name, options) in backends(&Taps::None).into_iter().filter(|(_, o)| o.backend == Backend::Cpu) {
+    for (name, options) in backends(&Taps::None).into_iter().filter(|(_, o)| o.backend != Backend::Interpret) {
         let video = decode(&vae, &latents, &options, &mut ());
         let plane = output.shape[3] * output.shape[4];
         let picked: Vec<f32> = (0..output.shape[1])
@@ -127,7 +138,7 @@ fn trained_model_encodes_a_real_clip() {
     // [T, H, W, C] to [1, C, T, H, W].
     let data = (0..channels).flat_map(|c| pictures.data.iter().skip(c).step_by(channels).copied()).collect();
     let clip = Clip { data, shape: [1, channels, frames, height, width] };
-    for (name, options) in backends(&Taps::None).into_iter().filter(|(_, o)| o.backend == Backend::Cpu) {
+    for (name, options) in backends(&Taps::None).into_iter().filter(|(_, o)| o.backend != Backend::Interpret) {
         let (moments, _) = vae.encode(&clip, &options, &mut ()).expect("it encodes");
         assert_close(&format!("{} on {name}", case.name), &case.tensors["output"].data, &moments.data);
     }

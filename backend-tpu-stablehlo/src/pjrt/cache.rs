@@ -58,6 +58,11 @@ impl ExecutableCache {
         Ok(ExecutableCache { folder: folder.into(), machine })
     }
 
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The program of a module: from the cache, or compiled and put there. What cannot be read or written on disk is told in
     /// the log and otherwise no harm.
     ///

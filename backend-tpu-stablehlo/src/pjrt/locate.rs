@@ -192,7 +192,8 @@ fn python_folders() -> Vec<PathBuf> {
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let folders = PYTHONS.iter().find_map(ask).unwrap_or_default();
-    folders.lines().filter(|line| !line.is_empty()).map(PathBuf::from).filter(|path| path.is_dir()).collect()
+    // `site-packages`, or Debian's `dist-packages`: packages are in no other place.
+    folders.lines().filter(|line| line.ends_with("-packages")).map(PathBuf::from).filter(|path| path.is_dir()).collect()
 }
 
 /// Gets a plugin with the user's own pip and puts it into Tessera's data folder, whole or not at all; one that is there is

@@ -1,6 +1,7 @@
 //! The commands, and how they end: exit codes, the one error line, printing.
 
 mod arguments;
+mod compile;
 mod completions;
 mod decode;
 mod emit;
@@ -72,6 +73,7 @@ enum Command {
     Roundtrip(roundtrip::Arguments),
     Emit(emit::Arguments),
     Info(info::Arguments),
+    Compile(compile::Arguments),
     Plugin(plugin::Arguments),
     Completions(completions::Arguments),
     #[command(name = plugin::CHILD_COMMAND, hide = true)]
@@ -125,6 +127,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Roundtrip(arguments) => roundtrip::run(arguments, manner),
         Command::Emit(arguments) => emit::run(arguments),
         Command::Info(arguments) => info::run(arguments, manner),
+        Command::Compile(arguments) => compile::run(arguments, manner),
         Command::Plugin(arguments) => plugin::run(arguments, manner),
         Command::Completions(arguments) => completions::run(arguments),
         Command::PluginChild(arguments) => plugin::run_child(arguments),

@@ -119,8 +119,13 @@ fn or_why(name: &str, path: &Path) -> String {
     describe(name, path).unwrap_or_else(|error| format!("{name}: {error}\n"))
 }
 
+/// What a plugin says about itself, in a child process.
+pub(super) fn look_at(path: &Path) -> Result<PluginDescription, Error> {
+    Ok(reexecution()?.describe(path, PATIENCE)?)
+}
+
 fn describe(name: &str, path: &Path) -> Result<String, Error> {
-    let PluginDescription { api_version, attributes, devices } = reexecution()?.describe(path, PATIENCE)?;
+    let PluginDescription { api_version, attributes, devices } = look_at(path)?;
     let row = |name: &str, value: String| [name.to_owned(), value];
     let attribute = |name: &str| {
         attributes.iter().find(|(found, _)| found == name).map_or("unknown".to_owned(), |(_, value)| value.clone())
