@@ -118,7 +118,7 @@ const WHOLE_ASKED: &str = "tiling is off";
 const WHOLE_FITS: &str = "whole frames fit the memory budget";
 const WHOLE_SMALL: &str = "the frames are no larger than a tile";
 const WHOLE_UNPLANNED: &str = "the evaluator's memory is not planned ahead";
-const WHOLE_PLUGIN: &str = "the plugin plans its memory, and refuses what does not fit";
+const WHOLE_PLUGIN: &str = "whole frames; the plugin plans its memory, and refuses what does not fit";
 const TILES_ASKED: &str = "these tiles were asked for";
 const TILES_FIT: &str = "whole frames do not fit the memory budget, and these are the largest tiles that do";
 

@@ -33,15 +33,16 @@ pub struct MemoryStatistics {
     pub aliased: u64,
     /// Intermediate values.
     pub temporaries: u64,
-    /// The most that is in use at once, everything included; 0 where the plugin does not say.
+    /// The most that is live at once, by the compiler's count; 0 where it does not say.
     pub peak: u64,
 }
 
 impl MemoryStatistics {
-    /// The most that is in use at once: the plugin's own figure, or the sum of the parts.
+    /// What a device must have: arguments, results and temporaries, each allocated as a whole. The compiler's peak is of what is
+    /// live and may be less, since memory between what is live is not used.
     pub fn total(&self) -> u64 {
         let parts = self.arguments + self.results.saturating_sub(self.aliased) + self.temporaries + self.code;
-        if self.peak > 0 { self.peak } else { parts }
+        parts.max(self.peak)
     }
 }
 

@@ -181,7 +181,8 @@ fn report_json(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared, writte
                 "aliased": memory.aliased,
                 "temporaries": memory.temporaries,
                 "code": memory.code,
-                "peak": memory.total(),
+                "live": memory.peak,
+                "total": memory.total(),
             },
             "states_bytes": states,
             "flops": flops,
@@ -230,7 +231,7 @@ fn report_text(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared) -> Str
         }
     };
     let titles =
-        ["step", "runs", "compiled in", "arguments", "results", "temporaries", "peak", "arithmetic", "at best"];
+        ["step", "runs", "compiled in", "arguments", "results", "temporaries", "total", "arithmetic", "at best"];
     let mut lines = vec![titles.map(String::from)];
     for CompiledStep { step, runs, compilation, flops, estimate, .. } in &prepared.steps {
         let memory = &compilation.memory;
