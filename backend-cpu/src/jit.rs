@@ -13,7 +13,7 @@ use cranelift_jit::{JITBuilder, JITModule};
 use crate::codegen::{self, panel_symbol};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
-use crate::panel::PanelFamily;
+use crate::panel::{self, PanelFamily};
 
 /// A compiled kernel: `kernel(arguments, scratch, block)`.
 pub(crate) type KernelFn = unsafe extern "C" fn(arguments: *const *mut u8, scratch: *mut u8, block: usize);
@@ -66,6 +66,10 @@ impl Code {
             for rows in 1..=family.max_rows() {
                 builder.symbol(panel_symbol(family, rows), family.panel(rows) as *const u8);
             }
+        }
+        let transforms = panel::transforms(isa).into_iter().flat_map(|transforms| transforms.symbols(isa));
+        for (symbol, address) in transforms.chain(panel::normalizations(isa)) {
+            builder.symbol(symbol, address);
         }
         let mut module = JITModule::new(builder);
         let emitted = emit_all(&mut module, kernels, isa, false)?;

@@ -232,7 +232,7 @@ impl Lines {
     }
 }
 
-/// A fused group normalisation, channel-last.
+/// A fused group normalisation, channel-last, of all frames or of some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Normalize {
     /// Videos.
@@ -247,14 +247,33 @@ pub struct Normalize {
     pub modulation: Option<([usize; 3], bool)>,
     /// What is applied last.
     pub activation: Activation,
+    /// The first frame that is wanted, and how many are.
+    pub frames: [usize; 2],
 }
 
 impl Normalize {
     /// How the result is divided into lines.
     pub fn lines(&self) -> Lines {
-        let [frames, height, width] = self.space;
-        Lines { batch: self.batch, lines: frames * height, width, channels: self.channels }
+        let [_, height, width] = self.space;
+        Lines { batch: self.batch, lines: self.frames[1] * height, width, channels: self.channels }
     }
+
+    /// Number of arguments behind the input: statistics, scale, offset, then gain and shift.
+    pub const fn arguments(&self) -> usize {
+        if self.modulation.is_some() { 5 } else { 3 }
+    }
+}
+
+/// What happens to the input of a convolution when it is read, before zeros are put around it. The frames of a cache are
+/// read as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Prologue {
+    /// Nothing.
+    None,
+    /// It is resized to the nearest element, from this time, height and width; whether frame 0 stands apart.
+    Resize([usize; 3], bool),
+    /// It is normalised. Further arguments stand behind all others: statistics, scale, offset, then gain and shift.
+    Normalize(Normalize),
 }
 
 /// What stands in front of a convolution's input in time.
@@ -280,8 +299,10 @@ impl Front {
 pub struct Convolution {
     /// Its sizes, and those of its panels.
     pub problem: Problem,
-    /// Time, height, width of the input, without what stands in front.
+    /// Time, height, width of the input behind the prologue, without what stands in front.
     pub input: [usize; 3],
+    /// What happens to the input.
+    pub prologue: Prologue,
     /// What stands in front.
     pub front: Front,
     /// Zeros before and behind, along time, height and width.
@@ -297,18 +318,19 @@ pub struct Convolution {
 }
 
 impl Convolution {
-    /// Steps of the contraction: taps times input channels. A transform leaves the taps over time alone.
+    /// Rows of a panel of the weights, for each plane: taps times input channels.
     pub const fn depth(&self) -> usize {
-        let [time, height, width] = self.problem.kernel;
-        match self.algorithm {
-            Algorithm::Direct => time * height * width * self.problem.inputs,
-            Algorithm::Winograd2 | Algorithm::Winograd4 => time * self.problem.inputs,
-        }
+        self.algorithm.taps(self.problem.kernel) * self.problem.inputs
     }
 
-    /// The parts of a block's scratch.
+    /// The parts of a block's scratch; behind them are the coefficients of a normalisation.
     pub fn scratch(&self) -> Scratch {
         self.tile.scratch(self.algorithm, &self.problem)
+    }
+
+    /// Elements of scratch for the coefficients of a normalisation.
+    fn coefficients(&self) -> usize {
+        if matches!(self.prologue, Prologue::Normalize(_)) { 2 * self.problem.inputs } else { 0 }
     }
 
     /// Index of the cache among the arguments.
@@ -322,6 +344,11 @@ impl Convolution {
     /// Index of the residual among the arguments.
     pub fn residual_argument(&self) -> usize {
         self.bias_argument() + usize::from(self.bias)
+    }
+
+    /// Index of the first argument of the prologue.
+    pub fn prologue_argument(&self) -> usize {
+        self.residual_argument() + usize::from(self.residual)
     }
 }
 
@@ -349,7 +376,9 @@ impl Kernel {
     pub fn scratch_bytes(&self) -> usize {
         match self {
             Self::Normalize(normalize) => 2 * normalize.channels * size_of::<f32>(),
-            Self::Convolution(c) => c.scratch().elements().saturating_mul(size_of::<f32>()),
+            Self::Convolution(c) => {
+                c.scratch().elements().saturating_add(c.coefficients()).saturating_mul(size_of::<f32>())
+            }
             _ => 0,
         }
     }
@@ -374,7 +403,12 @@ impl fmt::Display for Kernel {
             Self::Convolution(c) => {
                 let name = c.algorithm.name();
                 let Problem { kernel, result, inputs, outputs, .. } = &c.problem;
-                write!(f, "convolution_{name}_{}_{}_{inputs}_{outputs}", x(kernel), x(result))
+                write!(f, "convolution_{name}_{}_{}_{inputs}_{outputs}", x(kernel), x(result))?;
+                f.write_str(match c.prologue {
+                    Prologue::None => "",
+                    Prologue::Resize(..) => "_resized",
+                    Prologue::Normalize(_) => "_normalized",
+                })
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ir::analysis::{cost, weight_only};
 use ir::{Graph, Op, Path, Role, TensorType, Value};
 use passes::buffer_plan::{self, BufferPlan};
+use passes::inline::inlined;
 use rayon::prelude::*;
 
 use crate::buffer::{ALIGNMENT, AlignedBuffer, BufferError};
@@ -151,8 +152,11 @@ pub(crate) fn plan(graph: &Graph) -> (BufferPlan, HashMap<Value, usize>) {
         .filter(|&index| lives_in_output(graph, index, &weight_only))
         .map(|index| (graph.outputs()[index].value, index))
         .collect();
-    let in_arena = |v: Value| !weight_only[v.index()] && !graph.op(v).is_leaf() && !in_output.contains_key(&v);
-    (buffer_plan::plan(graph, &in_arena, ALIGNMENT), in_output)
+    let inlined = inlined(graph);
+    let in_arena = |v: Value| {
+        !weight_only[v.index()] && !inlined[v.index()] && !graph.op(v).is_leaf() && !in_output.contains_key(&v)
+    };
+    (buffer_plan::plan(graph, &in_arena, &inlined, ALIGNMENT), in_output)
 }
 
 fn port(name: &str, ty: &TensorType) -> Port {

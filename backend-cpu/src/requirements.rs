@@ -2,6 +2,8 @@
 //!
 //! The plan is the one that [`crate::program`] runs by.
 
+use std::collections::BTreeMap;
+
 use ir::{Graph, Op, Role, TensorType};
 
 use crate::isa::Isa;
@@ -9,11 +11,10 @@ use crate::kernel::Kernel;
 use crate::panel::PanelFamily;
 use crate::program::plan;
 use crate::schedule::{UnsupportedOp, schedule};
-use crate::tile::Algorithm;
 use crate::weights::Form;
 
 /// Bytes that a program and a run of it take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requirements {
     /// Intermediate values and temporaries: [`crate::program::Program::arena_bytes`].
     pub arena: usize,
@@ -27,10 +28,8 @@ pub struct Requirements {
     pub taps: usize,
     /// What is left to the next step. A next step reads as much.
     pub states: usize,
-    /// All weights, in the form in which kernels read them.
-    pub weights: usize,
-    /// The largest weight.
-    pub largest_weight: usize,
+    /// Each weight in the form in which kernels read it, by a name that two programs have in common if they share it.
+    pub weights: BTreeMap<String, usize>,
 }
 
 /// What the final graph of a CPU pipeline takes on `isa`. Sums beyond the address space are its end.
@@ -55,15 +54,14 @@ pub fn requirements(graph: &Graph, isa: Isa) -> Result<Requirements, Unsupported
             let columns = ty.shape.last().copied().unwrap_or(1).max(1);
             let nr = PanelFamily::for_columns(isa, columns).nr;
             let padded = (ty.bytes() / columns).saturating_mul(columns.next_multiple_of(nr));
-            // Transforms make planes of the nine taps of a 3x3 kernel.
-            match algorithm {
-                Algorithm::Direct => padded,
-                Algorithm::Winograd2 => (padded / 9).saturating_mul(16),
-                Algorithm::Winograd4 => (padded / 9).saturating_mul(36),
-            }
+            // `dhwio`: the kernel is in front.
+            let kernel: [usize; 3] = std::array::from_fn(|axis| ty.shape.get(axis).copied().unwrap_or(1));
+            let taps: usize = kernel.iter().product();
+            (padded / taps.max(1)).saturating_mul(algorithm.planes() * algorithm.taps(kernel))
         }
     };
-    let weights: Vec<usize> = schedule.weights.iter().map(|(recipe, form)| weight(recipe.ty(), form)).collect();
+    let weights = schedule.weights.iter();
+    let weights = weights.map(|(recipe, form)| (format!("{} {form:?}", recipe.key()), weight(recipe.ty(), form)));
     Ok(Requirements {
         arena: plan(graph).0.arena_bytes.saturating_add(schedule.temporary_bytes),
         scratch: schedule.kernels.iter().map(Kernel::scratch_bytes).max().unwrap_or(0),
@@ -71,7 +69,6 @@ pub fn requirements(graph: &Graph, isa: Isa) -> Result<Requirements, Unsupported
         results: outputs(Role::Result),
         taps: outputs(Role::Tap),
         states: outputs(Role::State),
-        weights: sum(&mut weights.iter().copied()),
-        largest_weight: weights.into_iter().max().unwrap_or(0),
+        weights: weights.collect(),
     })
 }

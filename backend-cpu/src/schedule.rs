@@ -6,12 +6,11 @@
 use std::collections::HashMap;
 
 use ir::analysis::weight_only;
-use ir::{
-    Activation, Dims, ElementType, FirstFrame, Graph, Layout, Node, Op, Output, PadMode, Recipe, TensorType, Value,
-};
+use ir::{Dims, ElementType, FirstFrame, Graph, Layout, Node, Op, Output, PadMode, Recipe, TensorType, Value};
+use passes::inline::inlined;
 
 use crate::kernel::{
-    AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction,
+    AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction, Prologue,
 };
 use crate::panel::PanelFamily;
 use crate::program::CompileOptions;
@@ -75,12 +74,13 @@ pub(crate) fn schedule(graph: &Graph, options: CompileOptions) -> Result<Schedul
         graph,
         options,
         weight_only: weight_only(graph),
+        inlined: inlined(graph),
         kernel_index: HashMap::new(),
         weight_index: HashMap::new(),
         schedule: Schedule { kernels: vec![], calls: vec![], weights: vec![], temporary_bytes: 0 },
     };
     for (value, node) in graph.nodes() {
-        if !scheduler.weight_only[value.index()] {
+        if !scheduler.weight_only[value.index()] && !scheduler.inlined[value.index()] {
             scheduler.op(value, node)?;
         }
     }
@@ -106,6 +106,7 @@ struct Scheduler<'a> {
     graph: &'a Graph,
     options: CompileOptions,
     weight_only: Vec<bool>,
+    inlined: Vec<bool>,
     kernel_index: HashMap<Kernel, usize>,
     weight_index: HashMap<(Value, Form), usize>,
     schedule: Schedule,
@@ -174,7 +175,17 @@ impl Scheduler<'_> {
                 let kernel = Kernel::GroupStatistics { lines, groups: *groups, epsilon: epsilon.to_bits() };
                 self.call(value, kernel, vec![result, Place::Temporary]);
             }
-            Op::Normalize { .. } => self.normalize(value, node)?,
+            Op::Normalize { .. } => {
+                let frames = [0, node.ty.space().unwrap_or_default()[0]];
+                let (kernel, operands) = self.normalize(value, node, frames)?;
+                self.call(value, Kernel::Normalize(kernel), [&[result], operands.as_slice()].concat());
+            }
+            Op::Slice { input, start, .. } if self.inlined[input.index()] => {
+                // Frames of a normalisation that is made nowhere as a whole.
+                let frames = [start[1], node.ty.shape[1]];
+                let (kernel, operands) = self.normalize(*input, graph.node(*input), frames)?;
+                self.call(value, Kernel::Normalize(kernel), [&[result], operands.as_slice()].concat());
+            }
             Op::AveragePool { input, window, first_frame } => {
                 let (space, channels) = self.channel_last(value, *input)?;
                 let pool = AveragePool {
@@ -247,7 +258,13 @@ impl Scheduler<'_> {
         }
     }
 
-    fn normalize(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
+    /// The kernel of a `normalize` over some of its frames, the first and how many, and what it reads.
+    fn normalize(
+        &mut self,
+        value: Value,
+        node: &Node,
+        frames: [usize; 2],
+    ) -> Result<(Normalize, Vec<Place>), UnsupportedOp> {
         let Op::Normalize { input, statistics, scale, offset, gain, shift, first_frame, activation } = &node.op else {
             unreachable!("called for normalize alone");
         };
@@ -258,14 +275,29 @@ impl Scheduler<'_> {
             channels,
             groups: self.graph.ty(*statistics).shape[1],
             modulation: gain.map(|g| (self.graph.ty(g).space().unwrap_or_default(), *first_frame == FirstFrame::Apart)),
-            activation: if *activation == Activation::Silu { Activation::Silu } else { Activation::None },
+            activation: *activation,
+            frames,
         };
-        let mut arguments = vec![Place::Value(value)];
-        for operand in [*input, *statistics, *scale, *offset].into_iter().chain(*gain).chain(*shift) {
-            arguments.push(self.read(operand)?);
+        let operands = [*input, *statistics, *scale, *offset].into_iter().chain(*gain).chain(*shift);
+        let operands = operands.map(|operand| self.read(operand)).collect::<Result<_, _>>()?;
+        Ok((kernel, operands))
+    }
+
+    /// What a convolution does to its input as it reads it, with the place of what it reads then and of what else the
+    /// prologue needs.
+    fn prologue(&mut self, input: Value) -> Result<(Prologue, Place, Vec<Place>), UnsupportedOp> {
+        let node = self.graph.node(input);
+        if !self.inlined[input.index()] {
+            return Ok((Prologue::None, self.read(input)?, vec![]));
         }
-        self.call(value, Kernel::Normalize(kernel), arguments);
-        Ok(())
+        if let Op::ResizeNearest { input: source, first_frame, .. } = &node.op {
+            let (space, _) = self.channel_last(input, *source)?;
+            return Ok((Prologue::Resize(space, *first_frame == FirstFrame::Apart), self.read(*source)?, vec![]));
+        }
+        let frames = [0, node.ty.space().unwrap_or_default()[0]];
+        let (kernel, mut operands) = self.normalize(input, node, frames)?;
+        let source = operands.remove(0);
+        Ok((Prologue::Normalize(kernel), source, operands))
     }
 
     fn convolution(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
@@ -297,9 +329,11 @@ impl Scheduler<'_> {
             Some(cache) => Front::Cache(self.graph.ty(*cache).shape[1]),
             None => Front::Repeat(*repeat_first),
         };
+        let (prologue, source, behind) = self.prologue(*input)?;
         let kernel = Convolution {
             problem,
             input: space,
+            prologue,
             front,
             padding: *padding,
             bias: bias.is_some(),
@@ -308,10 +342,11 @@ impl Scheduler<'_> {
             tile,
         };
         let packed = self.weights(*weight, Form::Packed(family.name, algorithm))?;
-        let mut arguments = vec![Place::Value(value), self.read(*input)?, packed];
+        let mut arguments = vec![Place::Value(value), source, packed];
         for operand in cache.iter().chain(bias).chain(residual) {
             arguments.push(self.read(*operand)?);
         }
+        arguments.extend(behind);
         self.call(value, Kernel::Convolution(kernel), arguments);
         Ok(())
     }

@@ -21,6 +21,9 @@ const BLOCKS_AIMED: usize = 16;
 /// Floats between the planes of a transform, so that planes do not start in the same cache set.
 const PLANE_PADDING: usize = 16;
 
+/// Planes of F(2, 3) over time.
+pub(crate) const TIME_PLANES: usize = 4;
+
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
@@ -31,11 +34,16 @@ pub enum Algorithm {
     Winograd2,
     /// F(4x4, 3x3): 4 times fewer, on 36 planes of weights.
     Winograd4,
+    /// F(2x2, 3x3) with F(2, 3) over time: 3.4 times fewer.
+    Winograd2Time,
+    /// F(4x4, 3x3) with F(2, 3) over time: 6 times fewer.
+    Winograd4Time,
 }
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 3] = [Self::Direct, Self::Winograd2, Self::Winograd4];
+    pub const ALL: [Self; 5] =
+        [Self::Direct, Self::Winograd2, Self::Winograd4, Self::Winograd2Time, Self::Winograd4Time];
 
     /// The name in listings.
     pub const fn name(self) -> &'static str {
@@ -43,6 +51,8 @@ impl Algorithm {
             Self::Direct => "direct",
             Self::Winograd2 => "winograd2",
             Self::Winograd4 => "winograd4",
+            Self::Winograd2Time => "winograd2_time",
+            Self::Winograd4Time => "winograd4_time",
         }
     }
 
@@ -50,22 +60,44 @@ impl Algorithm {
     pub const fn outputs(self) -> usize {
         match self {
             Self::Direct => 1,
-            Self::Winograd2 => 2,
-            Self::Winograd4 => 4,
+            Self::Winograd2 | Self::Winograd2Time => 2,
+            Self::Winograd4 | Self::Winograd4Time => 4,
         }
+    }
+
+    /// Whether time is transformed as well: two frames from four planes.
+    pub const fn over_time(self) -> bool {
+        matches!(self, Self::Winograd2Time | Self::Winograd4Time)
+    }
+
+    /// How many matrices, each of input by output channels, a plane of the weights has.
+    pub const fn taps(self, kernel: [usize; 3]) -> usize {
+        match self {
+            Self::Direct => kernel[0] * kernel[1] * kernel[2],
+            Self::Winograd2 | Self::Winograd4 => kernel[0],
+            Self::Winograd2Time | Self::Winograd4Time => TIME_PLANES,
+        }
+    }
+
+    /// Matrices over which one contraction sums: with time transformed, each is a contraction of its own.
+    const fn summed_taps(self, kernel: [usize; 3]) -> usize {
+        if self.over_time() { 1 } else { self.taps(kernel) }
     }
 
     /// Number of planes: products of a square with the transformed weights.
     pub const fn planes(self) -> usize {
         match self {
             Self::Direct => 1,
-            Self::Winograd2 | Self::Winograd4 => (self.outputs() + 2) * (self.outputs() + 2),
+            _ => (self.outputs() + 2) * (self.outputs() + 2),
         }
     }
 
     /// Whether it computes this convolution at all.
     pub fn applies(self, problem: &Problem) -> bool {
-        self == Self::Direct || (problem.kernel[1..] == [3, 3] && problem.strides == [1; 3])
+        self == Self::Direct
+            || (problem.kernel[1..] == [3, 3]
+                && problem.strides == [1; 3]
+                && (!self.over_time() || (problem.kernel[0] == 3 && problem.result[0] > 1)))
     }
 }
 
@@ -125,24 +157,33 @@ impl Tile {
         let [frames, lines, columns] = self.scratch_space(problem);
         let input = [frames, lines, columns].iter().fold(problem.inputs, |n, &size| n.saturating_mul(size));
         if algorithm == Algorithm::Direct {
-            return Scratch { input, transformed: 0, products: 0, transformed_plane: 0, products_plane: 0 };
+            return Scratch { input, ..Scratch::default() };
         }
         let (planes, squares) = (algorithm.planes(), self.squares(algorithm));
         let transformed_plane = (frames * squares).saturating_mul(problem.inputs) + PLANE_PADDING;
         let columns = self.panels * problem.panel_columns;
         let products_plane = (self.space[0] * squares).saturating_mul(columns) + PLANE_PADDING;
+        let (mut time_inputs_plane, mut time_products_plane) = (0, 0);
+        if algorithm.over_time() {
+            let rows = self.space[0] / 2 * squares;
+            time_inputs_plane = rows.saturating_mul(problem.inputs) + PLANE_PADDING;
+            time_products_plane = rows.saturating_mul(columns) + PLANE_PADDING;
+        }
         Scratch {
             input,
             transformed: planes.saturating_mul(transformed_plane),
             products: planes.saturating_mul(products_plane),
+            time: TIME_PLANES.saturating_mul(time_inputs_plane.saturating_add(time_products_plane)),
             transformed_plane,
             products_plane,
+            time_inputs_plane,
+            time_products_plane,
         }
     }
 }
 
 /// The parts of a block's scratch, in elements, one behind the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scratch {
     /// The part of the input: frames, lines, pixels, channels.
     pub input: usize,
@@ -150,16 +191,22 @@ pub struct Scratch {
     pub transformed: usize,
     /// Products: planes, frames, squares, output channels of the block's panels.
     pub products: usize,
+    /// One plane transformed over time, and its products: planes over time, pairs of frames, squares, channels.
+    pub time: usize,
     /// Elements from plane to plane of `transformed`.
     pub transformed_plane: usize,
     /// Elements from plane to plane of `products`.
     pub products_plane: usize,
+    /// Elements from plane to plane over time of the inputs.
+    pub time_inputs_plane: usize,
+    /// Elements from plane to plane over time of their products.
+    pub time_products_plane: usize,
 }
 
 impl Scratch {
     /// Elements in all.
     pub fn elements(&self) -> usize {
-        self.input.saturating_add(self.transformed).saturating_add(self.products)
+        self.input.saturating_add(self.transformed).saturating_add(self.products).saturating_add(self.time)
     }
 }
 
@@ -186,14 +233,16 @@ pub fn choose(problem: &Problem, allowed: &dyn Fn(Algorithm) -> bool) -> (Algori
 /// The tiles worth a look, the smallest first.
 fn tiles(problem: &Problem, algorithm: Algorithm) -> Vec<Tile> {
     let panel_count = problem.outputs.div_ceil(problem.panel_columns);
-    let taps = if algorithm == Algorithm::Direct { problem.kernel.iter().product() } else { problem.kernel[0] };
-    let total_depth: usize = taps * problem.inputs;
+    let total_depth = algorithm.summed_taps(problem.kernel) * problem.inputs;
     let slice = (WEIGHT_SLICE_BYTES / (4 * problem.panel_columns)).max(1);
     let depth = total_depth.div_ceil(total_depth.div_ceil(slice));
     let side = algorithm.outputs();
     // A transform takes all frames together: its weights are read once for them.
-    let frames: Vec<usize> =
-        if algorithm == Algorithm::Direct { cuts(problem.result[0], 1).collect() } else { vec![problem.result[0]] };
+    let frames: Vec<usize> = match algorithm {
+        Algorithm::Direct => cuts(problem.result[0], 1).collect(),
+        Algorithm::Winograd2 | Algorithm::Winograd4 => vec![problem.result[0]],
+        Algorithm::Winograd2Time | Algorithm::Winograd4Time => vec![problem.result[0].next_multiple_of(2)],
+    };
     let mut all = vec![Tile { space: [frames[frames.len() - 1], side, side], panels: 1, panel_count, depth }];
     for &frames in &frames {
         for lines in cuts(problem.result[1], side) {
@@ -219,43 +268,51 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
         count.max(5 * calls) as f64 + 0.3 * calls as f64
     };
     let planes = algorithm.planes() as f64;
-    let (depth, lines, transforms) = match algorithm {
-        Algorithm::Direct => {
-            let depth = problem.kernel.iter().product::<usize>() * problem.inputs;
-            (depth as f64, rows(tile.space[2]) * (tile.space[0] * tile.space[1]) as f64, 0.0)
+    let depth = (algorithm.summed_taps(problem.kernel) * problem.inputs) as f64;
+    let squares = tile.squares(algorithm);
+    let (lines, transforms) = if algorithm == Algorithm::Direct {
+        (rows(tile.space[2]) * (tile.space[0] * tile.space[1]) as f64, 0.0)
+    } else {
+        // Loads, stores and additions of the transforms, a vector of channels at a time, and moving planes through
+        // caches.
+        let vector = problem.panel_columns as f64 / 2.0;
+        let (forward, back) = if algorithm.outputs() == 2 { (24.0, 18.0) } else { (80.0, 60.0) };
+        let frames = tile.scratch_space(problem)[0];
+        let inputs = (frames * squares * problem.inputs) as f64 / vector;
+        let outputs = (tile.space[0] * squares) as f64 * columns / vector;
+        let moved = 4.0 * (scratch.transformed + scratch.products) as f64 / 12.0;
+        let mut transforms = inputs * forward + outputs * back + moved;
+        let mut lines = rows(tile.space[0] * squares) * planes;
+        if algorithm.over_time() {
+            lines = rows(tile.space[0] / 2 * squares) * planes * TIME_PLANES as f64;
+            transforms += 4.0 * planes * scratch.time as f64 / 24.0;
         }
-        Algorithm::Winograd2 | Algorithm::Winograd4 => {
-            let squares = tile.squares(algorithm);
-            let depth = problem.kernel[0] * problem.inputs;
-            // Loads, stores and additions of both transforms, four channels at a time, and moving planes through caches.
-            let (forward, back) = if algorithm == Algorithm::Winograd2 { (24.0, 18.0) } else { (80.0, 60.0) };
-            let frames = tile.scratch_space(problem)[0];
-            let inputs = (frames * squares * problem.inputs) as f64 / 4.0;
-            let outputs = (tile.space[0] * squares) as f64 * columns / 4.0;
-            let moved = 4.0 * (scratch.transformed + scratch.products) as f64 / 12.0;
-            (depth as f64, rows(tile.space[0] * squares) * planes, inputs * forward + outputs * back + moved)
-        }
+        (lines, transforms)
     };
     let slow = if algorithm == Algorithm::Direct && bytes > SCRATCH_IN_CACHE as f64 { 1.04 } else { 1.0 };
     let compute = slow * lines * depth * tile.panels as f64;
     // Copies write the scratch and read the input from farther away; weights stream in once a block, most of them from
     // memory.
     let copy = 4.0 * scratch.input as f64 / 6.0;
-    let weights = 4.0 * planes * depth * columns / 3.0;
+    let matrices = algorithm.planes() * algorithm.taps(problem.kernel) * problem.inputs;
+    let weights = 4.0 * matrices as f64 * columns / 3.0;
     let idle = if blocks < BLOCKS_AIMED as f64 { 1.0 + 0.02 * (BLOCKS_AIMED as f64 / blocks - 1.0) } else { 1.0 };
     let oversized = if bytes > SCRATCH_LIMIT as f64 { 1e6 * bytes } else { 0.0 };
     blocks * (compute + transforms + copy + weights) * idle + oversized
 }
 
-/// Sizes, multiples of `step`, that cut `size` into nearly equal parts: largest first, each once, none tiny unless
-/// `size` is.
+/// Sizes, multiples of `step`, that cut `size` into nearly equal parts: largest first, each once, down to one step; of
+/// the large ones, those that differ by an eighth.
 fn cuts(size: usize, step: usize) -> impl Iterator<Item = usize> {
+    const ALL_BELOW: usize = 16;
     let steps = size.div_ceil(step);
-    let mut last = 0;
-    (1..=steps.min(24)).map(move |parts| steps.div_ceil(parts) * step).filter(move |&part| {
-        let new = part != last;
-        last = part;
-        new
+    let mut last = usize::MAX;
+    (1..=steps).map(move |parts| steps.div_ceil(parts)).filter_map(move |part| {
+        let new = part < last && (part <= ALL_BELOW || part <= last - last / 8);
+        new.then(|| {
+            last = part;
+            part * step
+        })
     })
 }
 
@@ -282,9 +339,20 @@ mod tests {
     }
 
     #[test]
+    fn cuts_reach_from_the_whole_to_one_step() {
+        for size in [1, 5, 16, 100, 720, 4000] {
+            for step in [1, 2, 4] {
+                let all: Vec<_> = cuts(size, step).collect();
+                assert_eq!((all[0], all[all.len() - 1]), (size.next_multiple_of(step), step), "{all:?}");
+                assert!(all.is_sorted_by(|a, b| a > b) && all.len() < 64, "{all:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_choice_fits_the_result() {
         for (result, inputs, outputs) in
-            [([8, 96, 128], 128, 128), ([2, 12, 16], 512, 512), ([1, 1, 1], 3, 1), ([3, 5, 7], 20, 40)]
+            [([8, 480, 720], 256, 256), ([8, 96, 128], 128, 128), ([2, 12, 16], 512, 512), ([3, 5, 7], 20, 40)]
         {
             let problem = Problem {
                 batch: 1,
@@ -300,7 +368,7 @@ mod tests {
                 let (algorithm, tile) = choose(&problem, &|a| a == only);
                 assert_eq!(algorithm, only);
                 let side = algorithm.outputs();
-                assert!((0..3).all(|axis| (1..result[axis] + side).contains(&tile.space[axis])), "{tile:?}");
+                assert!((0..3).all(|axis| (1..=result[axis] + side).contains(&tile.space[axis])), "{tile:?}");
                 assert!(tile.space[1..].iter().all(|size| size % side == 0), "{tile:?}");
                 assert!(4 * tile.scratch(algorithm, &problem).elements() <= SCRATCH_LIMIT);
             }
@@ -319,7 +387,9 @@ mod tests {
             panel_columns: 32,
             panel_rows: 14,
         };
-        assert_eq!(choose(&large, &|_| true).0, Algorithm::Winograd4);
+        assert_eq!(choose(&large, &|_| true).0, Algorithm::Winograd4Time);
+        assert_eq!(choose(&Problem { result: [8, 768, 1360], ..large }, &|_| true).0, Algorithm::Winograd4Time);
+        assert_eq!(choose(&Problem { result: [1, 96, 128], ..large }, &|_| true).0, Algorithm::Winograd4);
         assert_eq!(choose(&Problem { strides: [1, 2, 2], ..large }, &|_| true).0, Algorithm::Direct);
         assert_eq!(choose(&Problem { kernel: [1; 3], ..large }, &|_| true).0, Algorithm::Direct);
     }

@@ -189,6 +189,6 @@ fn pack_strided(
         WeightView::new(values, along(&ty.shape), along(strides)).map_err(|e| WeightError::Compute(e.to_string()))?;
     Ok(match algorithm {
         Algorithm::Direct => pack(view, family)?,
-        Algorithm::Winograd2 | Algorithm::Winograd4 => pack_transformed(view, family, algorithm)?,
+        _ => pack_transformed(view, family, algorithm)?,
     })
 }

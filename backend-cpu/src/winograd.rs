@@ -2,17 +2,18 @@
 //!
 //! An `m x m` square of outputs is `Aᵀ [ (G g Gᵀ) ∘ (Bᵀ d B) ] A`, with `g` the 3x3 kernel and `d` the
 //! `(m + 2) x (m + 2)` inputs it sees (Lavin and Gray 2015, arXiv:1509.09308). Summed over input channels the product in
-//! the middle is one contraction for each of the `(m + 2)²` planes. Taps over time are left to the contraction.
+//! the middle is one contraction for each of the `(m + 2)²` planes. Taps over time are left to the contraction, or, three
+//! taps at two frames a turn, transformed by F(2, 3) in turn: then each plane is four contractions of a third the depth.
 //!
 //! F(2x2) uses the points 0, 1, -1 and infinity; F(4x4) uses 0, ±1/sqrt(2), ±sqrt(2) and infinity, which halve the error of
-//! the usual 0, ±1, ±2. The transforms of inputs and outputs are emitted code, in `codegen::winograd`.
+//! the usual 0, ±1, ±2. The transforms of inputs and outputs are in `panel::transform`.
 
 use rayon::prelude::*;
 
 use crate::buffer::{AlignedBuffer, BufferError};
 use crate::pack::{PackedWeights, WeightView};
 use crate::panel::PanelFamily;
-use crate::tile::Algorithm;
+use crate::tile::{Algorithm, TIME_PLANES};
 
 /// The smaller point of F(4x4).
 pub(crate) const POINT_A: f64 = std::f64::consts::FRAC_1_SQRT_2;
@@ -20,12 +21,15 @@ pub(crate) const POINT_A: f64 = std::f64::consts::FRAC_1_SQRT_2;
 /// The larger point of F(4x4).
 pub(crate) const POINT_B: f64 = std::f64::consts::SQRT_2;
 
+/// G of F(2, 3).
+const WEIGHT_TRANSFORM_2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+
 /// The rows of G: `m + 2` of them.
 fn weight_transform(algorithm: Algorithm) -> Vec<[f64; 3]> {
     match algorithm {
         Algorithm::Direct => vec![],
-        Algorithm::Winograd2 => vec![[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]],
-        Algorithm::Winograd4 => {
+        Algorithm::Winograd2 | Algorithm::Winograd2Time => WEIGHT_TRANSFORM_2.to_vec(),
+        Algorithm::Winograd4 | Algorithm::Winograd4Time => {
             let (a, b) = (POINT_A, POINT_B);
             let na = 2.0 * a * a * (a * a - b * b);
             let nb = 2.0 * b * b * (b * b - a * a);
@@ -42,13 +46,14 @@ fn weight_transform(algorithm: Algorithm) -> Vec<[f64; 3]> {
 }
 
 /// Transforms weights of 3x3 kernels and packs them for the panels of `family`: `[panel][plane][k][nr]`, with k over depth
-/// and input channels. Computed in f64; panels are made in parallel.
+/// (or the planes over time that an algorithm makes of it) and input channels. Computed in f64; panels are made in
+/// parallel.
 ///
 /// # Errors
 /// The memory cannot be had.
 ///
 /// # Panics
-/// When the kernels are not 3x3.
+/// When the kernels are not 3x3, or time is to be transformed and they are not 3 deep.
 pub fn pack_transformed(
     weights: WeightView<'_>,
     family: &PanelFamily,
@@ -57,8 +62,10 @@ pub fn pack_transformed(
     let sizes = weights.sizes();
     assert_eq!((sizes.height, sizes.width), (3, 3), "Winograd's transforms are for 3x3 kernels");
     assert!(family.nr <= LANES, "no panel is wider");
+    assert!(!algorithm.over_time() || sizes.depth == 3, "the transform over time is for three taps");
     let g = weight_transform(algorithm);
-    let (nr, planes, depth) = (family.nr, algorithm.planes(), sizes.depth * sizes.input);
+    let taps = algorithm.taps([sizes.depth, sizes.height, sizes.width]);
+    let (nr, planes, depth) = (family.nr, algorithm.planes(), taps * sizes.input);
     let mut values = AlignedBuffer::zeroed(sizes.output.div_ceil(nr) * planes * depth * nr)?;
     values.par_chunks_mut((planes * depth * nr).max(1)).enumerate().for_each(|(panel, packed)| {
         let first = panel * nr;
@@ -73,8 +80,16 @@ pub fn pack_transformed(
                     }
                 }
             }
-            for (time, kernel) in kernels.iter().enumerate() {
-                let k = time * sizes.input + input;
+            let over_time;
+            let kernels = match kernels.as_slice() {
+                [first, middle, last] if algorithm.over_time() => {
+                    over_time = transform_time([first, middle, last]);
+                    &over_time[..]
+                }
+                kernels => kernels,
+            };
+            for (tap, kernel) in kernels.iter().enumerate() {
+                let k = tap * sizes.input + input;
                 transform(&g, kernel, |plane, lanes| {
                     let target = &mut packed[(plane * depth + k) * nr..][..nr];
                     target.iter_mut().zip(lanes).for_each(|(target, value)| *target = *value as f32);
@@ -87,6 +102,15 @@ pub fn pack_transformed(
 
 /// Columns that are transformed together: those of the widest panel.
 const LANES: usize = 32;
+
+/// `G g` over time, in every lane of every tap.
+fn transform_time(kernels: [&[[f64; LANES]; 9]; 3]) -> [[[f64; LANES]; 9]; TIME_PLANES] {
+    WEIGHT_TRANSFORM_2.map(|by| {
+        std::array::from_fn(|tap| {
+            std::array::from_fn(|lane| (0..3).map(|time| by[time] * kernels[time][tap][lane]).sum())
+        })
+    })
+}
 
 /// `G g Gᵀ` in every lane; `give` gets each plane in order.
 fn transform(g: &[[f64; 3]], kernel: &[[f64; LANES]; 9], mut give: impl FnMut(usize, &[f64; LANES])) {

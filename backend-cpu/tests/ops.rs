@@ -203,3 +203,45 @@ fn outputs_of_leaves_and_twice() {
          return result \"w\" = %4\n  return result \"y\" = %5\n}\n",
     );
 }
+
+/// Convolutions that read their input through a prologue, with frames of a normalised input sliced off.
+#[test]
+fn prologues() {
+    for (channels, outputs, cached) in [(6, 7, false), (40, 33, true)] {
+        let video = |frames: usize, height: usize, width: usize, channels: usize| {
+            format!("tensor<2x{frames}x{height}x{width}x{channels}xf32, nthwc>")
+        };
+        let (x, y) = (video(5, 9, 10, channels), video(5, 9, 10, outputs));
+        let cache = video(2, 9, 10, channels);
+        let (operand, repeat) = if cached { (", cache: %7", 0) } else { ("", 2) };
+        for (gain, shape) in [("", [1, 1, 1]), (", gain: %5, shift: %6", [3, 3, 5])] {
+            let [t, h, w] = shape;
+            let low = video(t, h, w, channels);
+            check(&format!(
+                "graph @test {{\n%0 = input {{name = \"x\"}} : {x}\n\
+                 %1 = input {{name = \"statistics\"}} : tensor<2x2x2xf32>\n\
+                 %2 = parameter {{name = \"scale\"}} : tensor<{channels}xf32>\n\
+                 %3 = parameter {{name = \"offset\"}} : tensor<{channels}xf32>\n\
+                 %4 = parameter {{name = \"w\"}} : tensor<3x3x3x{channels}x{outputs}xf32, dhwio>\n\
+                 %5 = input {{name = \"gain\"}} : {low}\n%6 = input {{name = \"shift\"}} : {low}\n\
+                 %7 = state {{name = \"cache\"}} : {cache}\n%8 = input {{name = \"residual\"}} : {y}\n\
+                 %9 = normalize %0, %1, %2, %3{gain} {{first_frame = apart, activation = silu}} : {x}\n\
+                 %10 = slice %9 {{start = [0, 3, 0, 0, 0], limit = [2, 5, 9, 10, {channels}]}} : {cache}\n\
+                 %11 = convolution %9, %4, residual: %8{operand} {{strides = [1, 1, 1], \
+                 padding = [[0, 0], [1, 1], [1, 1]], repeat_first = {repeat}}} : {y}\n\
+                 return result \"y\" = %11\nreturn state \"cache\" = %10\n}}\n"
+            ));
+        }
+    }
+    for (frames, frame) in [([2, 4], "joined"), ([3, 5], "apart"), ([1, 1], "apart")] {
+        let [from, to] = frames;
+        check(&format!(
+            "graph @test {{\n%0 = input {{name = \"x\"}} : tensor<1x{from}x3x5x18xf32, nthwc>\n\
+             %1 = parameter {{name = \"w\"}} : tensor<1x3x3x18x20xf32, dhwio>\n\
+             %2 = resize_nearest %0 {{size = [{to}, 6, 10], first_frame = {frame}}} : tensor<1x{to}x6x10x18xf32, nthwc>\n\
+             %3 = convolution %2, %1 {{strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0}} \
+             : tensor<1x{to}x6x10x20xf32, nthwc>\n\
+             return result \"y\" = %3\n}}\n"
+        ));
+    }
+}

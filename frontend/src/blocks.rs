@@ -59,11 +59,13 @@ fn behind_last_frames(b: &mut Builder, d: &mut Declaration<'_>, input: Value) ->
         let (low, high) = (smallvec![0, 0, FRAMES_BACK, 0, 0], smallvec![0; 5]);
         b.pad(input, low, high, PadMode::Edge)?
     };
-    let limit: Dims = b.ty(behind).shape.clone();
-    let mut start: Dims = smallvec![0; 5];
-    start[TIME] = limit[TIME] - FRAMES_BACK;
-    let state = b.slice(behind, start, limit)?;
-    d.output(Role::State, module.to_string(), state);
+    if d.leaves_states() {
+        let limit: Dims = b.ty(behind).shape.clone();
+        let mut start: Dims = smallvec![0; 5];
+        start[TIME] = limit[TIME] - FRAMES_BACK;
+        let state = b.slice(behind, start, limit)?;
+        d.output(Role::State, module.to_string(), state);
+    }
     Ok(behind)
 }
 

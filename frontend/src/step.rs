@@ -1,7 +1,7 @@
 //! Steps: what the compiler compiles. A step is the encoder or the decoder over one batch of frames of one tile.
 //!
 //! A first step repeats its first frame where a causal convolution reaches back; a next step reads, as its states, what
-//! the step before left under the same names. The modules themselves are in `blocks`, `decoder` and `encoder`.
+//! the step before left under the same names. A step over a whole clip neither reads states nor leaves any. The modules themselves are in `blocks`, `decoder` and `encoder`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,37 +20,55 @@ pub enum StepKind {
     DecodeFirst,
     /// Any later latent frames.
     DecodeNext,
+    /// All frames of a clip of latents at once.
+    DecodeWhole,
     /// The first frames of a clip; reads no states.
     EncodeFirst,
     /// Any later frames.
     EncodeNext,
+    /// All frames of a clip at once.
+    EncodeWhole,
 }
 
 impl StepKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::DecodeFirst, Self::DecodeNext, Self::EncodeFirst, Self::EncodeNext];
+    pub const ALL: [Self; 6] = [
+        Self::DecodeFirst,
+        Self::DecodeNext,
+        Self::DecodeWhole,
+        Self::EncodeFirst,
+        Self::EncodeNext,
+        Self::EncodeWhole,
+    ];
 
     /// The name, as it prints and parses.
     pub const fn name(self) -> &'static str {
         match self {
             Self::DecodeFirst => "decode-first",
             Self::DecodeNext => "decode-next",
+            Self::DecodeWhole => "decode-whole",
             Self::EncodeFirst => "encode-first",
             Self::EncodeNext => "encode-next",
+            Self::EncodeWhole => "encode-whole",
         }
     }
 
     /// The half of the autoencoder that runs.
     pub const fn half(self) -> Half {
         match self {
-            Self::DecodeFirst | Self::DecodeNext => Half::Decoder,
-            Self::EncodeFirst | Self::EncodeNext => Half::Encoder,
+            Self::DecodeFirst | Self::DecodeNext | Self::DecodeWhole => Half::Decoder,
+            Self::EncodeFirst | Self::EncodeNext | Self::EncodeWhole => Half::Encoder,
         }
     }
 
     /// Whether the step reads the states that the step before left.
     pub const fn reads_states(self) -> bool {
         matches!(self, Self::DecodeNext | Self::EncodeNext)
+    }
+
+    /// Whether the step leaves states for a step behind it.
+    pub const fn leaves_states(self) -> bool {
+        !matches!(self, Self::DecodeWhole | Self::EncodeWhole)
     }
 }
 
@@ -62,7 +80,9 @@ impl fmt::Display for StepKind {
 
 /// The text names no kind of step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a step: use decode-first, decode-next, encode-first or encode-next")]
+#[error(
+    "`{0}` is not a step: use decode-first, decode-next or decode-whole, encode-first, encode-next or encode-whole"
+)]
 pub struct ParseStepKindError(pub String);
 
 impl FromStr for StepKind {
@@ -179,6 +199,11 @@ impl Declaration<'_> {
         self.kind.reads_states()
     }
 
+    /// Whether the step leaves states.
+    pub(crate) fn leaves_states(&self) -> bool {
+        self.kind.leaves_states()
+    }
+
     /// Lets `value` leave the step.
     pub(crate) fn output(&mut self, role: Role, name: String, value: Value) {
         self.outputs.push(Output { role, name, value });
@@ -198,7 +223,7 @@ impl Declaration<'_> {
 ///   `[batch, out_channels, decoded_step_frames, height * s, width * s]`, unclamped, with `s` the spatial compression.
 /// - Input of an encode step: `sample`, `[batch, in_channels, frames, height, width]`. Its result: `parameters`, mean and
 ///   then log-variance, `[batch, 2 * latent_channels, encoded_step_frames, height / s, width / s]`.
-/// - States, in a next step and left by every step: one a causal convolution with a kernel of 3 frames, named by its path,
+/// - States, read by a next step and left by every step but one over a whole clip: one a causal convolution with a kernel of 3 frames, named by its path,
 ///   the last two frames before those of the step: `[batch, channels, 2, height, width]` of that convolution's input.
 /// - Outputs come in the order result, states, taps; states and taps in the order in which they are computed.
 ///

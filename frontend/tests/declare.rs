@@ -56,14 +56,14 @@ fn states_left(graph: &Graph) -> BTreeSet<(String, Dims)> {
 fn results_have_the_shapes_of_the_reference() {
     let config = small(&[8, 8, 16, 16], 4.0);
     for (frames, decoded) in [(1, 1), (2, 8), (3, 9), (4, 16), (5, 17)] {
-        for kind in [StepKind::DecodeFirst, StepKind::DecodeNext] {
+        for kind in [StepKind::DecodeFirst, StepKind::DecodeNext, StepKind::DecodeWhole] {
             let graph = declared(&config, step(kind, frames, 3, 5), &Taps::None);
             assert_eq!(shape(&graph, Role::Result, "sample").as_slice(), [2, 3, decoded, 24, 40], "{kind} of {frames}");
             assert_eq!(config.decoded_step_frames(frames), decoded);
         }
     }
     for (frames, encoded) in [(1, 1), (2, 1), (3, 1), (4, 1), (5, 2), (6, 2), (8, 2), (9, 3), (15, 4)] {
-        for kind in [StepKind::EncodeFirst, StepKind::EncodeNext] {
+        for kind in [StepKind::EncodeFirst, StepKind::EncodeNext, StepKind::EncodeWhole] {
             let graph = declared(&config, step(kind, frames, 34, 47), &Taps::None);
             assert_eq!(
                 shape(&graph, Role::Result, "parameters").as_slice(),
@@ -99,6 +99,10 @@ fn a_step_reads_the_states_that_the_step_before_left() {
                 assert_eq!(states_left(&after), left);
             }
         }
+    }
+    for whole in [StepKind::DecodeWhole, StepKind::EncodeWhole] {
+        let graph = declared(&small(&[8, 16], 2.0), step(whole, 3, 6, 7), &Taps::None);
+        assert!(states_read(&graph).is_empty() && states_left(&graph).is_empty(), "{whole}");
     }
     let left = states_left(&declared(&small(&[8, 16], 2.0), step(StepKind::DecodeFirst, 3, 6, 7), &Taps::None));
     assert!(left.contains(&("decoder.conv_in".to_owned(), [2, 4, 2, 6, 7].into_iter().collect())));

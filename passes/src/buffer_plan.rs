@@ -4,8 +4,8 @@
 //! - a `reshape` of a planned value is a view of it;
 //! - the result of `add`, `multiply`, `silu`, `add_bias`, `normalize` is written over an operand, and that of a
 //!   `convolution` over its residual, where the operand's buffer is planned, has the same bytes, is needed for the last time
-//!   there, and no other operand that is read at other places lies in it (a convolution's input and cache, a norm's
-//!   gain and shift).
+//!   there, and nothing else that is read at other places lies in it (a convolution's input and cache, also through a
+//!   prologue; a norm's gain and shift).
 //!
 //! A buffer lives from the op that first writes it to the op that last reads it, both included. Buffers are placed greedily,
 //! each into the smallest gap that fits among the buffers placed before that live at the same time: once from the largest
@@ -18,8 +18,10 @@
 
 use std::fmt;
 
-use ir::analysis::{Interval, liveness};
-use ir::{Graph, Op, Path, Value};
+use ir::analysis::Interval;
+use ir::{Graph, Op, Path, Value, Values};
+
+use crate::inline::{liveness, reads};
 
 /// Where a value lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,10 +75,11 @@ impl BufferPlan {
 }
 
 /// Plans the values of `graph` for which `in_arena` holds, at offsets that are multiples of `alignment` bytes (at least 1).
-pub fn plan(graph: &Graph, in_arena: &dyn Fn(Value) -> bool, alignment: usize) -> BufferPlan {
+/// Those that are `inlined` ([`crate::inline`]) may not be among them.
+pub fn plan(graph: &Graph, in_arena: &dyn Fn(Value) -> bool, inlined: &[bool], alignment: usize) -> BufferPlan {
     let alignment = alignment.max(1);
-    let live = liveness(graph);
-    let (mut buffers, members) = buffers(graph, in_arena, &live, alignment);
+    let live = liveness(graph, inlined);
+    let (mut buffers, members) = buffers(graph, in_arena, inlined, &live, alignment);
     let arena_bytes = place(&mut buffers);
     let placements = graph
         .nodes()
@@ -116,6 +119,7 @@ type Members = Vec<Option<(usize, Option<Reuse>)>>;
 fn buffers(
     graph: &Graph,
     in_arena: &dyn Fn(Value) -> bool,
+    inlined: &[bool],
     live: &[Interval],
     alignment: usize,
 ) -> (Vec<Buffer>, Members) {
@@ -130,7 +134,8 @@ fn buffers(
                 let buffer = buffer_of(operand)?;
                 let dies_here = buffers[buffer].live.end == value.index();
                 let fits = graph.ty(operand).bytes() == node.ty.bytes();
-                let read_elsewhere = reads_at_other_places(op, operand).iter().any(|o| buffer_of(*o) == Some(buffer));
+                let elsewhere = reads_at_other_places(op, operand, reads(graph, inlined, op));
+                let read_elsewhere = elsewhere.iter().any(|o| buffer_of(*o) == Some(buffer));
                 (dies_here && fits && !read_elsewhere).then_some((buffer, Reuse::InPlace(operand)))
             }),
         };
@@ -160,15 +165,16 @@ const fn overwritable(op: &Op) -> [Option<Value>; 2] {
     }
 }
 
-/// The operands of `op` that it reads at other places than the element it writes, when it is written over `operand`.
-fn reads_at_other_places(op: &Op, operand: Value) -> ir::Values {
+/// Of the values that `op` reads, those it reads at other places than the element it writes, when it is written over
+/// `operand`.
+fn reads_at_other_places(op: &Op, operand: Value, mut reads: Values) -> Values {
     match op {
-        Op::Add { .. } | Op::Multiply { .. } | Op::Silu { .. } => ir::Values::new(),
+        Op::Add { .. } | Op::Multiply { .. } | Op::Silu { .. } => Values::new(),
         _ => {
-            let mut others = op.operands();
-            let own = others.iter().position(|o| *o == operand);
-            own.map(|at| others.remove(at));
-            others
+            // The operand's own place among them: its last, since what a prologue reads stands in front of a residual.
+            let own = reads.iter().rposition(|o| *o == operand);
+            own.map(|at| reads.remove(at));
+            reads
         }
     }
 }
@@ -255,7 +261,8 @@ mod tests {
     fn table(body: &str) -> String {
         let graph = ir::text::parse(&format!("graph @g {{\n{body}\n}}")).unwrap();
         let left = |value| graph.outputs().iter().any(|o| o.value == value);
-        plan(&graph, &|value| !graph.op(value).is_leaf() && !left(value), 64).to_string()
+        let none = vec![false; graph.len()];
+        plan(&graph, &|value| !graph.op(value).is_leaf() && !left(value), &none, 64).to_string()
     }
 
     /// A convolution that keeps the shape of its 64-byte video.

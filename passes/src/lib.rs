@@ -34,6 +34,7 @@ pub mod fuse_bias;
 pub mod fuse_normalization;
 pub mod fuse_padding;
 pub mod fuse_residual;
+pub mod inline;
 pub mod legality;
 pub mod pass;
 pub mod pipeline;

@@ -239,7 +239,7 @@ impl Job<'_> {
         watch: &mut Watch<'_>,
     ) -> Result<Prepared> {
         let tiles = [grid.rows.len(), grid.columns.len()];
-        let route = Route { half: self.half, shape: self.shape(), grid, order: TileOrder::FrameMajor };
+        let route = Route { half: self.half, shape: self.shape(), grid, order: TileOrder::FrameMajor, lanes: 1 };
         // The largest first: if one does not fit, it is that one.
         let mut distinct = self.distinct(&route);
         distinct.sort_by_key(|(step, _)| std::cmp::Reverse(step.frames * step.height * step.width));

@@ -1,5 +1,7 @@
-//! A clip through its steps: the samples of a batch one after the other, each from its first frames to its last, with what
-//! one step leaves to the next; tile by tile where frames are tiled. The same for both halves and for every engine.
+//! A clip through its steps: each sample of a batch from its first frames to its last, with what one step leaves to the next;
+//! tile by tile where frames are tiled. The same for both halves and for every engine.
+//!
+//! Samples and tiles come one after the other, or as many at once as there are lanes. Results leave in the same order.
 //!
 //! Which tiles there are is in [`crate::tiling`], how they are blended in `blend`.
 
@@ -9,12 +11,12 @@ use std::time::{Duration, Instant};
 use frontend::{Config, Half, Step, StepKind, decode_batches, encode_batches};
 
 use crate::blend::Blender;
-use crate::engine::{Engine, StepOutputs};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Progress, Tap};
 use crate::source::{Replay, Source};
 use crate::spill::Spill;
-use crate::steps::Steps;
+use crate::steps::{Steps, Work};
 use crate::tiling::Grid;
 
 /// In which order the tiles of a clip's batches of frames run. Both orders give the same bits.
@@ -37,6 +39,8 @@ pub(crate) struct Route {
     pub grid: Grid,
     /// Their order.
     pub order: TileOrder,
+    /// Steps that may run at once: of tiles, or of samples where frames go through whole.
+    pub lanes: usize,
 }
 
 impl Route {
@@ -51,8 +55,10 @@ impl Route {
     /// The step over a batch of frames of one tile.
     pub(crate) fn step(&self, batch: usize, frames: usize, (row, column): (usize, usize)) -> Step {
         let kind = match (self.half, batch) {
+            (Half::Decoder, _) if frames == self.shape[2] => StepKind::DecodeWhole,
             (Half::Decoder, 0) => StepKind::DecodeFirst,
             (Half::Decoder, _) => StepKind::DecodeNext,
+            (Half::Encoder, _) if frames == self.shape[2] => StepKind::EncodeWhole,
             (Half::Encoder, 0) => StepKind::EncodeFirst,
             (Half::Encoder, _) => StepKind::EncodeNext,
         };
@@ -126,14 +132,22 @@ pub(crate) fn run<E: Engine>(
         config,
         route,
         batches: &batches,
+        tile: 0,
         frames_done: 0,
         frames_total: route.shape[0] * frames,
         work_done: 0.0,
         work_total: (route.shape[0] * frames) as f64 * route.grid.places().map(area).sum::<f64>(),
     };
+    if route.grid.tiles() == 1 {
+        // Of a source that streams, samples come one after the other.
+        let at_once = if source.is_random_access() { route.lanes } else { 1 };
+        for first in (0..route.shape[0]).step_by(at_once) {
+            passage.untiled(first..route.shape[0].min(first + at_once), source, sink)?;
+        }
+        return passage.done();
+    }
     for sample in 0..route.shape[0] {
         match route.order {
-            _ if route.grid.tiles() == 1 => passage.untiled(sample, source, sink)?,
             TileOrder::FrameMajor => passage.frame_major(sample, source, sink)?,
             TileOrder::TileMajor => passage.tile_major(sample, source, sink)?,
         }
@@ -148,6 +162,8 @@ struct Passage<'a, 'b, E: Engine> {
     config: &'a Config,
     route: &'a Route,
     batches: &'a [Range<usize>],
+    /// The first tile of those that run.
+    tile: usize,
     frames_done: usize,
     frames_total: usize,
     /// Of steps that ran: the video frames of each times the area of its input.
@@ -165,20 +181,39 @@ struct Place {
 }
 
 impl<E: Engine> Passage<'_, '_, E> {
+    /// Runs samples at once. Results of the first leave as they come, those of others wait on disk until it is their turn.
     fn untiled(
         &mut self,
-        sample: usize,
+        samples: Range<usize>,
         source: &mut dyn Source,
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
-        let mut frames = vec![];
-        let mut states = E::States::default();
+        let mut frames = vec![vec![]; samples.len()];
+        let mut states: Vec<_> = samples.clone().map(|_| E::States::default()).collect();
+        let mut waiting = if samples.len() > 1 { Some(Spill::new()?) } else { None };
         for batch in 0..self.batches.len() {
-            source.load(sample, &self.batches[batch], &mut frames)?;
-            let outputs = self.run(Place { sample, batch, tile: (0, 0) }, &frames, states)?;
-            sink(sample, &outputs.result)?;
-            states = outputs.states;
+            for (sample, frames) in samples.clone().zip(&mut frames) {
+                source.load(sample, &self.batches[batch], frames)?;
+            }
+            let places: Vec<_> = samples.clone().map(|sample| Place { sample, batch, tile: (0, 0) }).collect();
+            let outputs = self.run(&places, &frames, &mut states)?;
+            for (sample, result) in samples.clone().zip(&outputs) {
+                match &mut waiting {
+                    Some(waiting) if sample > samples.start => waiting.push(result)?,
+                    _ => sink(sample, result)?,
+                }
+            }
             self.batch_done(batch);
+        }
+        let Some(mut waiting) = waiting else { return Ok(()) };
+        let (others, mut result) = (samples.len() - 1, vec![]);
+        for (sample, place) in samples.skip(1).zip(0..) {
+            for batch in 0..self.batches.len() {
+                self.tell()?;
+                waiting.read(batch * others + place, &mut result)?;
+                sink(sample, &result)?;
+                self.batch_done(batch);
+            }
         }
         Ok(())
     }
@@ -189,20 +224,18 @@ impl<E: Engine> Passage<'_, '_, E> {
         source: &mut dyn Source,
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
-        let (mut frames, mut window) = (vec![], vec![]);
+        let (mut frames, mut windows) = (vec![], vec![vec![]; self.route.lanes]);
         let mut blender = Blender::new(&self.route.grid);
-        let mut states: Vec<_> = self.route.grid.places().map(|_| E::States::default()).collect();
+        let tiles: Vec<_> = self.route.grid.places().collect();
+        let mut states: Vec<_> = tiles.iter().map(|_| E::States::default()).collect();
         for batch in 0..self.batches.len() {
             source.load(sample, &self.batches[batch], &mut frames)?;
             self.start(&mut blender, batch)?;
-            for (tile, states) in self.route.grid.places().zip(&mut states) {
-                self.route.cut(tile, &frames, &mut window)?;
-                let mut outputs = self.run(Place { sample, batch, tile }, &window, std::mem::take(states))?;
-                // Behind the last batch nobody reads them.
-                if batch + 1 < self.batches.len() {
-                    *states = outputs.states;
+            for (tiles, states) in tiles.chunks(self.route.lanes).zip(states.chunks_mut(self.route.lanes)) {
+                let mut results = self.tiles(sample, batch, tiles, &frames, &mut windows, states)?;
+                for (&(row, column), result) in tiles.iter().zip(&mut results) {
+                    blender.add(row, column, result);
                 }
-                blender.add(tile.0, tile.1, &mut outputs.result);
             }
             sink(sample, blender.frames())?;
             self.batch_done(batch);
@@ -220,10 +253,13 @@ impl<E: Engine> Passage<'_, '_, E> {
         self.tiles_to_disk(sample, source, &mut results)?;
         let mut blender = Blender::new(&self.route.grid);
         let mut result = vec![];
-        for batch in 0..self.batches.len() {
+        let (tiles, lanes, batches) = (self.route.grid.tiles(), self.route.lanes, self.batches.len());
+        for batch in 0..batches {
             self.start(&mut blender, batch)?;
             for (number, (row, column)) in self.route.grid.places().enumerate() {
-                results.read(number * self.batches.len() + batch, &mut result)?;
+                let first = number / lanes * lanes;
+                let at_once = lanes.min(tiles - first);
+                results.read(first * batches + batch * at_once + (number - first), &mut result)?;
                 blender.add(row, column, &mut result);
             }
             sink(sample, blender.frames())?;
@@ -232,21 +268,38 @@ impl<E: Engine> Passage<'_, '_, E> {
         Ok(())
     }
 
-    /// Runs every batch of each tile; results go to `results`, tile by tile.
+    /// Runs every batch of as many tiles as there are lanes, then of the next ones; results go to `results` as they come.
     fn tiles_to_disk(&mut self, sample: usize, source: &mut dyn Source, results: &mut Spill) -> Result<()> {
-        let (mut frames, mut window) = (vec![], vec![]);
+        let (mut frames, mut windows) = (vec![], vec![vec![]; self.route.lanes]);
         let mut source = Replay::new(source, sample, self.batches)?;
-        for tile in self.route.grid.places() {
-            let mut states = E::States::default();
+        let tiles: Vec<_> = self.route.grid.places().collect();
+        for tiles in tiles.chunks(self.route.lanes) {
+            let mut states: Vec<_> = tiles.iter().map(|_| E::States::default()).collect();
             for batch in 0..self.batches.len() {
                 source.load(batch, &mut frames)?;
-                self.route.cut(tile, &frames, &mut window)?;
-                let outputs = self.run(Place { sample, batch, tile }, &window, states)?;
-                results.push(&outputs.result)?;
-                states = outputs.states;
+                for result in &self.tiles(sample, batch, tiles, &frames, &mut windows, &mut states)? {
+                    results.push(result)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Runs one batch of tiles at once, cut from whole `frames`.
+    fn tiles(
+        &mut self,
+        sample: usize,
+        batch: usize,
+        tiles: &[(usize, usize)],
+        frames: &[f32],
+        windows: &mut [Vec<f32>],
+        states: &mut [E::States],
+    ) -> Result<Vec<E::Buffer>> {
+        for (&tile, window) in tiles.iter().zip(&mut *windows) {
+            self.route.cut(tile, frames, window)?;
+        }
+        let places: Vec<_> = tiles.iter().map(|&tile| Place { sample, batch, tile }).collect();
+        self.run(&places, &windows[..tiles.len()], states)
     }
 
     /// Makes room for a batch's frames.
@@ -258,27 +311,56 @@ impl<E: Engine> Passage<'_, '_, E> {
             .map_err(|cause| Error::Memory { step: "the frames of a step".into(), problem: cause.to_string() })
     }
 
-    /// Runs one step and shows it to the observer.
-    fn run(&mut self, place: Place, input: &[f32], states: E::States) -> Result<StepOutputs<E>> {
-        let Place { sample, batch, tile } = place;
-        let step = self.route.step(batch, self.batches[batch].len(), tile);
-        let work = (self.route.video_frames(self.config, step.frames) * step.height * step.width) as f64;
+    /// Runs steps of one batch at once and shows them to the observer; `states` becomes what they leave. Returns their results.
+    fn run(&mut self, places: &[Place], inputs: &[Vec<f32>], states: &mut [E::States]) -> Result<Vec<E::Buffer>> {
+        let step = |&Place { batch, tile, .. }: &Place| self.route.step(batch, self.batches[batch].len(), tile);
+        let steps: Vec<Step> = places.iter().map(step).collect();
+        let video = |step: &Step| (self.route.video_frames(self.config, step.frames) * step.height * step.width) as f64;
+        let work: f64 = steps.iter().map(video).sum();
+        let observer = &mut *self.observer;
+        self.steps.prepare(&steps, &mut |preparation| observer.preparing(preparation))?;
+        let number = |(row, column): (usize, usize)| row * self.route.grid.columns.len() + column;
+        self.tile = places.first().map_or(0, |place| number(place.tile));
+        let (tile, tiles) = (self.tile, self.route.grid.tiles());
         let run_before = self.steps.account().run;
         let mut started = None;
-        let (observer, frames_done, frames_total) = (&mut *self.observer, self.frames_done, self.frames_total);
+        let (frames_done, frames_total) = (self.frames_done, self.frames_total);
         let mut observe = |step_share: f64| {
             let run = run_before + started.get_or_insert_with(Instant::now).elapsed();
             let share = (self.work_done + step_share * work) / self.work_total;
             let seconds_left = seconds_left(run, share);
-            observer.progress(&Progress { frames_done, frames_total, step_share, share, seconds_left })
+            observer.progress(&Progress { frames_done, frames_total, tile, tiles, step_share, share, seconds_left })
         };
-        let outputs = self.steps.run(&step, input, states, &mut observe)?;
+        let to_run = steps.iter().zip(inputs).zip(&mut *states);
+        let to_run = to_run.map(|((&step, input), states)| Work { step, input, states: std::mem::take(states) });
+        let outputs = self.steps.run(to_run.collect(), &mut observe)?;
         self.work_done += work;
-        let tile = tile.0 * self.route.grid.columns.len() + tile.1;
-        for (module, ty, data) in &outputs.taps {
-            self.observer.tap(&Tap { sample, step: batch, tile, module, ty, data })?;
+        let mut results = vec![];
+        for ((&Place { sample, batch, tile }, output), states) in places.iter().zip(outputs).zip(states) {
+            let tile = number(tile);
+            for (module, ty, data) in &output.taps {
+                self.observer.tap(&Tap { sample, step: batch, tile, module, ty, data })?;
+            }
+            // Behind the last batch nobody reads them.
+            if batch + 1 < self.batches.len() {
+                *states = output.states;
+            }
+            results.push(output.result);
         }
-        Ok(outputs)
+        Ok(results)
+    }
+
+    /// Shows the observer how far the clip is, between steps.
+    fn tell(&mut self) -> Result<()> {
+        let (frames_done, frames_total) = (self.frames_done, self.frames_total);
+        let share = self.work_done / self.work_total;
+        let seconds_left = seconds_left(self.steps.account().run, share);
+        let (tile, tiles) = (self.tile, self.route.grid.tiles());
+        let now = Progress { frames_done, frames_total, tile, tiles, step_share: 0.0, share, seconds_left };
+        match self.observer.progress(&now) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Interrupted),
+        }
     }
 
     /// The frames of a batch have gone to the sink.
@@ -287,13 +369,9 @@ impl<E: Engine> Passage<'_, '_, E> {
     }
 
     /// Tells the observer that all is done.
-    fn done(self) -> Result<()> {
-        let (frames_done, frames_total) = (self.frames_done, self.frames_total);
-        let all = Progress { frames_done, frames_total, step_share: 0.0, share: 1.0, seconds_left: Some(0.0) };
-        match self.observer.progress(&all) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Interrupted),
-        }
+    fn done(mut self) -> Result<()> {
+        (self.work_done, self.work_total) = (1.0, 1.0);
+        self.tell()
     }
 }
 
@@ -325,8 +403,8 @@ mod tests {
     fn outputs(route: &Route, source: &mut dyn Source) -> (Vec<(usize, Vec<f32>)>, usize) {
         let config = demo::config().unwrap();
         let weights = Weights::new(Arc::new(demo::checkpoint().unwrap()));
-        let engine = CpuEngine::new(Isa::from_env_or_probe().unwrap(), 2, &weights).unwrap();
-        let mut steps = Steps::new(&config, &Taps::None, engine);
+        let engine = CpuEngine::new(Isa::from_env_or_probe().unwrap(), &weights);
+        let mut steps = Steps::new(&config, &Taps::None, engine, 3, route.lanes).unwrap();
         let mut found = vec![];
         let mut sink = |sample, data: &[f32]| {
             found.push((sample, data.to_vec()));
@@ -336,18 +414,21 @@ mod tests {
         (found, steps.account().program_runs)
     }
 
-    /// Both orders, of frames in memory and of frames that come once.
+    /// Both orders, in one lane and in several, of frames in memory and of frames that come once.
     fn check_orders(half: Half, shape: [usize; 5], tiles: usize) {
         let config = demo::config().unwrap();
         let tiling = Tiling { height: 32, width: 40, overlap: Overlap { height: 0.25, width: 0.2 } };
         let grid = tiling.grid(&config, half, shape[3], shape[4]).unwrap();
         assert_eq!(grid.tiles(), tiles);
-        let route = |order| Route { half, shape, grid: grid.clone(), order };
+        let route = |order, lanes| Route { half, shape, grid: grid.clone(), order, lanes };
         let data = noise(shape.iter().product());
         let [batch, channels, frames, height, width] = shape;
-        let batches = route(TileOrder::FrameMajor).batches();
+        let batches = route(TileOrder::FrameMajor, 1).batches();
         let mut expected: Option<Vec<(usize, Vec<f32>)>> = None;
-        for order in [TileOrder::FrameMajor, TileOrder::TileMajor] {
+        let (frames_first, tiles_first) = (TileOrder::FrameMajor, TileOrder::TileMajor);
+        for (order, lanes, streams) in
+            [(frames_first, 1, false), (tiles_first, 1, true), (frames_first, 2, true), (tiles_first, 4, false)]
+        {
             let mut given = vec![0; batch];
             let mut next = |sample: usize, count: usize| {
                 let planes =
@@ -358,13 +439,13 @@ mod tests {
                 given[sample] += count;
                 Ok(taken)
             };
-            let mut sources: [Box<dyn Source + '_>; 2] =
-                [Box::new(InMemory { data: &data, shape }), Box::new(Stream { next: &mut next, shape })];
-            for source in &mut sources {
-                let (found, runs) = outputs(&route(order), &mut **source);
-                assert_eq!(runs, tiles * batches.len() * batch);
-                assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{half} {order:?}");
-            }
+            let source: &mut dyn Source = match streams {
+                false => &mut InMemory { data: &data, shape },
+                true => &mut Stream { next: &mut next, shape },
+            };
+            let (found, runs) = outputs(&route(order, lanes), source);
+            assert_eq!(runs, tiles * batches.len() * batch);
+            assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{half} {order:?} {lanes} {streams}");
         }
     }
 

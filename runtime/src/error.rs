@@ -13,7 +13,7 @@ use backend_tpu_stablehlo::pjrt::child::ChildError;
 use backend_tpu_stablehlo::pjrt::locate::LocateError;
 use frontend::{ConfigError, DeclareError, Half, Step};
 
-use crate::memory_plan::{MemoryEstimate, gib};
+use crate::memory_plan::{MemoryEstimate, at_most};
 use crate::tiling::Tiling;
 
 /// A result with this package's [`Error`].
@@ -131,6 +131,14 @@ pub enum Error {
         /// What the system said.
         problem: String,
     },
+    /// An axis along which nothing can run at once.
+    #[error("`{axis}` cannot be run in parallel: {reason}")]
+    Parallel {
+        /// The axis asked for.
+        axis: String,
+        /// Why not, or what is known.
+        reason: &'static str,
+    },
     /// A step needs more memory than there is.
     #[error(
         "{step}: not enough memory: {problem}; decode a smaller or shorter clip, or use a machine with more memory"
@@ -143,9 +151,9 @@ pub enum Error {
     },
     /// A clip for which the memory budget is too small, told before any work.
     #[error(
-        "the {half} over [B, C, T, H, W] = {shape:?} needs {needed} {how}, the memory budget is {:.2} GiB; give it a larger \
+        "the {half} over [B, C, T, H, W] = {shape:?} needs {needed} {how}, the memory budget is {}; give it a larger \
          budget, free memory, or take a smaller clip",
-        gib(*budget)
+        at_most(*budget)
     )]
     Budget {
         /// The half of the model.
@@ -244,9 +252,11 @@ pub enum Error {
     },
     /// A tensor holds NaN or infinity.
     #[error(
-        "{}: tensor `{tensor}` has {count} of {total} values that are not finite, the first ({value}) at {index:?}; \
+        "{}: tensor `{tensor}` has {count} of {total} values that are not finite, the first ({value}) at {index:?}, in frame \
+         {frame} of sample {sample}; \
          the program that wrote it overflowed or failed",
-        path.display()
+        path.display(),
+        sample = index[0]
     )]
     NonFinite {
         /// The file.
@@ -259,8 +269,27 @@ pub enum Error {
         total: usize,
         /// The first such value.
         value: f32,
-        /// Its index in the file's axes.
-        index: Vec<usize>,
+        /// Its index in the file's axes, samples first.
+        index: [usize; 5],
+        /// The frame that it is in.
+        frame: usize,
+    },
+    /// The model made NaN or infinity of a clip of numbers.
+    #[error(
+        "the encoder made {count} of {total} values that are not finite, the first ({value}) in frame {frame} of the latents of \
+         sample {sample}: its weights are damaged, or too large for f32"
+    )]
+    NonFiniteLatents {
+        /// How many values of these frames are not finite.
+        count: usize,
+        /// How many values these frames have.
+        total: usize,
+        /// The first such value.
+        value: f32,
+        /// The sample that it is in.
+        sample: usize,
+        /// The frame of the latents that it is in.
+        frame: usize,
     },
     /// A clip to be read is damaged, or is not what a clip should be.
     #[error("{}: not a usable clip: {problem}", path.display())]

@@ -259,7 +259,23 @@ pub(crate) fn fetch(
     Err(session.nothing_found(&missing.unwrap_or_default()))
 }
 
-/// One call of [`fetch`].
+/// Fetches the configuration alone, where [`fetch`] would find it; weights need not be there.
+///
+/// # Errors
+/// As [`fetch`].
+pub(crate) fn fetch_config(id: &HubId, options: &HubOptions, progress: &mut OnDownload<'_>) -> Result<PathBuf> {
+    let mut session = Session::new(id, options)?;
+    let nested = format!("{VAE_FOLDER}/{CONFIG_FILE}");
+    for file in [nested.as_str(), CONFIG_FILE] {
+        if let Some(config) = session.file(file, progress)? {
+            session.finish()?;
+            return Ok(config);
+        }
+    }
+    Err(session.nothing_found(&nested))
+}
+
+/// One call of [`fetch`] or [`fetch_config`].
 struct Session<'a> {
     id: &'a HubId,
     options: &'a HubOptions,

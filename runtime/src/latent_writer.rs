@@ -6,13 +6,11 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::latents::{LAYOUT_LABEL, LatentScaling, Latents, LatentsLayout, SCALED_LABEL, USUAL_NAME};
+use crate::latents::{LAYOUT_LABEL, LatentScaling, Latents, LatentsLayout, MOMENTS_NAME, SCALED_LABEL, USUAL_NAME};
 use crate::media::array::{ArrayWriter, TensorLabel};
 use crate::media::{ClipShape, ClipWriter, FrameBlock, Output};
 use crate::posterior::{Draw, Posterior};
 
-/// The moments' name, that of diffusers' attribute.
-const MOMENTS_NAME: &str = "parameters";
 /// How the name of a file of latents ends.
 const ENDING: &str = "safetensors";
 

@@ -10,6 +10,8 @@ use crate::tensor_file::TensorFile;
 
 /// The tensor taken when a file holds several and none is named; and the name of what is written.
 pub(crate) const USUAL_NAME: &str = "latents";
+/// The tensor of a distribution's mean and log-variance, [B, 2 C, T, H, W], unscaled: diffusers' attribute of that name.
+pub(crate) const MOMENTS_NAME: &str = "parameters";
 /// What a missing file should have been.
 const LATENTS_HINT: &str = "expected latents as FILE.safetensors or FILE.safetensors#TENSOR";
 /// Metadata of a file: the order of the latents' axes, as [`LatentsLayout`] prints it.
@@ -64,7 +66,8 @@ pub struct Latents {
 impl Latents {
     /// Reads `FILE.safetensors[#TENSOR]`. Without `#TENSOR` it is the file's only tensor, or the one named `latents`. F32,
     /// F16, BF16 and F64 are accepted. `unscaled` says that the file's values are already those that the decoder takes;
-    /// here it only decides which layout [`LatentsLayout::Auto`] prefers: see [`LatentScaling::unscale`].
+    /// here it only decides which layout [`LatentsLayout::Auto`] prefers: see [`LatentScaling::unscale`]. Of moments (see
+    /// [`Stored::moments`]) it is the mean.
     ///
     /// # Errors
     /// Those of [`TensorFile::open`]; [`Error::MissingTensor`] or [`Error::AmbiguousTensor`]; [`Error::WrongDtype`];
@@ -109,8 +112,12 @@ impl Latents {
             _ => LatentsLayout::Auto,
         };
         let layout = if layout == LatentsLayout::Auto { labelled } else { layout };
+        if layout != LatentsLayout::Btchw && are_moments(&name, &shape, latent_channels) {
+            check_finite(&data, file, &name, axes, LatentsLayout::Bcthw)?;
+            return Ok(mean_of_moments(&data, axes));
+        }
         let layout = resolve(axes, layout, latent_channels, unscaled).map_err(wrong_shape)?;
-        check_finite(&data, file, &name, axes)?;
+        check_finite(&data, file, &name, axes, layout)?;
         Ok(match layout {
             LatentsLayout::Btchw => from_btchw(data, axes),
             _ => Latents { data, shape: axes },
@@ -118,15 +125,39 @@ impl Latents {
     }
 }
 
-/// What `FILE.safetensors[#TENSOR]` says of itself: whether its latents are scaled as a pipeline has them. `None` where it says
-/// nothing, as files of other programs.
-///
-/// # Errors
-/// As [`Latents::read`].
-pub fn labelled_scaled(source: &str) -> Result<Option<bool>> {
-    let (path, _) = split_source(source);
-    let file = TensorFile::open(&path, LATENTS_HINT)?;
-    Ok(file.label(SCALED_LABEL).and_then(|value| value.parse().ok()))
+/// What a file says of the latents in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Whether they are scaled as a pipeline has them; `None` where nothing says so, as in files of other programs.
+    pub scaled: Option<bool>,
+    /// Whether it is a tensor `parameters` [B, 2 C, T, H, W]: mean and log-variance, which are never scaled.
+    pub moments: bool,
+}
+
+impl Stored {
+    /// Looks into `FILE.safetensors[#TENSOR]`, for a model of so many latent channels.
+    ///
+    /// # Errors
+    /// Those of [`Latents::read`] for a file that cannot be read, or has no such tensor or several.
+    pub fn read(source: &str, latent_channels: usize) -> Result<Stored> {
+        let (path, tensor) = split_source(source);
+        let file = TensorFile::open(&path, LATENTS_HINT)?;
+        let name = choose(&file, tensor)?;
+        let moments = file.tensor(&name).is_some_and(|view| are_moments(&name, view.shape, latent_channels));
+        let scaled = if moments { Some(false) } else { file.label(SCALED_LABEL).and_then(|value| value.parse().ok()) };
+        Ok(Stored { scaled, moments })
+    }
+}
+
+fn are_moments(name: &str, shape: &[usize], latent_channels: usize) -> bool {
+    name == MOMENTS_NAME && shape.get(1) == Some(&latent_channels.saturating_mul(2))
+}
+
+/// The first half of the channels of moments [B, 2 C, T, H, W].
+fn mean_of_moments(data: &[f32], [batch, channels, frames, height, width]: [usize; 5]) -> Latents {
+    let sample = channels * frames * height * width;
+    let means = data.chunks_exact(sample).flat_map(|moments| &moments[..sample / 2]);
+    Latents { data: means.copied().collect(), shape: [batch, channels / 2, frames, height, width] }
 }
 
 /// `clip.safetensors#latents` -> the file and the tensor. A file whose own name has a `#` is found too.
@@ -174,9 +205,9 @@ fn resolve(axes: [usize; 5], layout: LatentsLayout, channels: usize, unscaled: b
     })
 }
 
-fn check_finite(data: &[f32], file: &TensorFile, name: &str, axes: [usize; 5]) -> Result<()> {
+fn check_finite(data: &[f32], file: &TensorFile, name: &str, axes: [usize; 5], layout: LatentsLayout) -> Result<()> {
     let Some(first) = data.iter().position(|value| !value.is_finite()) else { return Ok(()) };
-    let mut index = vec![0; axes.len()];
+    let mut index = [0; 5];
     let mut rest = first;
     for (place, size) in index.iter_mut().zip(axes).rev() {
         (*place, rest) = (rest % size, rest / size);
@@ -188,6 +219,7 @@ fn check_finite(data: &[f32], file: &TensorFile, name: &str, axes: [usize; 5]) -
         total: data.len(),
         value: data[first],
         index,
+        frame: if layout == LatentsLayout::Btchw { index[1] } else { index[2] },
     })
 }
 
@@ -369,11 +401,38 @@ mod tests {
         let view = TensorView::new(Dtype::F32, vec![1, 2, 1, 1, 2], &data).unwrap();
         let (_folder, path) = save(safetensors::serialize([("x", view)], None).unwrap());
         let message = Latents::read(&path, Auto, 2, true).unwrap_err().to_string();
-        assert!(message.contains("2 of 4 values") && message.contains("(NaN) at [0, 0, 0, 0, 1]"), "{message}");
+        assert!(
+            message.contains("2 of 4 values") && message.contains("(NaN) at [0, 0, 0, 0, 1], in frame 0 of sample 0"),
+            "{message}"
+        );
 
         let view = TensorView::new(Dtype::I32, vec![1, 1, 1, 1, 4], &data).unwrap();
         let (_folder, path) = save(safetensors::serialize([("x", view)], None).unwrap());
         assert!(Latents::read(&path, Auto, 1, true).unwrap_err().to_string().contains("is I32, expected"));
+    }
+
+    #[test]
+    fn the_frame_of_a_bad_value_is_named() {
+        let mut values = [0.5f32; 12];
+        values[5] = f32::INFINITY;
+        let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, vec![1, 3, 2, 1, 2], &data).unwrap();
+        let (_folder, path) = save(safetensors::serialize([("x", view)], None).unwrap());
+        let complaint = |layout, channels| Latents::read(&path, layout, channels, true).unwrap_err().to_string();
+        assert!(complaint(Bcthw, 3).contains("(inf) at [0, 1, 0, 0, 1], in frame 0 of sample 0"));
+        let message = complaint(Btchw, 2);
+        assert!(message.contains("(inf) at [0, 1, 0, 0, 1], in frame 1 of sample 0"), "{message}");
+    }
+
+    #[test]
+    fn of_moments_the_mean_is_taken() {
+        let (_folder, path) = file(&[("parameters", &[2, 4, 1, 1, 2])]);
+        assert_eq!(Stored::read(&path, 2).unwrap(), Stored { scaled: Some(false), moments: true });
+        let mean = Latents::read(&path, Auto, 2, true).unwrap();
+        assert_eq!((mean.shape, mean.data), ([2, 2, 1, 1, 2], vec![0.0, 1.0, 2.0, 3.0, 8.0, 9.0, 10.0, 11.0]));
+        // Latents of this name are latents.
+        assert_eq!(Stored::read(&path, 4).unwrap(), Stored { scaled: None, moments: false });
+        assert_eq!(Latents::read(&path, Auto, 4, true).unwrap().shape, [2, 4, 1, 1, 2]);
     }
 
     #[test]

@@ -2,13 +2,20 @@
 //!
 //! An estimate counts all that is held at the worst moment, each part at its largest, so that it is an upper bound but for
 //! what the caller's sink and observer hold. Which sizes of tiles are worth a look is in `tile_sizes`.
+//!
+//! How many steps run at once, in lanes with a share of the threads each, is decided last: it never changes the tiles. A lane
+//! has an arena of its own, so there are fewer of them where the budget is tight. With [`Parallel::Auto`] there are as many as
+//! leave each thread [`LANE_WORK`] of a step, if there is that much: what threads lose by waiting for each other at the end of
+//! every kernel is much of a small step and little of a large one, which would only take more memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::rc::Rc;
 
 use backend_cpu::isa::Isa;
 use backend_cpu::requirements::Requirements;
 use frontend::{Config, Half, Step, declare, parameters};
+use ir::analysis::total_cost;
 use passes::{Precision, cpu_pipeline};
 
 use crate::checkpoint::Checkpoint;
@@ -16,7 +23,7 @@ use crate::clip::{Route, TileOrder};
 use crate::error::{Error, Result};
 use crate::lowering;
 use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
-use crate::options::{Backend, MemoryBudget, RunOptions, TilingChoice};
+use crate::options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
 use crate::tile_sizes::{Candidate, candidates};
 use crate::tiling::{Grid, Tiling};
 
@@ -24,6 +31,11 @@ use crate::tiling::{Grid, Tiling};
 const PROGRAM_BYTES: u64 = 3 << 20;
 /// Threads, their stacks and what the allocator keeps for each.
 const THREAD_BYTES: u64 = 1 << 20;
+/// Floating-point operations of a step that keep one thread busy enough: a step of less gains nothing by a second thread that
+/// could run another step. Measured on two threads of one core, two lanes of one thread against one lane of two, median seconds
+/// of the same work: steps of 7 GFLOP 0.79 times, of 28 GFLOP 0.78 times, of 52 GFLOP 0.87 times (samples) and 0.96 times
+/// (tiles), of 110 and 227 GFLOP no difference beyond the noise.
+pub const LANE_WORK: u64 = 60_000_000_000;
 /// What the process has of code, libraries and small things, where the system does not tell.
 const PROCESS_BYTES: u64 = 64 << 20;
 
@@ -52,26 +64,54 @@ impl MemoryEstimate {
     }
 }
 
-/// Prints as `3.21 GiB (weights 0.94, arena 1.21, states 0.98, frames 0.02, code 0.02, process 0.04)`.
+/// Prints as `3287.5 MiB (weights 962.6, arena 1239.1, states 1003.6, frames 20.5, code 20.5, process 41.2)`; in GiB if it is
+/// much. The whole is rounded up: a budget of so much is enough.
 impl fmt::Display for MemoryEstimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:.2} GiB (weights {:.2}, arena {:.2}, states {:.2}, frames {:.2}, code {:.2}, process {:.2})",
-            gib(self.total()),
-            gib(self.weights),
-            gib(self.arena),
-            gib(self.states),
-            gib(self.frames),
-            gib(self.code),
-            gib(self.process)
-        )
+        let unit = SizeUnit::of(self.total());
+        let Self { process, weights, arena, states, frames, code } = *self;
+        let parts = [
+            ("weights", weights),
+            ("arena", arena),
+            ("states", states),
+            ("frames", frames),
+            ("code", code),
+            ("process", process),
+        ];
+        let parts = parts.map(|(name, bytes)| format!("{name} {:.1}", bytes as f64 / unit.bytes as f64)).join(", ");
+        write!(f, "{} ({parts})", at_least(self.total()))
     }
 }
 
-/// Bytes in units of 2^30.
-pub(crate) fn gib(bytes: u64) -> f64 {
-    bytes as f64 / (1u64 << 30) as f64
+/// The unit that an amount of memory is told in.
+struct SizeUnit {
+    bytes: u64,
+    name: &'static str,
+}
+
+impl SizeUnit {
+    /// MiB below 10 GiB, so that small models read well, too.
+    fn of(bytes: u64) -> Self {
+        match bytes {
+            0..TEN_GIB => Self { bytes: 1 << 20, name: "MiB" },
+            _ => Self { bytes: 1 << 30, name: "GiB" },
+        }
+    }
+}
+
+/// 10 GiB.
+const TEN_GIB: u64 = 10 << 30;
+
+/// An amount with one decimal, rounded up.
+fn at_least(bytes: u64) -> String {
+    let unit = SizeUnit::of(bytes);
+    format!("{:.1} {}", (bytes as f64 / unit.bytes as f64 * 10.0).ceil() / 10.0, unit.name)
+}
+
+/// An amount with one decimal, rounded down.
+pub(crate) fn at_most(bytes: u64) -> String {
+    let unit = SizeUnit::of(bytes);
+    format!("{:.1} {}", (bytes as f64 / unit.bytes as f64 * 10.0).floor() / 10.0, unit.name)
 }
 
 /// How the frames of a clip were cut, and why.
@@ -93,7 +133,7 @@ pub struct TilingDecision {
     pub reason: &'static str,
 }
 
-/// Prints as `2 x 2 tiles of 288x400 pixels, tile by tile: whole frames do not fit the budget; needs 3.21 GiB (...) of 4.00 GiB`.
+/// Prints as `2 x 2 tiles of 288x400 pixels, tile by tile: whole frames do not fit ...; needs 3287.5 MiB (...) of 4096.0 MiB`.
 impl fmt::Display for TilingDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.tiling {
@@ -108,17 +148,20 @@ impl fmt::Display for TilingDecision {
         }
         write!(f, ": {}", self.reason)?;
         match &self.memory {
-            Some(memory) => write!(f, "; needs {memory} of {:.2} GiB", gib(self.budget)),
+            Some(memory) => write!(f, "; needs {memory} of {}", at_most(self.budget)),
             None => Ok(()),
         }
     }
 }
 
 const WHOLE_ASKED: &str = "tiling is off";
-const WHOLE_FITS: &str = "whole frames fit the memory budget";
+const WHOLE_FITS: &str = "that fits the memory budget";
 const WHOLE_SMALL: &str = "the frames are no larger than a tile";
+const TILES_TOO_LARGE: &str = "even in the smallest tiles";
+const FRAMES_TOO_SMALL: &str =
+    "in whole frames, too small to be cut without being asked; tiles that you ask for may need less";
 const WHOLE_UNPLANNED: &str = "the evaluator's memory is not planned ahead";
-const WHOLE_PLUGIN: &str = "whole frames; the plugin plans its memory, and refuses what does not fit";
+const WHOLE_PLUGIN: &str = "the plugin plans its memory, and refuses what does not fit";
 const TILES_ASKED: &str = "these tiles were asked for";
 const TILES_FIT: &str = "whole frames do not fit the memory budget, and these are the largest tiles that do";
 
@@ -133,6 +176,8 @@ pub(crate) struct Plan<'a> {
     pub threads: usize,
     /// What we compile steps for; `None` for the evaluator and for plugins.
     pub isa: Option<Isa>,
+    /// Whether the input is all there, so that samples can be read at once.
+    pub in_memory: bool,
     /// Bytes of weights that kernels can read already.
     pub weights_made: usize,
 }
@@ -192,14 +237,18 @@ impl Plan<'_> {
         let mut estimator = Estimator::new(self, isa)?;
         let mut least: Option<MemoryEstimate> = None;
         match estimator.fitting(&grid, budget, &mut least)? {
-            Some(Planned { route, memory }) => {
+            Some(planned) => {
+                let Planned { route, memory } = estimator.in_lanes(planned, budget)?;
                 let decision = decision(&route, tiling, Some(memory), reason);
                 Ok((route, decision))
             }
             None if self.options.tiling == TilingChoice::Auto => {
                 let found = estimator.search(budget, &mut least)?;
-                let (tiling, Planned { route, memory }) =
-                    found.ok_or_else(|| self.refusal(budget, least, "even in the smallest tiles"))?;
+                let (tiling, planned) = found.ok_or_else(|| {
+                    let cut = !candidates(self.config, self.half, [height, width], self.options.overlap).is_empty();
+                    self.refusal(budget, least, if cut { TILES_TOO_LARGE } else { FRAMES_TOO_SMALL })
+                })?;
+                let Planned { route, memory } = estimator.in_lanes(planned, budget)?;
                 let decision = decision(&route, Some(tiling), Some(memory), TILES_FIT);
                 Ok((route, decision))
             }
@@ -209,7 +258,7 @@ impl Plan<'_> {
     }
 
     fn route(&self, grid: Grid, order: TileOrder) -> Route {
-        Route { half: self.half, shape: self.shape, grid, order }
+        Route { half: self.half, shape: self.shape, grid, order, lanes: 1 }
     }
 
     fn refusal(&self, budget: u64, least: Option<MemoryEstimate>, how: &'static str) -> Error {
@@ -222,7 +271,8 @@ impl Plan<'_> {
 struct Estimator<'a> {
     plan: &'a Plan<'a>,
     isa: Isa,
-    steps: HashMap<Step, Requirements>,
+    /// What each step needs, and its floating-point operations.
+    steps: HashMap<Step, Rc<(Requirements, u64)>>,
     /// What the process holds now.
     process: u64,
     /// The half's tensors as they are on disk.
@@ -278,14 +328,46 @@ impl<'a> Estimator<'a> {
         Ok(best)
     }
 
-    /// What a step needs.
-    fn requirements(&mut self, step: &Step) -> Result<Requirements> {
+    /// The route in as many lanes as are of use and fit.
+    fn in_lanes(&mut self, planned: Planned, budget: u64) -> Result<Planned> {
+        let plan = self.plan;
+        let tiles = planned.route.grid.tiles();
+        let samples = if plan.in_memory { plan.shape[0] } else { 1 };
+        let most = match (plan.options.parallel, tiles) {
+            (Parallel::Auto | Parallel::Batch, 1) => samples,
+            (Parallel::Auto | Parallel::Tiles, 2..) => tiles,
+            _ => 1,
+        };
+        let mut most = most.min(plan.threads);
+        if plan.options.parallel == Parallel::Auto && most > 1 {
+            let batches = planned.route.batches();
+            let mut flops = 0;
+            for tile in planned.route.grid.places() {
+                flops = flops.max(self.requirements(&planned.route.step(0, batches[0].len(), tile))?.1);
+            }
+            let threads_of_each = usize::try_from(flops.div_ceil(LANE_WORK)).unwrap_or(usize::MAX).max(1);
+            most = most.min(plan.threads / threads_of_each.min(plan.threads));
+        }
+        for lanes in (2..=most).rev() {
+            let route = Route { lanes, ..planned.route.clone() };
+            let memory = self.estimate(&route)?;
+            if memory.total() <= budget {
+                return Ok(Planned { route, memory });
+            }
+        }
+        Ok(planned)
+    }
+
+    /// What a step needs, and its floating-point operations.
+    fn requirements(&mut self, step: &Step) -> Result<Rc<(Requirements, u64)>> {
         if let Some(known) = self.steps.get(step) {
-            return Ok(*known);
+            return Ok(known.clone());
         }
         let graph = declare(self.plan.config, step, &self.plan.options.taps)?;
-        let found = lowering::memory(step, &lowering::optimize(step, &graph, cpu_pipeline(Precision::F32))?, self.isa)?;
-        self.steps.insert(*step, found);
+        let flops = total_cost(&graph).flops;
+        let graph = lowering::optimize(step, &graph, cpu_pipeline(Precision::F32))?;
+        let found = Rc::new((lowering::memory(step, &graph, self.isa)?, flops));
+        self.steps.insert(*step, found.clone());
         Ok(found)
     }
 
@@ -297,14 +379,17 @@ impl<'a> Estimator<'a> {
         let kinds: Vec<usize> = (0..batches.len().min(2)).collect();
         let (mut programs, mut all) = (0, Requirements::default());
         let mut kept_states = 0_u64;
-        let mut seen = vec![];
+        let (mut seen, mut weights) = (vec![], BTreeMap::new());
         for tile in route.grid.places() {
             for &batch in &kinds {
                 let step = route.step(batch, batches[batch].len(), tile);
-                let needs = self.requirements(&step)?;
+                let found = self.requirements(&step)?;
+                let needs = &found.0;
                 if !seen.contains(&step) {
                     seen.push(step);
                     programs += 1;
+                    // Steps of other sizes may read a weight in other forms, and all are kept.
+                    weights.extend(needs.weights.clone());
                 }
                 all = Requirements {
                     arena: all.arena.max(needs.arena),
@@ -313,8 +398,7 @@ impl<'a> Estimator<'a> {
                     results: all.results.max(needs.results),
                     taps: all.taps.max(needs.taps),
                     states: all.states.max(needs.states),
-                    weights: all.weights.max(needs.weights),
-                    largest_weight: all.largest_weight.max(needs.largest_weight),
+                    weights: BTreeMap::new(),
                 };
                 if batch == 0 {
                     kept_states = kept_states.saturating_add(needs.states as u64);
@@ -323,38 +407,48 @@ impl<'a> Estimator<'a> {
         }
         let bytes = |elements: [usize; 4]| elements.into_iter().fold(size_of::<f32>(), usize::saturating_mul) as u64;
         let tiled = route.grid.tiles() > 1;
-        // States that wait, and those that the running step makes.
+        let lanes = route.lanes as u64;
+        // States that wait, and those that the running steps make.
+        let made = lanes.saturating_mul(all.states as u64);
         let waiting = match (batches.len(), route.order) {
             (0 | 1, _) => 0,
-            (_, TileOrder::FrameMajor) => kept_states,
-            (_, TileOrder::TileMajor) => all.states as u64,
+            (_, TileOrder::FrameMajor) if tiled => kept_states,
+            _ => made,
         };
-        let states = waiting.saturating_add(all.states as u64);
+        let states = waiting.saturating_add(made);
 
         let [_, channels, _, height, width] = route.shape;
         let frames = batches.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
         let mut buffers = bytes([channels, frames, height, width]);
-        buffers = buffers.saturating_add((all.results + all.taps) as u64);
+        buffers = buffers.saturating_add(lanes.saturating_mul((all.results + all.taps) as u64));
+        if !tiled && lanes > 1 {
+            // The frames of the other samples, and a result that comes back from disk.
+            let others = (lanes - 1).saturating_mul(bytes([channels, frames, height, width]));
+            buffers = buffers.saturating_add(others).saturating_add(all.results as u64);
+        }
         if tiled {
             let [out_height, out_width] = route.grid.output_size();
             let planes = route.result_channels(plan.config) * route.result_frames(plan.config, frames);
             let strips = blend_strips(&route.grid);
             let canvas = bytes([planes, out_height, out_width, 1]).saturating_add(bytes([planes, strips, 1, 1]));
-            // The tile's input, and, tile by tile, the result that comes back from disk.
+            // The tiles' input, and, tile by tile, the result that comes back from disk.
             let back = if route.order == TileOrder::TileMajor { all.results } else { 0 };
-            buffers = buffers.saturating_add(canvas).saturating_add((all.inputs + back) as u64);
+            buffers = buffers.saturating_add(canvas).saturating_add(back as u64);
+            buffers = buffers.saturating_add(lanes.saturating_mul(all.inputs as u64));
         }
 
-        let to_make = (all.weights as u64).saturating_sub(plan.weights_made as u64);
+        let largest_weight = weights.values().copied().max().unwrap_or(0) as u64;
+        let all_weights = weights.into_values().fold(0, usize::saturating_add);
+        let to_make = (all_weights as u64).saturating_sub(plan.weights_made as u64);
         // Tensors as they were read. A thread may hold two: while it waits for others to pack one, it begins the next. The
         // allocator keeps that memory.
-        let loading = (2 * plan.threads as u64).saturating_mul(all.largest_weight as u64).min(to_make);
+        let loading = (2 * plan.threads as u64).saturating_mul(largest_weight).min(to_make);
         let weights = match to_make {
             0 => 0,
             _ => to_make.saturating_add(self.mapped).saturating_add(loading),
         };
         let scratch = (plan.threads as u64).saturating_mul(all.scratch as u64);
-        let arena = (all.arena as u64).saturating_add(scratch);
+        let arena = lanes.saturating_mul(all.arena as u64).saturating_add(scratch);
         let reserve = [weights, arena, states, buffers].into_iter().fold(0, u64::saturating_add) / 32;
         let code = (programs * PROGRAM_BYTES + plan.threads as u64 * THREAD_BYTES).saturating_add(reserve);
         Ok(MemoryEstimate { process: self.process, weights, arena, states, frames: buffers, code })
@@ -396,10 +490,14 @@ mod tests {
 
     /// Plans a decode of the demo's model over latents of these frames, height and width.
     fn decide(latents: [usize; 3], tiling: TilingChoice, budget: u64) -> Result<TilingDecision> {
+        plan(latents, RunOptions { tiling, ..RunOptions::default() }, budget).map(|(_, decision)| decision)
+    }
+
+    fn plan(latents: [usize; 3], options: RunOptions, budget: u64) -> Result<(Route, TilingDecision)> {
         let config = demo::config()?;
         let vae = demo::vae()?;
         let [frames, height, width] = latents;
-        let options = RunOptions { tiling, memory: MemoryBudget::Bytes(budget), ..RunOptions::default() };
+        let options = RunOptions { memory: MemoryBudget::Bytes(budget), ..options };
         let plan = Plan {
             config: &config,
             checkpoint: vae.checkpoint(),
@@ -408,9 +506,31 @@ mod tests {
             options: &options,
             threads: 2,
             isa: Some(Isa::from_env_or_probe()?),
+            in_memory: true,
             weights_made: 0,
         };
-        plan.decide().map(|(_, decision)| decision)
+        plan.decide()
+    }
+
+    #[test]
+    fn lanes_are_for_small_steps_and_for_memory_that_is_there() {
+        let lanes = |parallel, [height, width]: [usize; 2], budget| {
+            let tiling = TilingChoice::Size { height, width };
+            let (route, decision) =
+                plan([5, 30, 45], RunOptions { tiling, parallel, ..RunOptions::default() }, budget).unwrap();
+            (route.lanes, decision.memory.unwrap())
+        };
+        let (one, alone) = lanes(Parallel::None, [96, 120], GENEROUS);
+        let (two, both) = lanes(Parallel::Auto, [96, 120], GENEROUS);
+        assert_eq!((one, two), (1, 2));
+        assert!(both.arena > alone.arena && both.states > alone.states && both.frames > alone.frames);
+        // Other tests of this process make its base vary.
+        let between = alone.total().midpoint(both.total()).max(alone.total() + (4 << 20));
+        assert_eq!(lanes(Parallel::Auto, [96, 120], between).0, 1);
+        // A large step is shared by all threads unless it is asked for otherwise.
+        assert_eq!(lanes(Parallel::Auto, [192, 240], GENEROUS).0, 1);
+        assert_eq!(lanes(Parallel::Tiles, [192, 240], GENEROUS).0, 2);
+        assert_eq!(lanes(Parallel::Batch, [96, 120], GENEROUS).0, 1);
     }
 
     #[test]
@@ -428,7 +548,7 @@ mod tests {
         assert!(tiled.to_string().contains("whole frames do not fit"), "{tiled}");
 
         let refused = decide(size, TilingChoice::Auto, 1 << 20).unwrap_err().to_string();
-        for part in ["even in the smallest tiles", "the memory budget is 0.00 GiB", "[1, 16, 5, 30, 45]", "weights"] {
+        for part in ["even in the smallest tiles", "the memory budget is 1.0 MiB", "[1, 16, 5, 30, 45]", "weights"] {
             assert!(refused.contains(part), "{refused}");
         }
         let refused = decide(size, TilingChoice::Off, whole_bytes / 10 * 8).unwrap_err().to_string();

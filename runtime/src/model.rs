@@ -112,6 +112,19 @@ pub fn resolve(spec: &ModelSpec, hub: &HubOptions, progress: &mut OnDownload<'_>
     }
 }
 
+/// Finds the configuration of a model, with or without weights beside it; fetches it from the hub if it is not in the cache.
+///
+/// # Errors
+/// As [`resolve`], but for weights.
+pub fn resolve_config(spec: &ModelSpec, hub: &HubOptions, progress: &mut OnDownload<'_>) -> Result<PathBuf> {
+    check_config(spec.config.as_deref())?;
+    match (&spec.config, &spec.source) {
+        (Some(config), _) => Ok(config.clone()),
+        (None, ModelSource::Path(path)) => locate_config(path),
+        (None, ModelSource::Hub(id)) => hub::fetch_config(id, hub, progress),
+    }
+}
+
 /// Finds the VAE in `model`: a folder with config.json and the weights, a pipeline's folder with such a folder `vae`, a
 /// weights file, or an index of shards. `config` takes the place of the config.json beside the weights.
 ///

@@ -6,6 +6,15 @@ use ir::TensorType;
 
 use crate::error::Result;
 
+/// What is done before a step can run for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preparation {
+    /// Declaring the step, the passes, code generation.
+    Compile,
+    /// Reading its weights and packing them.
+    LoadWeights,
+}
+
 /// How far a clip has come.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
@@ -13,7 +22,11 @@ pub struct Progress {
     pub frames_done: usize,
     /// Video frames of all samples.
     pub frames_total: usize,
-    /// The share of the present step that is done, from 0 to 1.
+    /// Which tile is under way, from 0, row by row; of several at once the first.
+    pub tile: usize,
+    /// Tiles of a frame.
+    pub tiles: usize,
+    /// The share of the present step that is done, from 0 to 1; of several at once that of all together.
     pub step_share: f64,
     /// The share of all steps that is done, from 0 to 1.
     pub share: f64,
@@ -40,6 +53,12 @@ pub struct Tap<'a> {
 
 /// Watches a clip on its way. `()` is the observer that looks away.
 pub trait Observer {
+    /// Called before each part of making a step ready. Breaking stops the call with [`crate::Error::Interrupted`].
+    fn preparing(&mut self, preparation: Preparation) -> ControlFlow<()> {
+        let _ = preparation;
+        ControlFlow::Continue(())
+    }
+
     /// Called often, between the kernels of a step. Breaking stops the call with [`crate::Error::Interrupted`].
     fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
         let _ = progress;

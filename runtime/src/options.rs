@@ -1,7 +1,9 @@
 //! How to run a model.
 
 use std::num::NonZero;
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::thread;
 
 use backend_cpu::isa::Isa;
@@ -46,6 +48,45 @@ pub enum TilingChoice {
     },
 }
 
+/// What is run at once in lanes, each with its share of the threads and with memory of its own. Within a lane all threads work
+/// on one kernel; a lane more means fewer threads that wait for each other at its end. Results are the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parallel {
+    /// Samples, or tiles, if a step is small enough that this is faster; see [`crate::memory_plan`].
+    #[default]
+    Auto,
+    /// Samples of a batch of latents or of a clip in memory, where frames go through whole.
+    Batch,
+    /// Tiles of the same frames.
+    Tiles,
+    /// Nothing: all threads work on one step.
+    None,
+}
+
+/// Why time is never cut into parts that run at once.
+const TIME_IS_CAUSAL: &str = "frames are not independent: every causal convolution of a step reads the frames that the step \
+     before left it, so steps run in order; samples (batch) and tiles can be spread";
+
+impl FromStr for Parallel {
+    type Err = Error;
+
+    /// Reads `auto`, `batch`, `tiles` or `none`.
+    ///
+    /// # Errors
+    /// [`Error::Parallel`], which for `time` says why it cannot be.
+    fn from_str(text: &str) -> Result<Self> {
+        let refused = |reason| Err(Error::Parallel { axis: text.into(), reason });
+        match text {
+            "auto" => Ok(Parallel::Auto),
+            "batch" => Ok(Parallel::Batch),
+            "tiles" => Ok(Parallel::Tiles),
+            "none" => Ok(Parallel::None),
+            "time" | "frames" => refused(TIME_IS_CAUSAL),
+            _ => refused("expected auto, batch, tiles or none"),
+        }
+    }
+}
+
 /// The most memory that the process may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MemoryBudget {
@@ -77,6 +118,8 @@ pub struct RunOptions {
     pub tiling: TilingChoice,
     /// What neighbouring tiles have in common.
     pub overlap: Overlap,
+    /// What may run at once, as far as the memory budget allows. The evaluator and PJRT plugins run one step at a time.
+    pub parallel: Parallel,
     /// How much memory it may take. What cannot be done within it is refused before any work. The evaluator and PJRT
     /// plugins, whose memory is not planned here, have no regard for it.
     pub memory: MemoryBudget,
@@ -109,5 +152,19 @@ impl RunOptions {
     /// The instruction set asked for, or the default.
     pub(crate) fn isa(&self) -> Result<Isa> {
         self.isa.map_or_else(|| Ok(Isa::from_env_or_probe()?), Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_run_at_once_is_named_and_time_is_refused_with_its_reason() {
+        let names = ["auto", "batch", "tiles", "none"].map(|text| text.parse::<Parallel>().unwrap());
+        assert_eq!(names, [Parallel::Auto, Parallel::Batch, Parallel::Tiles, Parallel::None]);
+        let complaint = |text: &str| text.parse::<Parallel>().unwrap_err().to_string();
+        assert!(complaint("time").contains("every causal convolution of a step reads"), "{}", complaint("time"));
+        assert!(complaint("width").ends_with("expected auto, batch, tiles or none"));
     }
 }

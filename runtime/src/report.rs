@@ -24,8 +24,10 @@ pub struct Report {
     pub arena_bytes: usize,
     /// How frames were cut into tiles, why, and what memory that was expected to need.
     pub tiling: TilingDecision,
-    /// Threads.
+    /// Threads of all lanes together.
     pub threads: usize,
+    /// Steps that ran at once; see [`crate::Parallel`].
+    pub lanes: usize,
     /// The instruction set of the compiled code; `none` where it is not ours: for the evaluator and for PJRT plugins.
     pub isa: &'static str,
     /// The device that a PJRT plugin ran it on, in the plugin's words.

@@ -1,13 +1,23 @@
 //! Compiled steps by their sizes: each is declared, compiled and given its weights when it first comes, and reused from
-//! then on. Keeps the account of what that cost.
+//! then on. Steps that do not need each other run at once, each in a lane: a workspace of its own. Keeps the account of what
+//! that cost.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::panic;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use frontend::{Config, Step, Taps, declare};
 
 use crate::engine::{Engine, StepObserver, StepOutputs};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::observer::Preparation;
+
+/// How long to wait between two looks at the observer while several steps run.
+const TICK: Duration = Duration::from_millis(50);
 
 /// What compiling and running steps has cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -16,7 +26,7 @@ pub(crate) struct Account {
     pub compile: Duration,
     /// Reading and packing weights.
     pub load: Duration,
-    /// Inside compiled steps.
+    /// Inside compiled steps; those that ran at once count once.
     pub run: Duration,
     pub programs_compiled: usize,
     /// Programs that were read from disk instead.
@@ -31,14 +41,30 @@ pub(crate) struct Steps<'a, E: Engine> {
     config: &'a Config,
     taps: &'a Taps,
     engine: E,
+    /// One for each lane.
+    workspaces: Vec<E::Workspace>,
     executables: HashMap<Step, E::Executable>,
     account: Account,
 }
 
+/// A step to run.
+pub(crate) struct Work<'a, E: Engine> {
+    pub step: Step,
+    /// Row-major in the shape that the step declares.
+    pub input: &'a [f32],
+    /// What the step before left.
+    pub states: E::States,
+}
+
 impl<'a, E: Engine> Steps<'a, E> {
-    /// No steps yet.
-    pub(crate) fn new(config: &'a Config, taps: &'a Taps, engine: E) -> Self {
-        Self { config, taps, engine, executables: HashMap::new(), account: Account::default() }
+    /// No steps yet; `threads` are shared out among the lanes, of which there is at least one.
+    ///
+    /// # Errors
+    /// [`Error::Threads`].
+    pub(crate) fn new(config: &'a Config, taps: &'a Taps, engine: E, threads: usize, lanes: usize) -> Result<Self> {
+        let of_each = (threads / lanes.max(1)).max(1);
+        let workspaces = (0..lanes.max(1)).map(|_| engine.workspace(of_each)).collect::<Result<_>>()?;
+        Ok(Self { config, taps, engine, workspaces, executables: HashMap::new(), account: Account::default() })
     }
 
     /// What it has cost so far.
@@ -46,31 +72,68 @@ impl<'a, E: Engine> Steps<'a, E> {
         self.account
     }
 
-    /// Makes `step` ready, if it is not, and runs it.
+    /// Makes those of `steps` ready that are not; `preparing` is told what comes.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if `preparing` breaks; what declaring, compiling and binding report.
+    pub(crate) fn prepare(
+        &mut self,
+        steps: &[Step],
+        preparing: &mut dyn FnMut(Preparation) -> ControlFlow<()>,
+    ) -> Result<()> {
+        for step in steps {
+            if !self.executables.contains_key(step) {
+                let executable = self.make(step, preparing)?;
+                self.executables.insert(*step, executable);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs steps that are ready, all at once: no more of them than there are lanes. `observe` is told the share of all that is
+    /// done.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if `observe` breaks; else what the first step reports that fails, which stops the others.
     pub(crate) fn run(
         &mut self,
-        step: &Step,
-        input: &[f32],
-        states: E::States,
+        mut work: Vec<Work<'_, E>>,
         observe: &mut StepObserver<'_>,
-    ) -> Result<StepOutputs<E>> {
-        if !self.executables.contains_key(step) {
-            let executable = self.prepare(step)?;
-            self.executables.insert(*step, executable);
-        }
+    ) -> Result<Vec<StepOutputs<E>>> {
+        debug_assert!(work.len() <= self.workspaces.len(), "a lane runs one step at a time");
         let started = Instant::now();
-        let outputs = self.engine.run(step, &self.executables[step], input, states, observe)?;
+        let runs = work.len();
+        let outputs = match (work.pop(), work.is_empty()) {
+            (Some(Work { step, input, states }), true) => {
+                let executable = &self.executables[&step];
+                vec![self.engine.run(&mut self.workspaces[0], &step, executable, input, states, observe)?]
+            }
+            (last, _) => {
+                work.extend(last);
+                run_at_once(&self.engine, &mut self.workspaces, &self.executables, work, observe)?
+            }
+        };
         self.account.run += started.elapsed();
-        self.account.program_runs += 1;
+        self.account.program_runs += runs;
         Ok(outputs)
     }
 
-    fn prepare(&mut self, step: &Step) -> Result<E::Executable> {
+    fn make(
+        &mut self,
+        step: &Step,
+        preparing: &mut dyn FnMut(Preparation) -> ControlFlow<()>,
+    ) -> Result<E::Executable> {
+        let mut told = |preparation| match preparing(preparation) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Interrupted),
+        };
+        told(Preparation::Compile)?;
         let started = Instant::now();
         let program = self.engine.compile(step, declare(self.config, step, self.taps)?)?;
         let compiled = Instant::now();
         let is_cached = E::is_cached(&program);
-        let executable = self.engine.bind(step, program)?;
+        told(Preparation::LoadWeights)?;
+        let executable = self.engine.bind(&self.workspaces[0], step, program)?;
         self.account.compile += compiled - started;
         self.account.load += compiled.elapsed();
         match is_cached {
@@ -80,5 +143,68 @@ impl<'a, E: Engine> Steps<'a, E> {
         self.account.arena_bytes = self.account.arena_bytes.max(E::arena_bytes(&executable));
         log::debug!("{step}: compiled in {:?}, weights in {:?}", compiled - started, compiled.elapsed());
         Ok(executable)
+    }
+}
+
+/// Runs each step in a lane and a thread of its own; this thread watches.
+fn run_at_once<E: Engine>(
+    engine: &E,
+    workspaces: &mut [E::Workspace],
+    executables: &HashMap<Step, E::Executable>,
+    work: Vec<Work<'_, E>>,
+    observe: &mut StepObserver<'_>,
+) -> Result<Vec<StepOutputs<E>>> {
+    let size = |step: &Step| (step.frames * step.height * step.width) as f64;
+    let sizes: Vec<f64> = work.iter().map(|work| size(&work.step)).collect();
+    let all: f64 = sizes.iter().sum();
+    // Of each step the share that is done, as the bits of an f64.
+    let shares: Vec<AtomicU64> = work.iter().map(|_| AtomicU64::new(0)).collect();
+    let done = || {
+        let shares = shares.iter().map(|share| f64::from_bits(share.load(Ordering::Relaxed)));
+        shares.zip(&sizes).map(|(share, size)| share * size).sum::<f64>() / all
+    };
+    if observe(0.0).is_break() {
+        return Err(Error::Interrupted);
+    }
+    let (stopped, mut interrupted) = (&AtomicBool::new(false), false);
+    let (running, ended) = channel::<()>();
+    let outputs: Vec<Result<StepOutputs<E>>> = thread::scope(|scope| {
+        let lanes = work.into_iter().zip(workspaces).zip(&shares).map(|((work, workspace), share)| {
+            let running = running.clone();
+            scope.spawn(move || {
+                // Dropped at the end, also of a lane that panics.
+                let _running = running;
+                let Work { step, input, states } = work;
+                let mut observe = |done: f64| {
+                    share.store(done.to_bits(), Ordering::Relaxed);
+                    if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                };
+                let outputs = engine.run(workspace, &step, &executables[&step], input, states, &mut observe);
+                match outputs {
+                    Ok(_) => share.store(1.0_f64.to_bits(), Ordering::Relaxed),
+                    Err(_) => stopped.store(true, Ordering::Relaxed),
+                }
+                outputs
+            })
+        });
+        let lanes: Vec<_> = lanes.collect();
+        drop(running);
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(TICK) {
+            if !interrupted && observe(done()).is_break() {
+                interrupted = true;
+                stopped.store(true, Ordering::Relaxed);
+            }
+        }
+        lanes.into_iter().map(|lane| lane.join().unwrap_or_else(|cause| panic::resume_unwind(cause))).collect()
+    });
+    if interrupted {
+        return Err(Error::Interrupted);
+    }
+    let (outputs, failures): (Vec<_>, Vec<_>) = outputs.into_iter().partition(Result::is_ok);
+    // Lanes that were stopped because another failed say that they were interrupted.
+    let failures = failures.into_iter().filter_map(Result::err);
+    match failures.min_by_key(|error| matches!(error, Error::Interrupted)) {
+        Some(error) => Err(error),
+        None => outputs.into_iter().collect(),
     }
 }

@@ -174,7 +174,7 @@ impl Vae {
     /// Encodes a video [B, C, T, H, W] to the moments of its latents, unscaled.
     ///
     /// # Errors
-    /// As [`Self::decode`].
+    /// As [`Self::decode`]; [`Error::NonFiniteLatents`].
     pub fn encode(&self, clip: &Clip, options: &RunOptions, observer: &mut dyn Observer) -> Result<(Moments, Report)> {
         check_input("clip", &clip.data, clip.shape, self.config.in_channels)?;
         let [batch, channels, frames, height, width] = clip.shape;
@@ -218,7 +218,7 @@ impl Vae {
     /// same way, in the shape that [`Self::encoded_shape`] tells.
     ///
     /// # Errors
-    /// As [`Self::decode`], and what `next` returns; [`Error::InvalidClip`] if it gives another number of values.
+    /// As [`Self::encode`], and what `next` returns; [`Error::InvalidClip`] if it gives another number of values.
     pub fn encode_stream(
         &self,
         clip: &ClipShape,
@@ -241,7 +241,15 @@ impl Vae {
         let [batch, channels, frames, height, width] = axes;
         let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
         self.check_weights(Half::Encoder)?;
-        let mut give = |sample, data: &[f32]| sink(sample, &block(&moments, data));
+        // The sample whose frames come, and how many of them came.
+        let mut seen = (0, 0);
+        let mut give = |sample, data: &[f32]| {
+            let block = block(&moments, data);
+            let first = if seen.0 == sample { seen.1 } else { 0 };
+            check_made(&block, moments.height * moments.width, sample, first)?;
+            seen = (sample, first + block.frames);
+            sink(sample, &block)
+        };
         let video = [batch.saturating_mul(frames), height, width];
         self.run(&Job { half: Half::Encoder, shape: axes, video, options }, source, &mut give, observer)
     }
@@ -268,26 +276,21 @@ impl Vae {
             options: job.options,
             threads,
             isa,
+            in_memory: source.is_random_access(),
             weights_made: self.weights.bytes(),
         };
         let (route, tiling) = plan.decide()?;
         log::debug!("{tiling}");
         let mut device = None;
         let account = match (isa, job.options.backend) {
-            (Some(isa), _) => {
-                let engine = CpuEngine::new(isa, threads, &self.weights)?;
-                self.run_on(engine, job, &route, source, sink, observer)?
-            }
+            (Some(isa), _) => self.run_on(CpuEngine::new(isa, &self.weights), job, &route, source, sink, observer)?,
             (None, Backend::Pjrt) => {
                 let session = self.session(job.options)?;
                 device = Some(session.device().to_owned());
                 let engine = PjrtEngine::new(&session, &self.checkpoint, job.options.precision);
                 self.run_on(engine, job, &route, source, sink, observer)?
             }
-            (None, _) => {
-                let engine = InterpretEngine::new(threads, &self.checkpoint)?;
-                self.run_on(engine, job, &route, source, sink, observer)?
-            }
+            (None, _) => self.run_on(InterpretEngine::new(&self.checkpoint), job, &route, source, sink, observer)?,
         };
         let seconds = Seconds {
             load: account.load.as_secs_f64(),
@@ -308,6 +311,7 @@ impl Vae {
             arena_bytes,
             tiling,
             threads,
+            lanes: route.lanes,
             isa,
             device,
         })
@@ -338,7 +342,7 @@ impl Vae {
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Account> {
-        let mut steps = Steps::new(&self.config, &job.options.taps, engine);
+        let mut steps = Steps::new(&self.config, &job.options.taps, engine, job.options.threads()?, route.lanes)?;
         clip::run(&mut steps, &self.config, route, source, sink, observer)?;
         Ok(steps.account())
     }
@@ -358,6 +362,17 @@ struct Job<'a> {
 /// declared.
 fn block<'a>(shape: &ClipShape, data: &'a [f32]) -> FrameBlock<'a> {
     FrameBlock { data, frames: data.len() / (shape.channels * shape.height * shape.width).max(1) }
+}
+
+/// Checks that moments, [2 C, T, H, W] with T from frame `first` on, are numbers.
+fn check_made(block: &FrameBlock<'_>, plane: usize, sample: usize, first: usize) -> Result<()> {
+    let bad = |value: &f32| !value.is_finite();
+    // The earliest frame that has one, whatever its channel.
+    let images = block.data.chunks_exact(plane).enumerate();
+    let found = images.filter_map(|(i, image)| Some((i % block.frames, *image.iter().find(|value| bad(value))?)));
+    let Some((frame, value)) = found.min_by_key(|(frame, _)| *frame) else { return Ok(()) };
+    let count = block.data.iter().filter(|value| bad(value)).count();
+    Err(Error::NonFiniteLatents { count, total: block.data.len(), value, sample, frame: first + frame })
 }
 
 fn check_input(what: &'static str, data: &[f32], shape: [usize; 5], channels: usize) -> Result<()> {

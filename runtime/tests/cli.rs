@@ -54,6 +54,7 @@ fn json_is_one_object_with_every_field() {
                 "tiles",
                 "arena_bytes",
                 "threads",
+                "lanes",
                 "isa",
                 "device",
                 "peak_rss_bytes"
@@ -195,7 +196,7 @@ fn a_bad_model_is_one_error_and_no_output() {
 #[test]
 fn wrong_usage_is_told_apart() {
     let folder = workplace(1, 1);
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 13] = [
         (&[], "Usage: tessera"),
         (&["decode", "--model", "."], "--model needs --latents"),
         (&["decode", "--latents", "z.safetensors"], "--latents needs --model"),
@@ -204,6 +205,11 @@ fn wrong_usage_is_told_apart() {
         (&["decode", "--fps", "-8"], "expected 0.01 to 1000"),
         (&["decode", "--fps", "fast"], "not a number"),
         (&["decode", "--threads", "0"], "1..=1024"),
+        (
+            &["decode", "--parallel", "time"],
+            "every causal convolution of a step reads the frames that the step before left",
+        ),
+        (&["decode", "--parallel", "width"], "expected auto, batch, tiles or none"),
         (&["emit", "--step", "decode"], "decode-first, decode-next, encode-first or encode-next"),
         (&["emit", "--step", "decode-first", "--stage", "llvm"], "known are declared, a pass (canonicalize"),
         (&["emit", "--step", "decode-first", "--stage", "asm", "--dot"], "--dot draws graphs"),
@@ -282,6 +288,56 @@ fn a_step_is_emitted_at_every_stage() {
         |text: &str| text.lines().filter(|line| line.starts_with("; kernel ")).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(kernels(&emit(&["--step", "decode-next", "--stage", "asm"])), kernels(&clif));
     assert!(printed(&["emit", "--step", "decode-first"], path).contains("tensor<1x16x2x24x30xf32, ncthw>"));
+}
+
+#[test]
+fn a_step_is_emitted_of_a_configuration_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("mine.json"), CONFIG).unwrap();
+    // With a configuration at hand nothing is asked of the hub.
+    let emitted = printed(&["emit", "--model", "owner/name", "--config", "mine.json", "--step", "decode-next"], path);
+    assert!(emitted.contains("tensor<1x4x2x8x12xf32, ncthw>"), "{emitted}");
+    refused(
+        path,
+        &["emit", "--model", "owner/name", "--config", "other.json", "--step", "decode-next"],
+        &["other.json: no such file"],
+    );
+}
+
+/// What a run says of memory: its peak, what was expected, and whether frames were cut into tiles.
+fn memory(folder: &Path, budget: &str) -> (u64, u64, bool) {
+    let more = ["--json", "--output", "x.npy", "--threads", "2", "--memory-budget", budget];
+    let report: Value = serde_json::from_str(&decode(&more, folder)).unwrap();
+    let bytes = |value: &Value| value.as_u64().unwrap();
+    let needed = bytes(&report["tiling"]["needed_bytes"]);
+    (bytes(&report["peak_rss_bytes"]), needed, report["tiling"]["tile"] != Value::Null)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_memory_budget_is_kept() {
+    let folder = model(|_| {});
+    let path = folder.path();
+    let shape = [1, 4, 7, 60, 90];
+    latents_file(path, "z.safetensors", &shape, &random(5, shape.iter().product()));
+    let (peak, whole, tiled) = memory(path, "8GiB");
+    assert!(peak <= whole && !tiled, "peak {peak}, expected {whole}");
+    // What the process holds when it plans differs a little from run to run.
+    for share in [105, 90, 75] {
+        let budget = whole * share / 100;
+        let (peak, needed, tiled) = memory(path, &format!("{budget}B"));
+        assert!(peak <= needed && needed <= budget, "peak {peak}, expected {needed}, budget {budget}");
+        assert_eq!(tiled, share < 100);
+    }
+    let output = tessera(&[&DECODE[..], &["--output", "y.npy", "--memory-budget", "8MiB"]].concat(), path);
+    let refusal = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    let needed = refusal.split_once("needs ").and_then(|(_, rest)| rest.split_once(" MiB"));
+    let needed: f64 = needed.unwrap_or_else(|| panic!("{refusal}")).0.parse().unwrap();
+    assert!(refusal.contains("the memory budget is 8.0 MiB") && !path.join("y.npy").exists(), "{refusal}");
+    let (peak, ..) = memory(path, &format!("{:.1}MiB", needed + 2.0));
+    assert!(peak as f64 <= (needed + 2.0) * 1048576.0);
 }
 
 #[test]

@@ -10,7 +10,10 @@ use common::{Tensor, model, random};
 use frontend::{Half, Taps, tap_names};
 use ir::TensorType;
 use runtime::media::FrameBlock;
-use runtime::{Backend, Clip, Error, Latents, Moments, Observer, Progress, Report, Result, RunOptions, Tap, Vae};
+use runtime::{
+    Backend, Clip, Error, Latents, MemoryBudget, Moments, Observer, Overlap, Parallel, Progress, Report, Result,
+    RunOptions, Tap, TilingChoice, Vae,
+};
 use safetensors::Dtype;
 
 fn options(backend: Backend) -> RunOptions {
@@ -124,6 +127,83 @@ fn the_number_of_threads_changes_nothing() {
         data
     };
     assert_eq!(run(1), run(3));
+}
+
+#[test]
+fn lanes_change_nothing_but_the_time() {
+    let folder = model(|_| {});
+    let vae = Vae::open(folder.path()).unwrap();
+    let tiles = TilingChoice::Size { height: 4, width: 4 };
+    let run = |parallel, tiling, threads, batch| {
+        let overlap = Overlap { height: 0.5, width: 0.5 };
+        let options = RunOptions { parallel, tiling, overlap, threads: Some(threads), ..RunOptions::default() };
+        let (mut data, mut taps) = (vec![], Recorder::default());
+        let mut sink = |sample, block: &FrameBlock<'_>| {
+            data.push((sample, block.data.to_vec()));
+            Ok(())
+        };
+        let options = RunOptions { taps: Taps::Named(["decoder.mid_block".into()].into()), ..options };
+        let report = vae.decode(&latents(batch, 7), &options, &mut sink, &mut taps).unwrap();
+        let work: Vec<_> = taps.progress.iter().map(|progress| progress.share).collect();
+        assert!(work.is_sorted() && work.last() == Some(&1.0), "{work:?}");
+        (report.lanes, data, report.program_runs, taps.taps.into_iter().map(|tap| tap.4).collect::<Vec<_>>())
+    };
+    let (_, whole, runs, _) = run(Parallel::None, TilingChoice::Off, 4, 3);
+    for (parallel, threads, lanes) in [(Parallel::Auto, 2, 2), (Parallel::Batch, 7, 3), (Parallel::Tiles, 4, 1)] {
+        let found = run(parallel, TilingChoice::Off, threads, 3);
+        assert_eq!((found.0, found.2), (lanes, runs), "{parallel:?}");
+        assert!(found.1 == whole, "{parallel:?}");
+    }
+    let (_, tiled, runs, taps) = run(Parallel::None, tiles, 4, 2);
+    for (parallel, threads, lanes) in [(Parallel::Auto, 3, 3), (Parallel::Tiles, 4, 4), (Parallel::Batch, 4, 1)] {
+        let found = run(parallel, tiles, threads, 2);
+        assert_eq!((found.0, found.2), (lanes, runs), "{parallel:?}");
+        assert!(found.1 == tiled && found.3 == taps, "{parallel:?}");
+    }
+}
+
+#[test]
+fn what_fails_beside_other_lanes_stops_the_clip() {
+    let folder = model(|_| {});
+    let vae = Vae::open(folder.path()).unwrap();
+    let options = RunOptions { parallel: Parallel::Batch, threads: Some(3), ..RunOptions::default() };
+    // The second sample's frames leave while nothing runs: a break stops there as well.
+    let mut recorder = Recorder { stop_at: Some(10), ..Recorder::default() };
+    let error = vae.decode(&latents(3, 5), &options, &mut |_, _| Ok(()), &mut recorder).unwrap_err();
+    assert!(matches!(error, Error::Interrupted), "{error}");
+    let mut sink = |sample, _: &FrameBlock<'_>| match sample {
+        0 => Ok(()),
+        _ => Err(Error::InvalidClip { problem: "full".into() }),
+    };
+    let error = vae.decode(&latents(3, 5), &options, &mut sink, &mut ()).unwrap_err();
+    assert!(matches!(error, Error::InvalidClip { .. }), "{error}");
+    // A lane has memory of its own: where that does not fit, there are fewer.
+    let report = |memory| {
+        let options = RunOptions { memory, ..options.clone() };
+        vae.decode(&latents(3, 5), &options, &mut |_, _| Ok(()), &mut ()).unwrap()
+    };
+    let needed = report(MemoryBudget::default());
+    assert_eq!(needed.lanes, 3);
+    let one = RunOptions { parallel: Parallel::None, ..options.clone() };
+    let alone = vae.decode(&latents(3, 5), &one, &mut |_, _| Ok(()), &mut ()).unwrap();
+    let [needed, alone] = [needed, alone].map(|report| report.tiling.memory.unwrap());
+    assert!(needed.arena > alone.arena && needed.states == 3 * alone.states, "{needed} {alone}");
+}
+
+#[test]
+fn an_encoder_that_makes_no_numbers_is_told_of_with_the_frame() {
+    let folder = model(|tensors| {
+        let tensor = tensors.iter_mut().find(|t| t.name == "encoder.conv_out.conv.bias").unwrap();
+        let mut values = [0.0_f32; 8];
+        values[5] = f32::NAN;
+        (tensor.dtype, tensor.bytes) = (Dtype::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect());
+    });
+    let vae = Vae::open(folder.path()).unwrap();
+    let clip = Clip { data: random(9, 3 * 9 * 4 * 6), shape: [1, 3, 9, 4, 6] };
+    let message = vae.encode(&clip, &options(Backend::Cpu), &mut ()).unwrap_err().to_string();
+    for part in ["30 of 240 values that are not finite", "(NaN) in frame 0 of the latents of sample 0", "weights"] {
+        assert!(message.contains(part), "`{part}` is not in {message}");
+    }
 }
 
 /// Keeps all it is told; breaks when so many frames are done.

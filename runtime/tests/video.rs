@@ -78,6 +78,12 @@ fn decode_reads_back_what_encode_wrote_without_being_told() {
         fs::read(path.join(output)).unwrap()
     };
     assert_eq!(decode("latents.safetensors", "a.npy"), decode("u.safetensors", "b.npy"));
+    // Of moments the mean is decoded, which is said.
+    encode(&["--moments", "-o", "m.safetensors"], path);
+    let output = tessera(&["decode", "--model", ".", "--latents", "m.safetensors", "--output", "c.npy"], path);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("mean and log-variance: the mean is decoded"), "{}", text(&output.stderr));
+    assert_eq!(fs::read(path.join("b.npy")).unwrap(), fs::read(path.join("c.npy")).unwrap());
     let arguments = ["decode", "--model", ".", "--latents", "latents.safetensors", "--unscaled"];
     let output = tessera(&arguments, path);
     assert_eq!(output.status.code(), Some(1));

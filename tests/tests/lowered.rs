@@ -17,9 +17,9 @@ fn config() -> Config {
 fn step(kind: StepKind) -> Step {
     let (frames, height, width) = match kind {
         StepKind::DecodeFirst => (3, 5, 7),
-        StepKind::DecodeNext => (2, 5, 7),
+        StepKind::DecodeNext | StepKind::DecodeWhole => (2, 5, 7),
         StepKind::EncodeFirst => (9, 10, 14),
-        StepKind::EncodeNext => (8, 10, 14),
+        StepKind::EncodeNext | StepKind::EncodeWhole => (8, 10, 14),
     };
     Step { kind, batch: 1, frames, height, width }
 }

@@ -12,8 +12,9 @@ use cranelift_module::{DataDescription, Linkage, Module};
 
 use super::Result;
 use super::emitter::Emitter;
+use super::norm::Row;
 use crate::isa::Isa;
-use crate::kernel::{Convolution, Front};
+use crate::kernel::{Convolution, Front, Prologue};
 use crate::panel::{PanelFamily, PanelShape, Segment};
 use crate::tile::{Algorithm, chunks};
 
@@ -41,7 +42,7 @@ pub(super) type Chunks = Vec<(usize, usize, FuncRef)>;
 pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &Convolution) -> Result<()> {
     let family = PanelFamily::for_columns(isa, c.problem.outputs);
     let block = locate(e, c);
-    fill_scratch(e, c, &block);
+    fill_scratch(e, isa, c, &block)?;
     if c.algorithm != Algorithm::Direct {
         return super::winograd::emit(e, family, name, c, &block);
     }
@@ -94,13 +95,13 @@ fn locate(e: &mut Emitter<'_, impl Module>, c: &Convolution) -> Block {
     Block { n: index[0], start, count, last_column, panels: (first, e.min(behind, all)) }
 }
 
-/// Copies the part of the input that the block sees.
-fn fill_scratch(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block) {
+/// Copies the part of the input that the block sees, by way of the prologue.
+fn fill_scratch<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &Convolution, block: &Block) -> Result<()> {
     let [frames, lines, columns] = c.tile.scratch_space(&c.problem);
     let [input_frames, height, width] = c.input;
     let (front, channels) = (c.front.frames(), c.problem.inputs);
-    let input = e.argument(1);
     let cache = matches!(c.front, Front::Cache(_)).then(|| e.argument(Convolution::CACHE));
+    let reader = Reader::new(e, isa, c, block)?;
     // The position in the input of the scratch's first element.
     let origin: [Value; 3] = std::array::from_fn(|axis| {
         let step = e.scale(block.start[axis], c.problem.strides[axis]);
@@ -119,7 +120,6 @@ fn fill_scratch(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block
     let source_column = e.add(origin[2], left);
     let bytes = 4 * channels;
     let copied = e.sub(end, left);
-    let copied = e.scale(copied, bytes);
     let left_bytes = e.scale(left, bytes);
     let end_bytes = e.scale(end, bytes);
     let line_bytes = columns * bytes;
@@ -135,20 +135,15 @@ fn fill_scratch(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block
         let not_behind = e.builder.ins().icmp(IntCC::SignedLessThan, t, total);
         let seen = e.builder.ins().band(not_before, not_behind);
         let zero = e.int(0);
+        let in_front = e.builder.ins().icmp(IntCC::SignedLessThan, t, zero);
         let own = e.max(t, zero);
-        let before = e.scale(block.n, input_frames);
-        let image = e.add(before, own);
-        let at = e.scale(image, height * width * bytes);
-        let mut image = e.add(input, at);
-        if let Some(cache) = cache {
+        let cached = cache.map(|cache| {
             let cached = e.offset(t, front as i64);
             let before = e.scale(block.n, front);
             let cached = e.add(before, cached);
             let at = e.scale(cached, height * width * bytes);
-            let cached = e.add(cache, at);
-            let in_front = e.builder.ins().icmp(IntCC::SignedLessThan, t, zero);
-            image = e.builder.ins().select(in_front, cached, image);
-        }
+            e.add(cache, at)
+        });
         e.for_each(zero, lines_value, 1, |e, line| {
             let y = e.add(origin[1], line);
             let height = e.int(height);
@@ -164,12 +159,23 @@ fn fill_scratch(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block
                     if c.padding[2][0] > 0 {
                         e.zero_bytes(to, left_bytes);
                     }
-                    let row = e.scale(y, width);
-                    let pixel = e.add(row, source_column);
-                    let at = e.scale(pixel, bytes);
-                    let from = e.add(image, at);
                     let to_pixels = e.add(to, left_bytes);
-                    e.copy_bytes(to_pixels, from, copied);
+                    let position = [own, y, source_column];
+                    match cached {
+                        None => reader.emit(e, position, to_pixels, copied),
+                        Some(image) => e.branch(
+                            in_front,
+                            |e| {
+                                let row = e.scale(y, width);
+                                let pixel = e.add(row, source_column);
+                                let at = e.scale(pixel, bytes);
+                                let from = e.add(image, at);
+                                let size = e.scale(copied, bytes);
+                                e.copy_bytes(to_pixels, from, size);
+                            },
+                            |e| reader.emit(e, position, to_pixels, copied),
+                        ),
+                    }
                     let to_rest = e.add(to, end_bytes);
                     e.zero_bytes(to_rest, right_bytes);
                 },
@@ -177,6 +183,76 @@ fn fill_scratch(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block
             );
         });
     });
+    Ok(())
+}
+
+/// Reads rows of the input through the prologue.
+struct Reader<'a> {
+    c: &'a Convolution,
+    input: Value,
+    n: Value,
+    /// For a normalisation.
+    row: Option<Row>,
+}
+
+impl<'a> Reader<'a> {
+    fn new<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &'a Convolution, block: &Block) -> Result<Self> {
+        let input = e.argument(1);
+        let row = match c.prologue {
+            Prologue::Normalize(kernel) => {
+                let coefficients = e.offset(e.scratch, 4 * c.scratch().elements() as i64);
+                Some(Row::new(e, isa, kernel, c.prologue_argument(), block.n, coefficients)?)
+            }
+            Prologue::None | Prologue::Resize(..) => None,
+        };
+        Ok(Self { c, input, n: block.n, row })
+    }
+
+    /// Puts `pixels` pixels of the prologue's result, from frame, line and pixel `[t, y, x]` on, to `to`.
+    fn emit(&self, e: &mut Emitter<'_, impl Module>, [t, y, x]: [Value; 3], to: Value, pixels: Value) {
+        let channels = self.c.problem.inputs;
+        match self.c.prologue {
+            Prologue::None => {
+                let from = self.address(e, self.c.input, [t, y, x]);
+                let size = e.scale(pixels, 4 * channels);
+                e.copy_bytes(to, from, size);
+            }
+            Prologue::Resize(space, apart) => {
+                let [frames, height, width] = self.c.input;
+                let t = e.nearest(t, space[0], frames, apart);
+                let y = e.nearest(y, space[1], height, false);
+                let zero = e.int(0);
+                let line = self.address(e, space, [t, y, zero]);
+                e.for_each(zero, pixels, 1, |e, i| {
+                    let column = e.add(x, i);
+                    let column = e.nearest(column, space[2], width, false);
+                    let at = e.scale(column, channels);
+                    let from = e.element(line, at);
+                    let at = e.scale(i, channels);
+                    let to = e.element(to, at);
+                    e.copy(to, from, channels);
+                });
+            }
+            Prologue::Normalize(_) => {
+                let from = self.address(e, self.c.input, [t, y, x]);
+                if let Some(row) = &self.row {
+                    row.emit(e, [t, y, x], from, to, pixels);
+                }
+            }
+        }
+    }
+
+    /// Where a pixel of the input is, whose time, height and width are `space`.
+    fn address(&self, e: &mut Emitter<'_, impl Module>, space: [usize; 3], [t, y, x]: [Value; 3]) -> Value {
+        let before = e.scale(self.n, space[0]);
+        let image = e.add(before, t);
+        let above = e.scale(image, space[1]);
+        let line = e.add(above, y);
+        let before = e.scale(line, space[2]);
+        let pixel = e.add(before, x);
+        let at = e.scale(pixel, self.c.problem.inputs);
+        e.element(self.input, at)
+    }
 }
 
 /// A [`PanelShape`] whose segments are still to be placed.

@@ -65,7 +65,7 @@ pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kern
             Kernel::GroupStatistics { lines, groups, epsilon } => {
                 norm::emit_group_statistics(&mut emitter, *lines, *groups, f64::from_bits(*epsilon));
             }
-            Kernel::Normalize(normalize) => norm::emit_normalize(&mut emitter, *normalize),
+            Kernel::Normalize(normalize) => norm::emit_normalize(&mut emitter, isa, *normalize)?,
             Kernel::Convolution(c) => convolution::emit(&mut emitter, isa, name, c)?,
         }
         emitter.finish();

@@ -1,15 +1,18 @@
-//! Code for group normalisation: sums of each channel, statistics of each group, and the fused normalise, modulate and
-//! activate.
+//! Code for group normalisation: sums of each channel, statistics of each group, and the rows of the fused normalise,
+//! modulate and activate, which convolutions also run over what they read.
 //!
 //! Sums and sums of squares are gathered in f64, in which neither the order of a block nor the cancellation in
 //! `E[x²] - E[x]²` costs a bit of an f32 result. Blocks are fixed by the shape and added up in their order, so the result
 //! does not depend on the number of threads.
 
-use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
 use cranelift_module::Module;
 
+use super::Result;
 use super::emitter::{Emitter, LANES, little_endian};
+use crate::isa::Isa;
 use crate::kernel::{Lines, Normalize};
+use crate::panel::normalize::normalize_symbol;
 use ir::Activation;
 
 /// The lines of this block: the element of the batch, the first line within it, and the one behind the last.
@@ -114,66 +117,99 @@ pub(super) fn emit_group_statistics(e: &mut Emitter<'_, impl Module>, lines: Lin
     }
 }
 
-pub(super) fn emit_normalize(e: &mut Emitter<'_, impl Module>, kernel: Normalize) {
-    let [result, input, statistics, scale, offset] = [0, 1, 2, 3, 4].map(|i| e.argument(i));
-    let modulation = kernel.modulation.map(|(space, apart)| (e.argument(5), e.argument(6), space, apart));
-    let channels = kernel.channels;
-    let [_, height, width] = kernel.space;
+pub(super) fn emit_normalize<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, kernel: Normalize) -> Result<()> {
+    let [result, input] = [0, 1].map(|i| e.argument(i));
+    let [frames, height, width] = kernel.space;
     let lines = kernel.lines();
     let (n, first, last) = block_lines(e, lines);
-    emit_coefficients(e, kernel, n, [statistics, scale, offset]);
-    let coefficients = e.scratch;
-    let zero = e.int(0);
+    let row = Row::new(e, isa, kernel, 2, n, e.scratch)?;
     e.for_each(first, last, 1, |e, line| {
-        let (t, y) = e.divide(line, height);
+        let (frame, y) = e.divide(line, height);
+        let t = e.offset(frame, kernel.frames[0] as i64);
+        let before = e.scale(n, frames);
+        let image = e.add(before, t);
+        let above = e.scale(image, height);
+        let from = e.add(above, y);
+        let at = e.scale(from, width * kernel.channels);
+        let from = e.element(input, at);
         let before = e.scale(n, lines.lines);
-        let line = e.add(before, line);
-        let at = e.scale(line, width * channels);
-        let (to, from) = (e.element(result, at), e.element(input, at));
-        // The line of gain and shift that this one reads.
-        let modulation = modulation.map(|(gain, shift, space, apart)| {
-            let t = e.nearest(t, space[0], kernel.space[0], apart);
-            let y = e.nearest(y, space[1], height, false);
-            let frames = e.scale(n, space[0]);
-            let frame = e.add(frames, t);
-            let rows = e.scale(frame, space[1]);
-            let row = e.add(rows, y);
-            let at = e.scale(row, space[2] * channels);
-            (e.element(gain, at), e.element(shift, at), space[2])
-        });
-        let end = e.int(width);
-        e.for_each(zero, end, 1, |e, x| {
-            let at = e.scale(x, channels);
-            let (to, from) = (e.element(to, at), e.element(from, at));
-            let modulation = modulation.map(|(gain, shift, columns)| {
-                let column = e.nearest(x, columns, width, false);
-                let at = e.scale(column, channels);
-                [e.element(gain, at), e.element(shift, at)]
-            });
-            e.strip(channels, |e, ty, bytes| {
-                let at = |e: &mut Emitter<'_, _>, base, ty, offset| {
-                    let address = e.add(base, bytes);
-                    e.load(ty, address, offset)
-                };
-                let x = at(e, from, ty, 0);
-                let (a, b) = (at(e, coefficients, ty, 0), at(e, coefficients, ty, 4 * channels));
-                let mut y = affine(e, x, a, b);
-                if let Some(bases) = modulation {
-                    let [gain, shift] = bases.map(|base| at(e, base, ty, 0));
-                    y = affine(e, y, gain, shift);
-                }
-                if kernel.activation == Activation::Silu {
-                    y = e.silu(ty, y);
-                }
-                let address = e.add(to, bytes);
-                e.store(y, address, 0);
-            });
-        });
+        let to = e.add(before, line);
+        let at = e.scale(to, width * kernel.channels);
+        let to = e.element(result, at);
+        let (zero, pixels) = (e.int(0), e.int(width));
+        row.emit(e, [t, y, zero], from, to, pixels);
     });
+    Ok(())
 }
 
-/// Writes `rstd * scale` and `offset - mean * rstd * scale` of each channel to the scratch.
-fn emit_coefficients(e: &mut Emitter<'_, impl Module>, kernel: Normalize, n: Value, pointers: [Value; 3]) {
+/// What normalising a row of pixels needs: the microkernel, the coefficients, gain and shift.
+pub(super) struct Row {
+    kernel: Normalize,
+    function: FuncRef,
+    n: Value,
+    coefficients: Value,
+    modulation: Option<[Value; 2]>,
+}
+
+impl Row {
+    /// Computes the coefficients of video `n` to the memory at `coefficients`; the kernel's arguments behind its input
+    /// start at `argument`.
+    pub(super) fn new<M: Module>(
+        e: &mut Emitter<'_, M>,
+        isa: Isa,
+        kernel: Normalize,
+        argument: usize,
+        n: Value,
+        coefficients: Value,
+    ) -> Result<Self> {
+        let silu = kernel.activation == Activation::Silu;
+        let function = e.import(&normalize_symbol(isa, kernel.modulation.is_some(), silu), 7)?;
+        let pointers = [0, 1, 2].map(|i| e.argument(argument + i));
+        emit_coefficients(e, kernel, n, pointers, coefficients);
+        let modulation = kernel.modulation.map(|_| [3, 4].map(|i| e.argument(argument + i)));
+        Ok(Self { kernel, function, n, coefficients, modulation })
+    }
+
+    /// Normalises `pixels` pixels of one line, the first at frame, line and pixel `[t, y, x]`.
+    pub(super) fn emit(
+        &self,
+        e: &mut Emitter<'_, impl Module>,
+        [t, y, x]: [Value; 3],
+        from: Value,
+        to: Value,
+        pixels: Value,
+    ) {
+        let channels = e.int(self.kernel.channels);
+        let (Some(bases), Some((space, apart))) = (self.modulation, self.kernel.modulation) else {
+            let null = e.int(0);
+            e.builder.ins().call(self.function, &[from, to, self.coefficients, null, null, channels, pixels]);
+            return;
+        };
+        // The line of gain and shift that this one reads.
+        let [frames, height, width] = self.kernel.space;
+        let t = e.nearest(t, space[0], frames, apart);
+        let y = e.nearest(y, space[1], height, false);
+        let before = e.scale(self.n, space[0]);
+        let frame = e.add(before, t);
+        let above = e.scale(frame, space[1]);
+        let row = e.add(above, y);
+        let at = e.scale(row, space[2] * self.kernel.channels);
+        let bases = bases.map(|base| e.element(base, at));
+        let (zero, one) = (e.int(0), e.int(1));
+        e.for_each(zero, pixels, 1, |e, i| {
+            let at = e.scale(i, self.kernel.channels);
+            let (from, to) = (e.element(from, at), e.element(to, at));
+            let column = e.add(x, i);
+            let column = e.nearest(column, space[2], width, false);
+            let at = e.scale(column, self.kernel.channels);
+            let [gain, shift] = bases.map(|base| e.element(base, at));
+            e.builder.ins().call(self.function, &[from, to, self.coefficients, gain, shift, channels, one]);
+        });
+    }
+}
+
+/// Writes `rstd * scale` and `offset - mean * rstd * scale` of each channel to `to`.
+fn emit_coefficients(e: &mut Emitter<'_, impl Module>, kernel: Normalize, n: Value, pointers: [Value; 3], to: Value) {
     let [statistics, scale, offset] = pointers;
     let in_group = kernel.channels / kernel.groups;
     let at = e.scale(n, 8 * kernel.groups);
@@ -191,13 +227,8 @@ fn emit_coefficients(e: &mut Emitter<'_, impl Module>, kernel: Normalize, n: Val
         let a = e.builder.ins().fmul(rstd, scale);
         let moved = e.builder.ins().fmul(mean, a);
         let b = e.builder.ins().fsub(offset, moved);
-        let to = e.element(e.scratch, channel);
+        let to = e.element(to, channel);
         e.store(a, to, 0);
         e.store(b, to, 4 * kernel.channels);
     });
-}
-
-fn affine(e: &mut Emitter<'_, impl Module>, x: Value, factor: Value, term: Value) -> Value {
-    let product = e.builder.ins().fmul(x, factor);
-    e.builder.ins().fadd(product, term)
 }

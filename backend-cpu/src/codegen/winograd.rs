@@ -2,19 +2,24 @@
 //!
 //! In the scratch, behind the part of the input, stand the transformed inputs, `[plane][frame][square][channel]`, and the
 //! products, `[plane][frame][square][output channel of the block]`. Rows of a plane are squares of all frames one behind
-//! the other, so a tap over time is a fixed distance, and one contraction serves all frames.
+//! the other, so a tap over time is a fixed distance, and one contraction serves all frames. Where time is transformed too,
+//! that is done plane by plane, in scratch that stays in cache.
+//!
+//! The loops are here; the transforms of one square, in the instruction set's own vectors, are in `panel::transform`.
 
-use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Type, Value};
+use cranelift_codegen::ir::{FuncRef, InstBuilder, Value};
 use cranelift_module::Module;
 
 use super::Result;
 use super::convolution::{Block, Chunks, Shape, define_shapes, import_chunks, segments};
 use super::emitter::Emitter;
 use crate::kernel::Convolution;
+use crate::panel::transform::{Direction, square_symbol, time_symbol};
 use crate::panel::{PanelFamily, PanelShape};
-use crate::tile::{Algorithm, Scratch};
-use crate::winograd::{POINT_A, POINT_B};
+use crate::tile::{Scratch, TIME_PLANES};
+
+/// Results of this many bytes do not stay in cache until they are read: they are stored past it.
+const STREAMED_BYTES: usize = 8 << 20;
 
 /// The sizes that the three parts share.
 struct Layout {
@@ -47,24 +52,32 @@ pub(super) fn emit<M: Module>(
         outputs: c.tile.panels * family.nr,
         scratch: c.scratch(),
     };
-    transform_inputs(e, c, &layout);
+    transform_inputs(e, family, c, &layout)?;
     contract(e, family, name, c, block, &layout)?;
-    transform_products(e, family, c, block, &layout);
-    Ok(())
+    transform_products(e, family, c, block, &layout)
 }
 
-/// The address of an element of the transformed inputs and of the products.
-fn planes(e: &mut Emitter<'_, impl Module>, layout: &Layout) -> [Value; 2] {
+/// Where the transformed inputs start, the products, and what is transformed over time.
+fn parts(e: &mut Emitter<'_, impl Module>, layout: &Layout) -> [Value; 3] {
     let transformed = e.offset(e.scratch, 4 * layout.scratch.input as i64);
     let products = e.offset(transformed, 4 * layout.scratch.transformed as i64);
-    [transformed, products]
+    let time = e.offset(products, 4 * layout.scratch.products as i64);
+    [transformed, products, time]
 }
 
 /// `Bᵀ d B` of every square of every frame.
-fn transform_inputs(e: &mut Emitter<'_, impl Module>, c: &Convolution, layout: &Layout) {
-    let [transformed, _] = planes(e, layout);
+fn transform_inputs<M: Module>(
+    e: &mut Emitter<'_, M>,
+    family: &PanelFamily,
+    c: &Convolution,
+    layout: &Layout,
+) -> Result<()> {
+    let [transformed, ..] = parts(e, layout);
     let side = c.algorithm.outputs();
-    let window = side + 2;
+    let function = e.import(&square_symbol(family.isa, side, Direction::Forward), 5)?;
+    let channels = e.int(c.problem.inputs);
+    let line = e.int(layout.columns * c.problem.inputs);
+    let plane = e.int(layout.scratch.transformed_plane);
     let zero = e.int(0);
     let (frames, down, across) = (e.int(layout.input_frames), e.int(layout.squares[0]), e.int(layout.squares[1]));
     e.for_each(zero, frames, 1, |e, frame| {
@@ -79,25 +92,11 @@ fn transform_inputs(e: &mut Emitter<'_, impl Module>, c: &Convolution, layout: &
                 let at = e.scale(pixel, c.problem.inputs);
                 let from = e.element(e.scratch, at);
                 let to = square_address(e, layout, transformed, [frame, ty, tx], c.problem.inputs);
-                e.strip(c.problem.inputs, |e, lanes, bytes| {
-                    let (from, to) = (e.add(from, bytes), e.add(to, bytes));
-                    let mut columns = Vec::with_capacity(window);
-                    for x in 0..window {
-                        let column: Vec<Value> = (0..window)
-                            .map(|y| e.load(lanes, from, 4 * (y * layout.columns + x) * c.problem.inputs))
-                            .collect();
-                        columns.push(forward(e, lanes, c.algorithm, &column));
-                    }
-                    for y in 0..window {
-                        let row: Vec<Value> = columns.iter().map(|column| column[y]).collect();
-                        for (x, value) in forward(e, lanes, c.algorithm, &row).into_iter().enumerate() {
-                            e.store(value, to, 4 * (y * window + x) * layout.scratch.transformed_plane);
-                        }
-                    }
-                });
+                e.builder.ins().call(function, &[from, to, channels, line, plane]);
             });
         });
     });
+    Ok(())
 }
 
 /// The address of a square in plane 0.
@@ -117,8 +116,8 @@ fn square_address(
 }
 
 /// The panels over each plane.
-fn contract(
-    e: &mut Emitter<'_, impl Module>,
+fn contract<M: Module>(
+    e: &mut Emitter<'_, M>,
     family: &PanelFamily,
     name: &str,
     c: &Convolution,
@@ -126,7 +125,10 @@ fn contract(
     layout: &Layout,
 ) -> Result<()> {
     let squares = layout.squares[0] * layout.squares[1];
-    let (depth, slice_depth) = (c.depth(), c.tile.depth);
+    let over_time = c.algorithm.over_time();
+    // What one contraction sums over.
+    let depth = if over_time { c.problem.inputs } else { c.depth() };
+    let slice_depth = c.tile.depth;
     let shapes: Vec<Shape> = (0..depth)
         .step_by(slice_depth)
         .map(|start| Shape {
@@ -141,23 +143,116 @@ fn contract(
         .collect();
     let slices = shapes.len();
     let shapes = define_shapes(e, name, &shapes)?;
-    let rows: Chunks = import_chunks(e, family, c.tile.space[0] * squares)?;
-    let [transformed, products] = planes(e, layout);
-    let weights = e.argument(2);
-    let (zero, planes, slice_count) = (e.int(0), e.int(c.algorithm.planes()), e.int(slices));
+    let pairs = c.tile.space[0] / 2;
+    let rows = import_chunks(e, family, if over_time { pairs } else { c.tile.space[0] } * squares)?;
+    let contraction = Contraction { depth, slices, shapes, rows };
+    let time = over_time.then(|| Time::import(e, family)).transpose()?;
+    let [transformed, products, time_inputs] = parts(e, layout);
+    let time_products = e.offset(time_inputs, 4 * (TIME_PLANES * layout.scratch.time_inputs_plane) as i64);
+    let (zero, planes) = (e.int(0), e.int(c.algorithm.planes()));
     e.for_each(zero, planes, 1, |e, plane| {
         let at = e.scale(plane, layout.scratch.transformed_plane);
         let a = e.element(transformed, at);
         let at = e.scale(plane, layout.scratch.products_plane);
         let to = e.element(products, at);
+        let Some(time) = time else {
+            contraction.emit(e, family, c, block, layout, [a, to, plane]);
+            return;
+        };
+        let (frame, frame_products) = (squares * c.problem.inputs, squares * layout.outputs);
+        time.emit(
+            e,
+            time.forward,
+            pairs,
+            [a, time_inputs],
+            [2 * frame, frame],
+            frame,
+            layout.scratch.time_inputs_plane,
+        );
+        let time_planes = e.int(TIME_PLANES);
+        e.for_each(zero, time_planes, 1, |e, time_plane| {
+            let at = e.scale(time_plane, layout.scratch.time_inputs_plane);
+            let a = e.element(time_inputs, at);
+            let at = e.scale(time_plane, layout.scratch.time_products_plane);
+            let to = e.element(time_products, at);
+            let before = e.scale(plane, TIME_PLANES);
+            let matrix = e.add(before, time_plane);
+            contraction.emit(e, family, c, block, layout, [a, to, matrix]);
+        });
+        let strides = [frame_products, 2 * frame_products];
+        let plane = layout.scratch.time_products_plane;
+        time.emit(e, time.back, pairs, [time_products, to], strides, frame_products, plane);
+    });
+    Ok(())
+}
+
+/// The transforms over time.
+#[derive(Clone, Copy)]
+struct Time {
+    forward: FuncRef,
+    back: FuncRef,
+}
+
+impl Time {
+    fn import<M: Module>(e: &mut Emitter<'_, M>, family: &PanelFamily) -> Result<Self> {
+        let [forward, back] = [Direction::Forward, Direction::Back].map(|way| time_symbol(family.isa, way));
+        Ok(Self { forward: e.import(&forward, 4)?, back: e.import(&back, 4)? })
+    }
+
+    /// One of them for every pair of frames; `strides` lead from pair to pair, `plane` from plane to plane, in elements,
+    /// and a frame has `count`.
+    #[allow(clippy::too_many_arguments)]
+    fn emit(
+        self,
+        e: &mut Emitter<'_, impl Module>,
+        function: FuncRef,
+        pairs: usize,
+        [from, to]: [Value; 2],
+        strides: [usize; 2],
+        count: usize,
+        plane: usize,
+    ) {
+        let (zero, pairs, count, plane) = (e.int(0), e.int(pairs), e.int(count), e.int(plane));
+        e.for_each(zero, pairs, 1, |e, pair| {
+            let [from, to] = [(from, strides[0]), (to, strides[1])].map(|(base, stride)| {
+                let at = e.scale(pair, stride);
+                e.element(base, at)
+            });
+            e.builder.ins().call(function, &[from, to, count, plane]);
+        });
+    }
+}
+
+/// The product of the rows of one plane with one of the matrices that the weights of an output panel consist of.
+struct Contraction {
+    depth: usize,
+    /// Slices of the depth, each with its entry in the table of shapes.
+    slices: usize,
+    shapes: Value,
+    rows: Chunks,
+}
+
+impl Contraction {
+    /// For every panel of the block: `from` times matrix number `matrix` to `to`.
+    fn emit(
+        &self,
+        e: &mut Emitter<'_, impl Module>,
+        family: &PanelFamily,
+        c: &Convolution,
+        block: &Block,
+        layout: &Layout,
+        [from, to, matrix]: [Value; 3],
+    ) {
+        let weights = e.argument(2);
+        let (zero, slice_count) = (e.int(0), e.int(self.slices));
         e.for_each(zero, slice_count, 1, |e, slice| {
             let at = e.scale(slice, size_of::<PanelShape>());
-            let shape = e.add(shapes, at);
+            let shape = e.add(self.shapes, at);
             e.for_each(block.panels.0, block.panels.1, 1, |e, panel| {
-                let before = e.scale(panel, c.algorithm.planes());
-                let of_plane = e.add(before, plane);
-                let before = e.scale(of_plane, depth);
-                let start = e.scale(slice, slice_depth);
+                let before = e.scale(panel, c.algorithm.planes() * c.depth());
+                let within = e.scale(matrix, self.depth);
+                let before = e.add(before, within);
+                let start = e.scale(slice, c.tile.depth);
                 let k = e.add(before, start);
                 let at = e.scale(k, family.nr);
                 let b = e.element(weights, at);
@@ -165,11 +260,11 @@ fn contract(
                 let column = e.scale(column, family.nr);
                 let to = e.element(to, column);
                 let mut done = 0;
-                for &(count, times, function) in &rows {
+                for &(count, times, function) in &self.rows {
                     let (start, end) = (e.int(done), e.int(done + count * times));
                     e.for_each(start, end, count, |e, row| {
                         let at = e.scale(row, c.problem.inputs);
-                        let a = e.element(a, at);
+                        let a = e.element(from, at);
                         let at = e.scale(row, layout.outputs);
                         let to = e.element(to, at);
                         e.builder.ins().call(function, &[shape, a, b, to, zero, zero]);
@@ -178,30 +273,38 @@ fn contract(
                 }
             });
         });
-    });
-    Ok(())
+    }
 }
 
 /// `Aᵀ m A` of every square, with bias and residual, to the result: squares at the border give what is inside.
-fn transform_products(
-    e: &mut Emitter<'_, impl Module>,
+fn transform_products<M: Module>(
+    e: &mut Emitter<'_, M>,
     family: &PanelFamily,
     c: &Convolution,
     block: &Block,
     layout: &Layout,
-) {
-    let [_, products] = planes(e, layout);
+) -> Result<()> {
+    let [_, products, _] = parts(e, layout);
     let side = c.algorithm.outputs();
+    let outputs = c.problem.outputs;
+    let elements = c.problem.batch * c.problem.result.iter().product::<usize>() * outputs;
+    // Only whole vectors are streamed, and only if all of them are aligned.
+    let streamed = 4 * elements >= STREAMED_BYTES && outputs % family.lanes == 0;
+    let direction = if streamed { Direction::BackStreaming } else { Direction::Back };
+    let function = e.import(&square_symbol(family.isa, side, direction), 10)?;
     let result = e.argument(0);
-    let bias = c.bias.then(|| e.argument(c.bias_argument()));
+    let null = e.int(0);
+    let bias = if c.bias { e.argument(c.bias_argument()) } else { null };
     let residual = c.residual.then(|| e.argument(c.residual_argument()));
     // Output channels of this block that are there.
     let first = e.scale(block.panels.0, family.nr);
     let behind = e.scale(block.panels.1, family.nr);
-    let all = e.int(c.problem.outputs);
+    let all = e.int(outputs);
     let behind = e.min(behind, all);
     let channels = e.sub(behind, first);
-    let bias = bias.map(|bias| e.element(bias, first));
+    let bias = if c.bias { e.element(bias, first) } else { null };
+    let (plane, line, pixel) =
+        (e.int(layout.scratch.products_plane), e.int(c.problem.result[2] * outputs), e.int(outputs));
     let zero = e.int(0);
     let (down, across) = (e.int(layout.squares[0]), e.int(layout.squares[1]));
     e.for_each(zero, block.count[0], 1, |e, frame| {
@@ -216,171 +319,26 @@ fn transform_products(
                 let t = e.add(before, block.start[0]);
                 let t = e.add(t, frame);
                 let before = e.scale(t, c.problem.result[1]);
-                let line = e.add(before, y);
-                let before = e.scale(line, c.problem.result[2]);
-                let pixel = e.add(before, x);
-                let at = e.scale(pixel, c.problem.outputs);
+                let above = e.add(before, y);
+                let before = e.scale(above, c.problem.result[2]);
+                let at = e.add(before, x);
+                let at = e.scale(at, outputs);
                 let at = e.add(at, first);
                 let to = e.element(result, at);
-                let residual = residual.map(|residual| e.element(residual, at));
-                // How many lines and pixels of the square are inside the result; none is negative.
+                let residual = residual.map_or(null, |residual| e.element(residual, at));
+                // How many lines and pixels are inside the result from here on: none or less where the square is outside.
                 let [lines, pixels] = [(y, 1), (x, 2)].map(|(start, axis)| {
                     let size = e.int(c.problem.result[axis]);
-                    e.sub(size, start)
+                    let left = e.sub(size, start);
+                    e.max(left, zero)
                 });
-                let side_value = e.int(side);
-                let whole_down = e.builder.ins().icmp(IntCC::SignedGreaterThanOrEqual, lines, side_value);
-                let whole_across = e.builder.ins().icmp(IntCC::SignedGreaterThanOrEqual, pixels, side_value);
-                let whole = e.builder.ins().band(whole_down, whole_across);
-                let square = Square { from, to, bias, residual, channels };
-                e.branch(
-                    whole,
-                    |e| transform_square(e, c, layout, &square, None),
-                    |e| transform_square(e, c, layout, &square, Some([lines, pixels])),
-                );
+                let arguments = [from, to, bias, residual, channels, plane, line, pixel, lines, pixels];
+                e.builder.ins().call(function, &arguments);
             });
         });
     });
-}
-
-/// The addresses of one square's products and results, at the block's first output channel.
-struct Square {
-    from: Value,
-    to: Value,
-    bias: Option<Value>,
-    residual: Option<Value>,
-    /// How many output channels.
-    channels: Value,
-}
-
-/// One square; `inside` says how many lines and pixels of it exist, where not all do.
-fn transform_square(
-    e: &mut Emitter<'_, impl Module>,
-    c: &Convolution,
-    layout: &Layout,
-    square: &Square,
-    inside: Option<[Value; 2]>,
-) {
-    let side = c.algorithm.outputs();
-    let window = side + 2;
-    e.strip_of(square.channels, |e, lanes, bytes| {
-        let from = e.add(square.from, bytes);
-        let to = e.add(square.to, bytes);
-        let residual = square.residual.map(|base| e.add(base, bytes));
-        let bias = square.bias.map(|base| {
-            let address = e.add(base, bytes);
-            e.load(lanes, address, 0)
-        });
-        let mut columns = Vec::with_capacity(window);
-        for x in 0..window {
-            let column: Vec<Value> = (0..window)
-                .map(|y| e.load(lanes, from, 4 * (y * window + x) * layout.scratch.products_plane))
-                .collect();
-            columns.push(back(e, lanes, c.algorithm, &column));
-        }
-        for y in 0..side {
-            let row: Vec<Value> = columns.iter().map(|column| column[y]).collect();
-            for (x, value) in back(e, lanes, c.algorithm, &row).into_iter().enumerate() {
-                let offset = 4 * (y * c.problem.result[2] + x) * c.problem.outputs;
-                let finish = |e: &mut Emitter<'_, _>| {
-                    let mut value = value;
-                    if let Some(bias) = bias {
-                        value = e.builder.ins().fadd(value, bias);
-                    }
-                    if let Some(residual) = residual {
-                        let residual = e.load(lanes, residual, offset);
-                        value = e.builder.ins().fadd(value, residual);
-                    }
-                    e.store(value, to, offset);
-                };
-                match inside {
-                    None => finish(e),
-                    Some([lines, pixels]) => {
-                        let (y, x) = (e.int(y), e.int(x));
-                        let in_lines = e.builder.ins().icmp(IntCC::SignedLessThan, y, lines);
-                        let in_pixels = e.builder.ins().icmp(IntCC::SignedLessThan, x, pixels);
-                        let holds = e.builder.ins().band(in_lines, in_pixels);
-                        e.branch(holds, finish, |_| {});
-                    }
-                }
-            }
-        }
-    });
-}
-
-/// One row or column of `Bᵀ d`.
-fn forward(e: &mut Emitter<'_, impl Module>, lanes: Type, algorithm: Algorithm, d: &[Value]) -> Vec<Value> {
-    let mut c = Lanes { e, lanes };
-    match algorithm {
-        Algorithm::Direct => d.to_vec(),
-        Algorithm::Winograd2 => vec![c.sub(d[0], d[2]), c.add(d[1], d[2]), c.sub(d[2], d[1]), c.sub(d[1], d[3])],
-        Algorithm::Winograd4 => {
-            let (a, b) = (POINT_A, POINT_B);
-            let (even_a, odd_a) = (c.add_scaled(d[4], d[2], -b * b), c.add_scaled(d[3], d[1], -b * b));
-            let (even_b, odd_b) = (c.add_scaled(d[4], d[2], -a * a), c.add_scaled(d[3], d[1], -a * a));
-            let (sum, product) = (a * a + b * b, a * a * b * b);
-            let (first, last) = (c.add_scaled(d[4], d[2], -sum), c.add_scaled(d[5], d[3], -sum));
-            vec![
-                c.add_scaled(first, d[0], product),
-                c.add_scaled(even_a, odd_a, a),
-                c.add_scaled(even_a, odd_a, -a),
-                c.add_scaled(even_b, odd_b, b),
-                c.add_scaled(even_b, odd_b, -b),
-                c.add_scaled(last, d[1], product),
-            ]
-        }
+    if streamed {
+        e.builder.ins().fence();
     }
-}
-
-/// One row or column of `Aᵀ m`.
-fn back(e: &mut Emitter<'_, impl Module>, lanes: Type, algorithm: Algorithm, m: &[Value]) -> Vec<Value> {
-    let mut c = Lanes { e, lanes };
-    match algorithm {
-        Algorithm::Direct => m.to_vec(),
-        Algorithm::Winograd2 => {
-            let (sum, difference) = (c.add(m[1], m[2]), c.sub(m[1], m[2]));
-            vec![c.add(m[0], sum), c.sub(difference, m[3])]
-        }
-        Algorithm::Winograd4 => {
-            let (a, b) = (POINT_A, POINT_B);
-            let (sum_a, difference_a) = (c.add(m[1], m[2]), c.sub(m[1], m[2]));
-            let (sum_b, difference_b) = (c.add(m[3], m[4]), c.sub(m[3], m[4]));
-            let sums = c.add(sum_a, sum_b);
-            let last = c.add_scaled(m[5], difference_b, b * b * b);
-            let (first, second) = (c.scaled(difference_a, a), c.scaled(sum_a, a * a));
-            vec![
-                c.add(m[0], sums),
-                c.add_scaled(first, difference_b, b),
-                c.add_scaled(second, sum_b, b * b),
-                c.add_scaled(last, difference_a, a * a * a),
-            ]
-        }
-    }
-}
-
-/// Arithmetic in lanes of one type.
-struct Lanes<'e, 'a, M: Module> {
-    e: &'e mut Emitter<'a, M>,
-    lanes: Type,
-}
-
-impl<M: Module> Lanes<'_, '_, M> {
-    fn add(&mut self, x: Value, y: Value) -> Value {
-        self.e.builder.ins().fadd(x, y)
-    }
-
-    fn sub(&mut self, x: Value, y: Value) -> Value {
-        self.e.builder.ins().fsub(x, y)
-    }
-
-    fn scaled(&mut self, x: Value, by: f64) -> Value {
-        let by = self.e.float(self.lanes, by as f32);
-        self.e.builder.ins().fmul(x, by)
-    }
-
-    /// `x + y * by`, without a multiplication where `by` is 1.
-    fn add_scaled(&mut self, x: Value, y: Value, by: f64) -> Value {
-        let scaled = if (by - 1.0).abs() < 1e-12 { y } else { self.scaled(y, by) };
-        self.add(x, scaled)
-    }
+    Ok(())
 }

@@ -4,14 +4,19 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_cmpgt_epi32, _mm256_loadu_ps, _mm256_maskload_ps,
-    _mm256_maskstore_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_storeu_ps,
+    __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps, _mm256_castps_si256,
+    _mm256_castsi256_ps, _mm256_cmpgt_epi32, _mm256_div_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_maskstore_ps,
+    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
+    _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_ps,
 };
 
 use super::PanelShape;
 use super::family::panel_family;
+use super::normalize::normalize_kernels;
 use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use super::transform::transform_kernels;
 use crate::isa::Isa;
+use crate::winograd::{POINT_A, POINT_B};
 
 const LANES: usize = 8;
 const UNROLL: usize = 4;
@@ -100,6 +105,51 @@ fn add(a: Vector, b: Vector) -> Vector {
 }
 
 #[inline]
+#[target_feature(enable = "avx2,fma")]
+fn subtract(a: Vector, b: Vector) -> Vector {
+    _mm256_sub_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn multiply(a: Vector, b: Vector) -> Vector {
+    _mm256_mul_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn splat(value: f32) -> Vector {
+    _mm256_set1_ps(value)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn divide(a: Vector, b: Vector) -> Vector {
+    _mm256_div_ps(a, b)
+}
+
+/// The second operand is what the instructions give where one is NaN.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn clamp(x: Vector, low: Vector, high: Vector) -> Vector {
+    _mm256_max_ps(low, _mm256_min_ps(high, x))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn scale_by_power(x: Vector, shifted: Vector) -> Vector {
+    let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted));
+    _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), exponent))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn stream(to: *mut f32, value: Vector) {
+    // SAFETY: the caller's promise: a whole vector is writable, and aligned.
+    unsafe { _mm256_stream_ps(to, value) }
+}
+
+#[inline]
 fn prefetch(at: *const f32) {
     // SAFETY: a prefetch of any address, even a wild one, has no effect that a program can see.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
@@ -114,6 +164,8 @@ fn opaque(value: usize) -> usize {
 }
 
 tile_kernel!(#[target_feature(enable = "avx2,fma")]);
+transform_kernels!(#[target_feature(enable = "avx2,fma")]);
+normalize_kernels!(#[target_feature(enable = "avx2,fma")]);
 
 panel_family! {
     /// The wide family: 12 multiply-adds for 8 loads.

@@ -4,14 +4,19 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512,
+    _mm512_castsi512_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
+    _mm512_stream_ps, _mm512_sub_ps,
 };
 
 use super::PanelShape;
 use super::family::panel_family;
+use super::normalize::normalize_kernels;
 use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use super::transform::transform_kernels;
 use crate::isa::Isa;
+use crate::winograd::{POINT_A, POINT_B};
 
 const LANES: usize = 16;
 const UNROLL: usize = 2;
@@ -72,6 +77,51 @@ fn add(a: Vector, b: Vector) -> Vector {
 }
 
 #[inline]
+#[target_feature(enable = "avx512f")]
+fn subtract(a: Vector, b: Vector) -> Vector {
+    _mm512_sub_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn multiply(a: Vector, b: Vector) -> Vector {
+    _mm512_mul_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn splat(value: f32) -> Vector {
+    _mm512_set1_ps(value)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn divide(a: Vector, b: Vector) -> Vector {
+    _mm512_div_ps(a, b)
+}
+
+/// The second operand is what the instructions give where one is NaN.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn clamp(x: Vector, low: Vector, high: Vector) -> Vector {
+    _mm512_max_ps(low, _mm512_min_ps(high, x))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn scale_by_power(x: Vector, shifted: Vector) -> Vector {
+    let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
+    _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), exponent))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn stream(to: *mut f32, value: Vector) {
+    // SAFETY: the caller's promise: a whole vector is writable, and aligned.
+    unsafe { _mm512_stream_ps(to, value) }
+}
+
+#[inline]
 fn prefetch(at: *const f32) {
     // SAFETY: a prefetch of any address, even a wild one, has no effect that a program can see.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
@@ -86,6 +136,8 @@ fn opaque(value: usize) -> usize {
 }
 
 tile_kernel!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
+transform_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
+normalize_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 
 panel_family! {
     /// The wide family: 28 multiply-adds for 16 loads.

@@ -6,16 +6,20 @@
 //! - this file: the calling convention, and the choice of a family for an instruction set;
 //! - `family`: what a family of panels is, and the macro that declares one together with its tests;
 //! - `tile`: the kernel's body, written once over the few vector operations that an instruction set names;
+//! - `transform`: Winograd's transforms, in the same way;
+//! - `normalize`: a fused group normalisation over a run of pixels, likewise;
 //! - `avx512`, `avx2`, `portable` (over `lanes`): these operations, and the families declared with them.
 
 mod family;
 mod tile;
+pub(crate) mod transform;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod lanes;
+pub(crate) mod normalize;
 mod portable;
 
 #[cfg(test)]
@@ -24,6 +28,7 @@ mod check;
 pub use family::PanelFamily;
 
 use crate::isa::Isa;
+use transform::Transforms;
 
 /// One contiguous run of k: in every row of A, `length` elements starting `offset` elements after the row's start.
 ///
@@ -111,6 +116,37 @@ impl PanelFamily {
         let [wide, narrow] = PanelFamily::of(isa).unwrap_or_else(|| panic!("no panels are compiled for {isa}"));
         if columns <= narrow.nr { narrow } else { wide }
     }
+}
+
+/// Winograd's transforms on an instruction set; none if the crate was compiled for another architecture.
+pub(crate) fn transforms(isa: Isa) -> Option<&'static Transforms> {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => Some(&avx512::TRANSFORMS),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => Some(&avx2::TRANSFORMS),
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx512 | Isa::Avx2 => None,
+        Isa::Portable => Some(&portable::TRANSFORMS),
+    }
+}
+
+/// The forms of the normalisation kernel on an instruction set, by symbol; none if the crate was compiled for another
+/// architecture.
+pub(crate) fn normalizations(isa: Isa) -> Vec<(String, *const u8)> {
+    let kernels = match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => &avx512::NORMALIZE,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => &avx2::NORMALIZE,
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx512 | Isa::Avx2 => return vec![],
+        Isa::Portable => &portable::NORMALIZE,
+    };
+    let forms = normalize::FORMS.iter().zip(kernels);
+    forms
+        .map(|(&(modulated, silu), &kernel)| (normalize::normalize_symbol(isa, modulated, silu), kernel as *const u8))
+        .collect()
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@
 
 use super::PanelShape;
 use super::family::panel_family;
-use super::lanes::{self, LANES, Vector, add, multiply_add};
+use super::lanes::{self, LANES, Vector, add, clamp, divide, multiply, multiply_add, scale_by_power, splat, subtract};
+use super::normalize::normalize_kernels;
 use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use super::transform::transform_kernels;
 use crate::isa::Isa;
+use crate::winograd::{POINT_A, POINT_B};
 
 const UNROLL: usize = 2;
 
@@ -65,6 +68,13 @@ unsafe fn store_masked(to: *mut f32, mask: Mask, vector: Vector) {
     }
 }
 
+/// No such store in plain Rust.
+#[inline(always)]
+unsafe fn stream(to: *mut f32, value: Vector) {
+    // SAFETY: the caller's promise: a whole vector is writable; an array is aligned as its elements are.
+    lanes::store(unsafe { &mut *to.cast() }, value);
+}
+
 /// No such hint in plain Rust.
 #[inline(always)]
 fn prefetch(_at: *const f32) {}
@@ -76,6 +86,8 @@ fn opaque(value: usize) -> usize {
 }
 
 tile_kernel!();
+transform_kernels!();
+normalize_kernels!();
 
 panel_family! {
     /// The wide family.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::isa::Isa;
 use backend_cpu::program::{CompileOptions, States, Workspace, compile};
-use backend_cpu::tile::Algorithm::{self, Direct, Winograd2, Winograd4};
+use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::{ParameterSource, Weights};
 use ir::eval::{Tensor, Tensors, evaluate};
 use ir::{Graph, Op, Role, TensorType};
@@ -62,11 +62,10 @@ pub(crate) fn check(graph: &Graph) {
         }
     }
     let expected = evaluate(graph, &wide).expect("the evaluator runs it");
-    let algorithms: &[Option<Algorithm>] = if graph.nodes().any(|(_, node)| matches!(node.op, Op::Convolution { .. })) {
-        &[None, Some(Direct), Some(Winograd2), Some(Winograd4)]
-    } else {
-        &[None]
-    };
+    let mut algorithms = vec![None];
+    if graph.nodes().any(|(_, node)| matches!(node.op, Op::Convolution { .. })) {
+        algorithms.extend(Algorithm::ALL.map(Some));
+    }
     for (isa, &algorithm) in Isa::supported().into_iter().flat_map(|isa| algorithms.iter().map(move |a| (isa, a))) {
         for threads in [1, 2] {
             let found = run(graph, CompileOptions { isa, algorithm }, threads, &narrow);

@@ -240,13 +240,15 @@ fn values_that_live_at_once_do_not_overlap() {
         }
         let weights = ir::analysis::weight_only(&graph);
         let with_outputs = random.below(2) == 0;
+        let inlined = if random.below(2) == 0 { passes::inline::inlined(&graph) } else { vec![false; graph.len()] };
         let in_arena = |value: Value| {
             let left = graph.outputs().iter().any(|o| o.value == value);
-            !graph.op(value).is_leaf() && !weights[value.index()] && (with_outputs || !left)
+            let stored = !graph.op(value).is_leaf() && !weights[value.index()] && !inlined[value.index()];
+            stored && (with_outputs || !left)
         };
         let alignment = [1, 64, 256][random.below(3)];
-        let plan = buffer_plan::plan(&graph, &in_arena, alignment);
-        let live = ir::analysis::liveness(&graph);
+        let plan = buffer_plan::plan(&graph, &in_arena, &inlined, alignment);
+        let live = passes::inline::liveness(&graph, &inlined);
         assert!(plan.arena_bytes >= plan.peak_live_bytes);
         let values: Vec<Value> = graph.nodes().map(|(value, _)| value).collect();
         for &a in &values {

@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::{Args, ValueEnum};
+use frontend::Config;
 use passes::Precision;
 use runtime::media::read::{self, ClipReader, KNOWN_INPUTS, ReadOptions};
 use runtime::media::{ClipShape, FrameRate};
 use runtime::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
-use runtime::model::{ModelSource, locate};
+use runtime::model::{ModelSource, locate, resolve_config};
 use runtime::options::MOST_THREADS;
+use runtime::vae::read_config;
 use runtime::{
-    Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, RunOptions, TilingChoice, Vae, demo, resolve,
+    Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, Parallel, RunOptions, TilingChoice, Vae, demo,
+    resolve,
 };
 
 use super::progress::DownloadBar;
@@ -49,6 +52,18 @@ impl ModelArguments {
             manner.note(&format!("warning: {warning}"));
         }
         Ok(vae)
+    }
+
+    /// Reads the model's configuration alone, the demo's if no model is named; fetches that file if need be.
+    pub(super) fn config(&self, manner: Manner) -> Result<Config, Error> {
+        let Some(model) = &self.model else { return demo::config() };
+        let spec = ModelSpec::parse(model, self.config.as_deref())?;
+        let mut bar = DownloadBar::new(manner);
+        let path = resolve_config(&spec, &HubOptions::from_env()?, &mut |download| bar.show(download))?;
+        drop(bar);
+        let (config, warnings) = read_config(&path)?;
+        warnings.iter().for_each(|warning| manner.note(&format!("warning: {}: {warning}", path.display())));
+        Ok(config)
     }
 }
 
@@ -152,6 +167,11 @@ pub(super) struct RunArguments {
     /// Threads, 1 to 1024 [default: as many as the system offers]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64))]
     threads: Option<u64>,
+    /// What may run at once, each with its share of the threads, as far as the memory budget allows: samples of a `batch`,
+    /// `tiles`, `none`, or `auto`: what the clip has, if its steps are small. The result is the same. Never time: steps of a
+    /// clip need what the step before left them
+    #[arg(long, value_name = "auto|batch|tiles|none", default_value = "auto", value_parser = str::parse::<Parallel>)]
+    parallel: Parallel,
     /// What runs the model: native code, a PJRT plugin, or the evaluator that defines every op, far slower
     #[arg(long, value_enum, default_value_t)]
     backend: BackendName,
@@ -232,6 +252,7 @@ impl RunArguments {
             threads: self.threads.map(|threads| threads as usize),
             tiling: self.tiling,
             overlap: self.tile_overlap.unwrap_or_default(),
+            parallel: self.parallel,
             memory: self.memory_budget.map_or(MemoryBudget::OfAvailable, Budget::of_now),
             ..RunOptions::default()
         })

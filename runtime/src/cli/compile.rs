@@ -10,12 +10,10 @@ use clap::{Args, ValueEnum};
 use frontend::{Half, Step, StepKind};
 use runtime::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
 use runtime::media::staging::StagedFolder;
-use runtime::model::locate_config;
-use runtime::vae::read_config;
-use runtime::{Overlap, TileOrder, TilingChoice, demo};
+use runtime::{Overlap, TileOrder, TilingChoice};
 use serde_json::{Value, json};
 
-use super::arguments::{Dtype, height_by_width, overlap, tiling};
+use super::arguments::{Dtype, ModelArguments, height_by_width, overlap, tiling};
 use super::plugin::reexecution;
 use super::table::{bytes, count, table};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
@@ -38,17 +36,16 @@ Targets are topologies as libtpu names them: v5e:1x1, v5p:1x1x1, v6e:1x1, and so
 
 /// Compile a video's steps for a TPU that need not be there, and show what they need
 ///
-/// Only config.json is read: weights need not be there. A step takes minutes to compile.
+/// Only config.json is read, or fetched: weights need not be there. A step takes minutes to compile.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
-    /// Folder with the VAE's config.json, or a pipeline's folder with `vae/` in it [default: the demo's model]
-    #[arg(long, value_name = "DIR", help_heading = "Model")]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArguments,
     /// Compile for encoding a video, not for decoding one
     #[arg(long, help_heading = "Model")]
     encode: bool,
-    /// Only this step: decode-first, decode-next, encode-first or encode-next
+    /// Only this step: decode-first, -next or -whole, encode-first, -next or -whole
     #[arg(long, value_name = "STEP", help_heading = "Model")]
     step: Option<StepKind>,
     /// What is computed in
@@ -101,15 +98,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
             "--step is of the other half; the encoder's steps go with --encode, the decoder's without it".into();
         return Err(Failure::Usage { command: "compile", message });
     }
-    let config = match &arguments.model {
-        None => demo::config()?,
-        Some(model) => {
-            let path = locate_config(model)?;
-            let (config, warnings) = read_config(&path)?;
-            warnings.iter().for_each(|warning| manner.note(&format!("warning: {}: {warning}", path.display())));
-            config
-        }
-    };
+    let config = arguments.model.config(manner)?;
     let is_ours = |path: &Path| path.extension().is_some_and(|ending| ending == ENDING);
     let folder = arguments.output.as_deref().map(|output| StagedFolder::create(output, is_ours)).transpose()?;
     let (height, width) = arguments.size.unwrap_or((config.sample_height, config.sample_width));

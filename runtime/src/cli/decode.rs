@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use runtime::latents::labelled_scaled;
+use runtime::latents::Stored;
 use runtime::media::{self, FrameBlock, FrameRate, KNOWN_OUTPUTS};
 use runtime::{Error, Latents, LatentsLayout, Vae, demo};
 
@@ -38,7 +38,8 @@ Examples:
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// Latents, a tensor with five axes; #TENSOR says which where there are several and none is named `latents`
+    /// Latents, a tensor with five axes; #TENSOR says which where there are several and none is named `latents`. Of moments, as
+    /// `tessera encode --moments` writes them, the mean
     #[arg(long, value_name = "FILE.safetensors[#TENSOR]", help_heading = "Latents")]
     latents: Option<String>,
     /// Order of the latents' axes; `auto` takes what fits the model's channels, if both do: btchw for a pipeline's latents,
@@ -138,12 +139,15 @@ impl Arguments {
             Layout::Bcthw => LatentsLayout::Bcthw,
             Layout::Btchw => LatentsLayout::Btchw,
         };
-        let labelled = labelled_scaled(source)?;
-        if self.unscaled && labelled == Some(true) {
+        let stored = Stored::read(source, vae.config().latent_channels)?;
+        if self.unscaled && stored.scaled == Some(true) {
             let problem = format!("{source} says that they are scaled, --unscaled that they are not; leave it out");
             return Err(Error::Scaling { problem }.into());
         }
-        let unscaled = self.unscaled || labelled == Some(false);
+        if stored.moments {
+            manner.note(&format!("note: {source} holds mean and log-variance: the mean is decoded"));
+        }
+        let unscaled = self.unscaled || stored.scaled == Some(false);
         let mut latents = Latents::read(source, layout, vae.config().latent_channels, unscaled)?;
         if !unscaled {
             vae.latent_scaling().unscale(&mut latents)?;

@@ -1,7 +1,6 @@
 //! `tessera emit`: a step at any stage on its way to native code, as text.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use backend_cpu::isa::Isa;
 use clap::Args;
@@ -9,12 +8,11 @@ use frontend::batches::{DECODE_FRAMES, ENCODE_FRAMES};
 use frontend::{Config, Half, Step, StepKind, Taps, declare};
 use ir::Graph;
 use passes::{Precision, cpu_pipeline, pipeline};
+use runtime::Error;
 use runtime::lowering::{self, KernelCode};
-use runtime::model::locate_config;
-use runtime::vae::read_config;
-use runtime::{Error, demo};
 
-use super::{EXIT_CODES, Failure, note, print};
+use super::arguments::ModelArguments;
+use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 /// Components of module paths that are drawn as boxes.
 const DOT_DEPTH: usize = 3;
@@ -25,6 +23,8 @@ Examples:
       the demo's first step, as the CPU backend takes it
   tessera emit --model vae --step decode-next --stage declared --dot | dot -Tsvg > step.svg
       a picture of the step as the model declares it
+  tessera emit --model zai-org/CogVideoX-2b --step decode-next
+      of a model on the hub: its config.json is all that is fetched
   tessera emit --model vae --step encode-first --frames 9 --height 480 --width 720 --stage channel-last
       behind the last run of one pass
   TESSERA_ISA=portable tessera emit --step decode-next --stage clif
@@ -32,14 +32,13 @@ Examples:
 
 /// Print a step as a graph or as code
 ///
-/// Only config.json is read: weights need not be there.
+/// Only config.json is read, or fetched: weights need not be there.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
-    /// Folder with the VAE's config.json, or a pipeline's folder with `vae/` in it [default: the demo's model]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
-    /// Which step: decode-first, decode-next, encode-first or encode-next
+    #[command(flatten)]
+    model: ModelArguments,
+    /// Which step: decode-first, -next or -whole, encode-first, -next or -whole
     #[arg(long, value_name = "STEP")]
     step: StepKind,
     /// Frames of the step's input: latents to decode [default: 2], or a video to encode [default: 8]
@@ -115,21 +114,14 @@ pub(super) fn step_of(
     }
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+    interrupt::listen();
     let Arguments { model, step, frames, height, width, stage, dot } = arguments;
     if *dot && matches!(stage, Stage::Clif | Stage::Assembly) {
         let message = "--dot draws graphs, and clif and asm are not; give another --stage".into();
         return Err(Failure::Usage { command: "emit", message });
     }
-    let config = match model {
-        None => demo::config()?,
-        Some(model) => {
-            let path = locate_config(model)?;
-            let (config, warnings) = read_config(&path)?;
-            warnings.iter().for_each(|warning| note(&format!("warning: {}: {warning}", path.display())));
-            config
-        }
-    };
+    let config = model.config(manner)?;
     let step = step_of(&config, *step, *frames, *height, *width);
     let graph = declare(&config, &step, &Taps::None)?;
     let passes = match stage {

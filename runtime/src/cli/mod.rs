@@ -125,7 +125,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Decode(arguments) => decode::run(arguments, manner),
         Command::Encode(arguments) => encode::run(arguments, manner),
         Command::Roundtrip(arguments) => roundtrip::run(arguments, manner),
-        Command::Emit(arguments) => emit::run(arguments),
+        Command::Emit(arguments) => emit::run(arguments, manner),
         Command::Info(arguments) => info::run(arguments, manner),
         Command::Compile(arguments) => compile::run(arguments, manner),
         Command::Plugin(arguments) => plugin::run(arguments, manner),

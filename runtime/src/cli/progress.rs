@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use runtime::{Download, Observer, Progress};
+use runtime::{Download, Observer, Preparation, Progress};
 
 use super::{Manner, interrupt, table};
 
@@ -21,7 +21,7 @@ impl Bar {
     pub(super) fn new(manner: Manner, doing: &'static str) -> Bar {
         let bar = bar(manner, "{prefix} {wide_bar} {msg}");
         bar.set_prefix(doing);
-        bar.set_message("compiling");
+        bar.set_message("planning");
         bar.tick();
         Bar { bar }
     }
@@ -78,15 +78,27 @@ impl Drop for DownloadBar {
 }
 
 impl Observer for Bar {
+    fn preparing(&mut self, preparation: Preparation) -> ControlFlow<()> {
+        if interrupt::asked() {
+            return ControlFlow::Break(());
+        }
+        self.bar.set_message(match preparation {
+            Preparation::Compile => "compiling",
+            Preparation::LoadWeights => "loading weights",
+        });
+        ControlFlow::Continue(())
+    }
+
     fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
         if interrupt::asked() {
             return ControlFlow::Break(());
         }
-        let Progress { frames_done, frames_total, share, seconds_left, .. } = *progress;
+        let Progress { frames_done, frames_total, tile, tiles, share, seconds_left, .. } = *progress;
         self.bar.set_length((frames_total as f64 * PARTS) as u64);
         self.bar.set_position((frames_total as f64 * share * PARTS) as u64);
         let left = seconds_left.map_or(String::new(), |seconds| format!(", {} left", duration(seconds)));
-        self.bar.set_message(format!("{frames_done}/{frames_total} frames{left}"));
+        let tile = if tiles > 1 { format!("tile {}/{tiles}, ", tile + 1) } else { String::new() };
+        self.bar.set_message(format!("{tile}{frames_done}/{frames_total} frames{left}"));
         ControlFlow::Continue(())
     }
 }

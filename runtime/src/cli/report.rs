@@ -13,7 +13,7 @@ use super::table;
 pub(super) const JSON_FIELDS: &str = "\
 frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, programs_cached (read from disk), program_runs, tiling {tile and \
 overlap (null for whole frames), rows, columns, order, reason, needed_bytes (null but with --backend cpu), budget_bytes}, tiles, \
-arena_bytes, threads, isa (`none` but with --backend cpu), device (of a PJRT plugin, else null)";
+arena_bytes, threads, lanes (steps that ran at once), isa (`none` but with --backend cpu), device (of a PJRT plugin, else null)";
 
 /// A report's fields; `write_seconds` were spent on the output.
 pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> {
@@ -27,6 +27,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         program_runs,
         arena_bytes,
         threads,
+        lanes,
         isa,
         ref device,
         ref tiling,
@@ -55,6 +56,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         "tiles": tiling.rows * tiling.columns,
         "arena_bytes": arena_bytes,
         "threads": threads,
+        "lanes": lanes,
         "isa": isa,
         "device": device,
     });
@@ -100,27 +102,30 @@ pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> V
 
 /// The programs, and what ran them.
 fn programs_text(report: &Report) -> String {
-    let Report { programs_compiled, programs_cached, program_runs, threads, isa, ref device, .. } = *report;
+    let Report { programs_compiled, programs_cached, program_runs, threads, lanes, isa, ref device, .. } = *report;
     match device {
         Some(device) => {
             format!(
                 "{programs_compiled} compiled, {programs_cached} from the cache, {program_runs} runs, PJRT device `{device}`"
             )
         }
-        None => format!("{programs_compiled} compiled, {program_runs} runs, {threads} threads, {isa}"),
+        None => {
+            let at_once = if lanes > 1 { format!(" in {lanes} lanes") } else { String::new() };
+            format!("{programs_compiled} compiled, {program_runs} runs{at_once}, {threads} threads, {isa}")
+        }
     }
 }
 
 /// The tiles, why, and what they were expected to need; `--verbose` tells of what that is made.
 fn tiling_text(decision: &TilingDecision) -> String {
-    let tiles = decision.tiling.map_or(String::new(), |Tiling { height, width, .. }| {
+    let frames = decision.tiling.map_or("whole frames".into(), |Tiling { height, width, .. }| {
         let order = order_text(decision.order);
-        format!("{} x {} tiles of {height}x{width} pixels, {order}: ", decision.rows, decision.columns)
+        format!("{} x {} tiles of {height}x{width} pixels, {order}", decision.rows, decision.columns)
     });
     let memory = decision.memory.map_or(String::new(), |memory| {
         format!(" (needs {} of {})", table::bytes(memory.total()), table::bytes(decision.budget))
     });
-    format!("{tiles}{}{memory}", decision.reason)
+    format!("{frames}: {}{memory}", decision.reason)
 }
 
 fn order_text(order: TileOrder) -> &'static str {

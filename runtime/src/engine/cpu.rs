@@ -14,19 +14,16 @@ use super::{Engine, StepObserver, StepOutputs};
 use crate::error::{Error, Result};
 use crate::lowering;
 
-/// Native code on one instruction set, with threads and memory that all steps share.
+/// Native code on one instruction set.
 pub(crate) struct CpuEngine<'a> {
     isa: Isa,
     weights: &'a Weights,
-    workspace: Workspace,
 }
 
 impl<'a> CpuEngine<'a> {
-    /// An engine with so many threads.
-    pub(crate) fn new(isa: Isa, threads: usize, weights: &'a Weights) -> Result<Self> {
-        let workspace =
-            Workspace::new(threads).map_err(|cause| Error::Threads { threads, problem: cause.to_string() })?;
-        Ok(Self { isa, weights, workspace })
+    /// An engine for these weights.
+    pub(crate) fn new(isa: Isa, weights: &'a Weights) -> Self {
+        Self { isa, weights }
     }
 }
 
@@ -35,6 +32,11 @@ impl Engine for CpuEngine<'_> {
     type States = States;
     type Program = Arc<Program>;
     type Executable = Executable;
+    type Workspace = Workspace;
+
+    fn workspace(&self, threads: usize) -> Result<Workspace> {
+        Workspace::new(threads).map_err(|cause| Error::Threads { threads, problem: cause.to_string() })
+    }
 
     fn compile(&self, step: &Step, graph: Graph) -> Result<Arc<Program>> {
         let graph = lowering::optimize(step, &graph, cpu_pipeline(Precision::F32))?;
@@ -42,8 +44,8 @@ impl Engine for CpuEngine<'_> {
         Ok(Arc::new(program))
     }
 
-    fn bind(&self, step: &Step, program: Arc<Program>) -> Result<Executable> {
-        self.workspace.pool().install(|| program.bind(self.weights)).map_err(|cause| match cause {
+    fn bind(&self, workspace: &Workspace, step: &Step, program: Arc<Program>) -> Result<Executable> {
+        workspace.pool().install(|| program.bind(self.weights)).map_err(|cause| match cause {
             // Ours, and already in words for the reader.
             WeightError::Source(cause) => match cause.downcast::<Error>() {
                 Ok(error) => *error,
@@ -59,14 +61,15 @@ impl Engine for CpuEngine<'_> {
     }
 
     fn run(
-        &mut self,
+        &self,
+        workspace: &mut Workspace,
         step: &Step,
         executable: &Executable,
         input: &[f32],
         states: States,
         observe: &mut StepObserver<'_>,
     ) -> Result<StepOutputs<Self>> {
-        let run = executable.run(&mut self.workspace, &[input], states, &mut |share, _| observe(share));
+        let run = executable.run(workspace, &[input], states, &mut |share, _| observe(share));
         let mut outputs = run.map_err(|cause| match cause {
             RunError::Interrupted => Error::Interrupted,
             RunError::Memory(cause) => Error::memory(step, &cause),

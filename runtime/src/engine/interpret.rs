@@ -21,17 +21,12 @@ const TICK: Duration = Duration::from_millis(50);
 /// The evaluator over one checkpoint.
 pub(crate) struct InterpretEngine<'a> {
     checkpoint: &'a Checkpoint,
-    pool: rayon::ThreadPool,
 }
 
 impl<'a> InterpretEngine<'a> {
-    /// An engine with so many threads.
-    pub(crate) fn new(threads: usize, checkpoint: &'a Checkpoint) -> Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .map_err(|cause| Error::Threads { threads, problem: cause.to_string() })?;
-        Ok(Self { checkpoint, pool })
+    /// An engine for these weights.
+    pub(crate) fn new(checkpoint: &'a Checkpoint) -> Self {
+        Self { checkpoint }
     }
 }
 
@@ -66,12 +61,18 @@ impl Engine for InterpretEngine<'_> {
     type States = BTreeMap<String, Tensor<f32>>;
     type Program = Graph;
     type Executable = Graph;
+    type Workspace = rayon::ThreadPool;
+
+    fn workspace(&self, threads: usize) -> Result<rayon::ThreadPool> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.map_err(|cause| Error::Threads { threads, problem: cause.to_string() })
+    }
 
     fn compile(&self, _: &Step, graph: Graph) -> Result<Graph> {
         Ok(graph)
     }
 
-    fn bind(&self, _: &Step, graph: Graph) -> Result<Graph> {
+    fn bind(&self, _: &rayon::ThreadPool, _: &Step, graph: Graph) -> Result<Graph> {
         Ok(graph)
     }
 
@@ -80,7 +81,8 @@ impl Engine for InterpretEngine<'_> {
     }
 
     fn run(
-        &mut self,
+        &self,
+        pool: &mut rayon::ThreadPool,
         step: &Step,
         graph: &Graph,
         input: &[f32],
@@ -96,7 +98,7 @@ impl Engine for InterpretEngine<'_> {
             stopped: AtomicBool::new(false),
         };
         let (done, finished) = channel();
-        let evaluated = self.pool.in_place_scope(|scope| {
+        let evaluated = pool.in_place_scope(|scope| {
             let bindings = &bindings;
             scope.spawn(move |_| {
                 // The receiver is there until a result came.

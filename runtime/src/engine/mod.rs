@@ -32,15 +32,23 @@ pub(crate) struct StepOutputs<E: Engine + ?Sized> {
 }
 
 /// Runs steps. A step goes through three calls whose times are told apart: compile, bind, run.
-pub(crate) trait Engine {
+pub(crate) trait Engine: Sync {
     /// A tensor that a step made.
-    type Buffer: DerefMut<Target = [f32]>;
+    type Buffer: DerefMut<Target = [f32]> + Send;
     /// What one step leaves to the next; empty in front of a first step.
-    type States: Default;
+    type States: Default + Send;
     /// A step without weights.
     type Program;
-    /// A step with its weights.
-    type Executable;
+    /// A step with its weights. Several threads may run it at once.
+    type Executable: Sync;
+    /// Threads, and memory that steps share which run one after the other.
+    type Workspace: Send;
+
+    /// A workspace with so many threads.
+    ///
+    /// # Errors
+    /// [`crate::Error::Threads`].
+    fn workspace(&self, threads: usize) -> Result<Self::Workspace>;
 
     /// Makes a program of a declared graph.
     fn compile(&self, step: &Step, graph: Graph) -> Result<Self::Program>;
@@ -50,8 +58,8 @@ pub(crate) trait Engine {
         false
     }
 
-    /// Gives a program its weights.
-    fn bind(&self, step: &Step, program: Self::Program) -> Result<Self::Executable>;
+    /// Gives a program its weights; the threads of `workspace` make them.
+    fn bind(&self, workspace: &Self::Workspace, step: &Step, program: Self::Program) -> Result<Self::Executable>;
 
     /// Bytes of intermediate values that a run needs; 0 when that is not planned ahead.
     fn arena_bytes(executable: &Self::Executable) -> usize;
@@ -61,7 +69,8 @@ pub(crate) trait Engine {
     /// # Errors
     /// [`crate::Error::Interrupted`] if `observe` breaks; what is wrong with memory or states.
     fn run(
-        &mut self,
+        &self,
+        workspace: &mut Self::Workspace,
         step: &Step,
         executable: &Self::Executable,
         input: &[f32],

@@ -210,6 +210,12 @@ impl Engine for PjrtEngine<'_> {
     type States = BTreeMap<String, Buffer>;
     type Program = PjrtProgram;
     type Executable = PjrtExecutable;
+    /// The plugin has its own threads.
+    type Workspace = ();
+
+    fn workspace(&self, _: usize) -> Result<()> {
+        Ok(())
+    }
 
     fn compile(&self, step: &Step, graph: Graph) -> Result<PjrtProgram> {
         let graph = lowering::optimize(step, &graph, tpu_pipeline(self.precision))?;
@@ -228,7 +234,7 @@ impl Engine for PjrtEngine<'_> {
         program.origin == Origin::Cached
     }
 
-    fn bind(&self, _: &Step, program: PjrtProgram) -> Result<PjrtExecutable> {
+    fn bind(&self, (): &(), _: &Step, program: PjrtProgram) -> Result<PjrtExecutable> {
         let PjrtProgram { program, module, .. } = program;
         let arguments = module.arguments.into_iter().map(|argument| {
             Ok(match argument.role {
@@ -248,7 +254,8 @@ impl Engine for PjrtEngine<'_> {
     }
 
     fn run(
-        &mut self,
+        &self,
+        (): &mut (),
         step: &Step,
         executable: &PjrtExecutable,
         input: &[f32],

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::test_server::{Commit, Fault, REPOSITORY, Request, Server, etag};
 use super::*;
 use crate::checkpoint::Checkpoint;
-use crate::model::{ModelSpec, resolve};
+use crate::model::{ModelSpec, resolve, resolve_config};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const WEIGHTS: &str = "vae/diffusion_pytorch_model.safetensors";
@@ -70,6 +70,28 @@ fn get(text: &str, options: &HubOptions) -> Result<ModelFiles> {
 
 fn complaint(text: &str, options: &HubOptions) -> String {
     get(text, options).unwrap_err().to_string()
+}
+
+#[test]
+fn a_configuration_is_fetched_without_weights() {
+    let Case { server, options, cache: _cache } = case(&[("config.json", b"{}".to_vec())], |_| None);
+    let config = |text: &str, named: Option<&Path>| {
+        let spec = ModelSpec::parse(text, named).unwrap();
+        resolve_config(&spec, &options, &mut |_| ControlFlow::Continue(()))
+    };
+    let found = config(REPOSITORY, None).unwrap();
+    assert_eq!(fs::read_to_string(&found).unwrap(), "{}");
+    assert_eq!(server.log(), ["HEAD vae/config.json", "HEAD config.json", "GET config.json"]);
+    let before = server.log().len();
+    assert_eq!(config("nobody/nothing", Some(&found)).unwrap(), found);
+    assert_eq!(server.log().len(), before, "nothing is asked if the configuration is there");
+    let message = config(REPOSITORY, Some(Path::new("nowhere.json"))).unwrap_err().to_string();
+    assert!(message.contains("nowhere.json: no such file"), "{message}");
+
+    let Case { server: _server, options, .. } = case(&[("readme.md", vec![])], |_| None);
+    let spec = ModelSpec::parse(REPOSITORY, None).unwrap();
+    let message = resolve_config(&spec, &options, &mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
+    assert!(message.contains("vae/config.json"), "{message}");
 }
 
 /// Files under `blobs`.

@@ -1,0 +1,304 @@
+//! The bodies of Winograd's transforms, written once as a macro over the vector operations of an instruction set (`tile`
+//! lists them): a square of inputs forward, a square of products back, and both over time.
+//!
+//! The formulas are those of `crate::winograd`. One call transforms one square for every channel; loops over squares,
+//! frames and planes are emitted code. Arrays hold the larger square; what a smaller one leaves unused costs nothing
+//! once the loops, whose bounds are constants, are unrolled.
+
+use crate::isa::Isa;
+
+/// `Bᵀ d B` of one square: called as `forward(from, to, channels, line, plane)`.
+///
+/// Element (y, x) of the square is at `from + y * line + x * channels`, with all its channels behind it; plane p of the
+/// result is at `to + p * plane`. Distances are in elements.
+///
+/// # Safety
+///
+/// The CPU runs the instruction set; what is named is readable, or writable, aligned as f32 is; nothing overlaps.
+pub(crate) type ForwardFn =
+    unsafe extern "C" fn(from: *const f32, to: *mut f32, channels: usize, line: usize, plane: usize);
+
+/// `Aᵀ m A` of one square, plus bias and residual: called as
+/// `back(from, to, bias, residual, channels, plane, line, pixel, lines, pixels)`.
+///
+/// Plane p of the products is at `from + p * plane`; element (y, x) of the result is at `to + y * line + x * pixel`, and so
+/// in the residual, if that is not null. `bias` is null or has a value for each channel. Only the first `lines` lines and
+/// `pixels` pixels are read and written, if there are fewer than the square has.
+///
+/// # Safety
+///
+/// As for [`ForwardFn`]; result and residual may be the same memory. A streaming form also asks that whole vectors of the
+/// result are aligned, and that a fence follows before another thread reads it.
+pub(crate) type BackFn = unsafe extern "C" fn(
+    from: *const f32,
+    to: *mut f32,
+    bias: *const f32,
+    residual: *const f32,
+    channels: usize,
+    plane: usize,
+    line: usize,
+    pixel: usize,
+    lines: usize,
+    pixels: usize,
+);
+
+/// F(2, 3) over time: called as `time(from, to, count, plane)`, forward on four frames that follow each other at a
+/// distance of `count` elements, to four planes; back from four planes to two frames.
+///
+/// # Safety
+///
+/// As for [`ForwardFn`].
+pub(crate) type TimeFn = unsafe extern "C" fn(from: *const f32, to: *mut f32, count: usize, plane: usize);
+
+/// Heights and widths of the squares of outputs.
+pub(super) const SIDES: [usize; 2] = [2, 4];
+
+/// The transforms of an instruction set.
+#[derive(Debug)]
+pub(crate) struct Transforms {
+    /// Inputs forward, by square: one for each of [`SIDES`].
+    pub(super) forward: [ForwardFn; 2],
+    /// Products back.
+    pub(super) back: [BackFn; 2],
+    /// Products back, to memory that is not read again soon.
+    pub(super) back_streaming: [BackFn; 2],
+    /// Four frames to four planes.
+    pub(super) time_forward: TimeFn,
+    /// Four planes to two frames.
+    pub(super) time_back: TimeFn,
+}
+
+/// Which way a transform goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Inputs to planes.
+    Forward,
+    /// Products to results.
+    Back,
+    /// Products to results that are not read again soon: past the caches.
+    BackStreaming,
+}
+
+/// The symbol under which emitted code calls the transform of a square.
+pub(crate) fn square_symbol(isa: Isa, side: usize, direction: Direction) -> String {
+    format!("{isa}_winograd{side}_{direction:?}").to_lowercase()
+}
+
+/// The symbol under which emitted code calls the transform over time.
+pub(crate) fn time_symbol(isa: Isa, direction: Direction) -> String {
+    format!("{isa}_winograd_time_{direction:?}").to_lowercase()
+}
+
+impl Transforms {
+    /// Every transform, by its symbol.
+    pub(crate) fn symbols(&self, isa: Isa) -> Vec<(String, *const u8)> {
+        use Direction::{Back, BackStreaming, Forward};
+        let mut all = vec![
+            (time_symbol(isa, Forward), self.time_forward as *const u8),
+            (time_symbol(isa, Back), self.time_back as *const u8),
+        ];
+        for (index, side) in SIDES.into_iter().enumerate() {
+            all.push((square_symbol(isa, side, Forward), self.forward[index] as *const u8));
+            all.push((square_symbol(isa, side, Back), self.back[index] as *const u8));
+            all.push((square_symbol(isa, side, BackStreaming), self.back_streaming[index] as *const u8));
+        }
+        all
+    }
+}
+
+/// Defines the transforms over the vector operations in scope, and `TRANSFORMS`, which names them.
+macro_rules! transform_kernels {
+    ($(#[$feature:meta])*) => {
+        /// One row or column of `Bᵀ d`.
+        #[inline]
+        $(#[$feature])*
+        fn forward_row<const SIDE: usize>(d: [Vector; 6]) -> [Vector; 6] {
+            if SIDE == 2 {
+                let rest = zero();
+                return [subtract(d[0], d[2]), add(d[1], d[2]), subtract(d[2], d[1]), subtract(d[1], d[3]), rest, rest];
+            }
+            let [a, b] = [POINT_A, POINT_B].map(|x| splat(x as f32));
+            let [minus_a, minus_b] = [POINT_A, POINT_B].map(|x| splat(-x as f32));
+            let [minus_aa, minus_bb] = [POINT_A, POINT_B].map(|x| splat((-x * x) as f32));
+            let minus_sum = splat(-(POINT_A * POINT_A + POINT_B * POINT_B) as f32);
+            let (even_a, odd_a) = (multiply_add(d[2], minus_bb, d[4]), multiply_add(d[1], minus_bb, d[3]));
+            let (even_b, odd_b) = (multiply_add(d[2], minus_aa, d[4]), multiply_add(d[1], minus_aa, d[3]));
+            let (first, last) = (multiply_add(d[2], minus_sum, d[4]), multiply_add(d[3], minus_sum, d[5]));
+            // The product of the squares of the points is 1.
+            [
+                add(first, d[0]),
+                multiply_add(odd_a, a, even_a),
+                multiply_add(odd_a, minus_a, even_a),
+                multiply_add(odd_b, b, even_b),
+                multiply_add(odd_b, minus_b, even_b),
+                add(last, d[1]),
+            ]
+        }
+
+        /// One row or column of `Aᵀ m`.
+        #[inline]
+        $(#[$feature])*
+        fn back_row<const SIDE: usize>(m: [Vector; 6]) -> [Vector; 4] {
+            let (sum_a, difference_a) = (add(m[1], m[2]), subtract(m[1], m[2]));
+            if SIDE == 2 {
+                return [add(m[0], sum_a), subtract(difference_a, m[3]), zero(), zero()];
+            }
+            let power = |x: f64, n| splat(x.powi(n) as f32);
+            let (sum_b, difference_b) = (add(m[3], m[4]), subtract(m[3], m[4]));
+            let (a, b) = (POINT_A, POINT_B);
+            [
+                add(m[0], add(sum_a, sum_b)),
+                multiply_add(difference_b, power(b, 1), multiply(difference_a, power(a, 1))),
+                multiply_add(sum_b, power(b, 2), multiply(sum_a, power(a, 2))),
+                multiply_add(difference_a, power(a, 3), multiply_add(difference_b, power(b, 3), m[5])),
+            ]
+        }
+
+        /// See [`ForwardFn`](super::transform::ForwardFn).
+        $(#[$feature])*
+        unsafe extern "C" fn forward<const SIDE: usize>(
+            from: *const f32,
+            to: *mut f32,
+            channels: usize,
+            line: usize,
+            plane: usize,
+        ) {
+            let window = SIDE + 2;
+            for channel in (0..channels).step_by(LANES) {
+                let lanes = mask(channels - channel);
+                let (from, to) = (from.wrapping_add(channel), to.wrapping_add(channel));
+                let mut half = [[zero(); 6]; 6];
+                for x in 0..window {
+                    let mut column = [zero(); 6];
+                    for y in 0..window {
+                        // SAFETY: an element of the square; the mask leaves only channels that exist.
+                        column[y] = unsafe { load_masked(from.wrapping_add(y * line + x * channels), lanes) };
+                    }
+                    let column = forward_row::<SIDE>(column);
+                    for y in 0..window {
+                        half[y][x] = column[y];
+                    }
+                }
+                for y in 0..window {
+                    let row = forward_row::<SIDE>(half[y]);
+                    for x in 0..window {
+                        // SAFETY: one of the planes; the mask leaves only channels that exist.
+                        unsafe { store_masked(to.wrapping_add((y * window + x) * plane), lanes, row[x]) };
+                    }
+                }
+            }
+        }
+
+        /// See [`BackFn`](super::transform::BackFn).
+        $(#[$feature])*
+        unsafe extern "C" fn back<const SIDE: usize, const STREAM: bool>(
+            from: *const f32,
+            to: *mut f32,
+            bias: *const f32,
+            residual: *const f32,
+            channels: usize,
+            plane: usize,
+            line: usize,
+            pixel: usize,
+            lines: usize,
+            pixels: usize,
+        ) {
+            let window = SIDE + 2;
+            for channel in (0..channels).step_by(LANES) {
+                let lanes = mask(channels - channel);
+                let from = from.wrapping_add(channel);
+                let added = if bias.is_null() {
+                    zero()
+                } else {
+                    // SAFETY: the mask leaves only channels that exist.
+                    unsafe { load_masked(bias.wrapping_add(channel), lanes) }
+                };
+                let mut half = [[zero(); 6]; 4];
+                for x in 0..window {
+                    let mut column = [zero(); 6];
+                    for y in 0..window {
+                        // SAFETY: one of the planes; the mask leaves only channels that exist.
+                        column[y] = unsafe { load_masked(from.wrapping_add((y * window + x) * plane), lanes) };
+                    }
+                    let column = back_row::<SIDE>(column);
+                    for y in 0..SIDE {
+                        half[y][x] = column[y];
+                    }
+                }
+                for y in 0..SIDE {
+                    if y >= lines {
+                        break;
+                    }
+                    let row = back_row::<SIDE>(half[y]);
+                    for x in 0..SIDE {
+                        if x >= pixels {
+                            break;
+                        }
+                        let at = y * line + x * pixel + channel;
+                        let mut value = add(row[x], added);
+                        if !residual.is_null() {
+                            // SAFETY: a pixel that exists, laid out as the result is.
+                            value = add(value, unsafe { load_masked(residual.wrapping_add(at), lanes) });
+                        }
+                        // SAFETY: a pixel that exists; the mask leaves only channels that do. Whole vectors are aligned
+                        // where that is asked for.
+                        unsafe {
+                            if STREAM && channels - channel >= LANES {
+                                stream(to.wrapping_add(at), value);
+                            } else {
+                                store_masked(to.wrapping_add(at), lanes, value);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+
+        /// See [`TimeFn`](super::transform::TimeFn): `Bᵀ d` of F(2, 3).
+        $(#[$feature])*
+        unsafe extern "C" fn time_forward(from: *const f32, to: *mut f32, count: usize, plane: usize) {
+            for at in (0..count).step_by(LANES) {
+                let lanes = mask(count - at);
+                let mut frames = [zero(); 6];
+                for t in 0..4 {
+                    // SAFETY: one of four frames; the mask leaves only elements that exist.
+                    frames[t] = unsafe { load_masked(from.wrapping_add(t * count + at), lanes) };
+                }
+                let planes = forward_row::<2>(frames);
+                for t in 0..4 {
+                    // SAFETY: one of four planes, as above.
+                    unsafe { store_masked(to.wrapping_add(t * plane + at), lanes, planes[t]) };
+                }
+            }
+        }
+
+        /// See [`TimeFn`](super::transform::TimeFn): `Aᵀ m` of F(2, 3).
+        $(#[$feature])*
+        unsafe extern "C" fn time_back(from: *const f32, to: *mut f32, count: usize, plane: usize) {
+            for at in (0..count).step_by(LANES) {
+                let lanes = mask(count - at);
+                let mut planes = [zero(); 6];
+                for t in 0..4 {
+                    // SAFETY: one of four planes; the mask leaves only elements that exist.
+                    planes[t] = unsafe { load_masked(from.wrapping_add(t * plane + at), lanes) };
+                }
+                let frames = back_row::<2>(planes);
+                for t in 0..2 {
+                    // SAFETY: one of two frames, as above.
+                    unsafe { store_masked(to.wrapping_add(t * count + at), lanes, frames[t]) };
+                }
+            }
+        }
+
+        /// The transforms of this instruction set.
+        pub(super) static TRANSFORMS: $crate::panel::transform::Transforms = $crate::panel::transform::Transforms {
+            forward: [forward::<2>, forward::<4>],
+            back: [back::<2, false>, back::<4, false>],
+            back_streaming: [back::<2, true>, back::<4, true>],
+            time_forward,
+            time_back,
+        };
+    };
+}
+
+pub(super) use transform_kernels;
