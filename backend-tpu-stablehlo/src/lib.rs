@@ -5,8 +5,10 @@
 //! that text ahead of time or for execution, and runs it.
 
 pub mod emit;
+pub mod mesh;
 pub mod module;
 pub mod pjrt;
 
-pub use emit::{UnsupportedOp, emit};
+pub use emit::{UnsupportedOp, emit, emit_on};
+pub use mesh::Mesh;
 pub use module::{Argument, ArgumentRole, Module, ModuleResult};

@@ -49,7 +49,6 @@ fn runs_and_donates() {
     let before = x.fetch::<f32>().unwrap().wait().unwrap();
     let run = program.run(vec![vec![Input::Keep(&x), Input::Keep(&y)]]).unwrap();
     let results = run.wait().unwrap();
-    assert_eq!(x.inspect().unwrap(), (vec![2, 3], false));
     assert_eq!(x.fetch::<f32>().unwrap().wait().unwrap(), before);
     assert_ne!(results[0][0].fetch::<f32>().unwrap().wait().unwrap(), before);
     x.wait().unwrap();

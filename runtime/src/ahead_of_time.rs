@@ -3,8 +3,9 @@
 
 use std::path::PathBuf;
 
-use backend_tpu_stablehlo::pjrt::CompileOptions;
+use backend_tpu_stablehlo::Mesh;
 use backend_tpu_stablehlo::pjrt::child::{ChildError, Compilation, Reexecution, Watch};
+use backend_tpu_stablehlo::pjrt::{CompileOptions, Optimization};
 use frontend::{Config, Half, Step, StepKind, Taps, declare};
 use ir::Role;
 use ir::analysis::total_cost;
@@ -24,8 +25,10 @@ pub struct Target {
     pub plugin: PathBuf,
     /// The topology as the plugin names it, such as `v6e:1x1`.
     pub topology: String,
-    /// How to compile.
-    pub options: CompileOptions,
+    /// How the devices share the work.
+    pub mesh: Mesh,
+    /// How hard to optimise.
+    pub optimization: Option<Optimization>,
     /// How this program starts itself again.
     pub reexecution: Reexecution,
 }
@@ -58,15 +61,15 @@ pub struct CompiledStep {
     pub runs: usize,
     /// What the compiler made and said.
     pub compilation: Compilation,
-    /// Arithmetic of one run, by our own count.
+    /// Arithmetic of one run on all devices, by our own count.
     pub flops: u64,
-    /// What it leaves to the next step, in bytes.
+    /// What it leaves to the next step on each device, in bytes.
     pub states: u64,
     /// How long one run takes, if anything is known.
     pub estimate: Option<Estimate>,
 }
 
-/// How long a run takes at best.
+/// How long a run takes at best, without what devices tell each other.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// In seconds.
@@ -155,7 +158,8 @@ impl Job<'_> {
     /// Compiles every distinct step. With [`TilingChoice::Auto`], of the largest tiles that fit the device.
     ///
     /// # Errors
-    /// [`Error::Input`] for an empty video; [`Error::Tiling`]; what declaring a step reports; [`Error::PluginChild`] with what
+    /// [`Error::Input`] for an empty video; [`Error::Tiling`]; [`Error::Options`] if the video has no step of the kind asked for or
+    /// cannot be cut into the mesh's strips; what declaring a step reports; [`Error::PluginChild`] with what
     /// the plugin says, mostly that a step needs more memory than the device has; [`Error::Interrupted`].
     pub fn prepare(&self, target: &Target, tell: &mut dyn FnMut(Event<'_>), watch: &mut Watch<'_>) -> Result<Prepared> {
         let shape @ [.., height, width] = self.shape();
@@ -242,6 +246,11 @@ impl Job<'_> {
         let route = Route { half: self.half, shape: self.shape(), grid, order: TileOrder::FrameMajor, lanes: 1 };
         // The largest first: if one does not fit, it is that one.
         let mut distinct = self.distinct(&route);
+        if let (Some(kind), true) = (self.kind, distinct.is_empty()) {
+            return Err(Error::Options {
+                problem: format!("the video has no step {kind}: it has too few frames, or more than go into one step"),
+            });
+        }
         distinct.sort_by_key(|(step, _)| std::cmp::Reverse(step.frames * step.height * step.width));
         let of = distinct.len();
         let mut steps = vec![];
@@ -279,16 +288,35 @@ impl Job<'_> {
         steps
     }
 
+    /// Rows of a step's input that are one row where the network has the fewest.
+    fn least_rows(&self) -> usize {
+        match self.half {
+            Half::Decoder => 1,
+            Half::Encoder => self.config.spatial_compression(),
+        }
+    }
+
     fn compile_step(&self, step: Step, runs: usize, target: &Target, watch: &mut Watch<'_>) -> Result<CompiledStep> {
+        let Target { plugin, topology, mesh, optimization, reexecution } = target;
+        let step = Step { batch: mesh.data, ..step };
+        if !step.height.is_multiple_of(mesh.height * self.least_rows()) {
+            let problem = format!(
+                "{step} cannot be cut into {} strips of whole rows: its height must be a multiple of {}",
+                mesh.height,
+                mesh.height * self.least_rows()
+            );
+            return Err(Error::Options { problem });
+        }
         let graph = declare(self.config, &step, &Taps::None)?;
         let graph = lowering::optimize(&step, &graph, tpu_pipeline(self.precision))?;
-        let module = lowering::stablehlo(&step, &graph)?;
-        let Target { plugin, topology, options, reexecution } = target;
-        let compilation = reexecution.compile(plugin, topology, &module.text, options, watch)?;
+        let module = lowering::stablehlo_on(*mesh, &step, &graph)?;
+        let devices = mesh.devices();
+        let options = CompileOptions { partitions: devices, optimization: *optimization };
+        let compilation = reexecution.compile(plugin, topology, &module.text, &options, watch)?;
         let states = module.results.iter().filter(|result| result.role == Role::State);
-        let states = states.map(|result| result.ty.bytes() as u64).sum();
+        let states = states.map(|result| result.ty.bytes() as u64).sum::<u64>() / devices as u64;
         let flops = total_cost(&graph).flops;
-        let estimate = estimate(&compilation, flops);
+        let estimate = estimate(&compilation, devices, flops);
         log::debug!("{step}: {:?}, {:?}", compilation.memory, compilation.cost);
         Ok(CompiledStep { step, runs, compilation, flops, states, estimate })
     }
@@ -308,12 +336,11 @@ fn is_out_of_memory(error: &Error) -> bool {
 
 /// How long a run takes. The compiler's own figure, unless it is less than the arithmetic can take or out of all proportion:
 /// for whole networks it has come out negative.
-fn estimate(compilation: &Compilation, flops: u64) -> Option<Estimate> {
+fn estimate(compilation: &Compilation, devices: usize, flops: u64) -> Option<Estimate> {
     const MOST_TIMES: f64 = 1000.0;
-    let (kind, devices) = (&compilation.devices.0, compilation.devices.1.max(1) as f64);
-    let device = DEVICES.iter().find(|device| device.kind == kind)?;
+    let device = DEVICES.iter().find(|device| device.kind == compilation.devices.0)?;
     let cost = compilation.cost;
-    let arithmetic = flops as f64 / devices / device.flops;
+    let arithmetic = flops as f64 / devices as f64 / device.flops;
     if let Some(seconds) = cost.optimal_seconds.filter(|s| (arithmetic..=arithmetic * MOST_TIMES).contains(s)) {
         return Some(Estimate { seconds, basis: Basis::Compiler });
     }
@@ -344,13 +371,13 @@ mod tests {
     fn estimates_that_make_no_sense_give_way_to_the_roofline() {
         let flops = 918_000_000_000;
         let sensible = Estimate { seconds: 0.002, basis: Basis::Compiler };
-        assert_eq!(estimate(&compilation(0.002), flops), Some(sensible));
+        assert_eq!(estimate(&compilation(0.002), 1, flops), Some(sensible));
         for nonsense in [-48.0, 0.0, 1e-4, 10.0, f64::NAN] {
-            let found = estimate(&compilation(nonsense), flops).unwrap();
+            let found = estimate(&compilation(nonsense), 1, flops).unwrap();
             assert_eq!(found.basis, Basis::Roofline);
             assert!((found.seconds - 0.01).abs() < 1e-12, "{found:?}");
         }
         let other = Compilation { devices: ("TPU v99".into(), 1), ..compilation(0.002) };
-        assert_eq!(estimate(&other, flops), None);
+        assert_eq!(estimate(&other, 1, flops), None);
     }
 }

@@ -1,10 +1,10 @@
-//! A declared step on its way to native code or StableHLO, with errors in this package's words. What each stage does is in
-//! `passes`, `backend-cpu` and `backend-tpu-stablehlo`.
+//! A declared step on its way to native code, with errors in this package's words. What each stage does is in `passes` and
+//! the backends.
 
 use backend_cpu::isa::Isa;
 use backend_cpu::program::{self, Program};
 use backend_cpu::requirements::{Requirements, requirements};
-use backend_tpu_stablehlo::{Module, emit};
+use backend_tpu_stablehlo::{Mesh, Module, emit_on};
 use frontend::Step;
 use ir::Graph;
 use passes::{Pass, pipeline};
@@ -46,9 +46,17 @@ pub fn compile(step: &Step, graph: &Graph, isa: Isa) -> Result<Program> {
 /// The StableHLO module of the final graph of `step`.
 ///
 /// # Errors
-/// [`Error::Internal`]: the graph has an op that cannot be emitted.
+/// [`Error::Internal`]: the graph has an op that cannot be written.
 pub fn stablehlo(step: &Step, graph: &Graph) -> Result<Module> {
-    emit(graph).map_err(|cause| Error::internal("the StableHLO emitter", step, &cause))
+    backend_tpu_stablehlo::emit(graph).map_err(|cause| Error::internal("the StableHLO backend", step, &cause))
+}
+
+/// The same for a mesh of devices.
+///
+/// # Errors
+/// As [`stablehlo`].
+pub fn stablehlo_on(mesh: Mesh, step: &Step, graph: &Graph) -> Result<Module> {
+    emit_on(mesh, graph).map_err(|cause| Error::internal("the StableHLO backend", step, &cause))
 }
 
 /// What the final graph of `step` takes of memory.

@@ -154,6 +154,9 @@ impl fmt::Display for TilingDecision {
     }
 }
 
+/// With a plugin, the tensors of one step travel while another one runs: more at once would only wait for each other.
+const PLUGIN_LANES: usize = 2;
+
 const WHOLE_ASKED: &str = "tiling is off";
 const WHOLE_FITS: &str = "that fits the memory budget";
 const WHOLE_SMALL: &str = "the frames are no larger than a tile";
@@ -232,7 +235,7 @@ impl Plan<'_> {
                 _ => WHOLE_UNPLANNED,
             };
             let decision = decision(&route, tiling, None, reason);
-            return Ok((route, decision));
+            return Ok((Route { lanes: self.plugin_lanes(&route), ..route }, decision));
         };
         let mut estimator = Estimator::new(self, isa)?;
         let mut least: Option<MemoryEstimate> = None;
@@ -255,6 +258,17 @@ impl Plan<'_> {
             None if tiling.is_some() => Err(self.refusal(budget, least, "in these tiles")),
             None => Err(self.refusal(budget, least, "in whole frames; tiles may need less")),
         }
+    }
+
+    /// Lanes of a backend that plans its own memory: one, but for a plugin if more were asked for by name.
+    fn plugin_lanes(&self, route: &Route) -> usize {
+        let samples = if self.in_memory { self.shape[0] } else { 1 };
+        let most = match (self.options.backend, self.options.parallel, route.grid.tiles()) {
+            (Backend::Pjrt, Parallel::Batch, 1) => samples,
+            (Backend::Pjrt, Parallel::Tiles, tiles) => tiles,
+            _ => 1,
+        };
+        most.min(PLUGIN_LANES)
     }
 
     fn route(&self, grid: Grid, order: TileOrder) -> Route {

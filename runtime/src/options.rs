@@ -1,7 +1,6 @@
 //! How to run a model.
 
 use std::num::NonZero;
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
@@ -118,7 +117,8 @@ pub struct RunOptions {
     pub tiling: TilingChoice,
     /// What neighbouring tiles have in common.
     pub overlap: Overlap,
-    /// What may run at once, as far as the memory budget allows. The evaluator and PJRT plugins run one step at a time.
+    /// What may run at once, as far as the memory budget allows. The evaluator runs one step at a time. So does a
+    /// PJRT plugin, unless batch or tiles are asked for: then two, so that tensors of the one travel while the other runs.
     pub parallel: Parallel,
     /// How much memory it may take. What cannot be done within it is refused before any work. The evaluator and PJRT
     /// plugins, whose memory is not planned here, have no regard for it.

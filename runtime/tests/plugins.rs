@@ -129,6 +129,12 @@ fn programs_are_compiled_once_and_run_again() {
     let differences = values(&expected).iter().zip(values(&found)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(differences < 1e-4, "{differences}");
 
+    // Two tiles at once: the tensors of the one travel while the other runs.
+    let tiles = [&pjrt[..], &["--tiling", "4x4", "--tile-overlap", "0.5,0.5"]].concat();
+    let ((in_turn, one), (at_once, two)) = (run(&tiles), run(&[&tiles[..], &["--parallel", "tiles"]].concat()));
+    assert_eq!((&in_turn["lanes"], &at_once["lanes"]), (&1.into(), &2.into()), "{at_once}");
+    assert_eq!(one, two);
+
     let (_, bf16) = run(&[&pjrt[..], &["--dtype", "bf16"]].concat());
     let differences = values(&expected).iter().zip(values(&bf16)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(differences > 0.0 && differences < 0.2, "{differences}");
@@ -171,6 +177,11 @@ fn steps_are_compiled_for_a_tpu_that_is_not_there() {
             "{step}"
         );
     }
+    // A video has other steps than a single batch of frames.
+    let wrong = common::tessera(&[&arguments[..], &video, &["--step", "decode-next"]].concat(), folder.path());
+    let error = text(&wrong.stderr);
+    assert!(wrong.status.code() == Some(1) && error.contains("has no step decode-next"), "{error}");
+
     // What a plugin does not know is its own error, on one line.
     let output = common::tessera(&["compile", "--target", "v99:1x1", "--plugin", &libtpu], folder.path());
     let error = text(&output.stderr);

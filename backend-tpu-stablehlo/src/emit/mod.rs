@@ -25,6 +25,7 @@ use ir::{Graph, Node, Op, Recipe, Role, Value};
 
 use body::{Body, Tensor, text_of};
 
+use crate::mesh::Mesh;
 use crate::module::{Argument, ArgumentRole, Module, ModuleResult};
 
 /// An op that has no form in StableHLO here.
@@ -48,6 +49,14 @@ fn of(path: &str) -> String {
 /// # Errors
 /// When arithmetic is on integers; moving and converting them is taken.
 pub fn emit(graph: &Graph) -> Result<Module, UnsupportedOp> {
+    emit_on(Mesh::SINGLE, graph)
+}
+
+/// The same for a mesh of devices: arguments and results say how they are cut. Types are those of whole tensors.
+///
+/// # Errors
+/// As [`emit`].
+pub fn emit_on(mesh: Mesh, graph: &Graph) -> Result<Module, UnsupportedOp> {
     let mut emitter = Emitter {
         graph,
         weight_only: weight_only(graph),
@@ -67,7 +76,7 @@ pub fn emit(graph: &Graph) -> Result<Module, UnsupportedOp> {
             emitter.value(value, node)?;
         }
     }
-    Ok(emitter.finish())
+    Ok(emitter.finish(mesh))
 }
 
 /// The frames in front of a convolution's input.
@@ -315,7 +324,7 @@ impl Emitter<'_> {
         self.body.slice("", &whole, &start, &limit, &stride)
     }
 
-    fn finish(mut self) -> Module {
+    fn finish(mut self, mesh: Mesh) -> Module {
         let mut returned = Vec::new();
         let mut results = Vec::new();
         for output in self.graph.outputs() {
@@ -330,18 +339,29 @@ impl Emitter<'_> {
                 });
             }
         }
-        let mut text = format!("module @{:?} {{\n  func.func public @main(\n", self.graph.name);
+        let mut text = format!("module @{:?} {{\n", self.graph.name);
+        if mesh.devices() > 1 {
+            let _ = writeln!(text, "  {}", mesh.declaration());
+        }
+        text.push_str("  func.func public @main(\n");
+        let sharding = |ty: &ir::TensorType| (mesh.devices() > 1).then(|| mesh.sharding(ty));
+        let attributes = |all: [Option<String>; 2]| {
+            let all: Vec<String> = all.into_iter().flatten().collect();
+            if all.is_empty() { String::new() } else { format!(" {{{}}}", all.join(", ")) }
+        };
         let count = self.arguments.len();
         for (i, (argument, tensor)) in self.arguments.iter().enumerate() {
-            let alias = argument.donated_to.map(|to| format!(" {{tf.aliasing_output = {to} : i32}}"));
+            let alias = argument.donated_to.map(|to| format!("tf.aliasing_output = {to} : i32"));
             let comma = if i + 1 < count { "," } else { "" };
-            let (ty, alias, name) = (tensor.ty(), alias.unwrap_or_default(), &argument.name);
-            let _ = writeln!(text, "    {}: {ty}{alias} loc({name:?}){comma}", tensor.name);
+            let (ty, name) = (tensor.ty(), &argument.name);
+            let attributes = attributes([alias, sharding(&argument.ty)]);
+            let _ = writeln!(text, "    {}: {ty}{attributes} loc({name:?}){comma}", tensor.name);
         }
         text.push_str("  ) -> (\n");
         for (i, result) in results.iter().enumerate() {
             let comma = if i + 1 < results.len() { "," } else { "" };
-            let _ = writeln!(text, "    {}{comma} // {} {}", text_of(&result.ty), result.role.word(), result.name);
+            let (ty, attributes) = (text_of(&result.ty), attributes([None, sharding(&result.ty)]));
+            let _ = writeln!(text, "    {ty}{attributes}{comma} // {} {}", result.role.word(), result.name);
         }
         text.push_str("  ) {\n");
         text.push_str(&self.body.into_text());

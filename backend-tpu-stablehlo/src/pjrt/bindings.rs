@@ -2175,77 +2175,6 @@ pub type PJRT_Buffer_Destroy =
     ::core::option::Option<unsafe extern "C" fn(args: *mut PJRT_Buffer_Destroy_Args) -> *mut PJRT_Error>;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
-pub struct PJRT_Buffer_ElementType_Args {
-    pub struct_size: usize,
-    pub extension_start: *mut PJRT_Extension_Base,
-    pub buffer: *mut PJRT_Buffer,
-    pub type_: PJRT_Buffer_Type,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of PJRT_Buffer_ElementType_Args"][::core::mem::size_of::<PJRT_Buffer_ElementType_Args>() - 32usize];
-    ["Alignment of PJRT_Buffer_ElementType_Args"][::core::mem::align_of::<PJRT_Buffer_ElementType_Args>() - 8usize];
-    ["Offset of field: PJRT_Buffer_ElementType_Args::struct_size"]
-        [::core::mem::offset_of!(PJRT_Buffer_ElementType_Args, struct_size) - 0usize];
-    ["Offset of field: PJRT_Buffer_ElementType_Args::extension_start"]
-        [::core::mem::offset_of!(PJRT_Buffer_ElementType_Args, extension_start) - 8usize];
-    ["Offset of field: PJRT_Buffer_ElementType_Args::buffer"]
-        [::core::mem::offset_of!(PJRT_Buffer_ElementType_Args, buffer) - 16usize];
-    ["Offset of field: PJRT_Buffer_ElementType_Args::type_"]
-        [::core::mem::offset_of!(PJRT_Buffer_ElementType_Args, type_) - 24usize];
-};
-impl Default for PJRT_Buffer_ElementType_Args {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-pub const PJRT_Buffer_ElementType_Args_STRUCT_SIZE: _bindgen_ty_100 = 28;
-pub type _bindgen_ty_100 = ::core::ffi::c_uint;
-pub type PJRT_Buffer_ElementType =
-    ::core::option::Option<unsafe extern "C" fn(args: *mut PJRT_Buffer_ElementType_Args) -> *mut PJRT_Error>;
-#[repr(C)]
-#[derive(Debug, Copy, Clone)]
-pub struct PJRT_Buffer_Dimensions_Args {
-    pub struct_size: usize,
-    pub extension_start: *mut PJRT_Extension_Base,
-    pub buffer: *mut PJRT_Buffer,
-    pub dims: *const i64,
-    pub num_dims: usize,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of PJRT_Buffer_Dimensions_Args"][::core::mem::size_of::<PJRT_Buffer_Dimensions_Args>() - 40usize];
-    ["Alignment of PJRT_Buffer_Dimensions_Args"][::core::mem::align_of::<PJRT_Buffer_Dimensions_Args>() - 8usize];
-    ["Offset of field: PJRT_Buffer_Dimensions_Args::struct_size"]
-        [::core::mem::offset_of!(PJRT_Buffer_Dimensions_Args, struct_size) - 0usize];
-    ["Offset of field: PJRT_Buffer_Dimensions_Args::extension_start"]
-        [::core::mem::offset_of!(PJRT_Buffer_Dimensions_Args, extension_start) - 8usize];
-    ["Offset of field: PJRT_Buffer_Dimensions_Args::buffer"]
-        [::core::mem::offset_of!(PJRT_Buffer_Dimensions_Args, buffer) - 16usize];
-    ["Offset of field: PJRT_Buffer_Dimensions_Args::dims"]
-        [::core::mem::offset_of!(PJRT_Buffer_Dimensions_Args, dims) - 24usize];
-    ["Offset of field: PJRT_Buffer_Dimensions_Args::num_dims"]
-        [::core::mem::offset_of!(PJRT_Buffer_Dimensions_Args, num_dims) - 32usize];
-};
-impl Default for PJRT_Buffer_Dimensions_Args {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-pub const PJRT_Buffer_Dimensions_Args_STRUCT_SIZE: _bindgen_ty_101 = 40;
-pub type _bindgen_ty_101 = ::core::ffi::c_uint;
-pub type PJRT_Buffer_Dimensions =
-    ::core::option::Option<unsafe extern "C" fn(args: *mut PJRT_Buffer_Dimensions_Args) -> *mut PJRT_Error>;
-#[repr(C)]
-#[derive(Debug, Copy, Clone)]
 pub struct PJRT_Buffer_ToHostBuffer_Args {
     pub struct_size: usize,
     pub extension_start: *mut PJRT_Extension_Base,
@@ -2287,40 +2216,6 @@ pub const PJRT_Buffer_ToHostBuffer_Args_STRUCT_SIZE: _bindgen_ty_105 = 56;
 pub type _bindgen_ty_105 = ::core::ffi::c_uint;
 pub type PJRT_Buffer_ToHostBuffer =
     ::core::option::Option<unsafe extern "C" fn(args: *mut PJRT_Buffer_ToHostBuffer_Args) -> *mut PJRT_Error>;
-#[repr(C)]
-#[derive(Debug, Copy, Clone)]
-pub struct PJRT_Buffer_IsDeleted_Args {
-    pub struct_size: usize,
-    pub extension_start: *mut PJRT_Extension_Base,
-    pub buffer: *mut PJRT_Buffer,
-    pub is_deleted: bool,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of PJRT_Buffer_IsDeleted_Args"][::core::mem::size_of::<PJRT_Buffer_IsDeleted_Args>() - 32usize];
-    ["Alignment of PJRT_Buffer_IsDeleted_Args"][::core::mem::align_of::<PJRT_Buffer_IsDeleted_Args>() - 8usize];
-    ["Offset of field: PJRT_Buffer_IsDeleted_Args::struct_size"]
-        [::core::mem::offset_of!(PJRT_Buffer_IsDeleted_Args, struct_size) - 0usize];
-    ["Offset of field: PJRT_Buffer_IsDeleted_Args::extension_start"]
-        [::core::mem::offset_of!(PJRT_Buffer_IsDeleted_Args, extension_start) - 8usize];
-    ["Offset of field: PJRT_Buffer_IsDeleted_Args::buffer"]
-        [::core::mem::offset_of!(PJRT_Buffer_IsDeleted_Args, buffer) - 16usize];
-    ["Offset of field: PJRT_Buffer_IsDeleted_Args::is_deleted"]
-        [::core::mem::offset_of!(PJRT_Buffer_IsDeleted_Args, is_deleted) - 24usize];
-};
-impl Default for PJRT_Buffer_IsDeleted_Args {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-pub const PJRT_Buffer_IsDeleted_Args_STRUCT_SIZE: _bindgen_ty_108 = 25;
-pub type _bindgen_ty_108 = ::core::ffi::c_uint;
-pub type PJRT_Buffer_IsDeleted =
-    ::core::option::Option<unsafe extern "C" fn(args: *mut PJRT_Buffer_IsDeleted_Args) -> *mut PJRT_Error>;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct PJRT_Buffer_ReadyEvent_Args {
@@ -2700,8 +2595,8 @@ pub struct PJRT_Api {
     pub PJRT_Executable_DeserializeAndLoad: PJRT_Executable_DeserializeAndLoad,
     pub PJRT_LoadedExecutable_Fingerprint: *mut ::core::ffi::c_void,
     pub PJRT_Buffer_Destroy: PJRT_Buffer_Destroy,
-    pub PJRT_Buffer_ElementType: PJRT_Buffer_ElementType,
-    pub PJRT_Buffer_Dimensions: PJRT_Buffer_Dimensions,
+    pub PJRT_Buffer_ElementType: *mut ::core::ffi::c_void,
+    pub PJRT_Buffer_Dimensions: *mut ::core::ffi::c_void,
     pub PJRT_Buffer_UnpaddedDimensions: *mut ::core::ffi::c_void,
     pub PJRT_Buffer_DynamicDimensionIndices: *mut ::core::ffi::c_void,
     pub PJRT_Buffer_GetMemoryLayout: *mut ::core::ffi::c_void,
@@ -2709,7 +2604,7 @@ pub struct PJRT_Api {
     pub PJRT_Buffer_Device: *mut ::core::ffi::c_void,
     pub PJRT_Buffer_Memory: *mut ::core::ffi::c_void,
     pub PJRT_Buffer_Delete: *mut ::core::ffi::c_void,
-    pub PJRT_Buffer_IsDeleted: PJRT_Buffer_IsDeleted,
+    pub PJRT_Buffer_IsDeleted: *mut ::core::ffi::c_void,
     pub PJRT_Buffer_CopyToDevice: *mut ::core::ffi::c_void,
     pub PJRT_Buffer_ToHostBuffer: PJRT_Buffer_ToHostBuffer,
     pub PJRT_Buffer_IsOnCpu: *mut ::core::ffi::c_void,

@@ -191,21 +191,6 @@ impl Buffer {
             Ok(Fetch { data, done, _client: self.client.clone() })
         }
     }
-
-    /// What the plugin itself says of the buffer, for tests: its sizes, and whether it was consumed.
-    ///
-    /// # Errors
-    /// What the plugin says.
-    pub fn inspect(&self) -> Result<(Vec<i64>, bool)> {
-        let mut sizes = PJRT_Buffer_Dimensions_Args { buffer: self.buffer, ..Entry::new() };
-        let mut deleted = PJRT_Buffer_IsDeleted_Args { buffer: self.buffer, ..Entry::new() };
-        // SAFETY: the buffer is ours; its sizes live as long, and are copied.
-        unsafe {
-            self.client.table().call(&mut sizes)?;
-            self.client.table().call(&mut deleted)?;
-            Ok((super::table::list(sizes.dims, sizes.num_dims).to_vec(), deleted.is_deleted))
-        }
-    }
 }
 
 impl Drop for Buffer {

@@ -4,8 +4,9 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use backend_tpu_stablehlo::Mesh;
+use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
-use backend_tpu_stablehlo::pjrt::{CompileOptions, Optimization};
 use clap::{Args, ValueEnum};
 use frontend::{Half, Step, StepKind};
 use runtime::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
@@ -29,6 +30,8 @@ Examples:
       decoding 49 frames of the model's size: memory and time of each step on a TPU v6e
   tessera compile --model CogVideoX-2b --target v6e:1x1 --tiling auto --size 768x1360
       in the largest tiles that fit
+  tessera compile --model CogVideoX-2b --target v6e:2x2 --mesh height=4
+      whole frames, in strips on four devices
   tessera compile --model CogVideoX-2b --target v5e:1x1 --tiling 240x360 --output programs/ --json > report.json
       and keep the compiled programs, with a report
 
@@ -67,6 +70,10 @@ pub(super) struct Arguments {
     /// The devices to compile for, as the plugin names them, such as v6e:1x1
     #[arg(long, value_name = "TOPOLOGY", help_heading = "Target")]
     target: String,
+    /// How several devices share the work: `data` videos at once, each frame in `height` strips. Never time: steps of a video
+    /// need what the step before left them
+    #[arg(long, value_name = "data=D,height=H", default_value_t = Mesh::SINGLE, help_heading = "Target")]
+    mesh: Mesh,
     /// The plugin: tpu, or the path of a shared library
     #[arg(long, value_name = "PLUGIN", default_value = "tpu", value_parser = |text: &str| text.parse::<PluginSpec>(), help_heading = "Target")]
     plugin: PluginSpec,
@@ -120,7 +127,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let target = Target {
         plugin: arguments.plugin.locate()?,
         topology: arguments.target.clone(),
-        options: CompileOptions { optimization, ..CompileOptions::default() },
+        mesh: arguments.mesh,
+        optimization,
         reexecution: reexecution()?,
     };
     let mut tell = |event: Event<'_>| match event {
@@ -188,6 +196,7 @@ fn report_json(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared, writte
         "device": first.map(|compilation| compilation.devices.0.clone()),
         "devices": first.map(|compilation| compilation.devices.1),
         "stablehlo": first.and_then(|compilation| compilation.stablehlo.clone()),
+        "mesh": {"data": arguments.mesh.data, "height": arguments.mesh.height},
         "dtype": job.precision.name(),
         "video": job.video,
         "tile": prepared.tiling.map(|tiling| [tiling.height, tiling.width]),
@@ -206,7 +215,8 @@ fn report_text(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared) -> Str
     let [frames, height, width] = job.video;
     let first = prepared.steps.first().map(|step| &step.compilation);
     let (kind, devices) = first.map_or((String::new(), 0), |compilation| compilation.devices.clone());
-    let mut text = format!("Target: {} ({devices} x {kind}), {}\n", arguments.target, job.precision.name());
+    let mesh = if arguments.mesh == Mesh::SINGLE { String::new() } else { format!(", mesh {}", arguments.mesh) };
+    let mut text = format!("Target: {} ({devices} x {kind}){mesh}, {}\n", arguments.target, job.precision.name());
     let [rows, columns] = prepared.tiles;
     text += &match prepared.tiling {
         None => format!("Video: {frames} frames of {height}x{width}, whole\n\n"),
