@@ -162,7 +162,7 @@ fn steps_are_compiled_for_a_tpu_that_is_not_there() {
     let folder = common::model(|_| {});
     let video = ["--size", "32x48", "--frames", "9", "--tiling", "off"];
     let arguments = ["compile", "--model", ".", "--target", "v6e:1x1", "--plugin", &libtpu, "--optimize", "O0"];
-    let output = ["--json", "--output", "programs"];
+    let output = ["--step", "decode-next", "--json", "--output", "programs"];
     let output = common::tessera(&[&arguments[..], &video, &output].concat(), folder.path());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
@@ -178,9 +178,9 @@ fn steps_are_compiled_for_a_tpu_that_is_not_there() {
         );
     }
     // A video has other steps than a single batch of frames.
-    let wrong = common::tessera(&[&arguments[..], &video, &["--step", "decode-next"]].concat(), folder.path());
+    let wrong = common::tessera(&[&arguments[..], &video, &["--step", "decode-whole"]].concat(), folder.path());
     let error = text(&wrong.stderr);
-    assert!(wrong.status.code() == Some(1) && error.contains("has no step decode-next"), "{error}");
+    assert!(wrong.status.code() == Some(1) && error.contains("has no step decode-whole"), "{error}");
 
     // What a plugin does not know is its own error, on one line.
     let output = common::tessera(&["compile", "--target", "v99:1x1", "--plugin", &libtpu], folder.path());
