@@ -10,18 +10,21 @@
 //! - [`pack`]: convolution weights in the order in which the panels read them;
 //! - [`tile`]: which algorithm a convolution runs by, and how it is cut into blocks;
 //! - [`winograd`]: the transforms of 3x3 kernels;
+//! - [`profile`], [`ceiling`]: what each call of a program is; what this machine reaches at most;
 //! - [`requirements`]: what a step takes of memory, before it is compiled;
 //! - [`buffer`]: cache-line-aligned memory.
 //!
 //! This crate knows nothing of the VAE, of checkpoints or of tiles of a video.
 
 pub mod buffer;
+pub mod ceiling;
 mod codegen;
 pub mod isa;
 mod jit;
 pub mod kernel;
 pub mod pack;
 pub mod panel;
+pub mod profile;
 pub mod program;
 pub mod requirements;
 mod schedule;

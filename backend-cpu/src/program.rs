@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use ir::analysis::{cost, weight_only};
+use ir::analysis::weight_only;
 use ir::{Graph, Op, Path, Role, TensorType, Value};
 use passes::buffer_plan::{self, BufferPlan};
 use passes::inline::inlined;
@@ -14,6 +15,7 @@ use crate::buffer::{ALIGNMENT, AlignedBuffer, BufferError};
 use crate::isa::Isa;
 use crate::jit::{self, Code, CodegenError, Listing};
 use crate::kernel::Kernel;
+use crate::profile::{CallSummary, summaries};
 use crate::schedule::{Call, Place, Schedule, UnsupportedOp, lives_in_output, schedule};
 use crate::tile::Algorithm;
 use crate::weights::{Data, WeightError, Weights};
@@ -101,8 +103,8 @@ pub struct Program {
     outputs: Vec<(Role, Port)>,
     /// For each value that is written to an output's memory, which output.
     in_output: HashMap<Value, usize>,
-    /// Where each op's result is, and what it costs, by call.
-    blame: Vec<(Path, u64)>,
+    /// What each call is.
+    calls: Vec<CallSummary>,
 }
 
 /// Compiles the final graph of a CPU pipeline.
@@ -130,11 +132,7 @@ pub fn compile(graph: &Graph, options: impl Into<CompileOptions>) -> Result<Prog
         _ => None,
     });
     let outputs = graph.outputs().iter().map(|o| (o.role, port(&o.name, graph.ty(o.value)))).collect();
-    let blame = schedule
-        .calls
-        .iter()
-        .map(|call| (graph.node(call.value).path.clone(), cost(graph, call.value).flops))
-        .collect();
+    let calls = summaries(graph, &schedule, &plan);
     log::debug!(
         "compiled @{} for {isa}: {} calls of {} kernels, arena {} bytes",
         graph.name,
@@ -142,7 +140,7 @@ pub fn compile(graph: &Graph, options: impl Into<CompileOptions>) -> Result<Prog
         schedule.kernels.len(),
         plan.arena_bytes
     );
-    Ok(Program { isa, code, schedule, plan, inputs, states, outputs, in_output, blame })
+    Ok(Program { isa, code, schedule, plan, inputs, states, outputs, in_output, calls })
 }
 
 /// Where every value goes: its place in the arena, or the output whose memory it is written to.
@@ -218,6 +216,11 @@ impl Program {
         self.schedule.kernels.iter().map(Kernel::to_string).zip(counts).collect()
     }
 
+    /// Its calls, in the order in which a run makes them.
+    pub fn calls(&self) -> &[CallSummary] {
+        &self.calls
+    }
+
     /// Makes the weights that the program reads, those that no program before has made.
     ///
     /// # Errors
@@ -240,6 +243,8 @@ pub struct Workspace {
     arena: AlignedBuffer,
     temporary: AlignedBuffer,
     scratch: Vec<AlignedBuffer>,
+    /// The states that the last run has read.
+    spare: Vec<AlignedBuffer>,
 }
 
 impl Workspace {
@@ -250,7 +255,13 @@ impl Workspace {
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tessera-{i}")).build()?;
-        Ok(Self { pool, arena: AlignedBuffer::default(), temporary: AlignedBuffer::default(), scratch: vec![] })
+        Ok(Self {
+            pool,
+            arena: AlignedBuffer::default(),
+            temporary: AlignedBuffer::default(),
+            scratch: vec![],
+            spare: vec![],
+        })
     }
 
     /// The threads that run kernels.
@@ -317,14 +328,34 @@ impl Executable {
         states: States,
         observe: &mut Observer<'_>,
     ) -> Result<Outputs, RunError> {
+        self.run_timed(workspace, inputs, states, observe, &mut |_, _| {})
+    }
+
+    /// [`Self::run`] that tells `timed` how long each of [`Program::calls`] took, by index, as soon as it is done.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_timed(
+        &self,
+        workspace: &mut Workspace,
+        inputs: &[&[f32]],
+        states: States,
+        observe: &mut Observer<'_>,
+        timed: &mut dyn FnMut(usize, Duration),
+    ) -> Result<Outputs, RunError> {
         let program = &*self.program;
         self.check(inputs, &states)?;
         workspace.reserve(program)?;
-        let mut outputs = program
-            .outputs
-            .iter()
-            .map(|(_, port)| AlignedBuffer::zeroed(port.ty.elements()))
-            .collect::<Result<Vec<_>, _>>()?;
+        // New states take the memory of those of the last run, which nobody needs any more: fresh pages cost time. What
+        // they hold is overwritten whole.
+        let mut spare = std::mem::take(&mut workspace.spare);
+        let mut outputs = Vec::with_capacity(program.outputs.len());
+        for (role, port) in &program.outputs {
+            let elements = port.ty.elements();
+            let used = spare.iter().position(|buffer| *role == Role::State && buffer.len() == elements);
+            outputs.push(used.map_or_else(|| AlignedBuffer::zeroed(elements), |at| Ok(spare.swap_remove(at)))?);
+        }
+        drop(spare);
 
         // Every value's memory. Reads go through `*mut` as writes do: a kernel takes one table of pointers.
         let mut places: HashMap<Value, *mut u8> = HashMap::new();
@@ -352,17 +383,19 @@ impl Executable {
             Place::Temporary => temporary,
         };
 
-        let total: u64 = program.blame.iter().map(|(_, flops)| flops).sum();
+        let total: u64 = program.calls.iter().map(|call| call.cost.flops).sum();
         let mut done = 0;
-        for (call, (path, flops)) in program.schedule.calls.iter().zip(&program.blame) {
-            if observe(done as f64 / total.max(1) as f64, path).is_break() {
+        for (index, (call, summary)) in program.schedule.calls.iter().zip(&program.calls).enumerate() {
+            if observe(done as f64 / total.max(1) as f64, &summary.path).is_break() {
                 return Err(RunError::Interrupted);
             }
             let arguments: Vec<Shared> = call.arguments.iter().map(|&place| Shared(address(place))).collect();
+            let started = Instant::now();
             self.run_call(&workspace.pool, call, &arguments, &scratch);
-            done += flops;
+            timed(index, started.elapsed());
+            done += summary.cost.flops;
         }
-        drop(states);
+        workspace.spare = states.into_values().collect();
 
         let mut run = Outputs { results: vec![], taps: vec![], states: States::new() };
         for ((role, port), buffer) in program.outputs.iter().zip(outputs) {

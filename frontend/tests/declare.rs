@@ -338,5 +338,8 @@ fn kinds_of_steps_print_and_parse() {
         assert_eq!(kind.to_string().parse(), Ok(kind));
     }
     let error = "decode".parse::<StepKind>().unwrap_err();
-    assert_eq!(error.to_string(), "`decode` is not a step: use decode-first, decode-next, encode-first or encode-next");
+    assert_eq!(
+        error.to_string(),
+        "`decode` is not a step: use decode-first, decode-next or decode-whole, encode-first, encode-next or encode-whole"
+    );
 }

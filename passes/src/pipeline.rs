@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use ir::Graph;
 use ir::verify::VerifyError;
 
-use crate::legality::{self, LegalityError};
+use crate::legality::{self, LegalityError, Stage};
 use crate::pass::{Pass, PassError};
 use crate::{
     assign_precision, canonicalize, channel_last, commute_resize, contract, eliminate_common_subexpressions,
@@ -119,6 +119,56 @@ pub fn up_to<'a>(pipeline: &'a [Pass], name: &str) -> Option<&'a [Pass]> {
     pipeline.iter().rposition(|pass| pass.name == name).map(|last| &pipeline[..=last])
 }
 
+/// Why a pass cannot be left out of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaveOutError {
+    /// The pipeline has no pass of this name.
+    #[error("`{name}` is not a pass of this pipeline; those that can be left out are {}", removable.join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The names there are, but those of passes that are needed.
+        removable: Vec<&'static str>,
+    },
+    /// What follows could not work on the graph.
+    #[error(
+        "`{name}` cannot be left out: it brings the graph to the stage {stage:?}, which what follows it is made for"
+    )]
+    Needed {
+        /// The pass.
+        name: &'static str,
+        /// The stage that it establishes.
+        stage: Stage,
+    },
+}
+
+/// The names of the passes that `pipeline` can do without, each once, in order.
+pub fn removable(pipeline: &[Pass]) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for pass in pipeline.iter().filter(|pass| pass.establishes.is_none()) {
+        if !names.contains(&pass.name) {
+            names.push(pass.name);
+        }
+    }
+    names
+}
+
+/// `pipeline` without every run of the passes called `names`.
+///
+/// # Errors
+/// When there is no such pass, or no graph would reach its stage without it.
+pub fn without(pipeline: &[Pass], names: &[impl AsRef<str>]) -> Result<Vec<Pass>, LeaveOutError> {
+    for name in names.iter().map(AsRef::as_ref) {
+        let stage = pipeline.iter().find(|pass| pass.name == name).map(|pass| (pass.name, pass.establishes));
+        match stage {
+            None => return Err(LeaveOutError::Unknown { name: name.to_owned(), removable: removable(pipeline) }),
+            Some((name, Some(stage))) => return Err(LeaveOutError::Needed { name, stage }),
+            Some((_, None)) => {}
+        }
+    }
+    Ok(pipeline.iter().filter(|pass| names.iter().all(|name| name.as_ref() != pass.name)).copied().collect())
+}
+
 /// What went wrong, and in which pass.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("pass {name} (number {number} of the pipeline): {fault}")]
@@ -218,5 +268,15 @@ mod tests {
             assert!(up_to(pipeline, "no-such-pass").is_none());
             assert!(pipeline.iter().all(|pass| find(pass.name).is_some()));
         }
+    }
+
+    #[test]
+    fn what_a_stage_needs_stays() {
+        let shorter = without(CPU_F32, &["canonicalize", "fuse-bias"]).unwrap();
+        assert_eq!(shorter.len(), CPU_F32.len() - 4);
+        assert!(without(CPU_F32, &["fuse-all"]).unwrap_err().to_string().contains("canonicalize, eliminate-common"));
+        let needed = without(CPU_F32, &["channel-last"]).unwrap_err().to_string();
+        assert!(needed.starts_with("`channel-last` cannot be left out") && needed.contains("ChannelLast"), "{needed}");
+        assert!(removable(CPU_F32).iter().all(|name| without(CPU_F32, &[name]).is_ok()));
     }
 }

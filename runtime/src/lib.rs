@@ -23,6 +23,7 @@
 //! | [`latents`] | the tensor to decode, and undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
 //! | [`quality`] | how near decoded frames are to their source |
+//! | [`profile`], [`roofline`], [`loaded_weights`] | single steps timed call by call, drawn, on weights that need not exist |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
 //! | [`ahead_of_time`] | the steps of a video compiled for a device that need not be there; what they need and cost |
 //! | [`media`] | reading and writing frames, streamed, as a clip, pictures or an array |
@@ -45,6 +46,7 @@ pub mod error;
 pub mod hub;
 mod latent_writer;
 pub mod latents;
+pub mod loaded_weights;
 pub mod lowering;
 pub mod media;
 pub mod memory;
@@ -54,8 +56,10 @@ pub mod observer;
 pub mod options;
 mod parameters;
 pub mod posterior;
+pub mod profile;
 pub mod quality;
 pub mod report;
+pub mod roofline;
 pub mod shard_index;
 mod source;
 mod spill;

@@ -2,7 +2,7 @@
 //! the backends.
 
 use backend_cpu::isa::Isa;
-use backend_cpu::program::{self, Program};
+use backend_cpu::program::{self, CompileOptions, Program};
 use backend_cpu::requirements::{Requirements, requirements};
 use backend_tpu_stablehlo::{Mesh, Module, emit_on};
 use frontend::Step;
@@ -39,8 +39,8 @@ pub fn optimize(step: &Step, graph: &Graph, pipeline: &[Pass]) -> Result<Graph> 
 ///
 /// # Errors
 /// [`Error::Internal`]: the graph has an op without a kernel, or code generation failed.
-pub fn compile(step: &Step, graph: &Graph, isa: Isa) -> Result<Program> {
-    program::compile(graph, isa).map_err(|cause| Error::internal(BACKEND, step, &cause))
+pub fn compile(step: &Step, graph: &Graph, options: impl Into<CompileOptions>) -> Result<Program> {
+    program::compile(graph, options).map_err(|cause| Error::internal(BACKEND, step, &cause))
 }
 
 /// The StableHLO module of the final graph of `step`.

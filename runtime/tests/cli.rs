@@ -210,7 +210,7 @@ fn wrong_usage_is_told_apart() {
             "every causal convolution of a step reads the frames that the step before left",
         ),
         (&["decode", "--parallel", "width"], "expected auto, batch, tiles or none"),
-        (&["emit", "--step", "decode"], "decode-first, decode-next, encode-first or encode-next"),
+        (&["emit", "--step", "decode"], "decode-first, decode-next or decode-whole"),
         (&["emit", "--step", "decode-first", "--stage", "llvm"], "known are declared, a pass (canonicalize"),
         (&["emit", "--step", "decode-first", "--stage", "asm", "--dot"], "--dot draws graphs"),
     ];
@@ -369,6 +369,102 @@ fn info_tells_of_model_step_and_machine() {
     }
 }
 
+/// A quick bench: the tiny model's smallest step.
+const BENCH: [&str; 12] =
+    ["bench", "--model", ".", "--frames", "2", "--height", "2", "--width", "3", "--repeats", "1", "--threads=1"];
+
+#[test]
+fn a_bench_tells_of_every_kernel_and_of_the_whole() {
+    let folder = model(|_| {});
+    let text = printed(&BENCH, folder.path());
+    for part in [
+        "Kernels by module, in the order in which they run",
+        "decoder.up_blocks.0.resnets.0.conv1",
+        "convolution 3x3x3 ",
+        "By kind of kernel",
+        "decode-first of 1x2x2x3",
+        "GFLOP/s and ",
+        "the median of 1",
+        "pack weights",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in\n{text}");
+    }
+    let top = printed(&[&BENCH[..], &["--top", "3"]].concat(), folder.path());
+    assert!(top.starts_with("The 3 slowest of ") && !top.contains("in the order"), "{top}");
+    let ablation = printed(&[&BENCH[..], &["--ablation"]].concat(), folder.path());
+    for part in ["as it is", "without fuse-padding", "without any of these", "all winograd4", "times as long"] {
+        assert!(ablation.contains(part), "`{part}` is not in\n{ablation}");
+    }
+}
+
+#[test]
+fn a_bench_as_json_adds_up() {
+    let folder = model(|_| {});
+    let more = ["--step", "decode-next", "--algorithm", "direct", "--without-pass", "fuse-bias", "--isa", "portable"];
+    let report = printed(&[&BENCH[..], &more, &["--json", "--plot", "roofline.svg"]].concat(), folder.path());
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let keys: Vec<_> = report.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = "model step element isa threads cpu algorithm without_passes repeats ceilings seconds flops bytes \
+                    gflops_per_second share_of_peak arena_bytes weight_bytes peak_rss_bytes kinds calls";
+    assert_eq!(keys.join(" "), expected);
+    assert_eq!(report["step"], json!({"kind": "decode-next", "batch": 1, "frames": 2, "height": 2, "width": 3}));
+    assert_eq!([&report["isa"], &report["algorithm"]], ["portable", "direct"]);
+    assert_eq!(report["without_passes"], json!(["fuse-bias"]));
+    let positive = |value: &Value| assert!(value.as_f64().unwrap() > 0.0, "{value}");
+    for stage in ["load", "declare", "passes", "codegen", "pack", "first", "run"] {
+        positive(&report["seconds"][stage]);
+    }
+    ["gflops", "gbytes_per_second"].iter().for_each(|of| positive(&report["ceilings"][of]));
+    let calls = report["calls"].as_array().unwrap();
+    let sum = |key: &str| calls.iter().map(|call| call[key].as_f64().unwrap()).sum::<f64>();
+    assert_eq!(sum("flops"), report["flops"].as_f64().unwrap());
+    assert_eq!(sum("bytes_read") + sum("bytes_written"), report["bytes"].as_f64().unwrap());
+    assert!(sum("seconds") <= report["seconds"]["run"].as_f64().unwrap());
+    let kinds = report["kinds"].as_array().unwrap();
+    let of_kinds: f64 = kinds.iter().map(|kind| kind["calls"].as_f64().unwrap()).sum();
+    assert_eq!(of_kinds, calls.len() as f64);
+    assert!(calls.iter().any(|call| call["kind"] == "add_bias"), "the pass was left out");
+    assert!(calls.iter().all(|call| call["algorithm"].is_null() || call["algorithm"] == "direct"));
+    assert!(fs::read_to_string(folder.path().join("roofline.svg")).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn a_bench_needs_no_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("small.json"), CONFIG).unwrap();
+    let arguments = ["bench", "--random-weights", "--config", "small.json", "--step", "encode-first", "--repeats", "2"];
+    let report = printed(&[&arguments[..], &["--ablation", "--json"]].concat(), folder.path());
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["step"], json!({"kind": "encode-first", "batch": 1, "frames": 8, "height": 8, "width": 12}));
+    let variants = report["variants"].as_array().unwrap();
+    assert_eq!(variants[0]["variant"], "as it is");
+    assert!(variants.iter().all(|v| v["runs"].as_array().unwrap().len() == 2 && v["ratio"].as_f64().unwrap() > 0.0));
+}
+
+#[test]
+fn a_bench_that_cannot_be_is_refused() {
+    let folder = model(|_| {});
+    let usage: [(&[&str], &str); 7] = [
+        (&["--algorithm", "fft"], "known are direct, winograd2"),
+        (&["--without-pass", "channel-last"], "brings the graph to the stage ChannelLast"),
+        (&["--without-pass", "fuse-all"], "those that can be left out are canonicalize"),
+        (&["--config", "config.json"], "--config needs --model or --random-weights"),
+        (&["--random-weights", "--model", "."], "cannot be used with"),
+        (&["--isa", "sse9"], "known are avx512, avx2, portable"),
+        (&["--ablation", "--algorithm", "direct"], "cannot be used with"),
+    ];
+    for (more, expected) in usage {
+        let output = tessera(&[&["bench"], more].concat(), folder.path());
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {stderr}");
+        assert!(stderr.contains(expected), "{more:?}: `{expected}` is not in {stderr}");
+    }
+    refused(folder.path(), &[&BENCH[..], &["--plot", "roofline.png"]].concat(), &["known: .svg"]);
+    refused(folder.path(), &["bench", "--frames", "0"], &["must each be at least 1"]);
+    let huge = ["bench", "--frames", "2", "--height", "60000", "--width", "90000"];
+    refused(folder.path(), &huge, &["not enough memory", "GiB are available"]);
+}
+
 #[test]
 fn an_unknown_instruction_set_lists_the_known() {
     let folder = workplace(1, 1);
@@ -386,7 +482,7 @@ fn an_unknown_instruction_set_lists_the_known() {
 #[test]
 fn help_has_examples_and_exit_codes() {
     let folder = tempfile::tempdir().unwrap();
-    for command in ["decode", "encode", "roundtrip", "emit", "info", "completions"] {
+    for command in ["decode", "encode", "roundtrip", "bench", "emit", "info", "completions"] {
         let help = printed(&["help", command], folder.path());
         assert!(help.contains("Examples:") && help.contains("130") && help.contains("TESSERA_ISA"), "{help}");
     }

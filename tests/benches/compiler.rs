@@ -1,4 +1,5 @@
-//! How long the compiler itself takes, on the full-size decoder: declaring a step, the pass pipeline, code generation.
+//! How long the compiler itself takes, on the full-size decoder: declaring a step, the pass pipeline
+//! and each pass by itself, code generation.
 
 use std::hint::black_box;
 
@@ -21,6 +22,13 @@ fn compiler(criterion: &mut Criterion) {
     group.bench_function("passes", |b| {
         b.iter(|| run(cpu_pipeline(Precision::F32), black_box(&declared), &mut |_, _, _| {}))
     });
+    let mut graph = declared.clone();
+    for (number, pass) in cpu_pipeline(Precision::F32).iter().enumerate() {
+        group.bench_function(format!("pass/{:02}-{}", number + 1, pass.name), |b| {
+            b.iter(|| (pass.run)(black_box(&graph)));
+        });
+        graph = (pass.run)(&graph).expect("the pipeline takes it");
+    }
     for isa in Isa::supported() {
         group.bench_function(format!("codegen/{isa}"), |b| {
             b.iter(|| backend_cpu::program::compile(black_box(&lowered), isa));

@@ -32,7 +32,7 @@ pub(super) struct ModelArguments {
     pub(super) model: Option<String>,
     /// The configuration to use, in place of the config.json beside the weights
     #[arg(long, value_name = "FILE", requires = "model")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
 }
 
 impl ModelArguments {

@@ -1,6 +1,7 @@
 //! The commands, and how they end: exit codes, the one error line, printing.
 
 mod arguments;
+mod bench;
 mod compile;
 mod completions;
 mod decode;
@@ -59,7 +60,7 @@ struct Arguments {
     /// Say on stderr what passes and backend do.
     #[arg(short, long, global = true)]
     verbose: bool,
-    /// Say nothing but errors, and what --json, emit and info print.
+    /// Say nothing but errors, and what --json, bench, emit and info print.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
     #[command(subcommand)]
@@ -71,6 +72,7 @@ enum Command {
     Decode(decode::Arguments),
     Encode(encode::Arguments),
     Roundtrip(roundtrip::Arguments),
+    Bench(bench::Arguments),
     Emit(emit::Arguments),
     Info(info::Arguments),
     Compile(compile::Arguments),
@@ -125,6 +127,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Decode(arguments) => decode::run(arguments, manner),
         Command::Encode(arguments) => encode::run(arguments, manner),
         Command::Roundtrip(arguments) => roundtrip::run(arguments, manner),
+        Command::Bench(arguments) => bench::run(arguments, manner),
         Command::Emit(arguments) => emit::run(arguments, manner),
         Command::Info(arguments) => info::run(arguments, manner),
         Command::Compile(arguments) => compile::run(arguments, manner),

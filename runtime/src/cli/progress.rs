@@ -77,6 +77,43 @@ impl Drop for DownloadBar {
     }
 }
 
+/// Shows how many of some runs are done; taken away when dropped.
+pub(super) struct RunBar {
+    bar: ProgressBar,
+    runs: usize,
+    done: usize,
+    /// Of the present run, as it was last told.
+    share: f64,
+}
+
+impl RunBar {
+    pub(super) fn new(manner: Manner, runs: usize) -> RunBar {
+        let bar = bar(manner, "timing {wide_bar} {msg}");
+        bar.set_length((runs as f64 * PARTS) as u64);
+        bar.set_message("compiling");
+        bar.tick();
+        RunBar { bar, runs, done: 0, share: 0.0 }
+    }
+
+    /// Shows the share of a run that is done; breaks on Ctrl-C. A share that is less than the last is of the next run.
+    pub(super) fn show(&mut self, share: f64) -> ControlFlow<()> {
+        if interrupt::asked() {
+            return ControlFlow::Break(());
+        }
+        self.done += usize::from(share < self.share);
+        self.share = share;
+        self.bar.set_position(((self.done as f64 + share) * PARTS) as u64);
+        self.bar.set_message(format!("run {} of {}", self.done + 1, self.runs));
+        ControlFlow::Continue(())
+    }
+}
+
+impl Drop for RunBar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 impl Observer for Bar {
     fn preparing(&mut self, preparation: Preparation) -> ControlFlow<()> {
         if interrupt::asked() {

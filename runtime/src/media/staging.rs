@@ -17,14 +17,14 @@ const PREFIX: &str = ".tessera-";
 const NEW: &str = "new";
 
 /// A file on its way to `target`.
-pub(super) struct StagedFile {
+pub(crate) struct StagedFile {
     file: BufWriter<NamedTempFile>,
     target: PathBuf,
 }
 
 impl StagedFile {
     /// Makes a temporary file in the folder of `target`; refuses a place that cannot take one.
-    pub(super) fn create(target: &Path) -> Result<StagedFile> {
+    pub(crate) fn create(target: &Path) -> Result<StagedFile> {
         let place = |problem: String| Error::OutputPlace { path: target.into(), problem };
         if target.is_dir() {
             return Err(place("there is a folder of this name; choose another name or remove it".into()));
@@ -45,7 +45,7 @@ impl StagedFile {
     }
 
     /// The error for a failed write.
-    pub(super) fn error(&self, cause: io::Error) -> Error {
+    pub(crate) fn error(&self, cause: io::Error) -> Error {
         Error::Write { path: self.target.clone(), cause }
     }
 
@@ -56,7 +56,7 @@ impl StagedFile {
 
     /// Puts the file in its place; returns that and the size in bytes. A complete file that cannot be put there is kept
     /// under its temporary name.
-    pub(super) fn persist(self) -> Result<(PathBuf, u64)> {
+    pub(crate) fn persist(self) -> Result<(PathBuf, u64)> {
         let target = self.target;
         let failed = |cause| Error::Write { path: target.clone(), cause };
         let file = self.file.into_inner().map_err(|cause| failed(cause.into_error()))?;

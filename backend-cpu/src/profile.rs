@@ -1,0 +1,95 @@
+//! What each call of a program is and what it moves and computes, so that its time can be judged.
+//!
+//! Arithmetic and bytes are those of the op, as [`ir::analysis::cost`] counts them: what the model asks for, not what the
+//! kernel does. A convolution by Winograd's algorithm is counted as if it were direct, and what it does to its input as it
+//! reads it is not counted at all. How long calls take is told by
+//! [`crate::program::Executable::run_timed`].
+
+use ir::analysis::{Cost, cost};
+use ir::{Graph, Path};
+use passes::BufferPlan;
+
+use crate::kernel::{Kernel, Prologue};
+use crate::schedule::{Call, Place, Schedule};
+use crate::tile::Algorithm;
+
+/// One call of a program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallSummary {
+    /// The module whose op it computes.
+    pub path: Path,
+    /// The kernel's name in listings.
+    pub kernel: String,
+    /// The kernel without its sizes, such as `normalize` or `convolution 3x3x3 of normalize`.
+    pub kind: String,
+    /// Of a convolution.
+    pub algorithm: Option<Algorithm>,
+    /// Its share of its op's cost. What a reshape moves is nothing if the plan made it a view.
+    pub cost: Cost,
+}
+
+/// The calls of a schedule, in order.
+pub(crate) fn summaries(graph: &Graph, schedule: &Schedule, plan: &BufferPlan) -> Vec<CallSummary> {
+    let summary = |call: &Call| {
+        let kernel = &schedule.kernels[call.kernel];
+        CallSummary {
+            path: graph.node(call.value).path.clone(),
+            kernel: kernel.to_string(),
+            kind: kind(kernel),
+            algorithm: match kernel {
+                Kernel::Convolution(convolution) => Some(convolution.algorithm),
+                _ => None,
+            },
+            cost: share(graph, kernel, call, plan),
+        }
+    };
+    schedule.calls.iter().map(summary).collect()
+}
+
+fn kind(kernel: &Kernel) -> String {
+    match kernel {
+        Kernel::Gather(_) => "gather".into(),
+        Kernel::Pointwise(pointwise) => format!("{:?}", pointwise.function).to_lowercase(),
+        Kernel::AddBias { .. } => "add_bias".into(),
+        Kernel::AveragePool(_) => "average_pool".into(),
+        Kernel::ChannelSums(_) => "channel_sums".into(),
+        Kernel::GroupStatistics { .. } => "group_statistics".into(),
+        Kernel::Normalize(_) => "normalize".into(),
+        Kernel::Convolution(convolution) => {
+            let [time, height, width] = convolution.problem.kernel;
+            let of = match convolution.prologue {
+                Prologue::None => "",
+                Prologue::Resize(..) => " of resize",
+                Prologue::Normalize(_) => " of normalize",
+            };
+            format!("convolution {time}x{height}x{width}{of}")
+        }
+    }
+}
+
+/// What a call has of its op's cost: an op of several calls is a concatenation, of which each moves its part, or a
+/// reduction, which does all that is to speak of in the first.
+fn share(graph: &Graph, kernel: &Kernel, call: &Call, plan: &BufferPlan) -> Cost {
+    match kernel {
+        Kernel::Gather(_) if is_view(call, plan) => Cost::default(),
+        Kernel::Gather(gather) => {
+            let elements: usize = gather.shape.iter().product();
+            let bytes = (elements * graph.ty(call.value).element.bytes()) as u64;
+            Cost { flops: 0, bytes_read: bytes, bytes_written: bytes }
+        }
+        Kernel::GroupStatistics { lines, .. } => {
+            let sums = lines.batch * lines.blocks() * lines.channels * 2 * size_of::<f64>();
+            Cost { flops: 0, bytes_read: sums as u64, bytes_written: graph.ty(call.value).bytes() as u64 }
+        }
+        _ => cost(graph, call.value),
+    }
+}
+
+/// Whether the result stands where the source is.
+fn is_view(call: &Call, plan: &BufferPlan) -> bool {
+    let offset = |place: Place| match place {
+        Place::Value(value) => plan.placement(value).map(|placement| placement.offset),
+        _ => None,
+    };
+    matches!(call.arguments[..], [result, source] if offset(result).is_some() && offset(result) == offset(source))
+}

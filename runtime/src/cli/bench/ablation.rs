@@ -1,0 +1,113 @@
+//! What each pass and each algorithm is worth: the step without it, in turn with the step as it is.
+
+use backend_cpu::tile::Algorithm;
+use frontend::Step;
+use passes::pipeline::{removable, without};
+use passes::{Precision, cpu_pipeline};
+use runtime::profile::{Bench, Prepared, Variant, median};
+use serde_json::{Value, json};
+
+use super::{Arguments, check_interrupt, report};
+use crate::cli::progress::RunBar;
+use crate::cli::table::{bytes, table};
+use crate::cli::{Failure, Manner, print};
+
+/// A variant and its runs.
+struct Row {
+    name: String,
+    prepared: Prepared,
+    runs: Vec<f64>,
+}
+
+impl Row {
+    fn seconds(&self) -> f64 {
+        median(self.runs.iter().copied())
+    }
+
+    /// Bytes that all calls move.
+    fn moved(&self) -> u64 {
+        self.prepared.program().calls().iter().map(|call| call.cost.bytes_read + call.cost.bytes_written).sum()
+    }
+}
+
+/// The step as it is, without each pass that can be left out, without all of them, by each algorithm.
+fn variants() -> Vec<(String, Variant)> {
+    let pipeline = cpu_pipeline(Precision::F32);
+    let leave_out = |names: &[&str]| {
+        let passes = without(pipeline, names).expect("only what can be left out is left out");
+        Variant { passes, algorithm: None }
+    };
+    let mut variants = vec![("as it is".to_owned(), Variant::default())];
+    let names = removable(pipeline);
+    variants.extend(names.iter().map(|name| (format!("without {name}"), leave_out(&[*name]))));
+    variants.push(("without any of these".to_owned(), leave_out(&names)));
+    variants.extend(Algorithm::ALL.map(|algorithm| {
+        (format!("all {}", algorithm.name()), Variant { algorithm: Some(algorithm), ..Variant::default() })
+    }));
+    variants
+}
+
+pub(super) fn run(
+    bench: &mut Bench<'_>,
+    step: &Step,
+    arguments: &Arguments,
+    model: &str,
+    manner: Manner,
+) -> Result<(), Failure> {
+    let mut rows = vec![];
+    for (name, variant) in variants() {
+        check_interrupt()?;
+        rows.push(Row { name, prepared: bench.prepare(step, &variant)?, runs: vec![] });
+    }
+    let mut bar = RunBar::new(manner, (arguments.repeats as usize + 1) * rows.len());
+    for round in 0..=arguments.repeats {
+        for row in &mut rows {
+            let times = bench.run(&row.prepared, &mut |share| bar.show(share))?;
+            // The first round is not counted.
+            if round > 0 {
+                row.runs.push(times.seconds);
+            }
+        }
+    }
+    drop(bar);
+    let text = if arguments.json { json_text(model, step, bench, &rows, arguments.repeats) } else { table_text(&rows) };
+    print(&text)
+}
+
+fn json_text(model: &str, step: &Step, bench: &Bench<'_>, rows: &[Row], repeats: u64) -> String {
+    let whole = rows.first().map_or(0.0, Row::seconds);
+    let variant = |row: &Row| {
+        json!({
+            "variant": row.name,
+            "seconds": row.seconds(),
+            "runs": row.runs,
+            "ratio": row.seconds() / whole,
+            "calls": row.prepared.program().calls().len(),
+            "bytes": row.moved(),
+            "arena_bytes": row.prepared.program().arena_bytes(),
+        })
+    };
+    let mut object = report::head(model, step, bench);
+    if let Value::Object(fields) = &mut object {
+        fields.insert("repeats".into(), json!(repeats));
+        fields.insert("variants".into(), rows.iter().map(variant).collect());
+    }
+    format!("{object}\n")
+}
+
+fn table_text(rows: &[Row]) -> String {
+    let whole = rows.first().map_or(0.0, Row::seconds);
+    let mut cells = vec![["variant", "ms", "times as long", "calls", "moved", "arena"].map(String::from)];
+    cells.extend(rows.iter().map(|row| {
+        let program = row.prepared.program();
+        [
+            row.name.clone(),
+            format!("{:.3}", 1e3 * row.seconds()),
+            format!("{:.2}", row.seconds() / whole),
+            program.calls().len().to_string(),
+            bytes(row.moved()),
+            bytes(program.arena_bytes() as u64),
+        ]
+    }));
+    table(&cells, &[1, 2, 3, 4, 5])
+}

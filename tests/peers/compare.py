@@ -1,0 +1,357 @@
+"""Time Tessera against PyTorch (diffusers) and OpenVINO on the same checkpoint and input, and keep the documents' tables.
+
+usage: compare.py --tessera PATH --data FOLDER [--rows ROW,...] [--repeats N] [--output FILE.json] [--documents]
+       compare.py --tables FILE.json [--documents]
+needs: pip install -r requirements.txt; FOLDER is what make_model.py writes
+
+A row is TASK-DTYPE-THREADS[-avx2], such as decode-f32-2 or encode-bf16-1-avx2. Within a row the engines run in alternation, so
+that a machine that slows down slows all of them; medians are compared. PyTorch and OpenVINO load once and run in a process
+each; Tessera is a new process for every run, as its users start it. The first run of each is not counted.
+
+--documents rewrites what stands between `<!-- peers -->` and `<!-- /peers -->` in README.md and BENCHMARKS.md.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from documents import markdown, replace
+
+HERE = Path(__file__).resolve().parent
+DOCUMENTS = {"BENCHMARKS.md": False, "README.md": True}
+ROWS = [
+    *(f"{task}-{dtype}-{threads}" for task in ("decode", "encode") for dtype in ("f32", "bf16") for threads in (2, 1)),
+    "decode-f32-2-avx2",
+    "encode-f32-2-avx2",
+]
+# What a first step takes without a cache: OpenVINO runs one half as one graph.
+ONE_STEP = {"decode": 3, "encode": 15}
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "TESSERA_ISA": "avx2"}
+NAMES = {"torch": "PyTorch", "openvino": "OpenVINO", "tessera": "Tessera"}
+USAGE_ERROR = 2
+
+
+class Skipped(Exception):
+    """An engine cannot run a row."""
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    task: str
+    dtype: str
+    threads: int
+    avx2: bool
+
+    @staticmethod
+    def parse(name: str) -> "Row":
+        found = re.fullmatch(r"(decode|encode)-(f32|bf16)-(\d+)(-avx2)?", name)
+        if not found:
+            raise argparse.ArgumentTypeError(f"`{name}` is not TASK-DTYPE-THREADS[-avx2], such as decode-f32-2")
+        return Row(name, found[1], found[2], int(found[3]), bool(found[4]))
+
+    def environment(self) -> dict[str, str]:
+        threads = {"OMP_NUM_THREADS": str(self.threads)}
+        return {**os.environ, **threads, **(AVX2 if self.avx2 else {})}
+
+
+class Peer:
+    """PyTorch or OpenVINO, in a process that waits between runs."""
+
+    def __init__(self, engine: str, row: Row, data: Path, scratch: Path):
+        self.output = scratch / f"{engine}.npy"
+        command = [sys.executable, HERE / "worker.py", engine, row.task, row.dtype, row.threads, data / "model"]
+        command += [source(row, data), self.output]
+        self.complaints = scratch / f"{engine}.log"
+        with self.complaints.open("w") as log:
+            pipe, parts = subprocess.PIPE, [str(part) for part in command]
+            self.process = subprocess.Popen(
+                parts, env=row.environment(), stdin=pipe, stdout=pipe, stderr=log, text=True
+            )
+        self.ready = self.answer()["ready"]
+
+    def answer(self) -> dict:
+        line = self.process.stdout.readline()
+        while line and not line.startswith("{"):
+            line = self.process.stdout.readline()
+        if not line:
+            lines = self.complaints.read_text().strip().splitlines()
+            telling = [line for line in lines if "Error" in line] or lines or ["it ended without a word"]
+            raise Skipped(telling[-1].strip())
+        return json.loads(line)
+
+    def run(self) -> dict:
+        self.process.stdin.write("run\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def finish(self) -> tuple[np.ndarray, int]:
+        self.process.stdin.close()
+        peak = self.answer()["peak_rss_bytes"]
+        self.process.wait()
+        return np.load(self.output), peak
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Tessera:
+    """A new process for every run."""
+
+    def __init__(self, binary: Path, row: Row, data: Path, scratch: Path):
+        self.row = row
+        self.output = scratch / ("tessera.npy" if row.task == "decode" else "tessera.safetensors")
+        task = {
+            "decode": ["--latents", source(row, data), "--unscaled", "--latents-layout", "bcthw"],
+            "encode": ["--video", source(row, data), "--moments"],
+        }[row.task]
+        command = [binary, row.task, "--model", data / "model", *task, "--output", self.output]
+        command += ["--threads", row.threads, "--tiling", "off", "--json"]
+        command += [] if row.dtype == "f32" else ["--dtype", row.dtype]
+        self.command = [str(part) for part in command]
+        self.peak = 0
+        self.ready = None
+
+    def run(self) -> dict:
+        ended = subprocess.run(self.command, env=self.row.environment(), capture_output=True, text=True)
+        if ended.returncode:
+            lines = [line for line in ended.stderr.splitlines() if line.startswith("error")]
+            reason = lines[0] if lines else f"exit code {ended.returncode}"
+            raise Skipped(f"not yet in this binary: {reason}" if ended.returncode == USAGE_ERROR else reason)
+        report = json.loads(ended.stdout)
+        self.peak = max(self.peak, report["peak_rss_bytes"] or 0)
+        seconds = report["seconds"]
+        self.ready = seconds["load"] + seconds["compile"]
+        return {"seconds": seconds["run"], "load": seconds["load"], "compile": seconds["compile"]}
+
+    def finish(self) -> tuple[np.ndarray, int]:
+        if self.output.suffix == ".npy":
+            return np.load(self.output), self.peak
+        from safetensors.numpy import load_file
+
+        return load_file(self.output)["parameters"], self.peak
+
+    def stop(self) -> None:
+        pass
+
+
+def source(row: Row, data: Path) -> Path:
+    return data / ("latents.safetensors" if row.task == "decode" else "clip.npy")
+
+
+def frames(row: Row, data: Path) -> int:
+    path = source(row, data)
+    if path.suffix == ".npy":
+        return np.load(path, mmap_mode="r").shape[2]
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        return file.get_slice("latents").get_shape()[2]
+
+
+def engines(row: Row, binary: Path, data: Path, scratch: Path):
+    """Names and makers of the engines of a row; PyTorch in f32 is the measure of all differences."""
+    yield "torch", lambda: Peer("torch", row, data, scratch)
+    yield "tessera", lambda: Tessera(binary, row, data, scratch)
+    if frames(row, data) <= ONE_STEP[row.task]:
+        yield "openvino", lambda: Peer("openvino", row, data, scratch)
+
+
+def reference(row: Row, data: Path, scratch: Path) -> np.ndarray:
+    """What PyTorch makes of the input in f32, on all its instruction sets."""
+    plain = Row("reference", row.task, "f32", os.cpu_count() or 1, False)
+    peer = Peer("torch", plain, data, scratch)
+    peer.run()
+    return peer.finish()[0]
+
+
+def measure(row: Row, binary: Path, data: Path, repeats: int, expected: np.ndarray) -> dict:
+    """One row: every engine started, then run in turn, `repeats` times after one run that is not counted."""
+    results, running = {}, {}
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            for name, make in engines(row, binary, data, Path(scratch)):
+                try:
+                    running[name] = make()
+                except Skipped as reason:
+                    skip(row, name, reason, results)
+            times = {name: [] for name in running}
+            for _ in range(repeats + 1):
+                for name, engine in list(running.items()):
+                    try:
+                        times[name].append(engine.run())
+                    except Skipped as reason:
+                        skip(row, name, reason, results)
+                        running.pop(name).stop()
+            for name, engine in running.items():
+                found, peak = engine.finish()
+                difference = np.abs(found.astype(np.float64) - expected)
+                seconds = [run["seconds"] for run in times[name][1:]]
+                results[name] = {
+                    "seconds": statistics.median(seconds),
+                    "runs": seconds,
+                    "first": times[name][0]["seconds"],
+                    "ready": engine.ready,
+                    "last": times[name][-1],
+                    "peak_rss_bytes": peak,
+                    "mean_difference": float(difference.mean()),
+                    "max_difference": float(difference.max()),
+                }
+        finally:
+            for engine in running.values():
+                engine.stop()
+    return {"row": row.name, "task": row.task, "dtype": row.dtype, "threads": row.threads, "avx2": row.avx2, "engines": results}
+
+
+def skip(row: Row, engine: str, reason: Skipped, results: dict) -> None:
+    print(f"{row.name}: {engine} skipped: {reason}", file=sys.stderr)
+    results[engine] = {"skipped": str(reason)}
+
+
+def machine(binary: Path) -> dict:
+    """What the figures depend on."""
+    def installed(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
+    tessera = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
+    packages = {package: installed(package) for package in ("torch", "diffusers", "openvino")}
+    return {
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(int(memory[1]) / 2**20, 1) if memory else None,
+        "system": platform.release(),
+        "python": platform.python_version(),
+        "versions": {"tessera": tessera, **packages},
+    }
+
+
+def workload(data: Path) -> dict:
+    config = json.loads((data / "model" / "config.json").read_text())
+    clip = np.load(data / "clip.npy", mmap_mode="r").shape if (data / "clip.npy").exists() else None
+    from safetensors import safe_open
+
+    with safe_open(data / "latents.safetensors", "np") as file:
+        latents = file.get_slice("latents").get_shape()
+    channels = config["block_out_channels"]
+    return {"block_out_channels": channels, "layers_per_block": config["layers_per_block"], "latents": latents, "clip": clip}
+
+
+def table(report: dict, short: bool) -> str:
+    """The figures in Markdown: the short form has the rows on most threads with every instruction set."""
+    return short_table(report) if short else long_table(report)
+
+
+def measured(row: dict) -> dict:
+    """The engines of a row that ran, by name."""
+    return {name: engine for name, engine in row["engines"].items() if "skipped" not in engine}
+
+
+def ratio(row: dict, engine: dict) -> str:
+    """How many times as fast as PyTorch."""
+    torch = measured(row).get("torch")
+    return f"{torch['seconds'] / engine['seconds']:.2f}" if torch else "-"
+
+
+def short_table(report: dict) -> str:
+    most = max(row["threads"] for row in report["rows"])
+    rows = []
+    for row in report["rows"]:
+        found = measured(row)
+        if row["threads"] == most and not row["avx2"]:
+            seconds = [f"{found[name]['seconds']:.2f} s" if name in found else "-" for name in NAMES]
+            times = f"{ratio(row, found['tessera'])} times as fast" if "tessera" in found else "-"
+            threads = f"{most} thread{'s' if most > 1 else ''}"
+            rows.append([f"{row['task']}, {row['dtype']}, {threads}", *seconds, times])
+    return markdown(["", *NAMES.values(), "against PyTorch"], rows)
+
+
+def long_table(report: dict) -> str:
+    head = ["row", "engine", "seconds (from, to)", "PyTorch / it", "ready after", "peak memory", "mean and max difference"]
+    rows = []
+    for row in report["rows"]:
+        for name, engine in measured(row).items():
+            span = f"{engine['seconds']:.3f} ({min(engine['runs']):.3f}, {max(engine['runs']):.3f})"
+            memory = f"{engine['peak_rss_bytes'] / 2**30:.2f} GiB" if engine["peak_rss_bytes"] else "-"
+            difference = f"{engine['mean_difference']:.1e}, {engine['max_difference']:.1e}"
+            rows.append([row["row"], NAMES[name], span, ratio(row, engine), f"{engine['ready']:.2f} s", memory, difference])
+    return markdown(head, rows)
+
+
+def caption(report: dict) -> str:
+    machine, work = report["machine"], report["workload"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
+    x = lambda shape: "x".join(str(size) for size in shape)
+    clip = f", a clip of {x(work['clip'])}" if work["clip"] else ""
+    return (
+        f"Block channels {', '.join(map(str, work['block_out_channels']))}, {work['layers_per_block']} layers a block, random "
+        f"weights; latents {x(work['latents'])}{clip}. {machine['cores']} cores of {machine['cpu']}, "
+        f"{machine['memory_gib']} GiB; {versions}. Medians of {report['repeats']}."
+    )
+
+
+def rewrite(report: dict) -> None:
+    """Puts the tables between the documents' markers."""
+    for name, short in DOCUMENTS.items():
+        replace(name, "peers", f"{caption(report)}\n\n{table(report, short)}")
+
+
+def run(arguments: argparse.Namespace) -> dict:
+    data, binary = arguments.data.resolve(), arguments.tessera.resolve()
+    report = {"machine": machine(binary), "workload": workload(data), "repeats": arguments.repeats, "rows": []}
+    expected = {}
+    for row in arguments.rows:
+        if row.task not in expected:
+            with tempfile.TemporaryDirectory() as scratch:
+                expected[row.task] = reference(row, data, Path(scratch))
+        report["rows"].append(measure(row, binary, data, arguments.repeats, expected[row.task]))
+        # After every row, so that what was measured is not lost.
+        arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+        print(f"{row.name}: done", file=sys.stderr)
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tessera", type=Path, metavar="PATH", help="the release binary")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="what make_model.py wrote")
+    parser.add_argument(
+        "--rows",
+        type=lambda text: [Row.parse(name) for name in text.split(",")],
+        default=[Row.parse(name) for name in ROWS],
+        metavar="ROW,...",
+        help=f"default: {','.join(ROWS)}",
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="counted runs of each engine in each row")
+    parser.add_argument("--output", type=Path, default=HERE / "results.json", metavar="FILE.json")
+    parser.add_argument("--tables", type=Path, metavar="FILE.json", help="measure nothing, take what was measured before")
+    parser.add_argument("--documents", action="store_true", help="rewrite the tables of README.md and BENCHMARKS.md")
+    arguments = parser.parse_args()
+    if arguments.tables:
+        report = json.loads(arguments.tables.read_text())
+    elif arguments.tessera and arguments.data and arguments.repeats > 0:
+        report = run(arguments)
+    else:
+        parser.error("give --tessera and --data, with --repeats of at least 1, or --tables")
+    if arguments.documents:
+        rewrite(report)
+    print(f"{caption(report)}\n\n{table(report, short=False)}")
+
+
+if __name__ == "__main__":
+    main()
