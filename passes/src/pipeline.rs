@@ -4,6 +4,8 @@
 //! table ([`crate::legality`]) are asked as well. An error names the pass.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use ir::Graph;
 use ir::verify::VerifyError;
@@ -50,6 +52,25 @@ impl Precision {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
         }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The text names no precision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a precision: use f32 or bf16")]
+pub struct ParsePrecisionError(pub String);
+
+impl FromStr for Precision {
+    type Err = ParsePrecisionError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePrecisionError> {
+        Self::ALL.into_iter().find(|p| p.name() == text).ok_or_else(|| ParsePrecisionError(text.to_owned()))
     }
 }
 
@@ -259,7 +280,8 @@ mod tests {
     }
 
     #[test]
-    fn passes_are_found_by_name() {
+    fn passes_and_precisions_are_found_by_name() {
+        assert!(Precision::ALL.iter().all(|p| p.to_string().parse() == Ok(*p)));
         assert!(ALL.is_sorted_by_key(|pass| pass.name));
         assert!(ALL.iter().all(|pass| find(pass.name).is_some_and(|found| found.doc == pass.doc)));
         for pipeline in Precision::ALL.map(cpu_pipeline) {

@@ -1,11 +1,11 @@
-//! Snapshots of the declared and the lowered program of every step kind, and of emitted code.
+//! Snapshots of the declared and the lowered program of every step kind, and of its StableHLO text.
 //!
 //! A change of a pass shows here as a readable difference. To accept it: `cargo insta review`, or run the tests with
 //! `INSTA_UPDATE=always`.
 
 use frontend::{Config, Step, StepKind, Taps, declare};
 use ir::Graph;
-use passes::pipeline::{Precision, cpu_pipeline, run};
+use passes::pipeline::{Precision, cpu_pipeline, run, tpu_pipeline};
 
 /// One level of everything: two blocks, time compressed once.
 fn config() -> Config {
@@ -39,6 +39,17 @@ fn declared_step() {
 fn lowered_steps() {
     for kind in StepKind::ALL {
         insta::assert_snapshot!(format!("lowered-{kind}"), ir::text::print(&lowered(kind)));
+    }
+}
+
+/// The elements of each step kind's snapshot are chosen so that both precisions are seen in both halves.
+#[test]
+fn stablehlo_of_steps() {
+    for (kind, precision) in StepKind::ALL.into_iter().zip([Precision::Bf16, Precision::F32].into_iter().cycle()) {
+        let declared = declare(&config(), &step(kind), &Taps::None).expect("it declares");
+        let graph = run(tpu_pipeline(precision), &declared, &mut |_, _, _| {}).expect("the pipeline takes it");
+        let module = backend_tpu_stablehlo::emit(&graph).expect("every op has a form");
+        insta::assert_snapshot!(format!("stablehlo-{kind}-{precision}"), module.text);
     }
 }
 

@@ -107,7 +107,14 @@ impl Body {
     }
 
     /// An op written as `head : (operand types) -> type`.
-    pub(super) fn op(&mut self, hint: &str, head: &str, operands: &[&Tensor], element: ElementType, dims: &[usize]) -> Tensor {
+    pub(super) fn op(
+        &mut self,
+        hint: &str,
+        head: &str,
+        operands: &[&Tensor],
+        element: ElementType,
+        dims: &[usize],
+    ) -> Tensor {
         let result = Tensor { name: self.fresh(hint), element, dims: dims.into() };
         let operands: Vec<String> = operands.iter().map(|operand| operand.ty()).collect();
         self.line(&format!("{} = stablehlo.{head} : ({}) -> {}", result.name, operands.join(", "), result.ty()));
@@ -150,7 +157,14 @@ impl Body {
     }
 
     /// The elements `start..limit` of each axis, every `stride`th.
-    pub(super) fn slice(&mut self, hint: &str, tensor: &Tensor, start: &[usize], limit: &[usize], stride: &[usize]) -> Tensor {
+    pub(super) fn slice(
+        &mut self,
+        hint: &str,
+        tensor: &Tensor,
+        start: &[usize],
+        limit: &[usize],
+        stride: &[usize],
+    ) -> Tensor {
         let (mut ranges, mut dims) = (Vec::new(), Dims::new());
         for ((start, limit), stride) in start.iter().zip(limit).zip(stride) {
             let step = if *stride == 1 { String::new() } else { format!(":{stride}") };
@@ -162,7 +176,13 @@ impl Body {
     }
 
     /// The elements `range` along one axis.
-    pub(super) fn slice_along(&mut self, hint: &str, tensor: &Tensor, axis: usize, range: std::ops::Range<usize>) -> Tensor {
+    pub(super) fn slice_along(
+        &mut self,
+        hint: &str,
+        tensor: &Tensor,
+        axis: usize,
+        range: std::ops::Range<usize>,
+    ) -> Tensor {
         let (mut start, mut limit) = (Dims::from_elem(0, tensor.dims.len()), tensor.dims.clone());
         (start[axis], limit[axis]) = (range.start, range.end);
         let stride = Dims::from_elem(1, tensor.dims.len());
@@ -192,6 +212,23 @@ impl Body {
             list(axes)
         );
         self.op(hint, &head, &[tensor, &zero], tensor.element, &dims)
+    }
+
+    /// The same tensors, which the compiler must have made, all of them, before it goes on with any.
+    pub(super) fn barrier(&mut self, hints: &[&str], tensors: &[&Tensor]) -> Vec<Tensor> {
+        let results: Vec<Tensor> =
+            tensors.iter().zip(hints).map(|(t, hint)| Tensor { name: self.fresh(hint), ..(*t).clone() }).collect();
+        let names =
+            |tensors: &mut dyn Iterator<Item = &Tensor>| -> Vec<String> { tensors.map(|t| t.name.clone()).collect() };
+        let types: Vec<String> = tensors.iter().map(|t| t.ty()).collect();
+        let (to, from) = (names(&mut results.iter()), names(&mut tensors.iter().copied()));
+        self.line(&format!(
+            "{} = stablehlo.optimization_barrier {} : {}",
+            to.join(", "),
+            from.join(", "),
+            types.join(", ")
+        ));
+        results
     }
 
     /// `tensor` times a number.

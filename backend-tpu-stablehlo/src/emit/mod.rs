@@ -72,7 +72,8 @@ pub fn emit_on(mesh: Mesh, graph: &Graph) -> Result<Module, UnsupportedOp> {
         graph.nodes().filter(|(_, node)| is_wanted(&node.op)).for_each(|(value, node)| emitter.leaf(value, node));
     }
     for (value, node) in graph.nodes() {
-        if !emitter.weight_only[value.index()] && !node.op.is_leaf() {
+        let made = emitter.tensors[value.index()].is_some() || emitter.weight_only[value.index()];
+        if !made && !node.op.is_leaf() {
             emitter.value(value, node)?;
         }
     }
@@ -90,10 +91,11 @@ enum Front {
 
 /// By value that a convolution reads behind other frames: which, where they are there before it.
 ///
-/// The slices of such a value, which make the next step's cache, are read from the frames with those in front as well.
-/// Then the value itself has one reader, and is never made by itself.
-fn frames_in_front(graph: &Graph) -> HashMap<Value, Front> {
-    let mut fronts = HashMap::new();
+/// The slices of such a value that leave as states, the next step's caches, are read from the frames with those in front
+/// as well: then the value itself has one reader, and is never made by itself. They are made before the convolution: later,
+/// they would keep all frames alive.
+fn frames_in_front(graph: &Graph) -> HashMap<Value, (Front, Vec<Value>)> {
+    let mut fronts: HashMap<Value, (Front, Vec<Value>)> = HashMap::new();
     for (_, node) in graph.nodes() {
         if let Op::Convolution { input, cache, repeat_first, .. } = node.op {
             let front = match cache {
@@ -101,7 +103,15 @@ fn frames_in_front(graph: &Graph) -> HashMap<Value, Front> {
                 None if repeat_first > 0 => Front::First(repeat_first),
                 _ => continue,
             };
-            fronts.entry(input).or_insert(front);
+            fronts.entry(input).or_insert((front, Vec::new()));
+        }
+    }
+    for (value, node) in graph.nodes() {
+        if let Op::Slice { input, .. } = node.op
+            && let Some((_, slices)) = fronts.get_mut(&input)
+            && graph.outputs().iter().any(|output| output.role == Role::State && output.value == value)
+        {
+            slices.push(value);
         }
     }
     fronts
@@ -118,7 +128,7 @@ struct Emitter<'g> {
     weights: HashMap<String, usize>,
     /// By value.
     tensors: Vec<Option<Tensor>>,
-    in_front: HashMap<Value, Front>,
+    in_front: HashMap<Value, (Front, Vec<Value>)>,
     /// Values with frames in front.
     extended: HashMap<(Value, Front), Tensor>,
 }
@@ -194,8 +204,8 @@ impl Emitter<'_> {
         self.body.begin(value.index(), &node.path);
         let tensor = self.lines(node, &operands)?;
         self.tensors[value.index()] = Some(tensor.clone());
-        if let Some(&front) = self.in_front.get(&value) {
-            self.with_frames_in_front(value, front);
+        if let Some((front, slices)) = self.in_front.get(&value).cloned() {
+            self.extend(value, front, &slices);
         }
         Ok(())
     }
@@ -258,7 +268,7 @@ impl Emitter<'_> {
                 resample::average_pool(body, &operands[0], axes(input), *window, *first_frame)
             }
             Op::Pad { low, high, mode, .. } => shape_ops::pad(body, &operands[0], low, high, *mode),
-            Op::Slice { input, start, limit } => self.slice(*input, &operands[0], start, limit),
+            Op::Slice { start, limit, .. } => body.slice("", &operands[0], start, limit, &vec![1; start.len()]),
             Op::Concatenate { axis, .. } => body.concatenate("", &operands.iter().collect::<Vec<_>>(), *axis),
             Op::Transpose { permutation, .. } => shape_ops::transpose(body, &operands[0], permutation),
             Op::Reshape { ty, .. } => body.reshape("", &operands[0], &ty.shape),
@@ -305,23 +315,33 @@ impl Emitter<'_> {
         whole
     }
 
-    fn time(&self, value: Value) -> usize {
-        self.graph.ty(value).layout.video().expect("a graph that verifies").space[0]
+    /// Makes the frames of `value` behind those in front, and the states that are slices of them.
+    fn extend(&mut self, value: Value, front: Front, states: &[Value]) {
+        let whole = self.with_frames_in_front(value, front);
+        if states.is_empty() {
+            return;
+        }
+        let time = self.time(value);
+        let frames = self.graph.ty(value).shape[time];
+        let mut made = vec![whole.clone()];
+        for &state in states {
+            if let Op::Slice { start, limit, .. } = &self.graph.op(state) {
+                let (mut start, mut limit) = (start.clone(), limit.clone());
+                start[time] += whole.dims[time] - frames;
+                limit[time] += whole.dims[time] - frames;
+                made.push(self.body.slice("state", &whole, &start, &limit, &[1; 5]));
+            }
+        }
+        let hints: Vec<&str> = std::iter::once("frames").chain(states.iter().map(|_| "state")).collect();
+        let mut after = self.body.barrier(&hints, &made.iter().collect::<Vec<_>>()).into_iter();
+        self.extended.insert((value, front), after.next().unwrap_or(whole));
+        for (&state, tensor) in states.iter().zip(after) {
+            self.tensors[state.index()] = Some(tensor);
+        }
     }
 
-    /// A slice of a value, or of it with the frames in front, which then is all that reads it.
-    fn slice(&mut self, input: Value, tensor: &Tensor, start: &ir::Dims, limit: &ir::Dims) -> Tensor {
-        let stride = vec![1; start.len()];
-        let whole = self.in_front.get(&input).and_then(|&front| self.extended.get(&(input, front)));
-        let Some(whole) = whole.cloned() else {
-            return self.body.slice("", tensor, start, limit, &stride);
-        };
-        let time = self.time(input);
-        let (mut start, mut limit) = (start.clone(), limit.clone());
-        let front = whole.dims[time] - tensor.dims[time];
-        start[time] += front;
-        limit[time] += front;
-        self.body.slice("", &whole, &start, &limit, &stride)
+    fn time(&self, value: Value) -> usize {
+        self.graph.ty(value).layout.video().expect("a graph that verifies").space[0]
     }
 
     fn finish(mut self, mesh: Mesh) -> Module {

@@ -81,6 +81,37 @@ pub(super) struct Modulation<'a> {
 
 /// `activation(((input - mean) * rstd * scale + offset) * gain + shift)`.
 pub(super) fn normalize(body: &mut Body, input: &Tensor, axes: VideoAxes, by: &Modulation<'_>) -> Tensor {
+    let time = axes.space[0];
+    let frames = input.dims[time];
+    let affine = affine(body, input, axes, by);
+    match by.gain_and_shift {
+        None => {
+            let y = elements(body, input, &affine, &Split::none(input, axes), None, by.activation);
+            body.to("", &y, input.element)
+        }
+        Some((gain, shift, FirstFrame::Apart)) if frames > 1 && gain.dims[time] > 1 => {
+            let parts = [0..1, 1..frames].into_iter().zip([0..1, 1..gain.dims[time]]);
+            let parts: Vec<Tensor> = parts
+                .map(|(own, small)| {
+                    let x = body.slice_along("part", input, time, own);
+                    let [gain, shift] = [gain, shift].map(|v| body.slice_along("part", v, time, small.clone()));
+                    modulated(body, &x, axes, &affine, [&gain, &shift], by.activation)
+                })
+                .collect();
+            body.concatenate("", &[&parts[0], &parts[1]], time)
+        }
+        Some((gain, shift, _)) => modulated(body, input, axes, &affine, [gain, shift], by.activation),
+    }
+}
+
+/// What is subtracted from each channel, multiplied with it and added to it, `[batch, channels]` each.
+struct Affine {
+    mean: Tensor,
+    factor: Tensor,
+    offset: Tensor,
+}
+
+fn affine(body: &mut Body, input: &Tensor, axes: VideoAxes, by: &Modulation<'_>) -> Affine {
     let [batch, channels] = [axes.batch, axes.channel].map(|axis| input.dims[axis]);
     let groups = by.statistics.dims[1];
     let column = |body: &mut Body, hint: &str, at: usize| {
@@ -92,25 +123,97 @@ pub(super) fn normalize(body: &mut Body, input: &Tensor, axes: VideoAxes, by: &M
     let rstd = column(body, "rstd", 1);
     let scale = body.broadcast("scale", by.scale, &[1], &[batch, channels]);
     let factor = body.elementwise("factor", "multiply", &[&rstd, &scale]);
-    let places = [axes.batch, axes.channel];
-    let mean = body.broadcast("mean", &mean, &places, &input.dims);
-    let factor = body.broadcast("factor", &factor, &places, &input.dims);
-    let offset = body.broadcast("offset", by.offset, &[axes.channel], &input.dims);
+    let offset = body.broadcast("offset", by.offset, &[1], &[batch, channels]);
+    Affine { mean, factor, offset }
+}
+
+/// A video with each axis of time, height and width as two, where a smaller video has as many elements along the first of
+/// them: what is repeated along the second need not be made, as it had to be to be reshaped.
+struct Split {
+    dims: Vec<usize>,
+    /// Where the axes of the smaller video are.
+    places: Vec<usize>,
+    batch_and_channel: [usize; 2],
+}
+
+impl Split {
+    /// Every axis as it is.
+    fn none(video: &Tensor, axes: VideoAxes) -> Self {
+        let places = (0..video.dims.len()).collect();
+        Self { dims: video.dims.to_vec(), places, batch_and_channel: [axes.batch, axes.channel] }
+    }
+
+    /// `video` over a smaller one; each axis of that divides its own.
+    fn over(video: &Tensor, small: &Tensor, axes: VideoAxes) -> Self {
+        let (mut dims, mut places) = (Vec::new(), Vec::new());
+        for (size, few) in video.dims.iter().zip(&small.dims) {
+            places.push(dims.len());
+            dims.push(*few);
+            if size != few {
+                dims.push(size / few);
+            }
+        }
+        let batch_and_channel = [axes.batch, axes.channel].map(|axis| places[axis]);
+        Self { dims, places, batch_and_channel }
+    }
+}
+
+/// The normalised video, read against a gain and a shift of lower resolution with no frame apart.
+///
+/// They are resized along the width, where a TPU has no way to repeat elements but to make them, and where sizes do not
+/// divide.
+fn modulated(
+    body: &mut Body,
+    input: &Tensor,
+    axes: VideoAxes,
+    affine: &Affine,
+    gain_and_shift: [&Tensor; 2],
+    activation: Activation,
+) -> Tensor {
+    let [time, height, width] = axes.space;
+    let [gain, shift] = gain_and_shift.map(|small| {
+        let keep =
+            |axis: usize| if input.dims[axis].is_multiple_of(small.dims[axis]) { small } else { input }.dims[axis];
+        let size = [keep(time), keep(height), input.dims[width]];
+        resize_nearest(body, small, axes, size, FirstFrame::Joined)
+    });
+    let split = Split::over(input, &gain, axes);
+    let x =
+        if split.dims.len() == input.dims.len() { input.clone() } else { body.reshape("split", input, &split.dims) };
+    let y = elements(body, &x, affine, &split, Some([&gain, &shift]), activation);
+    let y = body.to("", &y, input.element);
+    if x.dims == input.dims { y } else { body.reshape("joined", &y, &input.dims) }
+}
+
+/// All that is computed of each element, in f32.
+fn elements(
+    body: &mut Body,
+    input: &Tensor,
+    affine: &Affine,
+    split: &Split,
+    gain_and_shift: Option<[&Tensor; 2]>,
+    activation: Activation,
+) -> Tensor {
+    let of_channel = |body: &mut Body, hint: &str, tensor: &Tensor| {
+        body.broadcast(hint, tensor, &split.batch_and_channel, &split.dims)
+    };
+    let mean = of_channel(body, "mean", &affine.mean);
+    let factor = of_channel(body, "factor", &affine.factor);
+    let offset = of_channel(body, "offset", &affine.offset);
     let x = body.to("f32", input, ElementType::F32);
     let centered = body.elementwise("centered", "subtract", &[&x, &mean]);
     let scaled = body.elementwise("scaled", "multiply", &[&centered, &factor]);
     let mut y = body.elementwise("normalized", "add", &[&scaled, &offset]);
-    if let Some((gain, shift, first_frame)) = by.gain_and_shift {
-        let size = axes.space.map(|axis| input.dims[axis]);
-        let gain = resize_nearest(body, gain, axes, size, first_frame);
-        let gain = body.to("gain", &gain, ElementType::F32);
-        let shift = resize_nearest(body, shift, axes, size, first_frame);
-        let shift = body.to("shift", &shift, ElementType::F32);
+    if let Some(gain_and_shift) = gain_and_shift {
+        let [gain, shift] = gain_and_shift.map(|small| {
+            let wide = body.to("wide", small, ElementType::F32);
+            body.broadcast("repeated", &wide, &split.places, &split.dims)
+        });
         let product = body.elementwise("product", "multiply", &[&y, &gain]);
         y = body.elementwise("modulated", "add", &[&product, &shift]);
     }
-    if by.activation == Activation::Silu {
-        y = silu_of_f32(body, &y);
+    match activation {
+        Activation::None => y,
+        Activation::Silu => silu_of_f32(body, &y),
     }
-    body.to("", &y, input.element)
 }

@@ -183,9 +183,9 @@ pub(super) struct RunArguments {
     /// tessera/programs in your folder of caches]
     #[arg(long, value_name = "DIR|off")]
     cache_dir: Option<PathBuf>,
-    /// What is computed in; bf16 with --backend pjrt alone
-    #[arg(long, value_enum, default_value_t)]
-    dtype: Dtype,
+    /// What to compute with and keep in memory: f32, or, with --backend pjrt, bf16 with sums and statistics in f32
+    #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = str::parse::<Precision>)]
+    dtype: Precision,
 }
 
 /// The variable that names the folder of compiled programs.
@@ -193,23 +193,6 @@ const CACHE_VARIABLE: &str = "TESSERA_CACHE_DIR";
 
 /// Flags for the plugin's compiler.
 const FLAGS_VARIABLE: &str = "XLA_FLAGS";
-
-/// What is computed in.
-#[derive(Clone, Copy, Default, PartialEq, ValueEnum)]
-pub(super) enum Dtype {
-    #[default]
-    F32,
-    Bf16,
-}
-
-impl Dtype {
-    pub(super) fn precision(self) -> Precision {
-        match self {
-            Dtype::F32 => Precision::F32,
-            Dtype::Bf16 => Precision::Bf16,
-        }
-    }
-}
 
 /// The folder of compiled programs, if they are to be kept.
 pub(super) fn program_cache(asked: Option<&Path>) -> Option<PathBuf> {
@@ -248,7 +231,7 @@ impl RunArguments {
             },
             plugin: self.plugin.clone(),
             program_cache: program_cache(self.cache_dir.as_deref()),
-            precision: self.dtype.precision(),
+            precision: self.dtype,
             threads: self.threads.map(|threads| threads as usize),
             tiling: self.tiling,
             overlap: self.tile_overlap.unwrap_or_default(),

@@ -9,12 +9,13 @@ use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::{Args, ValueEnum};
 use frontend::{Half, Step, StepKind};
+use passes::Precision;
 use runtime::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
 use runtime::media::staging::StagedFolder;
 use runtime::{Overlap, TileOrder, TilingChoice};
 use serde_json::{Value, json};
 
-use super::arguments::{Dtype, ModelArguments, height_by_width, overlap, tiling};
+use super::arguments::{ModelArguments, height_by_width, overlap, tiling};
 use super::plugin::reexecution;
 use super::table::{bytes, count, table};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
@@ -52,8 +53,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "STEP", help_heading = "Model")]
     step: Option<StepKind>,
     /// What is computed in
-    #[arg(long, value_enum, default_value = "bf16", help_heading = "Model")]
-    dtype: Dtype,
+    #[arg(long, value_name = "f32|bf16", default_value = "bf16", value_parser = str::parse::<Precision>, help_heading = "Model")]
+    dtype: Precision,
     /// Height and width of the video in pixels [default: config.json's]
     #[arg(long, value_name = "HxW", value_parser = height_by_width, help_heading = "Video")]
     size: Option<(usize, usize)>,
@@ -116,7 +117,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         kind: arguments.step,
         tiling: arguments.tiling,
         overlap: arguments.tile_overlap.unwrap_or_default(),
-        precision: arguments.dtype.precision(),
+        precision: arguments.dtype,
     };
     let optimization = arguments.optimize.map(|level| match level {
         Level::O0 => Optimization::O0,

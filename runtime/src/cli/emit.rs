@@ -7,7 +7,7 @@ use clap::Args;
 use frontend::batches::{DECODE_FRAMES, ENCODE_FRAMES};
 use frontend::{Config, Half, Step, StepKind, Taps, declare};
 use ir::Graph;
-use passes::{Precision, cpu_pipeline, pipeline};
+use passes::{Precision, cpu_pipeline, pipeline, tpu_pipeline};
 use runtime::Error;
 use runtime::lowering::{self, KernelCode};
 
@@ -28,7 +28,9 @@ Examples:
   tessera emit --model vae --step encode-first --frames 9 --height 480 --width 720 --stage channel-last
       behind the last run of one pass
   TESSERA_ISA=portable tessera emit --step decode-next --stage clif
-      Cranelift's form of every kernel";
+      Cranelift's form of every kernel
+  tessera emit --model vae --step decode-next --stage stablehlo --precision bf16
+      what a TPU's compiler is given";
 
 /// Print a step as a graph or as code
 ///
@@ -54,7 +56,10 @@ pub(super) struct Arguments {
         "How far on its way: {}", Stage::known()
     ))]
     stage: Stage,
-    /// Print a graph in Graphviz' DOT language; not for clif and asm
+    /// Elements of activations, states and convolution weights: f32 or bf16
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    precision: Precision,
+    /// Print a graph in Graphviz' DOT language; not for clif, asm and stablehlo
     #[arg(long)]
     dot: bool,
 }
@@ -68,6 +73,7 @@ enum Stage {
     Final,
     Clif,
     Assembly,
+    StableHlo,
 }
 
 impl Stage {
@@ -77,19 +83,20 @@ impl Stage {
             "final" => Stage::Final,
             "clif" => Stage::Clif,
             "asm" => Stage::Assembly,
-            _ if pipeline::up_to(cpu_pipeline(Precision::F32), name).is_some() => Stage::Behind(name.to_owned()),
+            "stablehlo" => Stage::StableHlo,
+            _ if pipeline::up_to(cpu_pipeline(Precision::Bf16), name).is_some() => Stage::Behind(name.to_owned()),
             _ => return Err(format!("known are {}", Stage::known())),
         })
     }
 
     fn known() -> String {
         let mut passes: Vec<&str> = vec![];
-        for pass in cpu_pipeline(Precision::F32).iter().map(|pass| pass.name) {
+        for pass in cpu_pipeline(Precision::Bf16).iter().map(|pass| pass.name) {
             if !passes.contains(&pass) {
                 passes.push(pass);
             }
         }
-        format!("declared, a pass ({}), final, clif, asm", passes.join(", "))
+        format!("declared, a pass ({}), final, clif, asm, stablehlo", passes.join(", "))
     }
 }
 
@@ -116,9 +123,9 @@ pub(super) fn step_of(
 
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
     interrupt::listen();
-    let Arguments { model, step, frames, height, width, stage, dot } = arguments;
-    if *dot && matches!(stage, Stage::Clif | Stage::Assembly) {
-        let message = "--dot draws graphs, and clif and asm are not; give another --stage".into();
+    let Arguments { model, step, frames, height, width, stage, precision, dot } = arguments;
+    if *dot && matches!(stage, Stage::Clif | Stage::Assembly | Stage::StableHlo) {
+        let message = "--dot draws graphs, and clif, asm and stablehlo are not; give another --stage".into();
         return Err(Failure::Usage { command: "emit", message });
     }
     let config = model.config(manner)?;
@@ -126,13 +133,21 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let graph = declare(&config, &step, &Taps::None)?;
     let passes = match stage {
         Stage::Declared => &[],
-        Stage::Behind(name) => pipeline::up_to(cpu_pipeline(Precision::F32), name).unwrap_or_default(),
-        Stage::Final | Stage::Clif | Stage::Assembly => cpu_pipeline(Precision::F32),
+        Stage::Behind(name) => match pipeline::up_to(cpu_pipeline(*precision), name) {
+            Some(passes) => passes,
+            None => {
+                let message = format!("with --precision {precision} no pass {name} runs");
+                return Err(Failure::Usage { command: "emit", message });
+            }
+        },
+        Stage::Final | Stage::Clif | Stage::Assembly => cpu_pipeline(*precision),
+        Stage::StableHlo => tpu_pipeline(*precision),
     };
     let graph = lowering::optimize(&step, &graph, passes)?;
     match stage {
         Stage::Clif => print(&kernels(&step, &graph, |kernel| &kernel.clif)?),
         Stage::Assembly => print(&kernels(&step, &graph, |kernel| &kernel.assembly)?),
+        Stage::StableHlo => print(&lowering::stablehlo(&step, &graph)?.text),
         _ if *dot => print(&ir::dot::dot(&graph, DOT_DEPTH)),
         _ => print(&ir::text::print(&graph)),
     }
