@@ -59,14 +59,6 @@ pub fn stablehlo_on(mesh: Mesh, step: &Step, graph: &Graph) -> Result<Module> {
     emit_on(mesh, graph).map_err(|cause| Error::internal("the StableHLO backend", step, &cause))
 }
 
-/// The StableHLO module of the final graph of `step`.
-///
-/// # Errors
-/// [`Error::Internal`]: the graph has an op that cannot be written.
-pub fn stablehlo(step: &Step, graph: &Graph) -> Result<Module> {
-    backend_tpu_stablehlo::emit(graph).map_err(|cause| Error::internal("the StableHLO backend", step, &cause))
-}
-
 /// What the final graph of `step` takes of memory.
 ///
 /// # Errors

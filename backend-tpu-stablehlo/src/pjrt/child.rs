@@ -186,6 +186,10 @@ impl Reexecution {
             }
             thread::sleep(TICK);
         };
+        // Ctrl-C in a terminal ends the child as well, before anyone looks here.
+        if !status.success() && watch().is_break() {
+            return Err(ChildError::Interrupted);
+        }
         let response = fs::read(folder.join("response.json")).ok().filter(|_| status.success());
         match response.map(|response| serde_json::from_slice(&response)) {
             Some(Ok(Response::Failed(refusal))) => Err(ChildError::Refused(refusal)),
