@@ -331,7 +331,10 @@ impl Prepared {
 
 /// Whether a plugin refused a step because it needs more memory than a device has.
 fn is_out_of_memory(error: &Error) -> bool {
-    matches!(error, Error::PluginChild(ChildError::Refused(refusal)) if refusal.is_out_of_memory)
+    match error {
+        Error::PluginChild(error) => matches!(&**error, ChildError::Refused(refusal) if refusal.is_out_of_memory),
+        _ => false,
+    }
 }
 
 /// How long a run takes. The compiler's own figure, unless it is less than the arithmetic can take or out of all proportion:

@@ -116,13 +116,13 @@ pub enum Error {
     },
     /// No PJRT plugin where one was looked for.
     #[error("{}", one_line(.0))]
-    NoPlugin(#[from] LocateError),
+    NoPlugin(Box<LocateError>),
     /// A PJRT plugin cannot be used, or refuses something.
     #[error("{}", one_line(.0))]
-    Pjrt(#[from] pjrt::Error),
+    Pjrt(Box<pjrt::Error>),
     /// What was done with a PJRT plugin in a child process failed.
     #[error("{}", one_line(.0))]
-    PluginChild(ChildError),
+    PluginChild(Box<ChildError>),
     /// The system gives no threads.
     #[error("{threads} threads cannot be started: {problem}; ask for fewer")]
     Threads {
@@ -409,8 +409,20 @@ impl From<ChildError> for Error {
     fn from(error: ChildError) -> Error {
         match error {
             ChildError::Interrupted => Error::Interrupted,
-            error => Error::PluginChild(error),
+            error => Error::PluginChild(Box::new(error)),
         }
+    }
+}
+
+impl From<LocateError> for Error {
+    fn from(error: LocateError) -> Error {
+        Error::NoPlugin(Box::new(error))
+    }
+}
+
+impl From<pjrt::Error> for Error {
+    fn from(error: pjrt::Error) -> Error {
+        Error::Pjrt(Box::new(error))
     }
 }
 

@@ -33,6 +33,9 @@ Environment:
   TESSERA_ISA     the instruction set of compiled code: avx512, avx2 or portable; by default the best this CPU has
   TESSERA_PJRT_PLUGIN
                   the PJRT plugin where --plugin names none: cpu, tpu, cuda or a path
+  TESSERA_CACHE_DIR
+                  where compiled programs of PJRT plugins are kept, in place of your folder of caches
+  XLA_FLAGS       flags for the compilers of PJRT plugins, as those know them
   TMPDIR          where tiles wait on disk for others, where that saves memory
   RUST_LOG        what to log on stderr, in place of --verbose
   HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE
