@@ -43,7 +43,7 @@ fn bench(criterion: &mut Criterion, group: &str, name: &str, body: &str, through
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         group.bench_function(format!("{name}/{isa}"), |b| {
             b.iter(|| {
-                let state = |ty: &TensorType| AlignedBuffer::zeroed(ty.elements()).expect("memory");
+                let state = |ty: &TensorType| AlignedBuffer::zeroed(ty.bytes()).expect("memory");
                 let states: States = program.states().map(|port| (port.name.clone(), state(&port.ty))).collect();
                 executable.run(&mut workspace, black_box(&inputs), states, &mut |_, _| ControlFlow::Continue(()))
             });

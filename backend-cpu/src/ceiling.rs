@@ -91,9 +91,9 @@ pub fn peak_flops(isa: Isa, pool: &ThreadPool) -> Result<f64, BufferError> {
 /// When there is no memory for the arrays.
 pub fn memory_bandwidth(pool: &ThreadPool) -> Result<f64, BufferError> {
     let elements = stream_bytes() / 3 / size_of::<f32>();
-    let mut a = AlignedBuffer::zeroed(elements)?;
-    let mut b = AlignedBuffer::zeroed(elements)?;
-    let mut c = AlignedBuffer::zeroed(elements)?;
+    let mut a = AlignedBuffer::<f32>::zeroed(elements)?;
+    let mut b = AlignedBuffer::<f32>::zeroed(elements)?;
+    let mut c = AlignedBuffer::<f32>::zeroed(elements)?;
     let share = elements.div_ceil(pool.current_num_threads());
     // Memory is there once its pages were touched.
     pool.in_place_scope(|scope| {

@@ -9,6 +9,7 @@ use std::fmt;
 
 use ir::{Activation, Dims};
 
+use crate::element::Element;
 use crate::tile::{Algorithm, Problem, Scratch, Tile};
 
 /// Elements that one block of a pointwise kernel computes.
@@ -28,8 +29,19 @@ pub enum Kernel {
     Gather(Gather),
     /// Arguments: result, then one or two operands.
     Pointwise(Pointwise),
-    /// Adds a vector to each pixel. Arguments: result, input, bias.
+    /// The same numbers in other elements. Arguments: result, operand.
+    Convert {
+        /// How many.
+        elements: usize,
+        /// Those of the operand.
+        from: Element,
+        /// Those of the result.
+        to: Element,
+    },
+    /// Adds a vector in f32 to each pixel. Arguments: result, input, bias.
     AddBias {
+        /// Of input and result.
+        element: Element,
         /// Pixels of all frames.
         pixels: usize,
         /// Channels of a pixel.
@@ -38,7 +50,12 @@ pub enum Kernel {
     /// Means of windows. Arguments: result, input.
     AveragePool(AveragePool),
     /// Sums and sums of squares of each channel, in f64. Arguments: sums `[batch, blocks, channels, 2]`, input.
-    ChannelSums(Lines),
+    ChannelSums {
+        /// Of the input.
+        element: Element,
+        /// The input.
+        lines: Lines,
+    },
     /// Mean and reciprocal standard deviation of each group. Arguments: statistics `[batch, groups, 2]`, sums.
     GroupStatistics {
         /// Where the sums come from.
@@ -48,9 +65,11 @@ pub enum Kernel {
         /// The bits of the f64 that is added to each variance.
         epsilon: u64,
     },
-    /// Normalises, modulates, activates. Arguments: result, input, statistics, scale, offset, then gain and shift.
+    /// Normalises, modulates, activates. Arguments: result, input, statistics, scale, offset, then gain and shift;
+    /// statistics, scale and offset are f32.
     Normalize(Normalize),
-    /// Arguments: result, input, packed weights, then those of cache, bias and residual that are there.
+    /// Arguments: result, input, packed weights, then those of cache, bias and residual that are there; weights and bias
+    /// are f32.
     Convolution(Convolution),
 }
 
@@ -87,6 +106,8 @@ pub enum AxisMap {
 /// `result[offset + i · strides] = source[offset + map(i) · strides]` for each index `i` of a box.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gather {
+    /// Bytes of an element; its bits are of no consequence, but that zero has none.
+    pub element_bytes: usize,
     /// The box.
     pub shape: Dims,
     /// How each axis of the box is looked up.
@@ -161,6 +182,8 @@ pub struct Pointwise {
     pub function: PointwiseFunction,
     /// Of how many elements.
     pub elements: usize,
+    /// Of operands and result.
+    pub element: Element,
 }
 
 impl Pointwise {
@@ -204,6 +227,8 @@ pub struct AveragePool {
     pub apart: bool,
     /// Channels.
     pub channels: usize,
+    /// Of input and result.
+    pub element: Element,
 }
 
 /// A channel-last video as lines of pixels, divided into blocks of whole lines within one element of the batch.
@@ -247,6 +272,8 @@ pub struct Normalize {
     pub modulation: Option<([usize; 3], bool)>,
     /// What is applied last.
     pub activation: Activation,
+    /// Of input, gain, shift and result.
+    pub element: Element,
     /// The first frame that is wanted, and how many are.
     pub frames: [usize; 2],
 }
@@ -358,9 +385,10 @@ impl Kernel {
         match self {
             Self::Gather(gather) => gather.rows().div_ceil(gather.rows_per_block()),
             Self::Pointwise(pointwise) => pointwise.elements.div_ceil(POINTWISE_BLOCK),
-            Self::AddBias { pixels, channels } => pixels.div_ceil(Self::pixels_per_block(*channels)),
+            Self::Convert { elements, .. } => elements.div_ceil(POINTWISE_BLOCK),
+            Self::AddBias { pixels, channels, .. } => pixels.div_ceil(Self::pixels_per_block(*channels)),
             Self::AveragePool(pool) => pool.batch * pool.result[0] * pool.result[1],
-            Self::ChannelSums(lines) => lines.batch * lines.blocks(),
+            Self::ChannelSums { lines, .. } => lines.batch * lines.blocks(),
             Self::GroupStatistics { lines, groups, .. } => lines.batch * groups,
             Self::Normalize(normalize) => normalize.batch * normalize.lines().blocks(),
             Self::Convolution(c) => c.tile.blocks(&c.problem),
@@ -389,16 +417,29 @@ impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let x = |sizes: &[usize]| sizes.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
         match self {
-            Self::Gather(gather) => write!(f, "gather_{}", x(&gather.shape)),
-            Self::Pointwise(p) => write!(f, "{}_{}", format!("{:?}", p.function).to_lowercase(), p.elements),
-            Self::AddBias { pixels, channels } => write!(f, "add_bias_{pixels}x{channels}"),
-            Self::AveragePool(p) => write!(f, "average_pool_{}_{}x{}", x(&p.window), x(&p.result), p.channels),
-            Self::ChannelSums(l) => write!(f, "channel_sums_{}x{}x{}", l.lines, l.width, l.channels),
+            Self::Gather(gather) => write!(f, "gather{}_{}", 8 * gather.element_bytes, x(&gather.shape)),
+            Self::Pointwise(p) => {
+                write!(f, "{}_{}{}", format!("{:?}", p.function).to_lowercase(), p.elements, p.element.suffix())
+            }
+            Self::Convert { elements, from, to } => {
+                write!(f, "convert_{elements}_{}_{}", from.name(), to.name())
+            }
+            Self::AddBias { pixels, channels, element } => {
+                write!(f, "add_bias_{pixels}x{channels}{}", element.suffix())
+            }
+            Self::AveragePool(p) => {
+                let (window, result) = (x(&p.window), x(&p.result));
+                write!(f, "average_pool_{window}_{result}x{}{}", p.channels, p.element.suffix())
+            }
+            Self::ChannelSums { lines: l, element } => {
+                write!(f, "channel_sums_{}x{}x{}{}", l.lines, l.width, l.channels, element.suffix())
+            }
             Self::GroupStatistics { lines, groups, .. } => write!(f, "group_statistics_{}x{groups}", lines.batch),
             Self::Normalize(n) => {
                 write!(f, "normalize_{}x{}", x(&n.space), n.channels)?;
                 f.write_str(if n.modulation.is_some() { "_modulated" } else { "" })?;
-                f.write_str(if n.activation == Activation::Silu { "_silu" } else { "" })
+                f.write_str(if n.activation == Activation::Silu { "_silu" } else { "" })?;
+                f.write_str(n.element.suffix())
             }
             Self::Convolution(c) => {
                 let name = c.algorithm.name();
@@ -408,7 +449,8 @@ impl fmt::Display for Kernel {
                     Prologue::None => "",
                     Prologue::Resize(..) => "_resized",
                     Prologue::Normalize(_) => "_normalized",
-                })
+                })?;
+                f.write_str(c.problem.element.suffix())
             }
         }
     }

@@ -12,6 +12,7 @@
 //! - [`winograd`]: the transforms of 3x3 kernels;
 //! - [`profile`], [`ceiling`]: what each call of a program is; what this machine reaches at most;
 //! - [`requirements`]: what a step takes of memory, before it is compiled;
+//! - [`element`]: what tensors are made of in memory;
 //! - [`buffer`]: cache-line-aligned memory.
 //!
 //! This crate knows nothing of the VAE, of checkpoints or of tiles of a video.
@@ -19,6 +20,7 @@
 pub mod buffer;
 pub mod ceiling;
 mod codegen;
+pub mod element;
 pub mod isa;
 mod jit;
 pub mod kernel;

@@ -50,9 +50,10 @@ fn kind(kernel: &Kernel) -> String {
     match kernel {
         Kernel::Gather(_) => "gather".into(),
         Kernel::Pointwise(pointwise) => format!("{:?}", pointwise.function).to_lowercase(),
+        Kernel::Convert { .. } => "convert".into(),
         Kernel::AddBias { .. } => "add_bias".into(),
         Kernel::AveragePool(_) => "average_pool".into(),
-        Kernel::ChannelSums(_) => "channel_sums".into(),
+        Kernel::ChannelSums { .. } => "channel_sums".into(),
         Kernel::GroupStatistics { .. } => "group_statistics".into(),
         Kernel::Normalize(_) => "normalize".into(),
         Kernel::Convolution(convolution) => {

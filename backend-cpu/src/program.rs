@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ir::analysis::weight_only;
-use ir::{Graph, Op, Path, Role, TensorType, Value};
+use ir::{Graph, Op, Path, Recipe, Role, TensorType, Value};
 use passes::buffer_plan::{self, BufferPlan};
 use passes::inline::inlined;
 use rayon::prelude::*;
@@ -18,7 +18,7 @@ use crate::kernel::Kernel;
 use crate::profile::{CallSummary, summaries};
 use crate::schedule::{Call, Place, Schedule, UnsupportedOp, lives_in_output, schedule};
 use crate::tile::Algorithm;
-use crate::weights::{Data, WeightError, Weights};
+use crate::weights::{Data, Form, WeightError, Weights};
 
 /// Why a graph has no program.
 #[derive(Debug, thiserror::Error)]
@@ -54,17 +54,44 @@ pub enum RunError {
 
 /// What a graph is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CompileOptions {
+pub struct CompileOptions<'a> {
     /// The instruction set of its kernels.
     pub isa: Isa,
     /// The one algorithm for convolutions that it can compute; the others stay direct. By default each is chosen by its
     /// estimated cost.
     pub algorithm: Option<Algorithm>,
+    /// Algorithms that another program has chosen, for convolutions with the same weights that they can compute: packed
+    /// weights are then shared, which every algorithm wants in another form.
+    pub choices: Option<&'a Choices>,
 }
 
-impl From<Isa> for CompileOptions {
+impl From<Isa> for CompileOptions<'_> {
     fn from(isa: Isa) -> Self {
-        Self { isa, algorithm: None }
+        Self { isa, algorithm: None, choices: None }
+    }
+}
+
+/// Which algorithm a program has chosen for each weight that a convolution reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choices(HashMap<String, Algorithm>);
+
+impl Choices {
+    /// What [`compile`] chooses for the final graph of a CPU pipeline.
+    ///
+    /// # Errors
+    /// When an op has no kernel.
+    pub fn of(graph: &Graph, options: CompileOptions<'_>) -> Result<Self, UnsupportedOp> {
+        let schedule = schedule(graph, options)?;
+        let packed = schedule.weights.into_iter().filter_map(|(recipe, form)| match form {
+            Form::Packed(_, algorithm) => Some((recipe.key().to_owned(), algorithm)),
+            Form::Dense => None,
+        });
+        Ok(Self(packed.collect()))
+    }
+
+    /// The algorithm for the weight that `recipe` makes.
+    pub(crate) fn get(&self, recipe: &Recipe) -> Option<Algorithm> {
+        self.0.get(recipe.key()).copied()
     }
 }
 
@@ -73,12 +100,12 @@ impl From<Isa> for CompileOptions {
 pub struct Port {
     /// Its name.
     pub name: String,
-    /// Its type; elements are f32, row-major.
+    /// Its type, row-major; elements are f32, those of a state may be bf16.
     pub ty: TensorType,
 }
 
-/// Tensors that go from one step to the next, by name.
-pub type States = HashMap<String, AlignedBuffer>;
+/// Tensors that go from one step to the next, by name: the bytes of each, in its port's type.
+pub type States = HashMap<String, AlignedBuffer<u8>>;
 
 /// What a run gives.
 #[derive(Debug)]
@@ -111,7 +138,7 @@ pub struct Program {
 ///
 /// # Errors
 /// When an op has no kernel (the message names it), or code generation fails.
-pub fn compile(graph: &Graph, options: impl Into<CompileOptions>) -> Result<Program, CompileError> {
+pub fn compile<'a>(graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Result<Program, CompileError> {
     let options = options.into();
     let isa = options.isa;
     let schedule = schedule(graph, options)?;
@@ -240,11 +267,11 @@ impl Program {
 /// program needs.
 pub struct Workspace {
     pool: rayon::ThreadPool,
-    arena: AlignedBuffer,
-    temporary: AlignedBuffer,
-    scratch: Vec<AlignedBuffer>,
+    arena: AlignedBuffer<u8>,
+    temporary: AlignedBuffer<u8>,
+    scratch: Vec<AlignedBuffer<u8>>,
     /// The states that the last run has read.
-    spare: Vec<AlignedBuffer>,
+    spare: Vec<AlignedBuffer<u8>>,
 }
 
 impl Workspace {
@@ -271,12 +298,11 @@ impl Workspace {
 
     /// Grows to what `program` needs.
     fn reserve(&mut self, program: &Program) -> Result<(), BufferError> {
-        let grow = |buffer: &mut AlignedBuffer, bytes: usize| {
-            let elements = bytes.div_ceil(size_of::<f32>());
-            if buffer.len() < elements {
+        let grow = |buffer: &mut AlignedBuffer<u8>, bytes: usize| {
+            if buffer.len() < bytes {
                 // The old memory goes before the new comes.
                 *buffer = AlignedBuffer::default();
-                *buffer = AlignedBuffer::zeroed(elements)?;
+                *buffer = AlignedBuffer::zeroed(bytes)?;
             }
             Ok(())
         };
@@ -351,9 +377,9 @@ impl Executable {
         let mut spare = std::mem::take(&mut workspace.spare);
         let mut outputs = Vec::with_capacity(program.outputs.len());
         for (role, port) in &program.outputs {
-            let elements = port.ty.elements();
-            let used = spare.iter().position(|buffer| *role == Role::State && buffer.len() == elements);
-            outputs.push(used.map_or_else(|| AlignedBuffer::zeroed(elements), |at| Ok(spare.swap_remove(at)))?);
+            let bytes = port.ty.bytes();
+            let used = spare.iter().position(|buffer| *role == Role::State && buffer.len() == bytes);
+            outputs.push(used.map_or_else(|| AlignedBuffer::<u8>::zeroed(bytes), |at| Ok(spare.swap_remove(at)))?);
         }
         drop(spare);
 
@@ -363,15 +389,15 @@ impl Executable {
             places.insert(*value, tensor.as_ptr().cast_mut().cast());
         }
         for (value, port) in &program.states {
-            places.insert(*value, states[&port.name].as_ptr().cast_mut().cast());
+            places.insert(*value, states[&port.name].as_ptr().cast_mut());
         }
-        let output_places: Vec<*mut u8> = outputs.iter_mut().map(|buffer| buffer.as_mut_ptr().cast()).collect();
+        let output_places: Vec<*mut u8> = outputs.iter_mut().map(|buffer| buffer.as_mut_ptr()).collect();
         for (value, index) in &program.in_output {
             places.insert(*value, output_places[*index]);
         }
-        let arena: *mut u8 = workspace.arena.as_mut_ptr().cast();
-        let temporary: *mut u8 = workspace.temporary.as_mut_ptr().cast();
-        let scratch: Vec<Shared> = workspace.scratch.iter_mut().map(|b| Shared(b.as_mut_ptr().cast())).collect();
+        let arena = workspace.arena.as_mut_ptr();
+        let temporary = workspace.temporary.as_mut_ptr();
+        let scratch: Vec<Shared> = workspace.scratch.iter_mut().map(|b| Shared(b.as_mut_ptr())).collect();
         let address = |place: Place| match place {
             Place::Value(value) => match program.plan.placement(value) {
                 // In bounds: the arena has `arena_bytes`, and every placement ends within them.
@@ -379,7 +405,7 @@ impl Executable {
                 None => places[&value],
             },
             Place::Output(index) => output_places[index],
-            Place::Weights(index) => self.weights[index].values().as_ptr().cast_mut().cast(),
+            Place::Weights(index) => self.weights[index].bytes().as_ptr().cast_mut(),
             Place::Temporary => temporary,
         };
 
@@ -400,8 +426,8 @@ impl Executable {
         let mut run = Outputs { results: vec![], taps: vec![], states: States::new() };
         for ((role, port), buffer) in program.outputs.iter().zip(outputs) {
             match role {
-                Role::Result => run.results.push(buffer),
-                Role::Tap => run.taps.push(buffer),
+                Role::Result => run.results.push(buffer.into_f32()),
+                Role::Tap => run.taps.push(buffer.into_f32()),
                 Role::State => {
                     run.states.insert(port.name.clone(), buffer);
                 }
@@ -437,17 +463,17 @@ impl Executable {
     /// Checks that every input and state is there in its size.
     fn check(&self, inputs: &[&[f32]], states: &States) -> Result<(), RunError> {
         let argument = |kind, port: &Port, found: Option<usize>| {
-            if found == Some(port.ty.elements()) {
+            if found == Some(port.ty.bytes()) {
                 return Ok(());
             }
             let message = match found {
-                Some(found) => format!("expected {} ({} elements), found {found}", port.ty, port.ty.elements()),
+                Some(found) => format!("expected {} ({} bytes), found {found}", port.ty, port.ty.bytes()),
                 None => format!("missing; expected {}", port.ty),
             };
             Err(RunError::Argument { kind, name: port.name.clone(), message })
         };
         for (index, (_, port)) in self.program.inputs.iter().enumerate() {
-            argument("input", port, inputs.get(index).map(|tensor| tensor.len()))?;
+            argument("input", port, inputs.get(index).map(|tensor| size_of_val(*tensor)))?;
         }
         self.program
             .states

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 
 use ir::{Graph, Op, Role, TensorType};
 
-use crate::isa::Isa;
 use crate::kernel::Kernel;
 use crate::panel::PanelFamily;
-use crate::program::plan;
+use crate::program::{CompileOptions, plan};
 use crate::schedule::{UnsupportedOp, schedule};
 use crate::weights::Form;
 
@@ -32,12 +31,13 @@ pub struct Requirements {
     pub weights: BTreeMap<String, usize>,
 }
 
-/// What the final graph of a CPU pipeline takes on `isa`. Sums beyond the address space are its end.
+/// What the final graph of a CPU pipeline takes, compiled with `options`. Sums beyond the address space are its end.
 ///
 /// # Errors
 /// When an op has no kernel.
-pub fn requirements(graph: &Graph, isa: Isa) -> Result<Requirements, UnsupportedOp> {
-    let schedule = schedule(graph, isa.into())?;
+pub fn requirements(graph: &Graph, options: CompileOptions<'_>) -> Result<Requirements, UnsupportedOp> {
+    let isa = options.isa;
+    let schedule = schedule(graph, options)?;
     let sum = |sizes: &mut dyn Iterator<Item = usize>| sizes.fold(0, usize::saturating_add);
     let outputs = |role| {
         let of_role = graph.outputs().iter().filter(|output| output.role == role);
@@ -53,11 +53,11 @@ pub fn requirements(graph: &Graph, isa: Isa) -> Result<Requirements, Unsupported
         Form::Packed(_, algorithm) => {
             let columns = ty.shape.last().copied().unwrap_or(1).max(1);
             let nr = PanelFamily::for_columns(isa, columns).nr;
-            let padded = (ty.bytes() / columns).saturating_mul(columns.next_multiple_of(nr));
+            let padded = (ty.elements() / columns).saturating_mul(columns.next_multiple_of(nr));
             // `dhwio`: the kernel is in front.
             let kernel: [usize; 3] = std::array::from_fn(|axis| ty.shape.get(axis).copied().unwrap_or(1));
             let taps: usize = kernel.iter().product();
-            (padded / taps.max(1)).saturating_mul(algorithm.planes() * algorithm.taps(kernel))
+            (padded / taps.max(1)).saturating_mul(size_of::<f32>() * algorithm.planes() * algorithm.taps(kernel))
         }
     };
     let weights = schedule.weights.iter();

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 
 use ir::analysis::weight_only;
-use ir::{Dims, ElementType, FirstFrame, Graph, Layout, Node, Op, Output, PadMode, Recipe, TensorType, Value};
+use ir::{Dims, ElementType, FirstFrame, Graph, Layout, Node, Op, Output, PadMode, Recipe, Role, TensorType, Value};
 use passes::inline::inlined;
 
+use crate::element::Element;
 use crate::kernel::{
     AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction, Prologue,
 };
@@ -69,7 +70,7 @@ pub(crate) struct Schedule {
 ///
 /// # Errors
 /// The first op for which there is no kernel.
-pub(crate) fn schedule(graph: &Graph, options: CompileOptions) -> Result<Schedule, UnsupportedOp> {
+pub(crate) fn schedule(graph: &Graph, options: CompileOptions<'_>) -> Result<Schedule, UnsupportedOp> {
     let mut scheduler = Scheduler {
         graph,
         options,
@@ -79,6 +80,7 @@ pub(crate) fn schedule(graph: &Graph, options: CompileOptions) -> Result<Schedul
         weight_index: HashMap::new(),
         schedule: Schedule { kernels: vec![], calls: vec![], weights: vec![], temporary_bytes: 0 },
     };
+    scheduler.check_outputs()?;
     for (value, node) in graph.nodes() {
         if !scheduler.weight_only[value.index()] && !scheduler.inlined[value.index()] {
             scheduler.op(value, node)?;
@@ -87,7 +89,7 @@ pub(crate) fn schedule(graph: &Graph, options: CompileOptions) -> Result<Schedul
     for (index, output) in graph.outputs().iter().enumerate() {
         if !lives_in_output(graph, index, &scheduler.weight_only) {
             let source = scheduler.read(output.value)?;
-            let gather = contiguous(graph.ty(output.value).elements());
+            let gather = contiguous(graph.ty(output.value));
             scheduler.call(output.value, Kernel::Gather(gather), vec![Place::Output(index), source]);
         }
     }
@@ -104,7 +106,7 @@ pub(crate) fn lives_in_output(graph: &Graph, index: usize, weight_only: &[bool])
 
 struct Scheduler<'a> {
     graph: &'a Graph,
-    options: CompileOptions,
+    options: CompileOptions<'a>,
     weight_only: Vec<bool>,
     inlined: Vec<bool>,
     kernel_index: HashMap<Kernel, usize>,
@@ -116,6 +118,26 @@ impl Scheduler<'_> {
     fn unsupported(&self, value: Value, message: impl Into<String>) -> UnsupportedOp {
         let node = self.graph.node(value);
         UnsupportedOp { mnemonic: node.op.mnemonic(), path: node.path.to_string(), message: message.into() }
+    }
+
+    /// The element of a value's type.
+    fn element(&self, value: Value) -> Result<Element, UnsupportedOp> {
+        let ty = self.graph.ty(value);
+        Element::of(ty.element).ok_or_else(|| {
+            self.unsupported(value, format!("this backend computes in f32 and bf16, the result is {ty}"))
+        })
+    }
+
+    /// Callers give and get f32; states are opaque to them.
+    fn check_outputs(&self) -> Result<(), UnsupportedOp> {
+        let caller = |value: Value| match self.graph.ty(value) {
+            ty if ty.element == ElementType::F32 => Ok(()),
+            ty => Err(self.unsupported(value, format!("inputs, results and taps must be f32, found {ty}"))),
+        };
+        let inputs = self.graph.nodes().filter(|(_, node)| matches!(node.op, Op::Input { .. })).map(|(value, _)| value);
+        let outputs = self.graph.outputs().iter();
+        inputs.chain(outputs.clone().filter(|o| o.role != Role::State).map(|o| o.value)).try_for_each(caller)?;
+        outputs.filter(|o| o.role == Role::State).try_for_each(|o| self.element(o.value).map(drop))
     }
 
     fn call(&mut self, value: Value, kernel: Kernel, arguments: Vec<Place>) {
@@ -144,9 +166,7 @@ impl Scheduler<'_> {
 
     fn op(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
         let graph = self.graph;
-        if node.ty.element != ElementType::F32 {
-            return Err(self.unsupported(value, format!("this backend computes in f32, the result is {}", node.ty)));
-        }
+        let element = self.element(value)?;
         let result = Place::Value(value);
         match &node.op {
             Op::Input { .. } | Op::State { .. } => {}
@@ -156,7 +176,7 @@ impl Scheduler<'_> {
             Op::Silu { input } => self.pointwise(value, PointwiseFunction::Silu, &[*input])?,
             Op::AddBias { input, bias } => {
                 let (_, channels) = self.channel_last(value, *input)?;
-                let kernel = Kernel::AddBias { pixels: node.ty.elements() / channels, channels };
+                let kernel = Kernel::AddBias { element, pixels: node.ty.elements() / channels, channels };
                 let arguments = vec![result, self.read(*input)?, self.read(*bias)?];
                 self.call(value, kernel, arguments);
             }
@@ -171,7 +191,8 @@ impl Scheduler<'_> {
                 let bytes = batch * lines.blocks() * channels * 2 * size_of::<f64>();
                 self.schedule.temporary_bytes = self.schedule.temporary_bytes.max(bytes);
                 let source = self.read(*input)?;
-                self.call(value, Kernel::ChannelSums(lines), vec![Place::Temporary, source]);
+                let element = self.element(*input)?;
+                self.call(value, Kernel::ChannelSums { element, lines }, vec![Place::Temporary, source]);
                 let kernel = Kernel::GroupStatistics { lines, groups: *groups, epsilon: epsilon.to_bits() };
                 self.call(value, kernel, vec![result, Place::Temporary]);
             }
@@ -195,6 +216,7 @@ impl Scheduler<'_> {
                     window: *window,
                     apart: *first_frame == FirstFrame::Apart,
                     channels,
+                    element,
                 };
                 let source = self.read(*input)?;
                 self.call(value, Kernel::AveragePool(pool), vec![result, source]);
@@ -224,11 +246,13 @@ impl Scheduler<'_> {
                 self.call(value, Kernel::Gather(gather.coalesced()), vec![result, source]);
             }
             Op::Convert { input, .. } => {
-                if graph.ty(*input).element != ElementType::F32 {
-                    return Err(self.unsupported(value, format!("cannot convert from {}", graph.ty(*input))));
-                }
+                let from = self.element(*input)?;
                 let source = self.read(*input)?;
-                self.call(value, Kernel::Gather(contiguous(node.ty.elements())), vec![result, source]);
+                let kernel = match from == element {
+                    true => Kernel::Gather(contiguous(&node.ty)),
+                    false => Kernel::Convert { elements: node.ty.elements(), from, to: element },
+                };
+                self.call(value, kernel, vec![result, source]);
             }
         }
         Ok(())
@@ -245,7 +269,8 @@ impl Scheduler<'_> {
             arguments.push(self.read(operand)?);
         }
         let elements = self.graph.ty(value).elements();
-        self.call(value, Kernel::Pointwise(Pointwise { function, elements }), arguments);
+        let element = self.element(value)?;
+        self.call(value, Kernel::Pointwise(Pointwise { function, elements, element }), arguments);
         Ok(())
     }
 
@@ -277,6 +302,7 @@ impl Scheduler<'_> {
             modulation: gain.map(|g| (self.graph.ty(g).space().unwrap_or_default(), *first_frame == FirstFrame::Apart)),
             activation: *activation,
             frames,
+            element: self.element(value)?,
         };
         let operands = [*input, *statistics, *scale, *offset].into_iter().chain(*gain).chain(*shift);
         let operands = operands.map(|operand| self.read(operand)).collect::<Result<_, _>>()?;
@@ -322,8 +348,10 @@ impl Scheduler<'_> {
             outputs,
             panel_columns: family.nr,
             panel_rows: family.max_rows(),
+            element: self.element(value)?,
         };
-        let only = self.options.algorithm;
+        let chosen = self.options.choices.and_then(|choices| choices.get(&Recipe::of(self.graph, *weight)));
+        let only = self.options.algorithm.or(chosen.filter(|chosen| chosen.applies(&problem)));
         let (algorithm, tile) = choose(&problem, &|algorithm| only.is_none_or(|only| only == algorithm));
         let front = match cache {
             Some(cache) => Front::Cache(self.graph.ty(*cache).shape[1]),
@@ -355,6 +383,7 @@ impl Scheduler<'_> {
 /// A gather of a whole tensor onto one of the same type.
 fn identity(ty: &TensorType) -> Gather {
     Gather {
+        element_bytes: ty.element.bytes(),
         shape: ty.shape.clone(),
         maps: vec![AxisMap::Same; ty.rank()],
         source_strides: ty.strides(),
@@ -364,9 +393,9 @@ fn identity(ty: &TensorType) -> Gather {
     }
 }
 
-/// A gather of so many contiguous elements.
-fn contiguous(elements: usize) -> Gather {
-    identity(&TensorType::plain(ElementType::F32, [elements]))
+/// A gather of all elements of a tensor, as they are in memory.
+fn contiguous(ty: &TensorType) -> Gather {
+    identity(&TensorType::plain(ty.element, [ty.elements()]))
 }
 
 /// The operand and the gather of an op that only moves elements.
@@ -410,7 +439,7 @@ fn gather(graph: &Graph, node: &Node) -> (Value, Gather) {
             gather.source_strides = permutation.iter().map(|&axis| strides[axis]).collect::<Dims>();
             (*input, gather)
         }
-        Op::Reshape { input, .. } => (*input, contiguous(node.ty.elements())),
+        Op::Reshape { input, .. } => (*input, contiguous(&node.ty)),
         op => unreachable!("{} moves no elements", op.mnemonic()),
     }
 }

@@ -6,6 +6,8 @@
 //! and leave more blocks to share out. The choice depends on the convolution and the panel alone, never on the number
 //! of threads, so results do not either.
 
+use crate::element::Element;
+
 /// Bytes of packed weights that one pass over a block keeps in the second-level cache.
 const WEIGHT_SLICE_BYTES: usize = 192 << 10;
 
@@ -133,6 +135,8 @@ pub struct Problem {
     pub panel_columns: usize,
     /// Most rows of a panel.
     pub panel_rows: usize,
+    /// Of input, cache, residual and result; weights and scratch are f32.
+    pub element: Element,
 }
 
 impl Tile {
@@ -157,7 +161,10 @@ impl Tile {
         let [frames, lines, columns] = self.scratch_space(problem);
         let input = [frames, lines, columns].iter().fold(problem.inputs, |n, &size| n.saturating_mul(size));
         if algorithm == Algorithm::Direct {
-            return Scratch { input, ..Scratch::default() };
+            // What is rounded when it is stored is summed elsewhere until it is whole.
+            let summed = self.space.iter().product::<usize>().saturating_mul(self.panels * problem.panel_columns);
+            let products = if problem.element == Element::F32 { 0 } else { summed };
+            return Scratch { input, products, ..Scratch::default() };
         }
         let (planes, squares) = (algorithm.planes(), self.squares(algorithm));
         let transformed_plane = (frames * squares).saturating_mul(problem.inputs) + PLANE_PADDING;
@@ -189,7 +196,8 @@ pub struct Scratch {
     pub input: usize,
     /// What the transform makes of it: planes, frames, squares, channels.
     pub transformed: usize,
-    /// Products: planes, frames, squares, output channels of the block's panels.
+    /// Products: planes, frames, squares, output channels of the block's panels; without a transform, the sums of results
+    /// that are not f32: frames, lines, pixels, output channels of the block's panels.
     pub products: usize,
     /// One plane transformed over time, and its products: planes over time, pairs of frames, squares, channels.
     pub time: usize,
@@ -363,6 +371,7 @@ mod tests {
                 outputs,
                 panel_columns: 32,
                 panel_rows: 14,
+                element: Element::F32,
             };
             for only in Algorithm::ALL {
                 let (algorithm, tile) = choose(&problem, &|a| a == only);
@@ -386,6 +395,7 @@ mod tests {
             outputs: 128,
             panel_columns: 32,
             panel_rows: 14,
+            element: Element::F32,
         };
         assert_eq!(choose(&large, &|_| true).0, Algorithm::Winograd4Time);
         assert_eq!(choose(&Problem { result: [8, 768, 1360], ..large }, &|_| true).0, Algorithm::Winograd4Time);

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use half::bf16;
 use ir::eval::{Bindings, Leaf, Tensor, evaluate};
-use ir::{Dims, Layout, Recipe, TensorType};
+use ir::{Dims, ElementType, Layout, Recipe, TensorType};
 
 use crate::buffer::{AlignedBuffer, BufferError};
 use crate::isa::Isa;
@@ -54,23 +55,23 @@ pub enum WeightError {
 /// The form of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
-    /// Row-major.
+    /// Row-major, in the elements of its type.
     Dense,
-    /// For the panels of the family of this name, transformed as the algorithm asks.
+    /// For the panels of the family of this name, in f32, transformed as the algorithm asks.
     Packed(&'static str, Algorithm),
 }
 
 /// Weights in memory.
 pub(crate) enum Data {
-    Dense(AlignedBuffer),
+    Dense(AlignedBuffer<u8>),
     Packed(PackedWeights),
 }
 
 impl Data {
-    pub(crate) fn values(&self) -> &[f32] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Dense(buffer) => buffer,
-            Self::Packed(packed) => packed.values(),
+            Self::Packed(packed) => bytemuck::cast_slice(packed.values()),
         }
     }
 }
@@ -90,7 +91,7 @@ impl Weights {
     /// Bytes of all weights made so far.
     pub fn bytes(&self) -> usize {
         let made = self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        made.values().map(|data| size_of_val(data.values())).sum()
+        made.values().map(|data| data.bytes().len()).sum()
     }
 
     /// The weights of `recipe` in `form`.
@@ -108,7 +109,7 @@ impl Weights {
         let ty = recipe.ty();
         match (form, recipe.as_view()) {
             (Form::Packed(_, algorithm), Some(view)) => {
-                let values = self.parameter(view.name, view.ty)?;
+                let values = rounded(self.parameter(view.name, view.ty)?, ty.element);
                 Ok(Data::Packed(pack_strided(&values, ty, &view.strides, isa, algorithm)?))
             }
             (Form::Packed(_, algorithm), None) => {
@@ -117,9 +118,9 @@ impl Weights {
             }
             (Form::Dense, Some(view)) if view.strides == ty.strides() => {
                 let values = self.parameter(view.name, view.ty)?;
-                Ok(Data::Dense(dense(&values)?))
+                Ok(Data::Dense(dense(&values, ty.element)?))
             }
-            (Form::Dense, _) => Ok(Data::Dense(dense(&self.compute(recipe)?)?)),
+            (Form::Dense, _) => Ok(Data::Dense(dense(&self.compute(recipe)?, ty.element)?)),
         }
     }
 
@@ -162,9 +163,25 @@ impl Bindings<f32> for Source<'_> {
     }
 }
 
-fn dense(values: &[f32]) -> Result<AlignedBuffer, BufferError> {
-    let mut buffer = AlignedBuffer::zeroed(values.len())?;
-    buffer.copy_from_slice(values);
+/// The values as numbers of type `element`, which is f32 or bf16.
+fn rounded(mut values: Cow<'_, [f32]>, element: ElementType) -> Cow<'_, [f32]> {
+    let nearest = |value: f32| bf16::from_f32(value).to_f32();
+    // Those of a checkpoint in bf16 are bf16 already.
+    if element == ElementType::Bf16 && values.iter().any(|&value| nearest(value).to_bits() != value.to_bits()) {
+        values.to_mut().iter_mut().for_each(|value| *value = nearest(*value));
+    }
+    values
+}
+
+/// The values in memory as elements of type `element`, which is f32 or bf16.
+fn dense(values: &[f32], element: ElementType) -> Result<AlignedBuffer<u8>, BufferError> {
+    let mut buffer = AlignedBuffer::zeroed(values.len() * element.bytes())?;
+    if element == ElementType::Bf16 {
+        let elements: &mut [u16] = bytemuck::cast_slice_mut(&mut buffer);
+        elements.iter_mut().zip(values).for_each(|(to, &value)| *to = bf16::from_f32(value).to_bits());
+    } else {
+        buffer.copy_from_slice(bytemuck::cast_slice(values));
+    }
     Ok(buffer)
 }
 

@@ -1,10 +1,11 @@
-//! The filetests of the passes once more: each program, behind the whole pipeline, through native code.
+//! The filetests of the passes once more: each program, behind the whole pipeline, through native code, in every precision.
 
 mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use backend_cpu::element::Element;
 use ir::{ElementType, Graph, Layout, Op};
 use passes::pipeline::{Precision, cpu_pipeline, run};
 
@@ -24,8 +25,11 @@ fn filetests() -> Vec<PathBuf> {
 fn ignored(graph: &Graph) -> Option<&'static str> {
     let weights = ir::analysis::weight_only(graph);
     for (_, node) in graph.nodes() {
-        if node.ty.element != ElementType::F32 {
-            return Some("not in f32");
+        if Element::of(node.ty.element).is_none() {
+            return Some("neither f32 nor bf16");
+        }
+        if matches!(node.op, Op::Input { .. }) && node.ty.element != ElementType::F32 {
+            return Some("callers give f32");
         }
         match &node.op {
             Op::Convolution { weight, .. } if !weights[weight.index()] => return Some("weights computed by the step"),
@@ -48,16 +52,18 @@ fn filetests_run() {
         let program = text.split("// ----").next().unwrap_or(&text);
         // A program that is to be refused, and one that breaks a rule of the pipeline, have no result to compare.
         let Ok(graph) = ir::text::parse(program) else { continue };
-        let Ok(lowered) = run(cpu_pipeline(Precision::F32), &graph, &mut |_, _, _| {}) else { continue };
-        match ignored(&lowered) {
-            None => common::check(&lowered),
-            Some(why) => {
-                println!("{}: skipped, {why}", file.display());
-                skipped += 1;
+        for precision in Precision::ALL {
+            let Ok(lowered) = run(cpu_pipeline(precision), &graph, &mut |_, _, _| {}) else { continue };
+            match ignored(&lowered) {
+                None => common::check(&lowered),
+                Some(why) => {
+                    println!("{} in {}: skipped, {why}", file.display(), precision.name());
+                    skipped += 1;
+                }
             }
+            count += 1;
         }
-        count += 1;
     }
-    println!("{count} filetests, {skipped} skipped");
-    assert!(count - skipped >= 40, "only {} of {count} filetests run", count - skipped);
+    println!("{count} programs, {skipped} skipped");
+    assert!(count - skipped >= 80, "only {} of {count} programs run", count - skipped);
 }

@@ -2,19 +2,69 @@
 
 mod common;
 
+use backend_cpu::isa::Isa;
+use backend_cpu::program::compile;
+
 /// Runs `text` every way and compares.
 fn check(text: &str) {
     common::check(&ir::text::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}")));
 }
 
-/// A program of one op (the last line) over inputs of the given types.
+/// A program of one op (the last line) over inputs of the given types; and the same in bf16, over states.
 fn op(inputs: &[&str], line: &str) {
+    program(inputs, line, "input", "result");
+    // What is one number a channel or group stays f32.
+    let small = |ty: &str| !ty.contains("thw") && ["add_bias", "normalize"].iter().any(|op| line.starts_with(op));
+    let narrow = |ty: &str| ty.replace("f32", "bf16");
+    let inputs: Vec<String> = inputs.iter().map(|ty| if small(ty) { (*ty).to_owned() } else { narrow(ty) }).collect();
+    let line = if line.starts_with("group_statistics") { line.to_owned() } else { narrow(line) };
+    program(&inputs, &line, "state", "state");
+}
+
+fn program(inputs: &[impl AsRef<str>], line: &str, leaf: &str, role: &str) {
     let mut text = String::from("graph @test {\n");
     for (i, ty) in inputs.iter().enumerate() {
-        text += &format!("  %{i} = input {{name = \"{i}\"}} : {ty}\n");
+        text += &format!("  %{i} = {leaf} {{name = \"{i}\"}} : {}\n", ty.as_ref());
     }
-    text += &format!("  %{} = {line}\n  return result \"r\" = %{}\n}}\n", inputs.len(), inputs.len());
+    text += &format!("  %{} = {line}\n  return {role} \"r\" = %{}\n}}\n", inputs.len(), inputs.len());
     check(&text);
+}
+
+#[test]
+fn conversion_is_to_the_nearest_and_to_even() {
+    let text = "graph @test {\n  %0 = input {name = \"x\"} : tensor<70001xf32>\n  \
+         %1 = convert %0 {element = bf16} : tensor<70001xbf16>\n  \
+         %2 = convert %1 {element = f32} : tensor<70001xf32>\n  \
+         return state \"narrow\" = %1\n  return result \"wide\" = %2\n}\n";
+    let graph = ir::text::parse(text).unwrap();
+    // Ties, what is just beside them, infinities, the largest, subnormals, and NaNs of all kinds.
+    let special = [0, 1, 0x7f7f_ffff, 0x7f7f_7fff, 0x7f80_0000, 0x7f80_0001, 0x7fc0_1234, 0x7fff_ffff, 0x0000_8000];
+    let ties = (0..30_000_u32).flat_map(|i| [0x3f80_7fff, 0x3f80_8000, 0x3f80_8001].map(|bits: u32| bits + (i << 13)));
+    let bits = special.into_iter().flat_map(|bits: u32| [bits, bits | 1 << 31]).chain(ties);
+    let data: Vec<f32> = bits.map(f32::from_bits).take(70_001).collect();
+    let ty = graph.nodes().next().unwrap().1.ty.clone();
+    let mut tensors = ir::eval::Tensors::default();
+    tensors.inputs.insert("x".to_owned(), ir::eval::Tensor::new(ty, data.clone()).unwrap());
+    for isa in Isa::supported() {
+        for output in common::run(&graph, isa.into(), 2, &tensors) {
+            for (x, found) in data.iter().zip(output) {
+                let nearest = half::bf16::from_f32(*x).to_f32();
+                assert_eq!(found.to_bits(), nearest.to_bits(), "{isa}: {x} ({:#x}) became {found}", x.to_bits());
+            }
+        }
+    }
+}
+
+#[test]
+fn callers_give_and_get_f32() {
+    for text in [
+        "%0 = input {name = \"x\"} : tensor<2xbf16>\n%1 = convert %0 {element = f32} : tensor<2xf32>\nreturn result \"r\" = %1",
+        "%0 = input {name = \"x\"} : tensor<2xf32>\n%1 = convert %0 {element = bf16} : tensor<2xbf16>\nreturn tap \"t\" = %1",
+    ] {
+        let graph = ir::text::parse(&format!("graph @test {{\n{text}\n}}")).unwrap();
+        let error = compile(&graph, Isa::Portable).map(drop).unwrap_err().to_string();
+        assert!(error.contains("must be f32, found tensor<2xbf16>"), "{error}");
+    }
 }
 
 #[test]
@@ -134,6 +184,13 @@ impl Case {
     };
 
     fn check(self) {
+        self.check_in("f32");
+        self.check_in("bf16");
+    }
+
+    /// Activations are states in bf16, which callers do not give and get.
+    fn check_in(self, element: &str) {
+        let (leaf, role) = if element == "f32" { ("input", "result") } else { ("state", "state") };
         let [t, h, w] = self.input;
         let [inputs, outputs] = self.channels;
         let [kd, kh, kw] = self.kernel;
@@ -142,28 +199,37 @@ impl Case {
             let n = self.input[axis] + if axis == 0 { front } else { 0 };
             (n + self.padding[axis][0] + self.padding[axis][1] - self.kernel[axis]) / self.strides[axis] + 1
         };
-        let result = format!("tensor<2x{}x{}x{}x{outputs}xf32, nthwc>", size(0), size(1), size(2));
+        let result = format!("tensor<2x{}x{}x{}x{outputs}x{element}, nthwc>", size(0), size(1), size(2));
         let mut text = format!(
-            "graph @test {{\n  %0 = input {{name = \"x\"}} : tensor<2x{t}x{h}x{w}x{inputs}xf32, nthwc>\n  \
+            "graph @test {{\n  %0 = {leaf} {{name = \"x\"}} : tensor<2x{t}x{h}x{w}x{inputs}x{element}, nthwc>\n  \
              %1 = parameter {{name = \"w\"}} : tensor<{outputs}x{inputs}x{kd}x{kh}x{kw}xf32, oidhw>\n  \
              %2 = transpose %1 {{permutation = [2, 3, 4, 1, 0]}} : tensor<{kd}x{kh}x{kw}x{inputs}x{outputs}xf32, dhwio>\n"
         );
         let mut operands = String::from("%0, %2");
+        if element == "bf16" {
+            text += &format!(
+                "  %7 = convert %2 {{element = bf16}} : tensor<{kd}x{kh}x{kw}x{inputs}x{outputs}xbf16, dhwio>\n"
+            );
+            operands = String::from("%0, %7");
+        }
         if self.bias {
             text += &format!("  %3 = parameter {{name = \"b\"}} : tensor<{outputs}xf32>\n");
             operands += ", bias: %3";
         }
         if self.residual {
-            text += &format!("  %4 = input {{name = \"r\"}} : {result}\n");
+            text += &format!("  %4 = {leaf} {{name = \"r\"}} : {result}\n");
             operands += ", residual: %4";
         }
         if self.cache > 0 {
-            text += &format!("  %5 = state {{name = \"c\"}} : tensor<2x{}x{h}x{w}x{inputs}xf32, nthwc>\n", self.cache);
+            text += &format!(
+                "  %5 = state {{name = \"c\"}} : tensor<2x{}x{h}x{w}x{inputs}x{element}, nthwc>\n",
+                self.cache
+            );
             operands += ", cache: %5";
         }
         text += &format!(
             "  %6 = convolution {operands} {{strides = {:?}, padding = {:?}, repeat_first = {}}} : {result}\n  \
-             return result \"y\" = %6\n}}\n",
+             return {role} \"y\" = %6\n}}\n",
             self.strides, self.padding, self.repeat
         );
         check(&text);

@@ -9,6 +9,6 @@ pub mod mesh;
 pub mod module;
 pub mod pjrt;
 
-pub use emit::{UnsupportedOp, emit, emit_on};
+pub use emit::{EmitOptions, UnsupportedOp, emit};
 pub use mesh::Mesh;
 pub use module::{Argument, ArgumentRole, Module, ModuleResult};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use backend_tpu_stablehlo::{ArgumentRole, Module, emit};
+use backend_tpu_stablehlo::{ArgumentRole, EmitOptions, Module, emit};
 use ir::{Graph, op};
 
 fn graph(body: &str) -> Graph {
@@ -12,7 +12,7 @@ fn graph(body: &str) -> Graph {
 }
 
 fn module(body: &str) -> Module {
-    emit(&graph(body)).expect("every op has a form")
+    emit(&graph(body), &EmitOptions::default()).expect("every op has a form")
 }
 
 /// Programs that have every op between them.
@@ -91,6 +91,46 @@ fn every_op_has_a_form() {
     assert!(missing.is_empty(), "no program has {missing:?}");
 }
 
+/// A norm and an enlarged video, each read by a convolution alone.
+const LARGE: &str = r#"%0 = input {name = "x"} : tensor<1x3x8x4x4xbf16, nthwc>
+    %1 = parameter {name = "norm.weight"} : tensor<4xf32> @ norm
+    %2 = parameter {name = "norm.bias"} : tensor<4xf32> @ norm
+    %3 = group_statistics %0 {groups = 2, epsilon = 1e-6} : tensor<1x2x2xf32> @ norm
+    %4 = normalize %0, %3, %1, %2 {first_frame = joined, activation = silu} : tensor<1x3x8x4x4xbf16, nthwc> @ norm
+    %5 = state {name = "conv"} : tensor<1x2x8x4x4xbf16, nthwc> @ conv
+    %6 = slice %4 {start = [0, 1, 0, 0, 0], limit = [1, 3, 8, 4, 4]} : tensor<1x2x8x4x4xbf16, nthwc> @ conv
+    %7 = parameter {name = "conv.weight"} : tensor<3x3x3x4x4xbf16, dhwio> @ conv
+    %8 = convolution %4, %7, residual: %0, cache: %5 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0} : tensor<1x3x8x4x4xbf16, nthwc> @ conv
+    %9 = resize_nearest %8 {size = [3, 16, 8], first_frame = joined} : tensor<1x3x16x8x4xbf16, nthwc> @ up
+    %10 = parameter {name = "up.weight"} : tensor<1x3x3x4x4xbf16, dhwio> @ up
+    %11 = convolution %9, %10 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0} : tensor<1x3x16x8x4xbf16, nthwc> @ up
+    return result "y" = %11
+    return state "conv" = %6"#;
+
+#[test]
+fn large_videos_are_made_in_strips() {
+    let graph = graph(LARGE);
+    let loops = |strip_bytes| {
+        let text =
+            emit(&graph, &EmitOptions { strip_bytes, ..EmitOptions::default() }).expect("every op has a form").text;
+        (text.matches("stablehlo.while").count(), text)
+    };
+    // A row of the norm takes 96 bytes, one of the enlarged video 192.
+    assert_eq!(loops(1 << 20).0, 0);
+    assert_eq!(loops(1500).0, 1);
+    let (count, text) = loops(300);
+    assert_eq!(count, 2);
+    insta::assert_snapshot!("strips", text);
+}
+
+#[test]
+fn what_something_else_reads_is_made_whole() {
+    let tapped = graph(&format!("{LARGE}\nreturn tap \"norm\" = %4\nreturn tap \"up\" = %9"));
+    let text =
+        emit(&tapped, &EmitOptions { strip_bytes: 300, ..EmitOptions::default() }).expect("every op has a form").text;
+    assert!(!text.contains("stablehlo.while"), "{text}");
+}
+
 #[test]
 fn the_signature_says_what_each_argument_is() {
     let module = module(PROGRAMS[1].1);
@@ -162,6 +202,6 @@ fn arithmetic_on_integers_is_refused() {
            %1 = add %0, %0 : tensor<2xi8> @ some.module
            return result "y" = %1"#,
     );
-    let error = emit(&graph).unwrap_err().to_string();
+    let error = emit(&graph, &EmitOptions::default()).unwrap_err().to_string();
     assert_eq!(error, "add of `some.module`: StableHLO text is written for floating-point numbers, found tensor<2xi8>");
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use backend_tpu_stablehlo::pjrt::{ArgumentType, Client, CompileOptions, Input, Signature};
-use backend_tpu_stablehlo::{Mesh, Module, emit_on};
+use backend_tpu_stablehlo::{EmitOptions, Mesh, Module, emit};
 use ir::TensorType;
 
 /// Where the rows of a video are; `None` for what is whole on every device.
@@ -88,8 +88,9 @@ fn strips_on_two_devices_are_the_frames_on_one() {
     let text = fs::read_to_string(path).unwrap();
     let (_, lowered) = text.split_once("// ---- becomes").unwrap();
     let graph = ir::text::parse(lowered).unwrap();
-    let whole = run(&client, &emit_on(Mesh::SINGLE, &graph).unwrap(), 1);
-    let strips = run(&client, &emit_on(Mesh { data: 1, height: 2 }, &graph).unwrap(), 2);
+    let emitted = |mesh| emit(&graph, &EmitOptions { mesh, ..EmitOptions::default() }).unwrap();
+    let whole = run(&client, &emitted(Mesh::SINGLE), 1);
+    let strips = run(&client, &emitted(Mesh { data: 1, height: 2 }), 2);
     assert_eq!(whole.len(), 3);
     for (whole, strips) in whole.iter().zip(&strips) {
         assert_eq!(whole.len(), strips.len());

@@ -20,7 +20,7 @@ pub fn inlined(graph: &Graph) -> Vec<bool> {
 fn is_inlined(graph: &Graph, value: Value, users: &[Value]) -> bool {
     let sliceable = match graph.op(value) {
         Op::Normalize { .. } => true,
-        Op::ResizeNearest { .. } => graph.ty(value).layout == Layout::Nthwc,
+        Op::ResizeNearest { .. } => false,
         _ => return false,
     };
     let (convolutions, others): (Vec<Value>, Vec<Value>) =
@@ -105,6 +105,16 @@ mod tests {
         let narrow =
             "%7 = slice %5 {start = [0, 1, 1, 0, 0], limit = [1, 3, 4, 4, 8]} : tensor<1x2x3x4x8xf32, nthwc>\n";
         assert!(inlined_of(&format!("{NORMALIZE}{CONVOLUTION}{narrow}{outputs}")).is_empty());
+    }
+
+    #[test]
+    fn a_resize_that_is_sliced_is_stored() {
+        let body = "%5 = resize_nearest %0 {size = [3, 4, 4], first_frame = joined} : $video\n\
+            %6 = convolution %5, %4 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0} : $video\n";
+        assert_eq!(inlined_of(&format!("{body}return result \"y\" = %6")), ["%5"]);
+        let slice = "%7 = slice %5 {start = [0, 1, 0, 0, 0], limit = [1, 3, 4, 4, 8]} : tensor<1x2x4x4x8xf32, nthwc>\n";
+        let outputs = "return result \"y\" = %6\nreturn state \"s\" = %7";
+        assert!(inlined_of(&format!("{body}{slice}{outputs}")).is_empty());
     }
 
     #[test]

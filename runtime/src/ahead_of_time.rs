@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use backend_tpu_stablehlo::Mesh;
 use backend_tpu_stablehlo::pjrt::child::{ChildError, Compilation, Reexecution, Watch};
 use backend_tpu_stablehlo::pjrt::{CompileOptions, Optimization};
+use backend_tpu_stablehlo::{EmitOptions, Mesh};
 use frontend::{Config, Half, Step, StepKind, Taps, declare};
 use ir::Role;
 use ir::analysis::total_cost;
@@ -309,7 +309,7 @@ impl Job<'_> {
         }
         let graph = declare(self.config, &step, &Taps::None)?;
         let graph = lowering::optimize(&step, &graph, tpu_pipeline(self.precision))?;
-        let module = lowering::stablehlo_on(*mesh, &step, &graph)?;
+        let module = lowering::stablehlo(&step, &graph, &EmitOptions { mesh: *mesh, ..EmitOptions::default() })?;
         let devices = mesh.devices();
         let options = CompileOptions { partitions: devices, optimization: *optimization };
         let compilation = reexecution.compile(plugin, topology, &module.text, &options, watch)?;

@@ -67,6 +67,12 @@ impl Route {
         Step { kind, batch: 1, frames, height, width }
     }
 
+    /// The step whose algorithms the others take: the first over the first tile, which is the largest.
+    pub(crate) fn leading_step(&self) -> Step {
+        let frames = self.batches().first().map_or(0, ExactSizeIterator::len);
+        self.step(0, frames, (0, 0))
+    }
+
     /// Frames of the result of a step over so many frames.
     pub(crate) fn result_frames(&self, config: &Config, frames: usize) -> usize {
         match self.half {
@@ -385,8 +391,10 @@ mod tests {
     use std::sync::Arc;
 
     use backend_cpu::isa::Isa;
+    use backend_cpu::program::Choices;
     use backend_cpu::weights::Weights;
     use frontend::Taps;
+    use passes::Precision;
 
     use super::*;
     use crate::demo;
@@ -403,7 +411,7 @@ mod tests {
     fn outputs(route: &Route, source: &mut dyn Source) -> (Vec<(usize, Vec<f32>)>, usize) {
         let config = demo::config().unwrap();
         let weights = Weights::new(Arc::new(demo::checkpoint().unwrap()));
-        let engine = CpuEngine::new(Isa::from_env_or_probe().unwrap(), &weights);
+        let engine = CpuEngine::new(Isa::from_env_or_probe().unwrap(), Precision::F32, &weights, Choices::default());
         let mut steps = Steps::new(&config, &Taps::None, engine, 3, route.lanes).unwrap();
         let mut found = vec![];
         let mut sink = |sample, data: &[f32]| {

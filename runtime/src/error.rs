@@ -270,7 +270,7 @@ pub enum Error {
         /// The first such value.
         value: f32,
         /// Its index in the file's axes, samples first.
-        index: [usize; 5],
+        index: Box<[usize; 5]>,
         /// The frame that it is in.
         frame: usize,
     },

@@ -218,7 +218,7 @@ fn check_finite(data: &[f32], file: &TensorFile, name: &str, axes: [usize; 5], l
         count: data.iter().filter(|value| !value.is_finite()).count(),
         total: data.len(),
         value: data[first],
-        index,
+        index: Box::new(index),
         frame: if layout == LatentsLayout::Btchw { index[1] } else { index[2] },
     })
 }

@@ -78,6 +78,7 @@ pub use memory_plan::{MemoryEstimate, TilingDecision};
 pub use model::{ModelSpec, resolve};
 pub use observer::{Observer, Preparation, Progress, Tap};
 pub use options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
+pub use passes::Precision;
 pub use report::{Report, Seconds};
 pub use source::NextFrames;
 pub use tiling::{Overlap, Tiling};

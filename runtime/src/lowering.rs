@@ -2,9 +2,9 @@
 //! the backends.
 
 use backend_cpu::isa::Isa;
-use backend_cpu::program::{self, CompileOptions, Program};
+use backend_cpu::program::{self, Choices, CompileOptions, Program};
 use backend_cpu::requirements::{Requirements, requirements};
-use backend_tpu_stablehlo::{Mesh, Module, emit_on};
+use backend_tpu_stablehlo::{EmitOptions, Module, emit};
 use frontend::Step;
 use ir::Graph;
 use passes::{Pass, pipeline};
@@ -39,32 +39,32 @@ pub fn optimize(step: &Step, graph: &Graph, pipeline: &[Pass]) -> Result<Graph> 
 ///
 /// # Errors
 /// [`Error::Internal`]: the graph has an op without a kernel, or code generation failed.
-pub fn compile(step: &Step, graph: &Graph, options: impl Into<CompileOptions>) -> Result<Program> {
+pub fn compile<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Result<Program> {
     program::compile(graph, options).map_err(|cause| Error::internal(BACKEND, step, &cause))
+}
+
+/// The algorithms that the final graph of `step` gets for its convolutions.
+///
+/// # Errors
+/// [`Error::Internal`]: the graph has an op without a kernel.
+pub fn choices<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Result<Choices> {
+    Choices::of(graph, options.into()).map_err(|cause| Error::internal(BACKEND, step, &cause))
 }
 
 /// The StableHLO module of the final graph of `step`.
 ///
 /// # Errors
 /// [`Error::Internal`]: the graph has an op that cannot be written.
-pub fn stablehlo(step: &Step, graph: &Graph) -> Result<Module> {
-    backend_tpu_stablehlo::emit(graph).map_err(|cause| Error::internal("the StableHLO backend", step, &cause))
-}
-
-/// The same for a mesh of devices.
-///
-/// # Errors
-/// As [`stablehlo`].
-pub fn stablehlo_on(mesh: Mesh, step: &Step, graph: &Graph) -> Result<Module> {
-    emit_on(mesh, graph).map_err(|cause| Error::internal("the StableHLO backend", step, &cause))
+pub fn stablehlo(step: &Step, graph: &Graph, options: &EmitOptions) -> Result<Module> {
+    emit(graph, options).map_err(|cause| Error::internal("the StableHLO backend", step, &cause))
 }
 
 /// What the final graph of `step` takes of memory.
 ///
 /// # Errors
 /// [`Error::Internal`]: the graph has an op without a kernel.
-pub fn memory(step: &Step, graph: &Graph, isa: Isa) -> Result<Requirements> {
-    requirements(graph, isa).map_err(|cause| Error::internal(BACKEND, step, &cause))
+pub fn memory<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Result<Requirements> {
+    requirements(graph, options.into()).map_err(|cause| Error::internal(BACKEND, step, &cause))
 }
 
 /// The code of every distinct kernel of `step`, from its final graph, in the order of their first calls.

@@ -13,10 +13,12 @@ use std::fmt;
 use std::rc::Rc;
 
 use backend_cpu::isa::Isa;
+use backend_cpu::program::{Choices, CompileOptions};
 use backend_cpu::requirements::Requirements;
 use frontend::{Config, Half, Step, declare, parameters};
+use ir::Graph;
 use ir::analysis::total_cost;
-use passes::{Precision, cpu_pipeline};
+use passes::cpu_pipeline;
 
 use crate::checkpoint::Checkpoint;
 use crate::clip::{Route, TileOrder};
@@ -286,7 +288,9 @@ struct Estimator<'a> {
     plan: &'a Plan<'a>,
     isa: Isa,
     /// What each step needs, and its floating-point operations.
-    steps: HashMap<Step, Rc<(Requirements, u64)>>,
+    /// By the step whose algorithms are taken, and the step.
+    steps: HashMap<(Step, Step), Rc<(Requirements, u64)>>,
+    choices: HashMap<Step, Rc<Choices>>,
     /// What the process holds now.
     process: u64,
     /// The half's tensors as they are on disk.
@@ -302,7 +306,7 @@ impl<'a> Estimator<'a> {
             let input = plan.shape.into_iter().fold(size_of::<f32>(), usize::saturating_mul);
             PROCESS_BYTES.saturating_add(input as u64)
         });
-        Ok(Self { plan, isa, steps: HashMap::new(), process, mapped })
+        Ok(Self { plan, isa, steps: HashMap::new(), choices: HashMap::new(), process, mapped })
     }
 
     /// This grid in the order that fits, if one does. `least` becomes the smallest estimate seen so far.
@@ -357,7 +361,8 @@ impl<'a> Estimator<'a> {
             let batches = planned.route.batches();
             let mut flops = 0;
             for tile in planned.route.grid.places() {
-                flops = flops.max(self.requirements(&planned.route.step(0, batches[0].len(), tile))?.1);
+                let step = planned.route.step(0, batches[0].len(), tile);
+                flops = flops.max(self.requirements(&planned.route.leading_step(), &step)?.1);
             }
             let threads_of_each = usize::try_from(flops.div_ceil(LANE_WORK)).unwrap_or(usize::MAX).max(1);
             most = most.min(plan.threads / threads_of_each.min(plan.threads));
@@ -372,17 +377,35 @@ impl<'a> Estimator<'a> {
         Ok(planned)
     }
 
-    /// What a step needs, and its floating-point operations.
-    fn requirements(&mut self, step: &Step) -> Result<Rc<(Requirements, u64)>> {
-        if let Some(known) = self.steps.get(step) {
+    /// What a step needs that takes the algorithms of `leading`, and its floating-point operations.
+    fn requirements(&mut self, leading: &Step, step: &Step) -> Result<Rc<(Requirements, u64)>> {
+        if let Some(known) = self.steps.get(&(*leading, *step)) {
             return Ok(known.clone());
         }
+        let choices = self.choices(leading)?;
+        let (graph, flops) = self.lowered(step)?;
+        let options = CompileOptions { choices: Some(&choices), ..self.isa.into() };
+        let found = Rc::new((lowering::memory(step, &graph, options)?, flops));
+        self.steps.insert((*leading, *step), found.clone());
+        Ok(found)
+    }
+
+    /// The algorithms that a step chooses by itself.
+    fn choices(&mut self, leading: &Step) -> Result<Rc<Choices>> {
+        if let Some(known) = self.choices.get(leading) {
+            return Ok(known.clone());
+        }
+        let (graph, _) = self.lowered(leading)?;
+        let found = Rc::new(lowering::choices(leading, &graph, self.isa)?);
+        self.choices.insert(*leading, found.clone());
+        Ok(found)
+    }
+
+    /// The final graph of a step, and its floating-point operations as declared.
+    fn lowered(&self, step: &Step) -> Result<(Graph, u64)> {
         let graph = declare(self.plan.config, step, &self.plan.options.taps)?;
         let flops = total_cost(&graph).flops;
-        let graph = lowering::optimize(step, &graph, cpu_pipeline(Precision::F32))?;
-        let found = Rc::new((lowering::memory(step, &graph, self.isa)?, flops));
-        self.steps.insert(*step, found.clone());
-        Ok(found)
+        Ok((lowering::optimize(step, &graph, cpu_pipeline(self.plan.options.precision))?, flops))
     }
 
     /// What a route needs.
@@ -397,12 +420,12 @@ impl<'a> Estimator<'a> {
         for tile in route.grid.places() {
             for &batch in &kinds {
                 let step = route.step(batch, batches[batch].len(), tile);
-                let found = self.requirements(&step)?;
+                let found = self.requirements(&route.leading_step(), &step)?;
                 let needs = &found.0;
                 if !seen.contains(&step) {
                     seen.push(step);
                     programs += 1;
-                    // Steps of other sizes may read a weight in other forms, and all are kept.
+                    // Steps too small for an algorithm read a weight in another form, and all forms are kept.
                     weights.extend(needs.weights.clone());
                 }
                 all = Requirements {

@@ -105,7 +105,7 @@ pub struct RunOptions {
     pub threads: Option<usize>,
     /// For [`Backend::Cpu`]; by default what [`backend_cpu::isa::ISA_VARIABLE`] asks for, or the best this CPU has.
     pub isa: Option<Isa>,
-    /// What steps are computed in; [`Backend::Pjrt`] alone has more than f32.
+    /// What elements are computed with and kept in. Inputs and results are f32 in any case.
     pub precision: Precision,
     /// For [`Backend::Pjrt`]; by default the one that [`backend_tpu_stablehlo::pjrt::locate::PLUGIN_VARIABLE`] names.
     pub plugin: Option<PluginSpec>,
@@ -128,15 +128,11 @@ pub struct RunOptions {
 impl RunOptions {
     /// Refuses what the backend does not have.
     pub(crate) fn check(&self) -> Result<()> {
-        let problem = match self.backend {
-            Backend::Pjrt => return Ok(()),
-            _ if self.plugin.is_some() => {
-                "a PJRT plugin is named, which the backend `pjrt` alone takes: ask for that one"
-            }
-            _ if self.precision != Precision::F32 => "bf16 is there with the backend `pjrt` alone, so far",
-            _ => return Ok(()),
-        };
-        Err(Error::Options { problem: problem.into() })
+        if self.backend != Backend::Pjrt && self.plugin.is_some() {
+            let problem = "a PJRT plugin is named, which the backend `pjrt` alone takes: ask for that one".into();
+            return Err(Error::Options { problem });
+        }
+        Ok(())
     }
 
     /// The number of threads asked for, or the default.

@@ -14,6 +14,8 @@ use backend_cpu::program::{CompileOptions, Executable, Program, RunError, States
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::Weights;
 use frontend::{Config, Step, Taps, declare};
+use half::bf16;
+use ir::ElementType;
 use passes::{Pass, Precision, cpu_pipeline};
 
 use crate::error::{Error, Result};
@@ -73,7 +75,7 @@ pub struct Prepared {
     step: Step,
     executable: Executable,
     input: Vec<f32>,
-    states: Vec<(String, Vec<f32>)>,
+    states: Vec<(String, Vec<u8>)>,
     /// What it cost.
     pub seconds: PrepareSeconds,
 }
@@ -168,9 +170,15 @@ impl<'a> Bench<'a> {
         let pack = lap();
         let input = program.inputs().next().map_or(0, |port| port.ty.elements());
         let states = program.states().enumerate();
-        let states = states
-            .map(|(number, port)| (port.name.clone(), uniform(number as u64 + 1, port.ty.elements()).collect()))
-            .collect();
+        let states = states.map(|(number, port)| {
+            let values = uniform(number as u64 + 1, port.ty.elements());
+            let bytes = match port.ty.element {
+                ElementType::Bf16 => values.flat_map(|value| bf16::from_f32(value).to_ne_bytes()).collect(),
+                _ => values.flat_map(f32::to_ne_bytes).collect(),
+            };
+            (port.name.clone(), bytes)
+        });
+        let states = states.collect();
         let seconds = PrepareSeconds { declare, passes, codegen, pack };
         Ok(Prepared { step: *step, executable, input: uniform(0, input).collect(), states, seconds })
     }
@@ -199,8 +207,8 @@ impl<'a> Bench<'a> {
     pub fn run(&mut self, prepared: &Prepared, observe: &mut dyn FnMut(f64) -> ControlFlow<()>) -> Result<RunTimes> {
         let Prepared { step, executable, input, states, .. } = prepared;
         let memory = |cause: &dyn std::fmt::Display| Error::memory(step, cause);
-        let copy = |(name, values): &(String, Vec<f32>)| {
-            let mut buffer = AlignedBuffer::zeroed(values.len()).map_err(|cause| memory(&cause))?;
+        let copy = |(name, values): &(String, Vec<u8>)| {
+            let mut buffer = AlignedBuffer::<u8>::zeroed(values.len()).map_err(|cause| memory(&cause))?;
             buffer.copy_from_slice(values);
             Ok((name.clone(), buffer))
         };

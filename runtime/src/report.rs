@@ -1,5 +1,7 @@
 //! What decoding or encoding a clip has cost.
 
+use passes::Precision;
+
 use crate::memory_plan::TilingDecision;
 
 /// The account of one call of [`crate::Vae::decode`] or [`crate::Vae::encode`].
@@ -28,6 +30,8 @@ pub struct Report {
     pub threads: usize,
     /// Steps that ran at once; see [`crate::Parallel`].
     pub lanes: usize,
+    /// What it computed in.
+    pub precision: Precision,
     /// The instruction set of the compiled code; `none` where it is not ours: for the evaluator and for PJRT plugins.
     pub isa: &'static str,
     /// The device that a PJRT plugin ran it on, in the plugin's words.

@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use backend_cpu::isa::Isa;
 use backend_cpu::weights::Weights;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
-use frontend::{Config, ConfigWarning, Half};
+use frontend::{Config, ConfigWarning, Half, declare};
+use passes::cpu_pipeline;
 
 use crate::checkpoint::Checkpoint;
 use crate::clip::{self, Route};
 use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
 use crate::latents::{LatentScaling, Latents};
+use crate::lowering;
 use crate::media::{ClipShape, FrameBlock};
 use crate::memory_plan::Plan;
 use crate::model::{ModelFiles, locate};
@@ -281,16 +283,27 @@ impl Vae {
         };
         let (route, tiling) = plan.decide()?;
         log::debug!("{tiling}");
+        let precision = job.options.precision;
         let mut device = None;
         let account = match (isa, job.options.backend) {
-            (Some(isa), _) => self.run_on(CpuEngine::new(isa, &self.weights), job, &route, source, sink, observer)?,
+            (Some(isa), _) => {
+                let leading = route.leading_step();
+                let graph = declare(&self.config, &leading, &job.options.taps)?;
+                let graph = lowering::optimize(&leading, &graph, cpu_pipeline(precision))?;
+                let choices = lowering::choices(&leading, &graph, isa)?;
+                let engine = CpuEngine::new(isa, precision, &self.weights, choices);
+                self.run_on(engine, job, &route, source, sink, observer)?
+            }
             (None, Backend::Pjrt) => {
                 let session = self.session(job.options)?;
                 device = Some(session.device().to_owned());
-                let engine = PjrtEngine::new(&session, &self.checkpoint, job.options.precision);
+                let engine = PjrtEngine::new(&session, &self.checkpoint, precision);
                 self.run_on(engine, job, &route, source, sink, observer)?
             }
-            (None, _) => self.run_on(InterpretEngine::new(&self.checkpoint), job, &route, source, sink, observer)?,
+            (None, _) => {
+                let engine = InterpretEngine::new(precision, &self.checkpoint);
+                self.run_on(engine, job, &route, source, sink, observer)?
+            }
         };
         let seconds = Seconds {
             load: account.load.as_secs_f64(),
@@ -312,6 +325,7 @@ impl Vae {
             tiling,
             threads,
             lanes: route.lanes,
+            precision,
             isa,
             device,
         })

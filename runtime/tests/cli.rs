@@ -55,6 +55,7 @@ fn json_is_one_object_with_every_field() {
                 "arena_bytes",
                 "threads",
                 "lanes",
+                "dtype",
                 "isa",
                 "device",
                 "peak_rss_bytes"
@@ -196,7 +197,7 @@ fn a_bad_model_is_one_error_and_no_output() {
 #[test]
 fn wrong_usage_is_told_apart() {
     let folder = workplace(1, 1);
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 15] = [
         (&[], "Usage: tessera"),
         (&["decode", "--model", "."], "--model needs --latents"),
         (&["decode", "--latents", "z.safetensors"], "--latents needs --model"),
@@ -213,6 +214,8 @@ fn wrong_usage_is_told_apart() {
         (&["emit", "--step", "decode"], "decode-first, decode-next or decode-whole"),
         (&["emit", "--step", "decode-first", "--stage", "llvm"], "known are declared, a pass (canonicalize"),
         (&["emit", "--step", "decode-first", "--stage", "asm", "--dot"], "--dot draws graphs"),
+        (&["emit", "--step", "decode-first", "--stage", "assign-precision"], "is no part of --dtype f32"),
+        (&["decode", "--dtype", "f16"], "known are f32, bf16"),
     ];
     for (arguments, expected) in cases {
         let output = tessera(arguments, folder.path());
@@ -288,6 +291,12 @@ fn a_step_is_emitted_at_every_stage() {
         |text: &str| text.lines().filter(|line| line.starts_with("; kernel ")).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(kernels(&emit(&["--step", "decode-next", "--stage", "asm"])), kernels(&clif));
     assert!(printed(&["emit", "--step", "decode-first"], path).contains("tensor<1x16x2x24x30xf32, ncthw>"));
+    let narrow = emit(&["--step", "encode-next", "--dtype", "bf16"]);
+    assert!(!last.contains("bf16") && narrow.contains("tensor<1x3x8x16x24xbf16"), "{narrow}");
+    assert!(
+        emit(&["--step", "decode-next", "--dtype", "bf16", "--stage", "clif"]).contains("_bf16: "),
+        "kernels in bf16"
+    );
 }
 
 #[test]

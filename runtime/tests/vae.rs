@@ -11,8 +11,8 @@ use frontend::{Half, Taps, tap_names};
 use ir::TensorType;
 use runtime::media::FrameBlock;
 use runtime::{
-    Backend, Clip, Error, Latents, MemoryBudget, Moments, Observer, Overlap, Parallel, Progress, Report, Result,
-    RunOptions, Tap, TilingChoice, Vae,
+    Backend, Clip, Error, Latents, MemoryBudget, Moments, Observer, Overlap, Parallel, Precision, Progress, Report,
+    Result, RunOptions, Tap, TilingChoice, Vae,
 };
 use safetensors::Dtype;
 
@@ -72,6 +72,34 @@ fn decoding_on_the_cpu_is_what_the_evaluator_says() {
         assert!(report.arena_bytes > 0 && report.seconds.run > 0.0 && report.isa != "none", "{report:?}");
         assert_eq!((slow.arena_bytes, slow.isa, slow.threads), (0, "none", 2));
     }
+}
+
+#[test]
+fn bf16_is_near_f32_in_half_the_memory() {
+    let folder = model(|_| {});
+    let vae = Vae::open(folder.path()).unwrap();
+    let latents = latents(1, 6);
+    let run = |precision, backend| {
+        let mut data = vec![];
+        let mut sink = |_, block: &FrameBlock<'_>| {
+            data.extend_from_slice(block.data);
+            Ok(())
+        };
+        let options = RunOptions { precision, ..options(backend) };
+        let report = vae.decode(&latents, &options, &mut sink, &mut ()).unwrap();
+        assert_eq!(report.precision, precision);
+        (data, report.arena_bytes)
+    };
+    let (wide, wide_arena) = run(Precision::F32, Backend::Cpu);
+    let (narrow, narrow_arena) = run(Precision::Bf16, Backend::Cpu);
+    let (slow, _) = run(Precision::Bf16, Backend::Interpret);
+    let mean = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f32>() / a.len() as f32;
+    let (to_f32, to_evaluator) = (mean(&narrow, &wide), mean(&narrow, &slow));
+    assert!(
+        to_f32 > 1e-5 && to_f32 < 1e-2 && to_evaluator < 5e-3,
+        "{to_f32} from f32, {to_evaluator} from the evaluator"
+    );
+    assert!(narrow_arena * 10 < wide_arena * 7, "{narrow_arena} bytes and {wide_arena}");
 }
 
 #[test]

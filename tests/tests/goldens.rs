@@ -1,29 +1,31 @@
-//! Every golden case, through the evaluator, through the CPU backend on each instruction set of this machine, and through
-//! the PJRT plugin that `TESSERA_PJRT_PLUGIN` names.
+//! Every golden case, through the evaluator and through the CPU backend on each instruction set of this machine; and in bf16,
+//! where PyTorch's own bf16 is the measure. Some of them, or all if ignored tests are asked for, on the PJRT plugin that
+//! `TESSERA_PJRT_PLUGIN` names.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::sync::Once;
 
 use backend_cpu::isa::Isa;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use frontend::Taps;
 use runtime::latents::Latents;
-use runtime::{Backend, Clip, Observer, Overlap, Progress, Result, RunOptions, Tap, TilingChoice, Vae};
-use tests::{Case, Tensor, assert_close, demo_model, goldens};
+use runtime::{Backend, Clip, Observer, Overlap, Precision, Progress, Result, RunOptions, Tap, TilingChoice, Vae};
+use tests::{Case, Tensor, assert_close, demo_model, errors, goldens};
 
 /// Every way to run a step: a name and the options.
 fn backends(taps: &Taps) -> Vec<(String, RunOptions)> {
     let of = |backend, isa| RunOptions { backend, isa, threads: Some(2), taps: taps.clone(), ..RunOptions::default() };
     let mut all = vec![("interpret".to_owned(), of(Backend::Interpret, None))];
     all.extend(Isa::supported().into_iter().map(|isa| (isa.to_string(), of(Backend::Cpu, Some(isa)))));
-    if PluginSpec::from_env().is_ok() {
-        all.push(("pjrt".to_owned(), of(Backend::Pjrt, None)));
-    } else {
-        static TOLD: Once = Once::new();
-        // Past the test harness, which shows nothing of tests that pass.
-        TOLD.call_once(|| drop(writeln!(io::stderr(), "SKIPPED goldens on a PJRT plugin: set TESSERA_PJRT_PLUGIN")));
-    }
+    all
+}
+
+/// The ways in native code: f32 on each instruction set, and bf16 on the best.
+fn native() -> Vec<(String, RunOptions)> {
+    let mut all: Vec<_> =
+        backends(&Taps::None).into_iter().filter(|(_, options)| options.backend == Backend::Cpu).collect();
+    let bf16 = RunOptions { isa: None, precision: Precision::Bf16, threads: Some(2), ..RunOptions::default() };
+    all.push(("the best instruction set".to_owned(), bf16));
     all
 }
 
@@ -71,22 +73,28 @@ fn decode(vae: &Vae, latents: &Latents, options: &RunOptions, observer: &mut dyn
     video
 }
 
+/// Runs a case, in its tiles if it has any.
+fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Observer) -> Vec<f32> {
+    if let Some((height, width, overlap)) = case.tiling() {
+        options.tiling = TilingChoice::Size { height, width };
+        options.overlap = Overlap { height: overlap[0], width: overlap[1] };
+    }
+    let input = &case.tensors["input"];
+    let (data, shape) = (input.data.clone(), shape(input));
+    match case.op() {
+        "decode" => decode(vae, &Latents { data, shape }, &options, observer),
+        _ => vae.encode(&Clip { data, shape }, &options, observer).expect("it encodes").0.data,
+    }
+}
+
 /// Runs one case every way.
 fn check(vae: &Vae, case: &Case) {
-    let (input, output) = (&case.tensors["input"], &case.tensors["output"]);
+    let output = &case.tensors["output"];
     let taps = case.tensors.keys().filter(|name| name.starts_with("tap.")).count();
-    for (name, mut options) in backends(if taps > 0 { &Taps::All } else { &Taps::None }) {
-        if let Some((height, width, overlap)) = case.tiling() {
-            options.tiling = TilingChoice::Size { height, width };
-            options.overlap = Overlap { height: overlap[0], width: overlap[1] };
-        }
+    for (name, options) in backends(if taps > 0 { &Taps::All } else { &Taps::None }) {
         let what = format!("{} on {name}", case.name);
         let mut observer = CompareTaps { what: what.clone(), case, compared: 0 };
-        let (data, shape) = (input.data.clone(), shape(input));
-        let found = match case.op() {
-            "decode" => decode(vae, &Latents { data, shape }, &options, &mut observer),
-            _ => vae.encode(&Clip { data, shape }, &options, &mut observer).expect("it encodes").0.data,
-        };
+        let found = run(vae, case, options, &mut observer);
         assert_close(&what, &output.data, &found);
         assert_eq!(observer.compared, taps, "{what}: every tap is compared");
     }
@@ -109,6 +117,61 @@ fn four_level() {
     check_all("four-level");
 }
 
+/// The mean and the maximum of the error that PyTorch's own bf16 makes of each case: model and input converted to bf16
+/// (PyTorch 2.15, one thread), against the case's output, which is PyTorch's in f32.
+const PYTORCH_BF16: [(&str, &str, f64, f64); 18] = [
+    ("two-level", "decode-1-frame", 1.79e-3, 1.87e-2),
+    ("two-level", "decode-2-frames", 1.72e-3, 1.56e-2),
+    ("two-level", "decode-3-frames-taps", 2.11e-3, 2.52e-2),
+    ("two-level", "decode-5-frames", 2.12e-3, 2.02e-2),
+    ("two-level", "encode-1-frame", 2.68e-3, 1.45e-2),
+    ("two-level", "encode-4-frames", 2.78e-3, 1.30e-2),
+    ("two-level", "encode-9-frames-taps", 2.79e-3, 1.77e-2),
+    ("four-level", "decode-1-frame", 2.01e-3, 1.69e-2),
+    ("four-level", "decode-3-frames", 1.72e-3, 2.20e-2),
+    ("four-level", "decode-3-frames-tiled", 1.76e-3, 2.55e-2),
+    ("four-level", "decode-4-frames", 1.93e-3, 4.06e-2),
+    ("four-level", "decode-7-frames-batch-2", 1.82e-3, 2.75e-2),
+    ("four-level", "encode-17-frames", 3.80e-3, 2.01e-2),
+    ("four-level", "encode-8-frames-ragged", 4.76e-3, 2.05e-2),
+    ("four-level", "encode-9-frames", 4.67e-3, 2.35e-2),
+    ("four-level", "encode-9-frames-tiled", 4.30e-3, 2.71e-2),
+    ("trained", "decode-bunny", 1.09e-3, 1.27e-2),
+    ("trained", "encode-bunny", 1.25e-2, 1.26e-1),
+];
+
+/// Checks what bf16 made of a case. The maximum, one element's, is left some chance.
+fn assert_bf16(checkpoint: &str, case: &Case, way: &str, expected: &[f32], found: &[f32]) {
+    let bound = PYTORCH_BF16.iter().find(|(c, name, ..)| (*c, *name) == (checkpoint, case.name.as_str()));
+    let &(_, name, mean_bound, maximum_bound) = bound.unwrap_or_else(|| panic!("no bound for {}", case.name));
+    let (mean, maximum) = errors(expected, found);
+    assert!(
+        mean <= mean_bound && maximum <= 1.5 * maximum_bound,
+        "{checkpoint} {name} in bf16 on {way}: mean error {mean:.2e}, maximum {maximum:.2e}; PyTorch's are \
+         {mean_bound:.2e} and {maximum_bound:.2e}"
+    );
+    println!("{checkpoint} {name} in bf16 on {way}: mean error {mean:.2e}, maximum {maximum:.2e}");
+}
+
+#[test]
+fn bf16_errs_no_more_than_pytorch() {
+    for checkpoint in ["two-level", "four-level"] {
+        let vae = Vae::open(&goldens().join(checkpoint)).expect("the checkpoint opens");
+        for case in Case::all(checkpoint) {
+            for (way, options) in backends(&Taps::None) {
+                if options.backend == Backend::Interpret && checkpoint != "two-level" {
+                    continue;
+                }
+                let options = RunOptions { precision: Precision::Bf16, ..options };
+                let found = run(&vae, &case, options.clone(), &mut ());
+                assert_bf16(checkpoint, &case, &way, &case.tensors["output"].data, &found);
+                let alone = RunOptions { threads: Some(1), ..options };
+                assert!(found == run(&vae, &case, alone, &mut ()), "{way}: one thread gives other bits than two");
+            }
+        }
+    }
+}
+
 #[test]
 fn trained_model_decodes_a_real_clip() {
     let vae = Vae::open(&demo_model()).expect("the checkpoint opens");
@@ -118,14 +181,17 @@ fn trained_model_decodes_a_real_clip() {
     let latents = Latents { data: input.data.clone(), shape: shape(input) };
     let total = vae.decoded_shape(&latents).expect("a valid input").frames;
     // The evaluator takes minutes for a clip of this size: its cases are the smaller ones.
-    for (name, options) in backends(&Taps::None).into_iter().filter(|(_, o)| o.backend != Backend::Interpret) {
+    for (name, options) in native() {
         let video = decode(&vae, &latents, &options, &mut ());
         let plane = output.shape[3] * output.shape[4];
         let picked: Vec<f32> = (0..output.shape[1])
             .flat_map(|channel| frames.iter().map(move |frame| (channel * total + frame) * plane))
             .flat_map(|start| video[start..start + plane].iter().copied())
             .collect();
-        assert_close(&format!("{} on {name}", case.name), &output.data, &picked);
+        match options.precision {
+            Precision::F32 => assert_close(&format!("{} on {name}", case.name), &output.data, &picked),
+            Precision::Bf16 => assert_bf16("trained", &case, &name, &output.data, &picked),
+        }
     }
 }
 
@@ -138,8 +204,63 @@ fn trained_model_encodes_a_real_clip() {
     // [T, H, W, C] to [1, C, T, H, W].
     let data = (0..channels).flat_map(|c| pictures.data.iter().skip(c).step_by(channels).copied()).collect();
     let clip = Clip { data, shape: [1, channels, frames, height, width] };
-    for (name, options) in backends(&Taps::None).into_iter().filter(|(_, o)| o.backend != Backend::Interpret) {
+    for (name, options) in native() {
         let (moments, _) = vae.encode(&clip, &options, &mut ()).expect("it encodes");
-        assert_close(&format!("{} on {name}", case.name), &case.tensors["output"].data, &moments.data);
+        let output = &case.tensors["output"].data;
+        match options.precision {
+            Precision::F32 => assert_close(&format!("{} on {name}", case.name), output, &moments.data),
+            Precision::Bf16 => assert_bf16("trained", &case, &name, output, &moments.data),
+        }
     }
+}
+
+/// Runs a case on the plugin in both precisions, in f32 with every activation that it has.
+fn check_on_plugin(vae: &Vae, checkpoint: &str, case: &Case) {
+    let output = &case.tensors["output"].data;
+    let taps = case.tensors.keys().filter(|name| name.starts_with("tap.")).count();
+    let options = RunOptions { backend: Backend::Pjrt, ..RunOptions::default() };
+    let what = format!("{checkpoint} {} on the plugin", case.name);
+    let mut observer = CompareTaps { what: what.clone(), case, compared: 0 };
+    let tapped = RunOptions { taps: if taps > 0 { Taps::All } else { Taps::None }, ..options.clone() };
+    let found = run(vae, case, tapped, &mut observer);
+    assert_close(&what, output, &found);
+    assert_eq!(observer.compared, taps, "{what}: every tap is compared");
+    let (mean, maximum) = errors(output, &found);
+    println!("{what} in f32: mean error {mean:.2e}, maximum {maximum:.2e}");
+    let found = run(vae, case, RunOptions { precision: Precision::Bf16, ..options }, &mut ());
+    assert_bf16(checkpoint, case, "the plugin", output, &found);
+}
+
+/// Runs the cases that are wanted on the plugin, or says past the test harness, which shows nothing of tests that pass, that
+/// there is none.
+fn check_all_on_plugin(test: &str, is_wanted: fn(checkpoint: &str, case: &str) -> bool) {
+    if PluginSpec::from_env().is_err() {
+        let how = "set TESSERA_PJRT_PLUGIN to a PJRT plugin for CPUs, such as `tessera plugin install cpu` gets";
+        // Nothing depends on whether anyone reads it.
+        let _ = writeln!(io::stderr(), "SKIPPED {test}: {how}");
+        return;
+    }
+    for checkpoint in ["two-level", "four-level"] {
+        let vae = Vae::open(&goldens().join(checkpoint)).expect("the checkpoint opens");
+        for case in Case::all(checkpoint).iter().filter(|case| is_wanted(checkpoint, &case.name)) {
+            check_on_plugin(&vae, checkpoint, case);
+        }
+    }
+}
+
+#[test]
+fn some_cases_on_the_plugin() {
+    const SOME: [(&str, &str); 3] = [
+        ("two-level", "decode-3-frames-taps"),
+        ("two-level", "encode-4-frames"),
+        ("four-level", "decode-3-frames-tiled"),
+    ];
+    check_all_on_plugin("some_cases_on_the_plugin", |checkpoint, case| SOME.contains(&(checkpoint, case)));
+}
+
+/// Compiles for minutes.
+#[test]
+#[ignore = "takes minutes, and needs a PJRT plugin"]
+fn every_case_on_the_plugin() {
+    check_all_on_plugin("every_case_on_the_plugin", |_, _| true);
 }

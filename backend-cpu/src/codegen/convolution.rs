@@ -3,8 +3,9 @@
 //!
 //! In the scratch, zeros and the frames in front stand where the kernel expects them, so the panels know no borders: a
 //! row of taps (kernel width times input channels) is one contiguous segment, and neighbouring output pixels are a fixed
-//! distance apart. The contraction is cut into slices whose weights stay in cache. The first slice adds bias and residual, so that the result may overwrite
-//! the residual; later ones add to the result of those before.
+//! distance apart. The contraction is cut into slices whose weights stay in cache. The first slice adds bias and residual, so that
+//! the result may overwrite the residual; later ones add to the result of those before. Where the result is bf16, slices
+//! add up in the scratch, and bias and residual are added when the sum is rounded to the result.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
@@ -13,6 +14,7 @@ use cranelift_module::{DataDescription, Linkage, Module};
 use super::Result;
 use super::emitter::Emitter;
 use super::norm::Row;
+use crate::element::Element;
 use crate::isa::Isa;
 use crate::kernel::{Convolution, Front, Prologue};
 use crate::panel::{PanelFamily, PanelShape, Segment};
@@ -119,6 +121,7 @@ fn fill_scratch<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &Convolution, bl
     let end = e.max(end, left);
     let source_column = e.add(origin[2], left);
     let bytes = 4 * channels;
+    let element = c.problem.element;
     let copied = e.sub(end, left);
     let left_bytes = e.scale(left, bytes);
     let end_bytes = e.scale(end, bytes);
@@ -141,8 +144,8 @@ fn fill_scratch<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &Convolution, bl
             let cached = e.offset(t, front as i64);
             let before = e.scale(block.n, front);
             let cached = e.add(before, cached);
-            let at = e.scale(cached, height * width * bytes);
-            e.add(cache, at)
+            let at = e.scale(cached, height * width * channels);
+            e.address(cache, at, element.bytes())
         });
         e.for_each(zero, lines_value, 1, |e, line| {
             let y = e.add(origin[1], line);
@@ -168,10 +171,10 @@ fn fill_scratch<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &Convolution, bl
                             |e| {
                                 let row = e.scale(y, width);
                                 let pixel = e.add(row, source_column);
-                                let at = e.scale(pixel, bytes);
-                                let from = e.add(image, at);
-                                let size = e.scale(copied, bytes);
-                                e.copy_bytes(to_pixels, from, size);
+                                let at = e.scale(pixel, channels);
+                                let from = e.address(image, at, element.bytes());
+                                let elements = e.scale(copied, channels);
+                                e.copy_widened(to_pixels, from, elements, element);
                             },
                             |e| reader.emit(e, position, to_pixels, copied),
                         ),
@@ -201,7 +204,7 @@ impl<'a> Reader<'a> {
         let row = match c.prologue {
             Prologue::Normalize(kernel) => {
                 let coefficients = e.offset(e.scratch, 4 * c.scratch().elements() as i64);
-                Some(Row::new(e, isa, kernel, c.prologue_argument(), block.n, coefficients)?)
+                Some(Row::new(e, isa, kernel, Element::F32, c.prologue_argument(), block.n, coefficients)?)
             }
             Prologue::None | Prologue::Resize(..) => None,
         };
@@ -210,12 +213,12 @@ impl<'a> Reader<'a> {
 
     /// Puts `pixels` pixels of the prologue's result, from frame, line and pixel `[t, y, x]` on, to `to`.
     fn emit(&self, e: &mut Emitter<'_, impl Module>, [t, y, x]: [Value; 3], to: Value, pixels: Value) {
-        let channels = self.c.problem.inputs;
+        let (channels, element) = (self.c.problem.inputs, self.c.problem.element);
         match self.c.prologue {
             Prologue::None => {
                 let from = self.address(e, self.c.input, [t, y, x]);
-                let size = e.scale(pixels, 4 * channels);
-                e.copy_bytes(to, from, size);
+                let elements = e.scale(pixels, channels);
+                e.copy_widened(to, from, elements, element);
             }
             Prologue::Resize(space, apart) => {
                 let [frames, height, width] = self.c.input;
@@ -227,10 +230,15 @@ impl<'a> Reader<'a> {
                     let column = e.add(x, i);
                     let column = e.nearest(column, space[2], width, false);
                     let at = e.scale(column, channels);
-                    let from = e.element(line, at);
+                    let from = e.address(line, at, element.bytes());
                     let at = e.scale(i, channels);
                     let to = e.element(to, at);
-                    e.copy(to, from, channels);
+                    if element == Element::F32 {
+                        e.copy(to, from, channels, 4);
+                    } else {
+                        let channels = e.int(channels);
+                        e.copy_widened(to, from, channels, element);
+                    }
                 });
             }
             Prologue::Normalize(_) => {
@@ -251,7 +259,7 @@ impl<'a> Reader<'a> {
         let before = e.scale(line, space[2]);
         let pixel = e.add(before, x);
         let at = e.scale(pixel, self.c.problem.inputs);
-        e.element(self.input, at)
+        e.address(self.input, at, self.c.problem.element.bytes())
     }
 }
 
@@ -283,14 +291,18 @@ fn direct_shapes(c: &Convolution, family: &PanelFamily) -> Vec<Shape> {
     // A row of taps is contiguous.
     let offset =
         |row: usize| ((row / c.problem.kernel[1]) * lines + row % c.problem.kernel[1]) * columns * c.problem.inputs;
-    let last_columns = c.problem.outputs - (c.tile.panel_count - 1) * family.nr;
+    let last_columns = match c.problem.element {
+        Element::F32 => c.problem.outputs - (c.tile.panel_count - 1) * family.nr,
+        // In the scratch there is room for whole panels.
+        Element::Bf16 => family.nr,
+    };
     let mut shapes = Vec::new();
     for start in (0..c.depth()).step_by(c.tile.depth) {
         let end = (start + c.tile.depth).min(c.depth());
         for columns in [family.nr, last_columns] {
             shapes.push(Shape {
                 a_stride: c.problem.strides[2] * c.problem.inputs,
-                c_stride: c.problem.outputs,
+                c_stride: sums_pitch(c, family),
                 columns,
                 accumulate: start > 0,
                 segments: segments(start, end, c.problem.kernel[2] * c.problem.inputs, offset),
@@ -298,6 +310,14 @@ fn direct_shapes(c: &Convolution, family: &PanelFamily) -> Vec<Shape> {
         }
     }
     shapes
+}
+
+/// Elements between the sums of neighbouring pixels.
+fn sums_pitch(c: &Convolution, family: &PanelFamily) -> usize {
+    match c.problem.element {
+        Element::F32 => c.problem.outputs,
+        Element::Bf16 => c.tile.panels * family.nr,
+    }
 }
 
 /// Puts `shapes` into a read-only table of [`PanelShape`]; returns its address.
@@ -341,9 +361,13 @@ fn contract(
     columns: &[(usize, usize, FuncRef)],
 ) {
     let [_, scratch_lines, scratch_columns] = c.tile.scratch_space(&c.problem);
-    let (result, weights) = (e.argument(0), e.argument(2));
-    let bias = c.bias.then(|| e.argument(c.bias_argument()));
-    let residual = c.residual.then(|| e.argument(c.residual_argument()));
+    let in_result = c.problem.element == Element::F32;
+    let (sums, weights) = match in_result {
+        true => (e.argument(0), e.argument(2)),
+        false => (e.offset(e.scratch, 4 * c.scratch().input as i64), e.argument(2)),
+    };
+    let bias = (c.bias && in_result).then(|| e.argument(c.bias_argument()));
+    let residual = (c.residual && in_result).then(|| e.argument(c.residual_argument()));
     let slices = c.depth().div_ceil(c.tile.depth);
     let (zero, slice_count) = (e.int(0), e.int(slices));
     e.for_each(zero, slice_count, 1, |e, slice| {
@@ -380,19 +404,88 @@ fn contract(
                     let at = e.scale(row, scratch_columns * c.problem.inputs);
                     let a = e.element(e.scratch, at);
 
-                    let before = e.scale(block.n, c.problem.result[0]);
-                    let frame = e.add(before, block.start[0]);
-                    let frame = e.add(frame, t);
-                    let lines = e.scale(frame, c.problem.result[1]);
-                    let line = e.add(lines, block.start[1]);
-                    let line = e.add(line, y);
-                    let pixels = e.scale(line, c.problem.result[2]);
-                    let pixel = e.add(pixels, block.start[2]);
-                    let at = e.scale(pixel, c.problem.outputs);
+                    let (pixel, channel) = if in_result {
+                        (result_pixel(e, c, block, t, y), channel)
+                    } else {
+                        let of_block = e.sub(panel, block.panels.0);
+                        (sums_pixel(e, c, t, y), e.scale(of_block, family.nr))
+                    };
+                    let at = e.scale(pixel, sums_pitch(c, family));
                     let at = e.add(at, channel);
-                    let to = e.element(result, at);
+                    let to = e.element(sums, at);
                     let residual = when_first(e, residual, at);
-                    call_panels(e, c, columns, [shape, a, b, to, bias, residual], is_first);
+                    call_panels(e, c, family, columns, [shape, a, b, to, bias, residual], is_first);
+                });
+            });
+        });
+    });
+    if !in_result {
+        let width = columns.iter().map(|(rows, count, _)| rows * count).sum();
+        store_sums(e, c, family, block, sums, width);
+    }
+}
+
+/// The pixel of the result where line y of frame t of the block starts.
+fn result_pixel(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block, t: Value, y: Value) -> Value {
+    let before = e.scale(block.n, c.problem.result[0]);
+    let frame = e.add(before, block.start[0]);
+    let frame = e.add(frame, t);
+    let lines = e.scale(frame, c.problem.result[1]);
+    let line = e.add(lines, block.start[1]);
+    let line = e.add(line, y);
+    let pixels = e.scale(line, c.problem.result[2]);
+    e.add(pixels, block.start[2])
+}
+
+/// The same within the block.
+fn sums_pixel(e: &mut Emitter<'_, impl Module>, c: &Convolution, t: Value, y: Value) -> Value {
+    let lines = e.scale(t, c.tile.space[1]);
+    let line = e.add(lines, y);
+    e.scale(line, c.tile.space[2])
+}
+
+/// Adds bias and residual to the sums of lines of so many pixels, and stores that as the result's elements.
+fn store_sums(
+    e: &mut Emitter<'_, impl Module>,
+    c: &Convolution,
+    family: &PanelFamily,
+    block: &Block,
+    sums: Value,
+    width: usize,
+) {
+    let element = c.problem.element;
+    let result = e.argument(0);
+    let bias = c.bias.then(|| e.argument(c.bias_argument()));
+    let residual = c.residual.then(|| e.argument(c.residual_argument()));
+    // Output channels of this block that are there.
+    let [first, behind] = [block.panels.0, block.panels.1].map(|panel| e.scale(panel, family.nr));
+    let all = e.int(c.problem.outputs);
+    let behind = e.min(behind, all);
+    let channels = e.sub(behind, first);
+    let bias = bias.map(|bias| e.element(bias, first));
+    let (zero, width) = (e.int(0), e.int(width));
+    e.for_each(zero, block.count[0], 1, |e, t| {
+        e.for_each(zero, block.count[1], 1, |e, y| {
+            let (from, to) = (sums_pixel(e, c, t, y), result_pixel(e, c, block, t, y));
+            e.for_each(zero, width, 1, |e, x| {
+                let (from, to) = (e.add(from, x), e.add(to, x));
+                let at = e.scale(from, sums_pitch(c, family));
+                let from = e.element(sums, at);
+                let at = e.scale(to, c.problem.outputs);
+                let at = e.add(at, first);
+                let to = e.address(result, at, element.bytes());
+                let residual = residual.map(|residual| e.address(residual, at, element.bytes()));
+                e.strip_of(channels, |e, ty, channel| {
+                    let address = e.element(from, channel);
+                    let mut sum = e.load(ty, address, 0);
+                    for (base, element) in [(bias, Element::F32), (residual, element)] {
+                        let Some(base) = base else { continue };
+                        let address = e.address(base, channel, element.bytes());
+                        let term = e.load_element(element, ty, address, 0);
+                        sum = e.builder.ins().fadd(sum, term);
+                    }
+                    let address = e.address(to, channel, element.bytes());
+                    e.store_element(element, sum, address);
                 });
             });
         });
@@ -403,12 +496,13 @@ fn contract(
 fn call_panels(
     e: &mut Emitter<'_, impl Module>,
     c: &Convolution,
+    family: &PanelFamily,
     columns: &[(usize, usize, FuncRef)],
     [shape, a, b, to, bias, residual]: [Value; 6],
     is_first: Value,
 ) {
     let a_step = 4 * c.problem.strides[2] * c.problem.inputs;
-    let c_step = 4 * c.problem.outputs;
+    let c_step = 4 * sums_pitch(c, family);
     let mut done = 0;
     for &(rows, count, panel) in columns {
         let (start, end) = (e.int(done), e.int(done + rows * count));
@@ -417,7 +511,7 @@ fn call_panels(
             let c_at = e.scale(x, c_step);
             let a = e.add(a, a_at);
             let to = e.add(to, c_at);
-            let residual = if c.residual {
+            let residual = if c.residual && c.problem.element == Element::F32 {
                 let address = e.add(residual, c_at);
                 let null = e.int(0);
                 e.builder.ins().select(is_first, address, null)

@@ -1,5 +1,6 @@
 //! What kernels are written with: counted loops, strips of vectors with a scalar rest, index arithmetic, and the few
-//! functions of one element that several kernels need.
+//! functions of one element that several kernels need. Elements are f32 once they are loaded; what they are in memory, loads
+//! and stores see to.
 //!
 //! Vectors are Cranelift's 128 bits; no instruction beyond the x86-64 baseline is asked for, so that every path gives
 //! the same bits.
@@ -13,6 +14,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{Linkage, Module};
 
 use super::Result;
+use crate::element::Element;
 
 /// Lanes of a vector of f32.
 pub(super) const LANES: usize = 4;
@@ -136,10 +138,15 @@ impl<'a, M: Module> Emitter<'a, M> {
         indices
     }
 
-    /// The address `base + 4 * element`.
-    pub(super) fn element(&mut self, base: Value, element: Value) -> Value {
-        let bytes = self.scale(element, 4);
-        self.add(base, bytes)
+    /// The address of the f32 with this index behind `base`.
+    pub(super) fn element(&mut self, base: Value, index: Value) -> Value {
+        self.address(base, index, 4)
+    }
+
+    /// The address `base + bytes * index`.
+    pub(super) fn address(&mut self, base: Value, index: Value, bytes: usize) -> Value {
+        let offset = self.scale(index, bytes);
+        self.add(base, offset)
     }
 
     pub(super) fn load(&mut self, ty: Type, address: Value, offset: usize) -> Value {
@@ -148,6 +155,67 @@ impl<'a, M: Module> Emitter<'a, M> {
 
     pub(super) fn store(&mut self, value: Value, address: Value, offset: usize) {
         self.builder.ins().store(memory(), value, address, offset as i32);
+    }
+
+    /// Loads what is F32 or F32X4 in arithmetic; `offset` is in bytes.
+    pub(super) fn load_element(&mut self, element: Element, ty: Type, address: Value, offset: usize) -> Value {
+        if element == Element::F32 {
+            return self.load(ty, address, offset);
+        }
+        let bits = if ty.is_vector() {
+            self.builder.ins().uload16x4(memory(), address, offset as i32)
+        } else {
+            self.builder.ins().uload16(types::I32, memory(), address, offset as i32)
+        };
+        let by = self.builder.ins().iconst(types::I32, 16);
+        let bits = self.builder.ins().ishl(bits, by);
+        self.builder.ins().bitcast(ty, little_endian(), bits)
+    }
+
+    /// Stores the nearest element to each lane of `value`, which is F32 or F32X4.
+    pub(super) fn store_element(&mut self, element: Element, value: Value, address: Value) {
+        if element == Element::F32 {
+            return self.store(value, address, 0);
+        }
+        let ty = self.builder.func.dfg.value_type(value);
+        let bits = self.upper_half(ty, value);
+        let by = self.builder.ins().iconst(types::I32, 16);
+        // Shifted with their sign, lanes are within 16 bits, so that narrowing cuts nothing off.
+        let bits = self.builder.ins().sshr(bits, by);
+        if ty.is_vector() {
+            let narrow = self.builder.ins().snarrow(bits, bits);
+            let pairs = self.builder.ins().bitcast(types::I64X2, little_endian(), narrow);
+            let four = self.builder.ins().extractlane(pairs, 0);
+            self.store(four, address, 0);
+        } else {
+            self.builder.ins().istore16(memory(), bits, address, 0);
+        }
+    }
+
+    /// The bits of each lane, rounded so that the upper half is the nearest bf16, the even one of two; NaN stays NaN.
+    fn upper_half(&mut self, ty: Type, value: Value) -> Value {
+        let integer = if ty.is_vector() { types::I32X4 } else { types::I32 };
+        let constant = |e: &mut Self, bits: i64| {
+            let scalar = e.builder.ins().iconst(types::I32, bits);
+            e.widen(integer, scalar)
+        };
+        let bits = self.builder.ins().bitcast(integer, little_endian(), value);
+        // Not quite half of the last place that stays, and the whole half where that place is odd.
+        let by = self.builder.ins().iconst(types::I32, 16);
+        let last = self.builder.ins().ushr(bits, by);
+        let one = constant(self, 1);
+        let odd = self.builder.ins().band(last, one);
+        let below_half = constant(self, 0x7fff);
+        let half = self.builder.ins().iadd(odd, below_half);
+        let rounded = self.builder.ins().iadd(bits, half);
+        let quiet = constant(self, 0x0040_0000);
+        let nan = self.builder.ins().bor(bits, quiet);
+        let is_nan = self.builder.ins().fcmp(FloatCC::Unordered, value, value);
+        if ty.is_vector() {
+            self.builder.ins().bitselect(is_nan, nan, rounded)
+        } else {
+            self.builder.ins().select(is_nan, nan, rounded)
+        }
     }
 
     /// Runs `body` for each `start`, `start + step`, ... below `end`.
@@ -213,13 +281,13 @@ impl<'a, M: Module> Emitter<'a, M> {
     }
 
     /// Runs `body` over `length` consecutive elements: with whole vectors first, then with single elements. It gets the
-    /// type to work in and the offset in bytes.
+    /// type to work in and the index of the first.
     pub(super) fn strip(&mut self, length: usize, body: impl Fn(&mut Self, Type, Value)) {
         let whole = length / LANES * LANES;
         for (from, to, step, ty) in [(0, whole, LANES, types::F32X4), (whole, length, 1, types::F32)] {
             if from < to {
-                let (start, end) = (self.int(4 * from), self.int(4 * to));
-                self.for_each(start, end, 4 * step, |e, bytes| body(e, ty, bytes));
+                let (start, end) = (self.int(from), self.int(to));
+                self.for_each(start, end, step, |e, index| body(e, ty, index));
             }
         }
     }
@@ -228,28 +296,47 @@ impl<'a, M: Module> Emitter<'a, M> {
     pub(super) fn strip_of(&mut self, length: Value, body: impl Fn(&mut Self, Type, Value)) {
         let (_, rest) = self.divide(length, LANES);
         let whole = self.sub(length, rest);
-        let (zero, middle, end) = (self.int(0), self.scale(whole, 4), self.scale(length, 4));
-        self.for_each(zero, middle, 4 * LANES, |e, bytes| body(e, types::F32X4, bytes));
-        self.for_each(middle, end, 4, |e, bytes| body(e, types::F32, bytes));
+        let zero = self.int(0);
+        self.for_each(zero, whole, LANES, |e, index| body(e, types::F32X4, index));
+        self.for_each(whole, length, 1, |e, index| body(e, types::F32, index));
     }
 
-    /// Copies elements that do not overlap; short runs without a call.
-    pub(super) fn copy(&mut self, to: Value, from: Value, elements: usize) {
-        if elements <= 64 {
-            self.strip(elements, |e, ty, bytes| {
-                let (from, to) = (e.add(from, bytes), e.add(to, bytes));
-                let value = e.load(ty, from, 0);
-                e.store(value, to, 0);
-            });
-        } else {
-            let size = self.int(4 * elements);
+    /// Copies elements of so many bytes, 2 or 4, that do not overlap; short runs without a call.
+    pub(super) fn copy(&mut self, to: Value, from: Value, elements: usize, element_bytes: usize) {
+        let bytes = elements * element_bytes;
+        if bytes > 256 {
+            let size = self.int(bytes);
             self.builder.call_memcpy(self.config, to, from, size);
+            return;
+        }
+        let whole = bytes / 16 * 16;
+        for (first, behind, step, ty) in
+            [(0, whole, 16, types::I8X16), (whole, bytes, element_bytes, word(element_bytes))]
+        {
+            if first < behind {
+                let (start, end) = (self.int(first), self.int(behind));
+                self.for_each(start, end, step, |e, at| {
+                    let (from, to) = (e.add(from, at), e.add(to, at));
+                    let value = e.load(ty, from, 0);
+                    e.store(value, to, 0);
+                });
+            }
         }
     }
 
-    /// Copies so many bytes that do not overlap.
-    pub(super) fn copy_bytes(&mut self, to: Value, from: Value, bytes: Value) {
-        self.builder.call_memcpy(self.config, to, from, bytes);
+    /// Copies so many elements, which do not overlap, to f32.
+    pub(super) fn copy_widened(&mut self, to: Value, from: Value, elements: Value, element: Element) {
+        if element == Element::F32 {
+            let bytes = self.scale(elements, 4);
+            self.builder.call_memcpy(self.config, to, from, bytes);
+            return;
+        }
+        self.strip_of(elements, |e, ty, index| {
+            let address = e.address(from, index, element.bytes());
+            let value = e.load_element(element, ty, address, 0);
+            let address = e.element(to, index);
+            e.store(value, address, 0);
+        });
     }
 
     /// Makes so many bytes zero.
@@ -334,6 +421,11 @@ impl<'a, M: Module> Emitter<'a, M> {
         let id = self.module.declare_function(symbol, Linkage::Import, &signature)?;
         Ok(self.module.declare_func_in_func(id, self.builder.func))
     }
+}
+
+/// The integer of 2 or 4 bytes.
+pub(super) fn word(bytes: usize) -> Type {
+    if bytes == 2 { types::I16 } else { types::I32 }
 }
 
 /// Lanes keep their order when reinterpreted.

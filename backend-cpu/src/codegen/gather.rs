@@ -3,10 +3,10 @@
 //! Rows (all axes but the last) are shared out in blocks; within a row, contiguous runs are copied as such.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_module::Module;
 
-use super::emitter::Emitter;
+use super::emitter::{Emitter, word};
 use crate::kernel::{AxisMap, Gather};
 
 pub(super) fn emit(e: &mut Emitter<'_, impl Module>, gather: &Gather) {
@@ -17,8 +17,9 @@ pub(super) fn emit(e: &mut Emitter<'_, impl Module>, gather: &Gather) {
     let behind = e.offset(start, per_block as i64);
     let total = e.int(gather.rows());
     let end = e.min(behind, total);
-    let result = e.offset(result, 4 * gather.result_offset as i64);
-    let source = e.offset(source, 4 * gather.source_offset as i64);
+    let size = gather.element_bytes;
+    let result = e.offset(result, (size * gather.result_offset) as i64);
+    let source = e.offset(source, (size * gather.source_offset) as i64);
     e.for_each(start, end, 1, |e, row| {
         let indices = e.delinearize(row, &gather.shape[..outer]);
         let (mut to, mut from) = (e.int(0), e.int(0));
@@ -34,18 +35,18 @@ pub(super) fn emit(e: &mut Emitter<'_, impl Module>, gather: &Gather) {
                 (a, b) => a.or(b),
             };
         }
-        let (to, from) = (e.element(result, to), e.element(source, from));
+        let (to, from) = (e.address(result, to, size), e.address(source, from, size));
         match inside {
             None => emit_row(e, gather, to, from),
             Some(inside) => e.branch(
                 inside,
                 |e| emit_row(e, gather, to, from),
                 |e| {
-                    let zero = e.float(types::F32, 0.0);
+                    let zero = e.builder.ins().iconst(word(size), 0);
                     let (first, length) = (e.int(0), e.int(gather.shape[outer]));
                     e.for_each(first, length, 1, |e, i| {
                         let at = e.scale(i, gather.result_strides[outer]);
-                        let address = e.element(to, at);
+                        let address = e.address(to, at, size);
                         e.store(zero, address, 0);
                     });
                 },
@@ -59,8 +60,9 @@ fn emit_row(e: &mut Emitter<'_, impl Module>, gather: &Gather, to: Value, from: 
     let last = gather.shape.len() - 1;
     let (map, length) = (gather.maps[last], gather.shape[last]);
     let (source_stride, result_stride) = (gather.source_strides[last], gather.result_strides[last]);
+    let size = gather.element_bytes;
     if map == AxisMap::Same && source_stride == 1 && result_stride == 1 {
-        e.copy(to, from, length);
+        e.copy(to, from, length, size);
         return;
     }
     let (first, end) = (e.int(0), e.int(length));
@@ -72,14 +74,14 @@ fn emit_row(e: &mut Emitter<'_, impl Module>, gather: &Gather, to: Value, from: 
             e.builder.ins().select(holds, index, zero)
         });
         let at = e.scale(safe, source_stride);
-        let address = e.element(from, at);
-        let mut value = e.load(types::F32, address, 0);
+        let address = e.address(from, at, size);
+        let mut value = e.load(word(size), address, 0);
         if let Some(holds) = inside {
-            let zero = e.float(types::F32, 0.0);
+            let zero = e.builder.ins().iconst(word(size), 0);
             value = e.builder.ins().select(holds, value, zero);
         }
         let at = e.scale(i, result_stride);
-        let address = e.element(to, at);
+        let address = e.address(to, at, size);
         e.store(value, address, 0);
     });
 }

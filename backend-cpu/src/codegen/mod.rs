@@ -59,9 +59,12 @@ pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kern
         match kernel {
             Kernel::Gather(gather) => gather::emit(&mut emitter, gather),
             Kernel::Pointwise(p) => pointwise::emit(&mut emitter, *p),
-            Kernel::AddBias { pixels, channels } => pointwise::emit_add_bias(&mut emitter, *pixels, *channels),
+            Kernel::Convert { elements, from, to } => pointwise::emit_convert(&mut emitter, *elements, *from, *to),
+            Kernel::AddBias { element, pixels, channels } => {
+                pointwise::emit_add_bias(&mut emitter, *pixels, *channels, *element);
+            }
             Kernel::AveragePool(pool) => pool::emit(&mut emitter, *pool),
-            Kernel::ChannelSums(lines) => norm::emit_channel_sums(&mut emitter, *lines),
+            Kernel::ChannelSums { element, lines } => norm::emit_channel_sums(&mut emitter, *lines, *element),
             Kernel::GroupStatistics { lines, groups, epsilon } => {
                 norm::emit_group_statistics(&mut emitter, *lines, *groups, f64::from_bits(*epsilon));
             }

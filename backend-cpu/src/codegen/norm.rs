@@ -10,9 +10,10 @@ use cranelift_module::Module;
 
 use super::Result;
 use super::emitter::{Emitter, LANES, little_endian};
+use crate::element::Element;
 use crate::isa::Isa;
 use crate::kernel::{Lines, Normalize};
-use crate::panel::normalize::normalize_symbol;
+use crate::panel::normalize::Form;
 use ir::Activation;
 
 /// The lines of this block: the element of the batch, the first line within it, and the one behind the last.
@@ -25,26 +26,26 @@ fn block_lines(e: &mut Emitter<'_, impl Module>, lines: Lines) -> (Value, Value,
     (n, first, last)
 }
 
-pub(super) fn emit_channel_sums(e: &mut Emitter<'_, impl Module>, lines: Lines) {
+pub(super) fn emit_channel_sums(e: &mut Emitter<'_, impl Module>, lines: Lines, element: Element) {
     let [sums, input] = [0, 1].map(|i| e.argument(i));
-    let channels = lines.channels;
+    let (channels, size) = (lines.channels, element.bytes());
     let (n, first, last) = block_lines(e, lines);
     let before = e.scale(n, lines.lines);
     let (first, last) = (e.add(before, first), e.add(before, last));
     // Addresses of this block's pixels: whole lines are contiguous.
-    let pitch = 4 * lines.width * channels;
+    let pitch = size * lines.width * channels;
     let (from, to) = (e.scale(first, pitch), e.scale(last, pitch));
     let (start, end) = (e.add(input, from), e.add(input, to));
     let at = e.scale(e.block, 16 * channels);
     let sums = e.add(sums, at);
     let whole = channels / LANES * LANES;
-    let (zero, middle, all) = (e.int(0), e.int(4 * whole), e.int(4 * channels));
-    e.for_each(zero, middle, 4 * LANES, |e, bytes| {
+    let (zero, middle, all) = (e.int(0), e.int(whole), e.int(channels));
+    e.for_each(zero, middle, LANES, |e, channel| {
         let nothing = e.builder.ins().f64const(0.0);
         let nothing = e.builder.ins().splat(types::F64X2, nothing);
-        let (start, end) = (e.add(start, bytes), e.add(end, bytes));
-        let totals = e.fold(start, end, 4 * channels, [nothing; 4], |e, address, [s0, s1, q0, q1]| {
-            let x = e.load(types::F32X4, address, 0);
+        let [start, end] = [start, end].map(|base| e.address(base, channel, size));
+        let totals = e.fold(start, end, size * channels, [nothing; 4], |e, address, [s0, s1, q0, q1]| {
+            let x = e.load_element(element, types::F32X4, address, 0);
             // The upper half is moved down to be widened.
             let pairs = e.builder.ins().bitcast(types::I64X2, little_endian(), x);
             let upper = e.builder.ins().extractlane(pairs, 1);
@@ -54,8 +55,7 @@ pub(super) fn emit_channel_sums(e: &mut Emitter<'_, impl Module>, lines: Lines) 
             let (aa, bb) = (e.builder.ins().fmul(a, a), e.builder.ins().fmul(b, b));
             [(s0, a), (s1, b), (q0, aa), (q1, bb)].map(|(sum, x)| e.builder.ins().fadd(sum, x))
         });
-        let at = e.scale(bytes, 4);
-        let address = e.add(sums, at);
+        let address = e.address(sums, channel, 16);
         for lane in 0..LANES {
             for (kind, pair) in [totals[lane / 2], totals[2 + lane / 2]].into_iter().enumerate() {
                 let value = e.builder.ins().extractlane(pair, (lane % 2) as u8);
@@ -63,17 +63,16 @@ pub(super) fn emit_channel_sums(e: &mut Emitter<'_, impl Module>, lines: Lines) 
             }
         }
     });
-    e.for_each(middle, all, 4, |e, bytes| {
+    e.for_each(middle, all, 1, |e, channel| {
         let nothing = e.builder.ins().f64const(0.0);
-        let (start, end) = (e.add(start, bytes), e.add(end, bytes));
-        let totals = e.fold(start, end, 4 * channels, [nothing; 2], |e, address, [s, q]| {
-            let x = e.load(types::F32, address, 0);
+        let [start, end] = [start, end].map(|base| e.address(base, channel, size));
+        let totals = e.fold(start, end, size * channels, [nothing; 2], |e, address, [s, q]| {
+            let x = e.load_element(element, types::F32, address, 0);
             let x = e.builder.ins().fpromote(types::F64, x);
             let xx = e.builder.ins().fmul(x, x);
             [e.builder.ins().fadd(s, x), e.builder.ins().fadd(q, xx)]
         });
-        let at = e.scale(bytes, 4);
-        let address = e.add(sums, at);
+        let address = e.address(sums, channel, 16);
         e.store(totals[0], address, 0);
         e.store(totals[1], address, 8);
     });
@@ -121,8 +120,9 @@ pub(super) fn emit_normalize<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, kernel
     let [result, input] = [0, 1].map(|i| e.argument(i));
     let [frames, height, width] = kernel.space;
     let lines = kernel.lines();
+    let size = kernel.element.bytes();
     let (n, first, last) = block_lines(e, lines);
-    let row = Row::new(e, isa, kernel, 2, n, e.scratch)?;
+    let row = Row::new(e, isa, kernel, kernel.element, 2, n, e.scratch)?;
     e.for_each(first, last, 1, |e, line| {
         let (frame, y) = e.divide(line, height);
         let t = e.offset(frame, kernel.frames[0] as i64);
@@ -131,11 +131,11 @@ pub(super) fn emit_normalize<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, kernel
         let above = e.scale(image, height);
         let from = e.add(above, y);
         let at = e.scale(from, width * kernel.channels);
-        let from = e.element(input, at);
+        let from = e.address(input, at, size);
         let before = e.scale(n, lines.lines);
         let to = e.add(before, line);
         let at = e.scale(to, width * kernel.channels);
-        let to = e.element(result, at);
+        let to = e.address(result, at, size);
         let (zero, pixels) = (e.int(0), e.int(width));
         row.emit(e, [t, y, zero], from, to, pixels);
     });
@@ -145,6 +145,8 @@ pub(super) fn emit_normalize<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, kernel
 /// What normalising a row of pixels needs: the microkernel, the coefficients, gain and shift.
 pub(super) struct Row {
     kernel: Normalize,
+    /// What it writes.
+    to: Element,
     function: FuncRef,
     n: Value,
     coefficients: Value,
@@ -153,21 +155,23 @@ pub(super) struct Row {
 
 impl Row {
     /// Computes the coefficients of video `n` to the memory at `coefficients`; the kernel's arguments behind its input
-    /// start at `argument`.
+    /// start at `argument`. Rows are written as elements `to`.
     pub(super) fn new<M: Module>(
         e: &mut Emitter<'_, M>,
         isa: Isa,
         kernel: Normalize,
+        to: Element,
         argument: usize,
         n: Value,
         coefficients: Value,
     ) -> Result<Self> {
         let silu = kernel.activation == Activation::Silu;
-        let function = e.import(&normalize_symbol(isa, kernel.modulation.is_some(), silu), 7)?;
+        let form = Form { modulated: kernel.modulation.is_some(), silu, from: kernel.element, to };
+        let function = e.import(&form.symbol(isa), 7)?;
         let pointers = [0, 1, 2].map(|i| e.argument(argument + i));
         emit_coefficients(e, kernel, n, pointers, coefficients);
         let modulation = kernel.modulation.map(|_| [3, 4].map(|i| e.argument(argument + i)));
-        Ok(Self { kernel, function, n, coefficients, modulation })
+        Ok(Self { kernel, to, function, n, coefficients, modulation })
     }
 
     /// Normalises `pixels` pixels of one line, the first at frame, line and pixel `[t, y, x]`.
@@ -194,15 +198,16 @@ impl Row {
         let above = e.scale(frame, space[1]);
         let row = e.add(above, y);
         let at = e.scale(row, space[2] * self.kernel.channels);
-        let bases = bases.map(|base| e.element(base, at));
+        let (from_size, to_size) = (self.kernel.element.bytes(), self.to.bytes());
+        let bases = bases.map(|base| e.address(base, at, from_size));
         let (zero, one) = (e.int(0), e.int(1));
         e.for_each(zero, pixels, 1, |e, i| {
             let at = e.scale(i, self.kernel.channels);
-            let (from, to) = (e.element(from, at), e.element(to, at));
+            let (from, to) = (e.address(from, at, from_size), e.address(to, at, to_size));
             let column = e.add(x, i);
             let column = e.nearest(column, space[2], width, false);
             let at = e.scale(column, self.kernel.channels);
-            let [gain, shift] = bases.map(|base| e.element(base, at));
+            let [gain, shift] = bases.map(|base| e.address(base, at, from_size));
             e.builder.ins().call(self.function, &[from, to, self.coefficients, gain, shift, channels, one]);
         });
     }

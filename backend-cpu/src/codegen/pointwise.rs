@@ -1,25 +1,27 @@
-//! Code for elementwise kernels and for adding a bias.
+//! Code for elementwise kernels, for conversions and for adding a bias.
 
-use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_module::Module;
 
 use super::emitter::Emitter;
+use crate::element::Element;
 use crate::kernel::{Kernel, Pointwise, PointwiseFunction};
 
 pub(super) fn emit(e: &mut Emitter<'_, impl Module>, kernel: Pointwise) {
-    let pointers: Vec<_> = (0..=kernel.function.operands()).map(|i| e.argument(i)).collect();
-    let start = e.scale(e.block, Pointwise::BLOCK);
-    let total = e.int(kernel.elements);
-    let left = e.sub(total, start);
-    let most = e.int(Pointwise::BLOCK);
-    let length = e.min(left, most);
-    let bases: Vec<_> = pointers.into_iter().map(|p| e.element(p, start)).collect();
-    e.strip_of(length, |e, ty, bytes| {
+    let element = kernel.element;
+    let (start, length) = block_elements(e, kernel.elements);
+    let bases: Vec<_> = (0..=kernel.function.operands())
+        .map(|i| {
+            let pointer = e.argument(i);
+            e.address(pointer, start, element.bytes())
+        })
+        .collect();
+    e.strip_of(length, |e, ty, index| {
         let operands: Vec<_> = bases[1..]
             .iter()
             .map(|&base| {
-                let address = e.add(base, bytes);
-                e.load(ty, address, 0)
+                let address = e.address(base, index, element.bytes());
+                e.load_element(element, ty, address, 0)
             })
             .collect();
         let value = match kernel.function {
@@ -27,12 +29,35 @@ pub(super) fn emit(e: &mut Emitter<'_, impl Module>, kernel: Pointwise) {
             PointwiseFunction::Multiply => e.builder.ins().fmul(operands[0], operands[1]),
             PointwiseFunction::Silu => e.silu(ty, operands[0]),
         };
-        let address = e.add(bases[0], bytes);
-        e.store(value, address, 0);
+        let address = e.address(bases[0], index, element.bytes());
+        e.store_element(element, value, address);
     });
 }
 
-pub(super) fn emit_add_bias(e: &mut Emitter<'_, impl Module>, pixels: usize, channels: usize) {
+pub(super) fn emit_convert(e: &mut Emitter<'_, impl Module>, elements: usize, from: Element, to: Element) {
+    let (start, length) = block_elements(e, elements);
+    let [result, operand] = [(0, to), (1, from)].map(|(i, element)| {
+        let pointer = e.argument(i);
+        e.address(pointer, start, element.bytes())
+    });
+    e.strip_of(length, |e, ty, index| {
+        let address = e.address(operand, index, from.bytes());
+        let value = e.load_element(from, ty, address, 0);
+        let address = e.address(result, index, to.bytes());
+        e.store_element(to, value, address);
+    });
+}
+
+/// The first element of this block, and how many it has.
+fn block_elements(e: &mut Emitter<'_, impl Module>, elements: usize) -> (Value, Value) {
+    let start = e.scale(e.block, Pointwise::BLOCK);
+    let total = e.int(elements);
+    let left = e.sub(total, start);
+    let most = e.int(Pointwise::BLOCK);
+    (start, e.min(left, most))
+}
+
+pub(super) fn emit_add_bias(e: &mut Emitter<'_, impl Module>, pixels: usize, channels: usize, element: Element) {
     let [result, input, bias] = [0, 1, 2].map(|i| e.argument(i));
     let per_block = Kernel::pixels_per_block(channels);
     let start = e.scale(e.block, per_block);
@@ -41,15 +66,15 @@ pub(super) fn emit_add_bias(e: &mut Emitter<'_, impl Module>, pixels: usize, cha
     let end = e.min(behind, total);
     e.for_each(start, end, 1, |e, pixel| {
         let at = e.scale(pixel, channels);
-        let (result, input) = (e.element(result, at), e.element(input, at));
-        e.strip(channels, |e, ty, bytes| {
-            let [a, b] = [input, bias].map(|base| {
-                let address = e.add(base, bytes);
-                e.load(ty, address, 0)
+        let [result, input] = [result, input].map(|base| e.address(base, at, element.bytes()));
+        e.strip(channels, |e, ty, index| {
+            let [a, b] = [(input, element), (bias, Element::F32)].map(|(base, element)| {
+                let address = e.address(base, index, element.bytes());
+                e.load_element(element, ty, address, 0)
             });
             let sum = e.builder.ins().fadd(a, b);
-            let address = e.add(result, bytes);
-            e.store(sum, address, 0);
+            let address = e.address(result, index, element.bytes());
+            e.store_element(element, sum, address);
         });
     });
 }

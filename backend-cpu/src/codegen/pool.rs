@@ -10,6 +10,7 @@ use crate::kernel::AveragePool;
 pub(super) fn emit(e: &mut Emitter<'_, impl Module>, pool: AveragePool) {
     let [result, input] = [0, 1].map(|i| e.argument(i));
     let [_, height, width] = pool.input;
+    let size = pool.element.bytes();
     let line = e.delinearize(e.block, &[pool.batch, pool.result[0], pool.result[1]]);
     let (n, t, y) = (line[0], line[1], line[2]);
     let zero = e.int(0);
@@ -33,8 +34,8 @@ pub(super) fn emit(e: &mut Emitter<'_, impl Module>, pool: AveragePool) {
     e.for_each(zero, width_out, 1, |e, x| {
         let pixel = e.add(line_out, x);
         let at = e.scale(pixel, pool.channels);
-        let to = e.element(result, at);
-        e.strip(pool.channels, |e, ty, bytes| {
+        let to = e.address(result, at, size);
+        e.strip(pool.channels, |e, ty, index| {
             let start = e.float(ty, 0.0);
             let [sum] = e.fold(first, last, 1, [start], |e, frame, [mut sum]| {
                 let image = e.scale(n, pool.input[0]);
@@ -48,10 +49,10 @@ pub(super) fn emit(e: &mut Emitter<'_, impl Module>, pool: AveragePool) {
                     let x0 = e.scale(x, pool.window[2]);
                     let pixel = e.add(pixels, x0);
                     let at = e.scale(pixel, pool.channels);
-                    let from = e.element(input, at);
-                    let from = e.add(from, bytes);
+                    let at = e.add(at, index);
+                    let from = e.address(input, at, size);
                     for dx in 0..pool.window[2] {
-                        let value = e.load(ty, from, 4 * dx * pool.channels);
+                        let value = e.load_element(pool.element, ty, from, size * dx * pool.channels);
                         sum = e.builder.ins().fadd(sum, value);
                     }
                 }
@@ -59,8 +60,8 @@ pub(super) fn emit(e: &mut Emitter<'_, impl Module>, pool: AveragePool) {
             });
             let count = e.widen(ty, count);
             let mean = e.builder.ins().fdiv(sum, count);
-            let address = e.add(to, bytes);
-            e.store(mean, address, 0);
+            let address = e.address(to, index, size);
+            e.store_element(pool.element, mean, address);
         });
     });
 }

@@ -13,6 +13,7 @@ use cranelift_module::Module;
 use super::Result;
 use super::convolution::{Block, Chunks, Shape, define_shapes, import_chunks, segments};
 use super::emitter::Emitter;
+use crate::element::Element;
 use crate::kernel::Convolution;
 use crate::panel::transform::{Direction, square_symbol, time_symbol};
 use crate::panel::{PanelFamily, PanelShape};
@@ -74,7 +75,7 @@ fn transform_inputs<M: Module>(
 ) -> Result<()> {
     let [transformed, ..] = parts(e, layout);
     let side = c.algorithm.outputs();
-    let function = e.import(&square_symbol(family.isa, side, Direction::Forward), 5)?;
+    let function = e.import(&square_symbol(family.isa, side, Direction::Forward, Element::F32), 5)?;
     let channels = e.int(c.problem.inputs);
     let line = e.int(layout.columns * c.problem.inputs);
     let plane = e.int(layout.scratch.transformed_plane);
@@ -160,15 +161,8 @@ fn contract<M: Module>(
             return;
         };
         let (frame, frame_products) = (squares * c.problem.inputs, squares * layout.outputs);
-        time.emit(
-            e,
-            time.forward,
-            pairs,
-            [a, time_inputs],
-            [2 * frame, frame],
-            frame,
-            layout.scratch.time_inputs_plane,
-        );
+        let plane_pitch = layout.scratch.time_inputs_plane;
+        for_each_pair(e, time.forward, pairs, [(a, 2 * frame), (time_inputs, frame)], frame, plane_pitch);
         let time_planes = e.int(TIME_PLANES);
         e.for_each(zero, time_planes, 1, |e, time_plane| {
             let at = e.scale(time_plane, layout.scratch.time_inputs_plane);
@@ -179,9 +173,9 @@ fn contract<M: Module>(
             let matrix = e.add(before, time_plane);
             contraction.emit(e, family, c, block, layout, [a, to, matrix]);
         });
-        let strides = [frame_products, 2 * frame_products];
-        let plane = layout.scratch.time_products_plane;
-        time.emit(e, time.back, pairs, [time_products, to], strides, frame_products, plane);
+        let plane_pitch = layout.scratch.time_products_plane;
+        let places = [(time_products, frame_products), (to, 2 * frame_products)];
+        for_each_pair(e, time.back, pairs, places, frame_products, plane_pitch);
     });
     Ok(())
 }
@@ -198,29 +192,26 @@ impl Time {
         let [forward, back] = [Direction::Forward, Direction::Back].map(|way| time_symbol(family.isa, way));
         Ok(Self { forward: e.import(&forward, 4)?, back: e.import(&back, 4)? })
     }
+}
 
-    /// One of them for every pair of frames; `strides` lead from pair to pair, `plane` from plane to plane, in elements,
-    /// and a frame has `count`.
-    #[allow(clippy::too_many_arguments)]
-    fn emit(
-        self,
-        e: &mut Emitter<'_, impl Module>,
-        function: FuncRef,
-        pairs: usize,
-        [from, to]: [Value; 2],
-        strides: [usize; 2],
-        count: usize,
-        plane: usize,
-    ) {
-        let (zero, pairs, count, plane) = (e.int(0), e.int(pairs), e.int(count), e.int(plane));
-        e.for_each(zero, pairs, 1, |e, pair| {
-            let [from, to] = [(from, strides[0]), (to, strides[1])].map(|(base, stride)| {
-                let at = e.scale(pair, stride);
-                e.element(base, at)
-            });
-            e.builder.ins().call(function, &[from, to, count, plane]);
+/// One transform over time for every pair of frames: from the first place to the second, each with what leads from pair to
+/// pair. A frame has `count` elements, and `plane_pitch` lead from plane to plane.
+fn for_each_pair(
+    e: &mut Emitter<'_, impl Module>,
+    function: FuncRef,
+    pairs: usize,
+    places: [(Value, usize); 2],
+    count: usize,
+    plane_pitch: usize,
+) {
+    let (zero, pairs, count, plane_pitch) = (e.int(0), e.int(pairs), e.int(count), e.int(plane_pitch));
+    e.for_each(zero, pairs, 1, |e, pair| {
+        let [from, to] = places.map(|(base, stride)| {
+            let at = e.scale(pair, stride);
+            e.element(base, at)
         });
-    }
+        e.builder.ins().call(function, &[from, to, count, plane_pitch]);
+    });
 }
 
 /// The product of the rows of one plane with one of the matrices that the weights of an output panel consist of.
@@ -289,9 +280,10 @@ fn transform_products<M: Module>(
     let outputs = c.problem.outputs;
     let elements = c.problem.batch * c.problem.result.iter().product::<usize>() * outputs;
     // Only whole vectors are streamed, and only if all of them are aligned.
-    let streamed = 4 * elements >= STREAMED_BYTES && outputs % family.lanes == 0;
+    let element = c.problem.element;
+    let streamed = element.bytes() * elements >= STREAMED_BYTES && outputs.is_multiple_of(family.lanes);
     let direction = if streamed { Direction::BackStreaming } else { Direction::Back };
-    let function = e.import(&square_symbol(family.isa, side, direction), 10)?;
+    let function = e.import(&square_symbol(family.isa, side, direction, element), 10)?;
     let result = e.argument(0);
     let null = e.int(0);
     let bias = if c.bias { e.argument(c.bias_argument()) } else { null };
@@ -324,8 +316,8 @@ fn transform_products<M: Module>(
                 let at = e.add(before, x);
                 let at = e.scale(at, outputs);
                 let at = e.add(at, first);
-                let to = e.element(result, at);
-                let residual = residual.map_or(null, |residual| e.element(residual, at));
+                let to = e.address(result, at, element.bytes());
+                let residual = residual.map_or(null, |residual| e.address(residual, at, element.bytes()));
                 // How many lines and pixels are inside the result from here on: none or less where the square is outside.
                 let [lines, pixels] = [(y, 1), (x, 2)].map(|(start, axis)| {
                     let size = e.int(c.problem.result[axis]);

@@ -4,10 +4,13 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps, _mm256_castps_si256,
-    _mm256_castsi256_ps, _mm256_cmpgt_epi32, _mm256_div_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_maskstore_ps,
-    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
-    _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_ps,
+    __m128i, __m256, __m256i, _CMP_UNORD_Q, _MM_HINT_T0, _mm_loadu_si128, _mm_packus_epi32, _mm_prefetch,
+    _mm_storeu_si128, _mm_stream_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_blendv_epi8,
+    _mm256_castps_si256, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cmpgt_epi32,
+    _mm256_cvtepu16_epi32, _mm256_div_ps, _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_maskload_ps,
+    _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_si256,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_srli_epi32,
+    _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_ps,
 };
 
 use super::PanelShape;
@@ -147,6 +150,63 @@ fn scale_by_power(x: Vector, shifted: Vector) -> Vector {
 unsafe fn stream(to: *mut f32, value: Vector) {
     // SAFETY: the caller's promise: a whole vector is writable, and aligned.
     unsafe { _mm256_stream_ps(to, value) }
+}
+
+/// How many lanes a mask has.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn count(mask: Mask) -> usize {
+    _mm256_movemask_ps(_mm256_castsi256_ps(mask.lanes)).count_ones() as usize
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn load_bf16(from: *const u16, mask: Mask) -> Vector {
+    let mut part = [0_u16; LANES];
+    let mut from = from;
+    if !mask.whole {
+        // SAFETY: the caller's promise: the mask's lanes are readable.
+        unsafe { std::ptr::copy_nonoverlapping(from, part.as_mut_ptr(), count(mask)) };
+        from = part.as_ptr();
+    }
+    // SAFETY: the whole vector is readable, or it is the array.
+    let upper = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(from.cast()) });
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(upper))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn narrow(value: Vector) -> __m128i {
+    let bits = _mm256_castps_si256(value);
+    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+    let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+    let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(value, value));
+    let upper = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan));
+    _mm_packus_epi32(_mm256_castsi256_si128(upper), _mm256_extracti128_si256::<1>(upper))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn store_bf16(to: *mut u16, mask: Mask, value: Vector) {
+    let narrow = narrow(value);
+    if mask.whole {
+        // SAFETY: the caller's promise: the mask's lanes are writable, and these are all.
+        return unsafe { _mm_storeu_si128(to.cast(), narrow) };
+    }
+    let mut part = [0_u16; LANES];
+    // SAFETY: a whole vector to an array of its size; of that, what the caller promises is writable.
+    unsafe {
+        _mm_storeu_si128(part.as_mut_ptr().cast(), narrow);
+        std::ptr::copy_nonoverlapping(part.as_ptr(), to, count(mask));
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn stream_bf16(to: *mut u16, value: Vector) {
+    // SAFETY: the caller's promise: a whole vector is writable, and aligned.
+    unsafe { _mm_stream_si128(to.cast(), narrow(value)) }
 }
 
 #[inline]

@@ -4,10 +4,12 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512,
-    _mm512_castsi512_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
-    _mm512_stream_ps, _mm512_sub_ps,
+    __m256i, __m512, __mmask16, _CMP_UNORD_Q, _MM_HINT_T0, _mm_prefetch, _mm256_mask_storeu_epi16,
+    _mm256_maskz_loadu_epi16, _mm256_stream_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_and_epi32,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtepu16_epi32,
+    _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_or_epi32, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_stream_ps, _mm512_sub_ps,
 };
 
 use super::PanelShape;
@@ -119,6 +121,39 @@ fn scale_by_power(x: Vector, shifted: Vector) -> Vector {
 unsafe fn stream(to: *mut f32, value: Vector) {
     // SAFETY: the caller's promise: a whole vector is writable, and aligned.
     unsafe { _mm512_stream_ps(to, value) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw")]
+unsafe fn load_bf16(from: *const u16, mask: Mask) -> Vector {
+    // SAFETY: the caller's promise: the mask's lanes are readable; the instruction touches no others.
+    let upper = _mm512_cvtepu16_epi32(unsafe { _mm256_maskz_loadu_epi16(mask, from.cast()) });
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(upper))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn narrow(value: Vector) -> __m256i {
+    let bits = _mm512_castps_si512(value);
+    let odd = _mm512_and_epi32(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value);
+    let rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x0040_0000));
+    _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw")]
+unsafe fn store_bf16(to: *mut u16, mask: Mask, value: Vector) {
+    // SAFETY: the caller's promise: the mask's lanes are writable; the instruction touches no others.
+    unsafe { _mm256_mask_storeu_epi16(to.cast(), mask, narrow(value)) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn stream_bf16(to: *mut u16, value: Vector) {
+    // SAFETY: the caller's promise: a whole vector is writable, and aligned.
+    unsafe { _mm256_stream_si256(to.cast(), narrow(value)) }
 }
 
 #[inline]

@@ -143,10 +143,7 @@ pub(crate) fn normalizations(isa: Isa) -> Vec<(String, *const u8)> {
         Isa::Avx512 | Isa::Avx2 => return vec![],
         Isa::Portable => &portable::NORMALIZE,
     };
-    let forms = normalize::FORMS.iter().zip(kernels);
-    forms
-        .map(|(&(modulated, silu), &kernel)| (normalize::normalize_symbol(isa, modulated, silu), kernel as *const u8))
-        .collect()
+    kernels.iter().map(|(form, kernel)| (form.symbol(isa), *kernel as *const u8)).collect()
 }
 
 #[cfg(test)]

@@ -4,35 +4,49 @@
 //! Which pixels, and which pixel of gain and shift belongs to them, is emitted code, in `codegen::norm`; so are the
 //! coefficients.
 
+use crate::element::Element;
 use crate::isa::Isa;
 
 /// Normalises, modulates, activates: called as `normalize(from, to, coefficients, gain, shift, channels, pixels)`.
 ///
 /// `to = activation((from * a + b) * gain + shift)` for `pixels` pixels one behind the other; a and b, one each a channel,
 /// follow each other at `coefficients`. All pixels take the same gain and shift, one each a channel; a form without
-/// modulation does not read them.
+/// modulation does not read them. Coefficients are f32; what the others are in memory, the form says.
 ///
 /// # Safety
 ///
-/// The CPU runs the instruction set; what is named is readable, or writable, aligned as f32 is; `to` overlaps nothing, or is
-/// `from`.
+/// The CPU runs the instruction set; what is named is readable, or writable, aligned as its elements are; `to` overlaps
+/// nothing, or is `from` in the same elements.
 pub(crate) type NormalizeFn = unsafe extern "C" fn(
-    from: *const f32,
-    to: *mut f32,
+    from: *const u8,
+    to: *mut u8,
     coefficients: *const f32,
-    gain: *const f32,
-    shift: *const f32,
+    gain: *const u8,
+    shift: *const u8,
     channels: usize,
     pixels: usize,
 );
 
-/// Forms of the kernel, and whether each modulates and applies SiLU.
-pub(super) const FORMS: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
+/// A form of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    /// Whether it multiplies by a gain and adds a shift.
+    pub modulated: bool,
+    /// Whether it applies SiLU.
+    pub silu: bool,
+    /// Elements of input, gain and shift.
+    pub from: Element,
+    /// Elements of the result.
+    pub to: Element,
+}
 
-/// The symbol under which emitted code calls the kernel.
-pub(crate) fn normalize_symbol(isa: Isa, modulated: bool, silu: bool) -> String {
-    let (modulated, silu) = (if modulated { "_modulated" } else { "" }, if silu { "_silu" } else { "" });
-    format!("{isa}_normalize{modulated}{silu}")
+impl Form {
+    /// The symbol under which emitted code calls the kernel.
+    pub(crate) fn symbol(self, isa: Isa) -> String {
+        let Self { modulated, silu, from, to } = self;
+        let (modulated, silu) = (if modulated { "_modulated" } else { "" }, if silu { "_silu" } else { "" });
+        format!("{isa}_normalize{modulated}{silu}_{}_{}", from.name(), to.name())
+    }
 }
 
 /// Defines `NORMALIZE`, the kernel's forms, over the vector operations in scope.
@@ -60,14 +74,14 @@ macro_rules! normalize_kernels {
             divide(x, add(scale_by_power(power, shifted), splat(1.0)))
         }
 
-        /// See [`NormalizeFn`](super::normalize::NormalizeFn).
+        /// See [`NormalizeFn`](super::normalize::NormalizeFn); `FROM` and `TO` say whether these are bf16.
         $(#[$feature])*
-        unsafe extern "C" fn normalize<const MODULATED: bool, const SILU: bool>(
-            from: *const f32,
-            to: *mut f32,
+        unsafe extern "C" fn normalize<const MODULATED: bool, const SILU: bool, const FROM: bool, const TO: bool>(
+            from: *const u8,
+            to: *mut u8,
             coefficients: *const f32,
-            gain: *const f32,
-            shift: *const f32,
+            gain: *const u8,
+            shift: *const u8,
             channels: usize,
             pixels: usize,
         ) {
@@ -76,26 +90,58 @@ macro_rules! normalize_kernels {
                     let lanes = mask(channels - channel);
                     let at = pixel * channels + channel;
                     // SAFETY: the mask leaves only channels that exist, here and below.
-                    let read = |from: *const f32| unsafe { load_masked(from, lanes) };
-                    let x = read(from.wrapping_add(at));
-                    let a = read(coefficients.wrapping_add(channel));
-                    let b = read(coefficients.wrapping_add(channels + channel));
-                    let mut y = multiply_add(x, a, b);
+                    let coefficient = |at| unsafe { load_masked(coefficients.wrapping_add(at), lanes) };
+                    // SAFETY: as above.
+                    let read = |from: *const u8, at| unsafe {
+                        match FROM {
+                            true => load_bf16(from.cast::<u16>().wrapping_add(at), lanes),
+                            false => load_masked(from.cast::<f32>().wrapping_add(at), lanes),
+                        }
+                    };
+                    let mut y = multiply_add(read(from, at), coefficient(channel), coefficient(channels + channel));
                     if MODULATED {
-                        y = multiply_add(y, read(gain.wrapping_add(channel)), read(shift.wrapping_add(channel)));
+                        y = multiply_add(y, read(gain, channel), read(shift, channel));
                     }
                     if SILU {
                         y = silu(y);
                     }
                     // SAFETY: as above.
-                    unsafe { store_masked(to.wrapping_add(at), lanes, y) };
+                    unsafe {
+                        match TO {
+                            true => store_bf16(to.cast::<u16>().wrapping_add(at), lanes, y),
+                            false => store_masked(to.cast::<f32>().wrapping_add(at), lanes, y),
+                        }
+                    }
                 }
             }
         }
 
-        /// The forms, in the order of [`FORMS`](super::normalize::FORMS).
-        pub(super) static NORMALIZE: [$crate::panel::normalize::NormalizeFn; 4] =
-            [normalize::<false, false>, normalize::<false, true>, normalize::<true, false>, normalize::<true, true>];
+        /// The kernel with each of its forms.
+        pub(super) static NORMALIZE: [($crate::panel::normalize::Form, $crate::panel::normalize::NormalizeFn); 12] = {
+            use $crate::element::Element::{self, Bf16, F32};
+            use $crate::panel::normalize::{Form, NormalizeFn};
+            const fn form<const MODULATED: bool, const SILU: bool, const FROM: bool, const TO: bool>() -> (Form, NormalizeFn) {
+                const fn element(bf16: bool) -> Element {
+                    if bf16 { Bf16 } else { F32 }
+                }
+                let form = Form { modulated: MODULATED, silu: SILU, from: element(FROM), to: element(TO) };
+                (form, normalize::<MODULATED, SILU, FROM, TO>)
+            }
+            [
+                form::<false, false, false, false>(),
+                form::<false, true, false, false>(),
+                form::<true, false, false, false>(),
+                form::<true, true, false, false>(),
+                form::<false, false, true, true>(),
+                form::<false, true, true, true>(),
+                form::<true, false, true, true>(),
+                form::<true, true, true, true>(),
+                form::<false, false, true, false>(),
+                form::<false, true, true, false>(),
+                form::<true, false, true, false>(),
+                form::<true, true, true, false>(),
+            ]
+        };
     };
 }
 

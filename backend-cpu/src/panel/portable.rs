@@ -2,6 +2,8 @@
 //!
 //! The lanes are in `lanes`. What the panel does with these operations is in `tile`.
 
+use half::bf16;
+
 use super::PanelShape;
 use super::family::panel_family;
 use super::lanes::{self, LANES, Vector, add, clamp, divide, multiply, multiply_add, scale_by_power, splat, subtract};
@@ -73,6 +75,33 @@ unsafe fn store_masked(to: *mut f32, mask: Mask, vector: Vector) {
 unsafe fn stream(to: *mut f32, value: Vector) {
     // SAFETY: the caller's promise: a whole vector is writable; an array is aligned as its elements are.
     lanes::store(unsafe { &mut *to.cast() }, value);
+}
+
+#[inline(always)]
+unsafe fn load_bf16(from: *const u16, mask: Mask) -> Vector {
+    let mut values = [0.0; LANES];
+    for (lane, value) in values[..mask].iter_mut().enumerate() {
+        // SAFETY: the caller's promise: the mask's lanes are readable.
+        *value = bf16::from_bits(unsafe { *from.add(lane) }).to_f32();
+    }
+    lanes::load(&values)
+}
+
+#[inline(always)]
+unsafe fn store_bf16(to: *mut u16, mask: Mask, vector: Vector) {
+    let mut values = [0.0; LANES];
+    lanes::store(&mut values, vector);
+    for (lane, value) in values[..mask].iter().enumerate() {
+        // SAFETY: the caller's promise: the mask's lanes are writable.
+        unsafe { *to.add(lane) = bf16::from_f32(*value).to_bits() };
+    }
+}
+
+/// No such store in plain Rust.
+#[inline(always)]
+unsafe fn stream_bf16(to: *mut u16, vector: Vector) {
+    // SAFETY: the caller's promise: a whole vector is writable.
+    unsafe { store_bf16(to, LANES, vector) }
 }
 
 /// No such hint in plain Rust.

@@ -15,6 +15,7 @@
 //! | `divide(a, b)`, `clamp(x, low, high)` | for `normalize`: `a / b`; x within the bounds, NaN where x is |
 //! | `scale_by_power(x, s)` | for `normalize`: `x * 2^n`, with n in the low bits of `s` |
 //! | `stream(p, v)` | for `transform` alone: an aligned store past the caches |
+//! | `load_bf16(p, m)`, `store_bf16(p, m, v)`, `stream_bf16(p, v)` | the same where memory holds bf16: stores round to the nearest, of two to the even one |
 //! | `prefetch(p)` | ask for the cache line of `p` |
 //! | `opaque(n)` | `n`, of which the optimiser knows nothing |
 //!

@@ -5,6 +5,7 @@
 //! frames and planes are emitted code. Arrays hold the larger square; what a smaller one leaves unused costs nothing
 //! once the loops, whose bounds are constants, are unrolled.
 
+use crate::element::Element;
 use crate::isa::Isa;
 
 /// `Bᵀ d B` of one square: called as `forward(from, to, channels, line, plane)`.
@@ -25,15 +26,17 @@ pub(crate) type ForwardFn =
 /// in the residual, if that is not null. `bias` is null or has a value for each channel. Only the first `lines` lines and
 /// `pixels` pixels are read and written, if there are fewer than the square has.
 ///
+/// Result and residual are f32 or bf16, as the form has it; the result is rounded once.
+///
 /// # Safety
 ///
-/// As for [`ForwardFn`]; result and residual may be the same memory. A streaming form also asks that whole vectors of the
+/// As for [`ForwardFn`], result and residual aligned as their elements are; result and residual may be the same memory. A streaming form also asks that whole vectors of the
 /// result are aligned, and that a fence follows before another thread reads it.
 pub(crate) type BackFn = unsafe extern "C" fn(
     from: *const f32,
-    to: *mut f32,
+    to: *mut u8,
     bias: *const f32,
-    residual: *const f32,
+    residual: *const u8,
     channels: usize,
     plane: usize,
     line: usize,
@@ -58,10 +61,10 @@ pub(super) const SIDES: [usize; 2] = [2, 4];
 pub(crate) struct Transforms {
     /// Inputs forward, by square: one for each of [`SIDES`].
     pub(super) forward: [ForwardFn; 2],
-    /// Products back.
-    pub(super) back: [BackFn; 2],
+    /// Products back, by element of the result ([`Element::ALL`]) and square.
+    pub(super) back: [[BackFn; 2]; 2],
     /// Products back, to memory that is not read again soon.
-    pub(super) back_streaming: [BackFn; 2],
+    pub(super) back_streaming: [[BackFn; 2]; 2],
     /// Four frames to four planes.
     pub(super) time_forward: TimeFn,
     /// Four planes to two frames.
@@ -79,9 +82,9 @@ pub(crate) enum Direction {
     BackStreaming,
 }
 
-/// The symbol under which emitted code calls the transform of a square.
-pub(crate) fn square_symbol(isa: Isa, side: usize, direction: Direction) -> String {
-    format!("{isa}_winograd{side}_{direction:?}").to_lowercase()
+/// The symbol under which emitted code calls the transform of a square; going back, the result has this element.
+pub(crate) fn square_symbol(isa: Isa, side: usize, direction: Direction, element: Element) -> String {
+    format!("{isa}_winograd{side}_{direction:?}{}", element.suffix()).to_lowercase()
 }
 
 /// The symbol under which emitted code calls the transform over time.
@@ -98,9 +101,12 @@ impl Transforms {
             (time_symbol(isa, Back), self.time_back as *const u8),
         ];
         for (index, side) in SIDES.into_iter().enumerate() {
-            all.push((square_symbol(isa, side, Forward), self.forward[index] as *const u8));
-            all.push((square_symbol(isa, side, Back), self.back[index] as *const u8));
-            all.push((square_symbol(isa, side, BackStreaming), self.back_streaming[index] as *const u8));
+            all.push((square_symbol(isa, side, Forward, Element::F32), self.forward[index] as *const u8));
+            for (element, (back, streaming)) in Element::ALL.into_iter().zip(self.back.iter().zip(&self.back_streaming))
+            {
+                all.push((square_symbol(isa, side, Back, element), back[index] as *const u8));
+                all.push((square_symbol(isa, side, BackStreaming, element), streaming[index] as *const u8));
+            }
         }
         all
     }
@@ -191,11 +197,11 @@ macro_rules! transform_kernels {
 
         /// See [`BackFn`](super::transform::BackFn).
         $(#[$feature])*
-        unsafe extern "C" fn back<const SIDE: usize, const STREAM: bool>(
+        unsafe extern "C" fn back<const SIDE: usize, const STREAM: bool, const BF16: bool>(
             from: *const f32,
-            to: *mut f32,
+            to: *mut u8,
             bias: *const f32,
-            residual: *const f32,
+            residual: *const u8,
             channels: usize,
             plane: usize,
             line: usize,
@@ -236,17 +242,22 @@ macro_rules! transform_kernels {
                         }
                         let at = y * line + x * pixel + channel;
                         let mut value = add(row[x], added);
-                        if !residual.is_null() {
-                            // SAFETY: a pixel that exists, laid out as the result is.
-                            value = add(value, unsafe { load_masked(residual.wrapping_add(at), lanes) });
-                        }
-                        // SAFETY: a pixel that exists; the mask leaves only channels that do. Whole vectors are aligned
-                        // where that is asked for.
+                        let streamed = STREAM && channels - channel >= LANES;
+                        // SAFETY: a pixel that exists, in the residual as in the result; the mask leaves only channels
+                        // that do. Whole vectors are aligned where that is asked for.
                         unsafe {
-                            if STREAM && channels - channel >= LANES {
-                                stream(to.wrapping_add(at), value);
+                            if BF16 {
+                                let to = to.cast::<u16>().wrapping_add(at);
+                                if !residual.is_null() {
+                                    value = add(value, load_bf16(residual.cast::<u16>().wrapping_add(at), lanes));
+                                }
+                                if streamed { stream_bf16(to, value) } else { store_bf16(to, lanes, value) }
                             } else {
-                                store_masked(to.wrapping_add(at), lanes, value);
+                                let to = to.cast::<f32>().wrapping_add(at);
+                                if !residual.is_null() {
+                                    value = add(value, load_masked(residual.cast::<f32>().wrapping_add(at), lanes));
+                                }
+                                if streamed { stream(to, value) } else { store_masked(to, lanes, value) }
                             }
                         }
                     }
@@ -293,8 +304,8 @@ macro_rules! transform_kernels {
         /// The transforms of this instruction set.
         pub(super) static TRANSFORMS: $crate::panel::transform::Transforms = $crate::panel::transform::Transforms {
             forward: [forward::<2>, forward::<4>],
-            back: [back::<2, false>, back::<4, false>],
-            back_streaming: [back::<2, true>, back::<4, true>],
+            back: [[back::<2, false, false>, back::<4, false, false>], [back::<2, false, true>, back::<4, false, true>]],
+            back_streaming: [[back::<2, true, false>, back::<4, true, false>], [back::<2, true, true>, back::<4, true, true>]],
             time_forward,
             time_back,
         };

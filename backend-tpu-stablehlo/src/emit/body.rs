@@ -97,6 +97,11 @@ impl Body {
         if *count == 1 { name } else { format!("{name}.{count}") }
     }
 
+    /// A line with no location: one that opens, parts or closes regions.
+    pub(super) fn bracket(&mut self, line: &str) {
+        let _ = writeln!(self.text, "    {line}");
+    }
+
     /// A line, under the location of the module at hand.
     pub(super) fn line(&mut self, line: &str) {
         let _ = write!(self.text, "    {line}");

@@ -8,6 +8,7 @@ use ir::{ElementType, Layout};
 use super::body::{Body, Tensor};
 
 /// The operands beside the input, and the attributes.
+#[derive(Clone, Copy)]
 pub(super) struct Convolution<'a> {
     pub weight: &'a Tensor,
     pub weight_layout: Layout,

@@ -13,17 +13,20 @@ mod body;
 mod convolution;
 mod elementwise;
 mod norm;
+mod plan;
 mod resample;
 mod shape_ops;
+mod strips;
+mod text;
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::collections::{HashMap, HashSet};
 
 use ir::analysis::weight_only;
 use ir::types::VideoAxes;
-use ir::{Graph, Node, Op, Recipe, Role, Value};
+use ir::{Activation, ElementType, FirstFrame, Graph, Node, Op, Recipe, Role, Value};
 
-use body::{Body, Tensor, text_of};
+use body::{Body, Tensor};
+use plan::{Front, Strip, frames_in_front, in_strips};
 
 use crate::mesh::Mesh;
 use crate::module::{Argument, ArgumentRole, Module, ModuleResult};
@@ -44,19 +47,29 @@ fn of(path: &str) -> String {
     if path.is_empty() { String::new() } else { format!(" of `{path}`") }
 }
 
+/// What the emitter is free to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmitOptions {
+    /// Bytes of what a convolution reads that are made at once, where it can be made strip by strip; [`usize::MAX`] to make
+    /// everything whole, as is done in any case where several devices share the rows.
+    pub strip_bytes: usize,
+    /// The devices: arguments and results say how they are cut. Types are those of whole tensors.
+    pub mesh: Mesh,
+}
+
+impl Default for EmitOptions {
+    /// Strips of 256 MiB, one device.
+    fn default() -> Self {
+        Self { strip_bytes: 256 << 20, mesh: Mesh::SINGLE }
+    }
+}
+
 /// The module of a graph that verifies.
 ///
 /// # Errors
 /// When arithmetic is on integers; moving and converting them is taken.
-pub fn emit(graph: &Graph) -> Result<Module, UnsupportedOp> {
-    emit_on(Mesh::SINGLE, graph)
-}
-
-/// The same for a mesh of devices: arguments and results say how they are cut. Types are those of whole tensors.
-///
-/// # Errors
-/// As [`emit`].
-pub fn emit_on(mesh: Mesh, graph: &Graph) -> Result<Module, UnsupportedOp> {
+pub fn emit(graph: &Graph, options: &EmitOptions) -> Result<Module, UnsupportedOp> {
+    let strips = in_strips(graph, options);
     let mut emitter = Emitter {
         graph,
         weight_only: weight_only(graph),
@@ -65,7 +78,9 @@ pub fn emit_on(mesh: Mesh, graph: &Graph) -> Result<Module, UnsupportedOp> {
         names: HashMap::new(),
         weights: HashMap::new(),
         tensors: vec![None; graph.len()],
-        in_front: frames_in_front(graph),
+        in_front: frames_in_front(graph, &strips),
+        deferred: strips.values().map(|strip| strip.made).collect(),
+        strips,
         extended: HashMap::new(),
     };
     for is_wanted in [|op: &Op| matches!(op, Op::Input { .. }), |op: &Op| matches!(op, Op::State { .. })] {
@@ -77,44 +92,7 @@ pub fn emit_on(mesh: Mesh, graph: &Graph) -> Result<Module, UnsupportedOp> {
             emitter.value(value, node)?;
         }
     }
-    Ok(emitter.finish(mesh))
-}
-
-/// The frames in front of a convolution's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Front {
-    /// Those of a cache.
-    Cache(Value),
-    /// The first one so many times.
-    First(usize),
-}
-
-/// By value that a convolution reads behind other frames: which, where they are there before it.
-///
-/// The slices of such a value that leave as states, the next step's caches, are read from the frames with those in front
-/// as well: then the value itself has one reader, and is never made by itself. They are made before the convolution: later,
-/// they would keep all frames alive.
-fn frames_in_front(graph: &Graph) -> HashMap<Value, (Front, Vec<Value>)> {
-    let mut fronts: HashMap<Value, (Front, Vec<Value>)> = HashMap::new();
-    for (_, node) in graph.nodes() {
-        if let Op::Convolution { input, cache, repeat_first, .. } = node.op {
-            let front = match cache {
-                Some(cache) if matches!(graph.op(cache), Op::State { .. }) => Front::Cache(cache),
-                None if repeat_first > 0 => Front::First(repeat_first),
-                _ => continue,
-            };
-            fronts.entry(input).or_insert((front, Vec::new()));
-        }
-    }
-    for (value, node) in graph.nodes() {
-        if let Op::Slice { input, .. } = node.op
-            && let Some((_, slices)) = fronts.get_mut(&input)
-            && graph.outputs().iter().any(|output| output.role == Role::State && output.value == value)
-        {
-            slices.push(value);
-        }
-    }
-    fronts
+    Ok(emitter.finish(options.mesh))
 }
 
 struct Emitter<'g> {
@@ -129,6 +107,10 @@ struct Emitter<'g> {
     /// By value.
     tensors: Vec<Option<Tensor>>,
     in_front: HashMap<Value, (Front, Vec<Value>)>,
+    /// By convolution that goes strip by strip.
+    strips: HashMap<Value, Strip>,
+    /// Values that are made inside of strips alone.
+    deferred: HashSet<Value>,
     /// Values with frames in front.
     extended: HashMap<(Value, Front), Tensor>,
 }
@@ -199,10 +181,19 @@ impl Emitter<'_> {
 
     /// Emits the lines of one op.
     fn value(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
+        let of_deferred = matches!(&node.op, Op::Slice { input, .. } if self.deferred.contains(input));
+        if of_deferred || self.deferred.contains(&value) {
+            return Ok(());
+        }
         // Constants among the operands first: their lines carry their own module.
-        let operands: Vec<Tensor> = node.op.operands().iter().map(|&v| self.tensor(v)).collect();
+        let whole = |v: &&Value| !self.deferred.contains(v);
+        let operands: Vec<Value> = node.op.operands().iter().filter(whole).copied().collect();
+        let operands: Vec<Tensor> = operands.into_iter().map(|v| self.tensor(v)).collect();
         self.body.begin(value.index(), &node.path);
-        let tensor = self.lines(node, &operands)?;
+        let tensor = match (&node.op, self.strips.get(&value).copied()) {
+            (Op::Convolution { .. }, Some(strip)) => self.convolution_in_strips(value, node, strip),
+            _ => self.lines(node, &operands)?,
+        };
         self.tensors[value.index()] = Some(tensor.clone());
         if let Some((front, slices)) = self.in_front.get(&value).cloned() {
             self.extend(value, front, &slices);
@@ -244,7 +235,7 @@ impl Emitter<'_> {
                 let axes = axes(input);
                 let statistics = &norm::group_statistics(body, &operands[0], axes, *groups, *epsilon);
                 let (scale, offset) = (&operands[1], &operands[2]);
-                let (gain_and_shift, activation) = (None, ir::Activation::None);
+                let (gain_and_shift, activation) = (None, Activation::None);
                 let by = norm::Modulation { statistics, scale, offset, gain_and_shift, activation };
                 norm::normalize(body, &operands[0], axes, &by)
             }
@@ -295,7 +286,13 @@ impl Emitter<'_> {
             strides,
             padding,
         };
-        convolution::convolution(&mut self.body, &video, node.ty.layout, &by, &node.ty.shape)
+        let y = convolution::convolution(&mut self.body, &video, node.ty.layout, &by, &node.ty.shape);
+        if y.element == ElementType::F32 {
+            return y;
+        }
+        // Else a compiler that may keep excess precision leaves the result in f32, at twice the memory, for whoever
+        // reads it in f32.
+        self.body.barrier(&["made"], &[&y]).swap_remove(0)
     }
 
     /// The frames of `value` behind those in front, made once.
@@ -313,6 +310,135 @@ impl Emitter<'_> {
         let whole = self.body.concatenate("frames", &parts, time);
         self.extended.insert((value, front), whole.clone());
         whole
+    }
+
+    /// The operands of a `normalize`, with gain and shift as the graph has them.
+    fn normalize_operands(&mut self, value: Value) -> (Vec<Tensor>, FirstFrame, Activation) {
+        let op = self.graph.op(value);
+        let Op::Normalize { first_frame, activation, .. } = op else { unreachable!("called for normalize") };
+        let operands = op.operands().iter().map(|&v| self.tensor(v)).collect();
+        (operands, *first_frame, *activation)
+    }
+
+    /// Some frames of a `normalize` that is not made whole, for the slice `value`.
+    fn frames_of_normalize(&mut self, value: Value, normalize: Value, frames: std::ops::Range<usize>) -> Tensor {
+        let (operands, first_frame, activation) = self.normalize_operands(normalize);
+        self.body.begin(value.index(), &self.graph.node(normalize).path);
+        let axes = self.axes(normalize);
+        let body = &mut self.body;
+        let [time, height, width] = axes.space;
+        let total = operands[0].dims[time];
+        let x = body.slice_along("frames", &operands[0], time, frames.clone());
+        let small: Vec<Tensor> = operands[4..]
+            .iter()
+            .map(|v| {
+                let size = [total, v.dims[height], v.dims[width]];
+                let all = resample::resize_nearest(body, v, axes, size, first_frame);
+                body.slice_along("frames", &all, time, frames.clone())
+            })
+            .collect();
+        let gain_and_shift = match &small[..] {
+            [gain, shift] => Some((gain, shift, FirstFrame::Joined)),
+            _ => None,
+        };
+        let (statistics, scale, offset) = (&operands[1], &operands[2], &operands[3]);
+        let by = norm::Modulation { statistics, scale, offset, gain_and_shift, activation };
+        norm::normalize(body, &x, axes, &by)
+    }
+
+    fn convolution_in_strips(&mut self, value: Value, node: &Node, strip: Strip) -> Tensor {
+        let &Op::Convolution { weight, bias, residual, cache, strides, padding, repeat_first, .. } = &node.op else {
+            unreachable!("called for convolutions");
+        };
+        let axes = self.axes(value);
+        let made = self.graph.node(strip.made);
+        let (weight_layout, weight) = (self.graph.ty(weight).layout, self.tensor(weight));
+        let [bias, residual, cache] = [bias, residual, cache].map(|v| v.map(|v| self.tensor(v)));
+        let operands: Vec<Tensor> = made.op.operands().iter().map(|&v| self.tensor(v)).collect();
+        self.body.begin(value.index(), &node.path);
+        let (affine, small);
+        let producer = match &made.op {
+            Op::Normalize { first_frame, activation, .. } => {
+                let (statistics, scale, offset) = (&operands[1], &operands[2], &operands[3]);
+                let by = norm::Modulation { statistics, scale, offset, gain_and_shift: None, activation: *activation };
+                affine = norm::affine(&mut self.body, &operands[0], axes, &by);
+                let [time, height, width] = axes.space;
+                let rows = made.ty.shape[height];
+                small = operands[4..]
+                    .iter()
+                    .map(|v| {
+                        let size = [v.dims[time], rows, v.dims[width]];
+                        resample::resize_nearest(&mut self.body, v, axes, size, FirstFrame::Joined)
+                    })
+                    .collect::<Vec<_>>();
+                let gain_and_shift = match &small[..] {
+                    [gain, shift] => Some(([gain, shift], *first_frame)),
+                    _ => None,
+                };
+                strips::Producer::Normalize { affine: &affine, gain_and_shift, activation: *activation }
+            }
+            Op::ResizeNearest { size: [frames, height, width], first_frame, .. } => strips::Producer::Resize {
+                frames: *frames,
+                width: *width,
+                factor: height / operands[0].dims[axes.space[1]],
+                first_frame: *first_frame,
+            },
+            _ => unreachable!("strips are cut of these"),
+        };
+        let front = match (&cache, repeat_first) {
+            (Some(cache), _) => strips::InFront::Frames(cache),
+            (None, 0) => strips::InFront::Nothing,
+            (None, count) => strips::InFront::First(count),
+        };
+        let strips = strips::Strips {
+            source: &operands[0],
+            producer,
+            front,
+            convolution: convolution::Convolution {
+                weight: &weight,
+                weight_layout,
+                bias: bias.as_ref(),
+                residual: residual.as_ref(),
+                strides,
+                padding,
+            },
+            axes,
+            layout: node.ty.layout,
+            element: node.ty.element,
+            dims: &node.ty.shape,
+            rows: strip.rows,
+        };
+        let y = strips::emit(&mut self.body, &strips);
+        self.states_behind(strip.made, y)
+    }
+
+    /// `y`, the result of the convolution over `made`, behind the states that are frames of `made`. They are made when the
+    /// old ones were read, since they are written over them, and before anything else, since they keep the source alive.
+    fn states_behind(&mut self, made: Value, y: Tensor) -> Tensor {
+        let mut states = Vec::new();
+        for (value, node) in self.graph.nodes() {
+            if let Op::Slice { input, start, limit } = &node.op
+                && *input == made
+            {
+                let time = self.time(made);
+                states.push((value, self.frames_of_normalize(value, made, start[time]..limit[time])));
+            }
+        }
+        if states.is_empty() {
+            return y;
+        }
+        let tensors: Vec<&Tensor> = std::iter::once(&y).chain(states.iter().map(|(_, tensor)| tensor)).collect();
+        let hints: Vec<&str> = tensors.iter().map(|_| "made").collect();
+        let mut after = self.body.barrier(&hints, &tensors).into_iter();
+        let y = after.next().unwrap_or_else(|| y.clone());
+        for ((value, _), tensor) in states.iter().zip(after) {
+            self.tensors[value.index()] = Some(tensor);
+        }
+        y
+    }
+
+    fn axes(&self, value: Value) -> VideoAxes {
+        self.graph.ty(value).layout.video().expect("a graph that verifies")
     }
 
     /// Makes the frames of `value` behind those in front, and the states that are slices of them.
@@ -341,7 +467,7 @@ impl Emitter<'_> {
     }
 
     fn time(&self, value: Value) -> usize {
-        self.graph.ty(value).layout.video().expect("a graph that verifies").space[0]
+        self.axes(value).space[0]
     }
 
     fn finish(mut self, mesh: Mesh) -> Module {
@@ -359,34 +485,8 @@ impl Emitter<'_> {
                 });
             }
         }
-        let mut text = format!("module @{:?} {{\n", self.graph.name);
-        if mesh.devices() > 1 {
-            let _ = writeln!(text, "  {}", mesh.declaration());
-        }
-        text.push_str("  func.func public @main(\n");
-        let sharding = |ty: &ir::TensorType| (mesh.devices() > 1).then(|| mesh.sharding(ty));
-        let attributes = |all: [Option<String>; 2]| {
-            let all: Vec<String> = all.into_iter().flatten().collect();
-            if all.is_empty() { String::new() } else { format!(" {{{}}}", all.join(", ")) }
-        };
-        let count = self.arguments.len();
-        for (i, (argument, tensor)) in self.arguments.iter().enumerate() {
-            let alias = argument.donated_to.map(|to| format!("tf.aliasing_output = {to} : i32"));
-            let comma = if i + 1 < count { "," } else { "" };
-            let (ty, name) = (tensor.ty(), &argument.name);
-            let attributes = attributes([alias, sharding(&argument.ty)]);
-            let _ = writeln!(text, "    {}: {ty}{attributes} loc({name:?}){comma}", tensor.name);
-        }
-        text.push_str("  ) -> (\n");
-        for (i, result) in results.iter().enumerate() {
-            let comma = if i + 1 < results.len() { "," } else { "" };
-            let (ty, attributes) = (text_of(&result.ty), attributes([None, sharding(&result.ty)]));
-            let _ = writeln!(text, "    {ty}{attributes}{comma} // {} {}", result.role.word(), result.name);
-        }
-        text.push_str("  ) {\n");
-        text.push_str(&self.body.into_text());
-        let (names, types): (Vec<&str>, Vec<String>) = returned.iter().map(|t| (t.name.as_str(), t.ty())).unzip();
-        let _ = writeln!(text, "    return {} : {}\n  }}\n}}", names.join(", "), types.join(", "));
+        let (name, arguments) = (&self.graph.name, &self.arguments);
+        let text = text::module(name, mesh, arguments, &results, &self.body.into_text(), &returned);
         Module { text, arguments: self.arguments.into_iter().map(|(argument, _)| argument).collect(), results }
     }
 }

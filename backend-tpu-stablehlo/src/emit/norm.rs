@@ -105,13 +105,13 @@ pub(super) fn normalize(body: &mut Body, input: &Tensor, axes: VideoAxes, by: &M
 }
 
 /// What is subtracted from each channel, multiplied with it and added to it, `[batch, channels]` each.
-struct Affine {
+pub(super) struct Affine {
     mean: Tensor,
     factor: Tensor,
     offset: Tensor,
 }
 
-fn affine(body: &mut Body, input: &Tensor, axes: VideoAxes, by: &Modulation<'_>) -> Affine {
+pub(super) fn affine(body: &mut Body, input: &Tensor, axes: VideoAxes, by: &Modulation<'_>) -> Affine {
     let [batch, channels] = [axes.batch, axes.channel].map(|axis| input.dims[axis]);
     let groups = by.statistics.dims[1];
     let column = |body: &mut Body, hint: &str, at: usize| {
@@ -174,7 +174,7 @@ fn modulated(
     let [gain, shift] = gain_and_shift.map(|small| {
         let keep =
             |axis: usize| if input.dims[axis].is_multiple_of(small.dims[axis]) { small } else { input }.dims[axis];
-        let size = [keep(time), keep(height), input.dims[width]];
+        let size = [keep(time), input.dims[height], keep(width)];
         resize_nearest(body, small, axes, size, FirstFrame::Joined)
     });
     let split = Split::over(input, &gain, axes);
@@ -183,6 +183,24 @@ fn modulated(
     let y = elements(body, &x, affine, &split, Some([&gain, &shift]), activation);
     let y = body.to("", &y, input.element);
     if x.dims == input.dims { y } else { body.reshape("joined", &y, &input.dims) }
+}
+
+/// Some rows, normalised, read against the same rows of a gain and a shift that may have fewer frames and columns. What is
+/// repeated is made: it is small.
+pub(super) fn normalized_rows(
+    body: &mut Body,
+    input: &Tensor,
+    axes: VideoAxes,
+    affine: &Affine,
+    gain_and_shift: Option<([&Tensor; 2], FirstFrame)>,
+    activation: Activation,
+) -> Tensor {
+    let size = axes.space.map(|axis| input.dims[axis]);
+    let resized = gain_and_shift
+        .map(|(tensors, first_frame)| tensors.map(|small| resize_nearest(body, small, axes, size, first_frame)));
+    let both = resized.as_ref().map(|[gain, shift]| [gain, shift]);
+    let y = elements(body, input, affine, &Split::none(input, axes), both, activation);
+    body.to("", &y, input.element)
 }
 
 /// All that is computed of each element, in f32.
@@ -207,7 +225,11 @@ fn elements(
     if let Some(gain_and_shift) = gain_and_shift {
         let [gain, shift] = gain_and_shift.map(|small| {
             let wide = body.to("wide", small, ElementType::F32);
-            body.broadcast("repeated", &wide, &split.places, &split.dims)
+            if wide.dims[..] == split.dims[..] {
+                wide
+            } else {
+                body.broadcast("repeated", &wide, &split.places, &split.dims)
+            }
         });
         let product = body.elementwise("product", "multiply", &[&y, &gain]);
         y = body.elementwise("modulated", "add", &[&product, &shift]);

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::{Args, ValueEnum};
 use frontend::Config;
-use passes::Precision;
 use runtime::media::read::{self, ClipReader, KNOWN_INPUTS, ReadOptions};
 use runtime::media::{ClipShape, FrameRate};
 use runtime::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
@@ -13,8 +12,8 @@ use runtime::model::{ModelSource, locate, resolve_config};
 use runtime::options::MOST_THREADS;
 use runtime::vae::read_config;
 use runtime::{
-    Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, Parallel, RunOptions, TilingChoice, Vae, demo,
-    resolve,
+    Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae,
+    demo, resolve,
 };
 
 use super::progress::DownloadBar;
@@ -172,6 +171,9 @@ pub(super) struct RunArguments {
     /// clip need what the step before left them
     #[arg(long, value_name = "auto|batch|tiles|none", default_value = "auto", value_parser = str::parse::<Parallel>)]
     parallel: Parallel,
+    /// What to compute with and keep in memory: f32, or bf16 with sums and statistics in f32
+    #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision)]
+    dtype: Precision,
     /// What runs the model: native code, a PJRT plugin, or the evaluator that defines every op, far slower
     #[arg(long, value_enum, default_value_t)]
     backend: BackendName,
@@ -183,9 +185,6 @@ pub(super) struct RunArguments {
     /// tessera/programs in your folder of caches]
     #[arg(long, value_name = "DIR|off")]
     cache_dir: Option<PathBuf>,
-    /// What to compute with and keep in memory: f32, or, with --backend pjrt, bf16 with sums and statistics in f32
-    #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = str::parse::<Precision>)]
-    dtype: Precision,
 }
 
 /// The variable that names the folder of compiled programs.
@@ -314,6 +313,12 @@ pub(super) fn overlap(text: &str) -> Result<Overlap, String> {
     let (height, width) =
         factors.ok_or("expected two shares of at least 0 and less than 1, such as 0.1667,0.2".to_owned())?;
     Ok(Overlap { height, width })
+}
+
+/// A precision by its name.
+pub(super) fn precision(name: &str) -> Result<Precision, String> {
+    let known = Precision::ALL.map(Precision::name).join(", ");
+    Precision::ALL.into_iter().find(|precision| precision.name() == name).ok_or_else(|| format!("known are {known}"))
 }
 
 /// Frames a second.

@@ -20,7 +20,7 @@ use runtime::roofline::Picture;
 use runtime::vae::read_config;
 use runtime::{Error, RunOptions, demo};
 
-use super::arguments::ModelArguments;
+use super::arguments::{ModelArguments, precision};
 use super::progress::RunBar;
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
@@ -75,6 +75,9 @@ pub(super) struct Arguments {
     /// The instruction set of compiled code: avx512, avx2 or portable [default: TESSERA_ISA, or the best this CPU has]
     #[arg(long, value_name = "ISA", help_heading = "Running", value_parser = isa)]
     isa: Option<Isa>,
+    /// What the step computes with: f32 or bf16
+    #[arg(long, value_name = "f32|bf16", default_value = "f32", help_heading = "Running", value_parser = precision)]
+    dtype: Precision,
     /// Timed runs, of which the median counts; one before them is not timed
     #[arg(long, value_name = "N", default_value = "5", help_heading = "Running", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     repeats: u64,
@@ -86,7 +89,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "PASS", help_heading = "Leave out")]
     without_pass: Vec<String>,
     /// Leave each pass out, and force each algorithm, in turn: a table of what they are worth
-    #[arg(long, help_heading = "Leave out", conflicts_with_all = ["algorithm", "without_pass", "top", "plot"])]
+    #[arg(long, help_heading = "Leave out", conflicts_with_all = ["algorithm", "dtype", "without_pass", "top", "plot"])]
     ablation: bool,
     /// Only the N slowest rows, slowest first
     #[arg(long, value_name = "N", help_heading = "Output", conflicts_with = "json")]
@@ -144,7 +147,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         return Err(usage("--config needs --model or --random-weights: whose configuration is it?".into()));
     }
     let passes =
-        without(cpu_pipeline(Precision::F32), &arguments.without_pass).map_err(|error| usage(error.to_string()))?;
+        without(cpu_pipeline(arguments.dtype), &arguments.without_pass).map_err(|error| usage(error.to_string()))?;
     let variant = Variant { passes, algorithm: arguments.algorithm };
     let picture = arguments.plot.as_deref().map(Picture::create).transpose()?;
 

@@ -15,7 +15,7 @@ use runtime::media::staging::StagedFolder;
 use runtime::{Overlap, TileOrder, TilingChoice};
 use serde_json::{Value, json};
 
-use super::arguments::{ModelArguments, height_by_width, overlap, tiling};
+use super::arguments::{ModelArguments, height_by_width, overlap, precision, tiling};
 use super::plugin::reexecution;
 use super::table::{bytes, count, table};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
@@ -53,7 +53,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "STEP", help_heading = "Model")]
     step: Option<StepKind>,
     /// What is computed in
-    #[arg(long, value_name = "f32|bf16", default_value = "bf16", value_parser = str::parse::<Precision>, help_heading = "Model")]
+    #[arg(long, value_name = "f32|bf16", default_value = "bf16", value_parser = precision, help_heading = "Model")]
     dtype: Precision,
     /// Height and width of the video in pixels [default: config.json's]
     #[arg(long, value_name = "HxW", value_parser = height_by_width, help_heading = "Video")]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use backend_cpu::isa::Isa;
+use backend_tpu_stablehlo::EmitOptions;
 use clap::Args;
 use frontend::batches::{DECODE_FRAMES, ENCODE_FRAMES};
 use frontend::{Config, Half, Step, StepKind, Taps, declare};
@@ -11,7 +12,7 @@ use passes::{Precision, cpu_pipeline, pipeline, tpu_pipeline};
 use runtime::Error;
 use runtime::lowering::{self, KernelCode};
 
-use super::arguments::ModelArguments;
+use super::arguments::{ModelArguments, precision};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 /// Components of module paths that are drawn as boxes.
@@ -29,7 +30,7 @@ Examples:
       behind the last run of one pass
   TESSERA_ISA=portable tessera emit --step decode-next --stage clif
       Cranelift's form of every kernel
-  tessera emit --model vae --step decode-next --stage stablehlo --precision bf16
+  tessera emit --model vae --step decode-next --stage stablehlo --dtype bf16
       what a TPU's compiler is given";
 
 /// Print a step as a graph or as code
@@ -52,13 +53,13 @@ pub(super) struct Arguments {
     /// Width of the step's input: latents to decode, pixels to encode [default: config.json's sample_width]
     #[arg(long, value_name = "N")]
     width: Option<usize>,
+    /// What the step computes with: f32 or bf16
+    #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision)]
+    dtype: Precision,
     #[arg(long, default_value = "final", value_parser = Stage::parse, help = format!(
         "How far on its way: {}", Stage::known()
     ))]
     stage: Stage,
-    /// Elements of activations, states and convolution weights: f32 or bf16
-    #[arg(long, value_name = "TYPE", default_value_t)]
-    precision: Precision,
     /// Print a graph in Graphviz' DOT language; not for clif, asm and stablehlo
     #[arg(long)]
     dot: bool,
@@ -84,14 +85,16 @@ impl Stage {
             "clif" => Stage::Clif,
             "asm" => Stage::Assembly,
             "stablehlo" => Stage::StableHlo,
-            _ if pipeline::up_to(cpu_pipeline(Precision::Bf16), name).is_some() => Stage::Behind(name.to_owned()),
+            _ if Precision::ALL.iter().any(|precision| pipeline::up_to(cpu_pipeline(*precision), name).is_some()) => {
+                Stage::Behind(name.to_owned())
+            }
             _ => return Err(format!("known are {}", Stage::known())),
         })
     }
 
     fn known() -> String {
         let mut passes: Vec<&str> = vec![];
-        for pass in cpu_pipeline(Precision::Bf16).iter().map(|pass| pass.name) {
+        for pass in Precision::ALL.into_iter().flat_map(cpu_pipeline).map(|pass| pass.name) {
             if !passes.contains(&pass) {
                 passes.push(pass);
             }
@@ -123,7 +126,8 @@ pub(super) fn step_of(
 
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
     interrupt::listen();
-    let Arguments { model, step, frames, height, width, stage, precision, dot } = arguments;
+    let Arguments { model, step, frames, height, width, dtype, stage, dot } = arguments;
+    let all_passes = cpu_pipeline(*dtype);
     if *dot && matches!(stage, Stage::Clif | Stage::Assembly | Stage::StableHlo) {
         let message = "--dot draws graphs, and clif, asm and stablehlo are not; give another --stage".into();
         return Err(Failure::Usage { command: "emit", message });
@@ -133,21 +137,21 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let graph = declare(&config, &step, &Taps::None)?;
     let passes = match stage {
         Stage::Declared => &[],
-        Stage::Behind(name) => match pipeline::up_to(cpu_pipeline(*precision), name) {
+        Stage::Behind(name) => match pipeline::up_to(all_passes, name) {
             Some(passes) => passes,
             None => {
-                let message = format!("with --precision {precision} no pass {name} runs");
+                let message = format!("the pass {name} is no part of --dtype {}", dtype.name());
                 return Err(Failure::Usage { command: "emit", message });
             }
         },
-        Stage::Final | Stage::Clif | Stage::Assembly => cpu_pipeline(*precision),
-        Stage::StableHlo => tpu_pipeline(*precision),
+        Stage::Final | Stage::Clif | Stage::Assembly => all_passes,
+        Stage::StableHlo => tpu_pipeline(*dtype),
     };
     let graph = lowering::optimize(&step, &graph, passes)?;
     match stage {
         Stage::Clif => print(&kernels(&step, &graph, |kernel| &kernel.clif)?),
         Stage::Assembly => print(&kernels(&step, &graph, |kernel| &kernel.assembly)?),
-        Stage::StableHlo => print(&lowering::stablehlo(&step, &graph)?.text),
+        Stage::StableHlo => print(&lowering::stablehlo(&step, &graph, &EmitOptions::default())?.text),
         _ if *dot => print(&ir::dot::dot(&graph, DOT_DEPTH)),
         _ => print(&ir::text::print(&graph)),
     }

@@ -12,7 +12,7 @@ use ir::analysis::total_cost;
 use passes::{Precision, cpu_pipeline};
 use runtime::{Error, Vae, demo, lowering};
 
-use super::arguments::ModelArguments;
+use super::arguments::{ModelArguments, precision};
 use super::emit::step_of;
 use super::table::{bytes, count, table};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
@@ -34,6 +34,9 @@ Examples:
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
+    /// What the step computes with: f32 or bf16
+    #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision)]
+    dtype: Precision,
 }
 
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
@@ -46,7 +49,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let isa = Isa::from_env_or_probe().map_err(Error::from)?;
     let mut text = format!("Model: {name}\n{}", config(vae.config()));
     text += &format!("\nWeights: {}\n{}", vae.checkpoint().path().display(), weights(&vae)?);
-    text += &decode_step(vae.config(), isa)?;
+    text += &decode_step(vae.config(), isa, arguments.dtype)?;
     text += &machine(isa);
     print(&text)
 }
@@ -150,9 +153,9 @@ fn weights(vae: &Vae) -> Result<String, Error> {
 }
 
 /// The cost of the first step over a whole sample.
-fn decode_step(config: &Config, isa: Isa) -> Result<String, Error> {
+fn decode_step(config: &Config, isa: Isa, precision: Precision) -> Result<String, Error> {
     let step = step_of(config, StepKind::DecodeFirst, None, None, None);
-    let graph = lowering::optimize(&step, &declare(config, &step, &Taps::None)?, cpu_pipeline(Precision::F32))?;
+    let graph = lowering::optimize(&step, &declare(config, &step, &Taps::None)?, cpu_pipeline(precision))?;
     let program = lowering::compile(&step, &graph, isa)?;
     let kernels = program.kernels();
     let calls: usize = kernels.iter().map(|(_, calls)| calls).sum();
@@ -162,7 +165,11 @@ fn decode_step(config: &Config, isa: Isa) -> Result<String, Error> {
         row("plan's peak", bytes(program.plan().peak_live_bytes as u64)),
         row("kernels", format!("{} distinct, {calls} calls", kernels.len())),
     ];
-    Ok(format!("\nStep: {step} latents (batch, frames, height, width), a whole sample\n{}", table(&rows, &[])))
+    Ok(format!(
+        "\nStep: {step} latents (batch, frames, height, width), a whole sample, in {}\n{}",
+        precision.name(),
+        table(&rows, &[])
+    ))
 }
 
 /// The CPU and what is chosen for it.

@@ -13,7 +13,7 @@ use super::table;
 pub(super) const JSON_FIELDS: &str = "\
 frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, programs_cached (read from disk), program_runs, tiling {tile and \
 overlap (null for whole frames), rows, columns, order, reason, needed_bytes (null but with --backend cpu), budget_bytes}, tiles, \
-arena_bytes, threads, lanes (steps that ran at once), isa (`none` but with --backend cpu), device (of a PJRT plugin, else null)";
+arena_bytes, threads, lanes (steps that ran at once), dtype, isa (`none` but with --backend cpu), device (of a PJRT plugin, else null)";
 
 /// A report's fields; `write_seconds` were spent on the output.
 pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> {
@@ -28,6 +28,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         arena_bytes,
         threads,
         lanes,
+        precision,
         isa,
         ref device,
         ref tiling,
@@ -57,6 +58,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         "arena_bytes": arena_bytes,
         "threads": threads,
         "lanes": lanes,
+        "dtype": precision.name(),
         "isa": isa,
         "device": device,
     });
@@ -102,16 +104,18 @@ pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> V
 
 /// The programs, and what ran them.
 fn programs_text(report: &Report) -> String {
-    let Report { programs_compiled, programs_cached, program_runs, threads, lanes, isa, ref device, .. } = *report;
+    let Report { programs_compiled, programs_cached, program_runs, threads, lanes, precision, isa, ref device, .. } =
+        *report;
+    let dtype = precision.name();
     match device {
         Some(device) => {
             format!(
-                "{programs_compiled} compiled, {programs_cached} from the cache, {program_runs} runs, PJRT device `{device}`"
+                "{programs_compiled} compiled, {programs_cached} from the cache, {program_runs} runs, {dtype}, PJRT device `{device}`"
             )
         }
         None => {
             let at_once = if lanes > 1 { format!(" in {lanes} lanes") } else { String::new() };
-            format!("{programs_compiled} compiled, {program_runs} runs{at_once}, {threads} threads, {isa}")
+            format!("{programs_compiled} compiled, {program_runs} runs{at_once}, {threads} threads, {dtype}, {isa}")
         }
     }
 }

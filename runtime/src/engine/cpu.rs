@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::isa::Isa;
-use backend_cpu::program::{Executable, Program, RunError, States, Workspace};
+use backend_cpu::program::{Choices, CompileOptions, Executable, Program, RunError, States, Workspace};
 use backend_cpu::weights::{WeightError, Weights};
 use frontend::Step;
 use ir::Graph;
@@ -17,13 +17,16 @@ use crate::lowering;
 /// Native code on one instruction set.
 pub(crate) struct CpuEngine<'a> {
     isa: Isa,
+    precision: Precision,
     weights: &'a Weights,
+    /// The algorithms of all steps: where they differed, so would the form of weights, and each would be kept.
+    choices: Choices,
 }
 
 impl<'a> CpuEngine<'a> {
-    /// An engine for these weights.
-    pub(crate) fn new(isa: Isa, weights: &'a Weights) -> Self {
-        Self { isa, weights }
+    /// An engine for these weights, whose steps take the algorithms of one of them.
+    pub(crate) fn new(isa: Isa, precision: Precision, weights: &'a Weights, choices: Choices) -> Self {
+        Self { isa, precision, weights, choices }
     }
 }
 
@@ -39,8 +42,9 @@ impl Engine for CpuEngine<'_> {
     }
 
     fn compile(&self, step: &Step, graph: Graph) -> Result<Arc<Program>> {
-        let graph = lowering::optimize(step, &graph, cpu_pipeline(Precision::F32))?;
-        let program = lowering::compile(step, &graph, self.isa)?;
+        let graph = lowering::optimize(step, &graph, cpu_pipeline(self.precision))?;
+        let options = CompileOptions { choices: Some(&self.choices), ..self.isa.into() };
+        let program = lowering::compile(step, &graph, options)?;
         Ok(Arc::new(program))
     }
 

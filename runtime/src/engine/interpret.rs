@@ -1,4 +1,5 @@
-//! The evaluator as an engine: the declared graph, op by op, as `ir` defines it. Slow; what the CPU backend is judged by.
+//! The evaluator as an engine: the declared graph, op by op, as `ir` defines it; in bf16, the graph behind the passes, since
+//! what is rounded where is theirs to say. Slow; what the CPU backend is judged by.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,23 +11,26 @@ use backend_cpu::weights::ParameterSource;
 use frontend::Step;
 use ir::eval::{Bindings, EvalError, Leaf, LeafKind, Tensor, evaluate};
 use ir::{Graph, Op, Role};
+use passes::{Precision, cpu_pipeline};
 
 use super::{Engine, StepObserver, StepOutputs};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::lowering;
 
 /// How long to wait between two looks at the observer.
 const TICK: Duration = Duration::from_millis(50);
 
 /// The evaluator over one checkpoint.
 pub(crate) struct InterpretEngine<'a> {
+    precision: Precision,
     checkpoint: &'a Checkpoint,
 }
 
 impl<'a> InterpretEngine<'a> {
     /// An engine for these weights.
-    pub(crate) fn new(checkpoint: &'a Checkpoint) -> Self {
-        Self { checkpoint }
+    pub(crate) fn new(precision: Precision, checkpoint: &'a Checkpoint) -> Self {
+        Self { precision, checkpoint }
     }
 }
 
@@ -68,8 +72,11 @@ impl Engine for InterpretEngine<'_> {
         pool.map_err(|cause| Error::Threads { threads, problem: cause.to_string() })
     }
 
-    fn compile(&self, _: &Step, graph: Graph) -> Result<Graph> {
-        Ok(graph)
+    fn compile(&self, step: &Step, graph: Graph) -> Result<Graph> {
+        match self.precision {
+            Precision::F32 => Ok(graph),
+            precision => lowering::optimize(step, &graph, cpu_pipeline(precision)),
+        }
     }
 
     fn bind(&self, _: &rayon::ThreadPool, _: &Step, graph: Graph) -> Result<Graph> {

@@ -14,7 +14,7 @@ use backend_tpu_stablehlo::pjrt::{
     Attributes, Buffer, Client, CompileOptions, Device, Element, Error as PjrtError, ErrorCode, Input,
     LoadedExecutable, NamedValue, Plugin, Run, Signature,
 };
-use backend_tpu_stablehlo::{ArgumentRole, Module, ModuleResult};
+use backend_tpu_stablehlo::{ArgumentRole, EmitOptions, Module, ModuleResult};
 use frontend::Step;
 use half::{bf16, f16};
 use ir::eval::{Bindings, Leaf, Tensor, evaluate};
@@ -219,7 +219,7 @@ impl Engine for PjrtEngine<'_> {
 
     fn compile(&self, step: &Step, graph: Graph) -> Result<PjrtProgram> {
         let graph = lowering::optimize(step, &graph, tpu_pipeline(self.precision))?;
-        let module = lowering::stablehlo(step, &graph)?;
+        let module = lowering::stablehlo(step, &graph, &EmitOptions::default())?;
         let (signature, options) = (Signature::from(&module), CompileOptions::default());
         let (text, client) = (module.text.as_bytes(), &self.session.client);
         let (program, origin) = match &self.session.cache {
