@@ -1,4 +1,4 @@
-"""Time Tessera against PyTorch (diffusers) and OpenVINO on the same checkpoint and input, and keep the documents' tables.
+"""Time Tessera against PyTorch (diffusers), OpenVINO and XLA on the same checkpoint and input, and keep the documents' tables.
 
 usage: compare.py --tessera PATH --data FOLDER [--rows ROW,...] [--repeats N] [--output FILE.json] [--documents]
        compare.py --tables FILE.json [--documents]
@@ -6,7 +6,8 @@ needs: pip install -r requirements.txt; FOLDER is what make_model.py writes
 
 A row is TASK-DTYPE-THREADS[-avx2], such as decode-f32-2 or encode-bf16-1-avx2. Within a row the engines run in alternation, so
 that a machine that slows down slows all of them; medians are compared. PyTorch and OpenVINO load once and run in a process
-each; Tessera is a new process for every run, as its users start it. The first run of each is not counted.
+each; Tessera is a new process for every run, as its users start it; so is XLA, which runs Tessera's StableHLO on the PJRT plugin for CPUs that
+TESSERA_PJRT_PLUGIN names, on all cores and with all instruction sets. The first run of each is not counted.
 
 --documents rewrites what stands between `<!-- peers -->` and `<!-- /peers -->` in README.md and BENCHMARKS.md.
 """
@@ -37,7 +38,8 @@ ROWS = [
 # What a first step takes without a cache: OpenVINO runs one half as one graph.
 ONE_STEP = {"decode": 3, "encode": 15}
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "TESSERA_ISA": "avx2"}
-NAMES = {"torch": "PyTorch", "openvino": "OpenVINO", "tessera": "Tessera"}
+NAMES = {"torch": "PyTorch", "openvino": "OpenVINO", "xla": "XLA", "tessera": "Tessera"}
+PLUGIN = "TESSERA_PJRT_PLUGIN"
 USAGE_ERROR = 2
 
 
@@ -109,15 +111,15 @@ class Peer:
 class Tessera:
     """A new process for every run."""
 
-    def __init__(self, binary: Path, row: Row, data: Path, scratch: Path):
+    def __init__(self, name: str, binary: Path, row: Row, data: Path, scratch: Path, backend: tuple[str | Path, ...] = ()):
         self.row = row
-        self.output = scratch / ("tessera.npy" if row.task == "decode" else "tessera.safetensors")
+        self.output = scratch / f"{name}.{'npy' if row.task == 'decode' else 'safetensors'}"
         task = {
             "decode": ["--latents", source(row, data), "--unscaled", "--latents-layout", "bcthw"],
             "encode": ["--video", source(row, data), "--moments"],
         }[row.task]
         command = [binary, row.task, "--model", data / "model", *task, "--output", self.output]
-        command += ["--threads", row.threads, "--tiling", "off", "--json"]
+        command += ["--threads", row.threads, "--tiling", "off", "--json", *backend]
         command += [] if row.dtype == "f32" else ["--dtype", row.dtype]
         self.command = [str(part) for part in command]
         self.peak = 0
@@ -163,7 +165,11 @@ def frames(row: Row, data: Path) -> int:
 def engines(row: Row, binary: Path, data: Path, scratch: Path):
     """Names and makers of the engines of a row; PyTorch in f32 is the measure of all differences."""
     yield "torch", lambda: Peer("torch", row, data, scratch)
-    yield "tessera", lambda: Tessera(binary, row, data, scratch)
+    yield "tessera", lambda: Tessera("tessera", binary, row, data, scratch)
+    if os.environ.get(PLUGIN) and row.threads == os.cpu_count() and not row.avx2:
+        # Compiled by the first run, which is not counted; read from the cache by the others.
+        backend = ("--backend", "pjrt", "--cache-dir", scratch / "programs")
+        yield "xla", lambda: Tessera("xla", binary, row, data, scratch, backend)
     if frames(row, data) <= ONE_STEP[row.task]:
         yield "openvino", lambda: Peer("openvino", row, data, scratch)
 
@@ -270,15 +276,16 @@ def ratio(row: dict, engine: dict) -> str:
 
 def short_table(report: dict) -> str:
     most = max(row["threads"] for row in report["rows"])
+    names = [name for name in NAMES if any(name in measured(row) for row in report["rows"])]
     rows = []
     for row in report["rows"]:
         found = measured(row)
         if row["threads"] == most and not row["avx2"]:
-            seconds = [f"{found[name]['seconds']:.2f} s" if name in found else "-" for name in NAMES]
+            seconds = [f"{found[name]['seconds']:.2f} s" if name in found else "-" for name in names]
             times = f"{ratio(row, found['tessera'])} times as fast" if "tessera" in found else "-"
             threads = f"{most} thread{'s' if most > 1 else ''}"
             rows.append([f"{row['task']}, {row['dtype']}, {threads}", *seconds, times])
-    return markdown(["", *NAMES.values(), "against PyTorch"], rows)
+    return markdown(["", *(NAMES[name] for name in names), "against PyTorch"], rows)
 
 
 def long_table(report: dict) -> str:

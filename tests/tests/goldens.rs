@@ -174,6 +174,10 @@ fn bf16_errs_no_more_than_pytorch() {
 
 #[test]
 fn trained_model_decodes_a_real_clip() {
+    decode_a_real_clip(native());
+}
+
+fn decode_a_real_clip(ways: Vec<(String, RunOptions)>) {
     let vae = Vae::open(&demo_model()).expect("the checkpoint opens");
     let case = Case::read(&goldens().join("trained/cases/decode-bunny.safetensors"));
     let (input, output) = (&case.tensors["input"], &case.tensors["output"]);
@@ -181,7 +185,7 @@ fn trained_model_decodes_a_real_clip() {
     let latents = Latents { data: input.data.clone(), shape: shape(input) };
     let total = vae.decoded_shape(&latents).expect("a valid input").frames;
     // The evaluator takes minutes for a clip of this size: its cases are the smaller ones.
-    for (name, options) in native() {
+    for (name, options) in ways {
         let video = decode(&vae, &latents, &options, &mut ());
         let plane = output.shape[3] * output.shape[4];
         let picked: Vec<f32> = (0..output.shape[1])
@@ -197,6 +201,10 @@ fn trained_model_decodes_a_real_clip() {
 
 #[test]
 fn trained_model_encodes_a_real_clip() {
+    encode_a_real_clip(native());
+}
+
+fn encode_a_real_clip(ways: Vec<(String, RunOptions)>) {
     let vae = Vae::open(&demo_model()).expect("the checkpoint opens");
     let case = Case::read(&goldens().join("trained/cases/encode-bunny.safetensors"));
     let pictures = &case.tensors["frames"];
@@ -204,7 +212,7 @@ fn trained_model_encodes_a_real_clip() {
     // [T, H, W, C] to [1, C, T, H, W].
     let data = (0..channels).flat_map(|c| pictures.data.iter().skip(c).step_by(channels).copied()).collect();
     let clip = Clip { data, shape: [1, channels, frames, height, width] };
-    for (name, options) in native() {
+    for (name, options) in ways {
         let (moments, _) = vae.encode(&clip, &options, &mut ()).expect("it encodes");
         let output = &case.tensors["output"].data;
         match options.precision {
@@ -225,21 +233,23 @@ fn check_on_plugin(vae: &Vae, checkpoint: &str, case: &Case) {
     let found = run(vae, case, tapped, &mut observer);
     assert_close(&what, output, &found);
     assert_eq!(observer.compared, taps, "{what}: every tap is compared");
-    let (mean, maximum) = errors(output, &found);
-    println!("{what} in f32: mean error {mean:.2e}, maximum {maximum:.2e}");
     let found = run(vae, case, RunOptions { precision: Precision::Bf16, ..options }, &mut ());
     assert_bf16(checkpoint, case, "the plugin", output, &found);
 }
 
-/// Runs the cases that are wanted on the plugin, or says past the test harness, which shows nothing of tests that pass, that
-/// there is none.
-fn check_all_on_plugin(test: &str, is_wanted: fn(checkpoint: &str, case: &str) -> bool) {
-    if PluginSpec::from_env().is_err() {
+/// Whether a plugin is named; if not, says past the test harness, which shows nothing of tests that pass, that `test` is skipped.
+fn has_plugin(test: &str) -> bool {
+    let has = PluginSpec::from_env().is_ok();
+    if !has {
         let how = "set TESSERA_PJRT_PLUGIN to a PJRT plugin for CPUs, such as `tessera plugin install cpu` gets";
         // Nothing depends on whether anyone reads it.
         let _ = writeln!(io::stderr(), "SKIPPED {test}: {how}");
-        return;
     }
+    has
+}
+
+/// Runs the cases that are wanted on the plugin.
+fn check_all_on_plugin(is_wanted: fn(checkpoint: &str, case: &str) -> bool) {
     for checkpoint in ["two-level", "four-level"] {
         let vae = Vae::open(&goldens().join(checkpoint)).expect("the checkpoint opens");
         for case in Case::all(checkpoint).iter().filter(|case| is_wanted(checkpoint, &case.name)) {
@@ -255,12 +265,21 @@ fn some_cases_on_the_plugin() {
         ("two-level", "encode-4-frames"),
         ("four-level", "decode-3-frames-tiled"),
     ];
-    check_all_on_plugin("some_cases_on_the_plugin", |checkpoint, case| SOME.contains(&(checkpoint, case)));
+    if has_plugin("some_cases_on_the_plugin") {
+        check_all_on_plugin(|checkpoint, case| SOME.contains(&(checkpoint, case)));
+    }
 }
 
-/// Compiles for minutes.
 #[test]
-#[ignore = "takes minutes, and needs a PJRT plugin"]
+#[ignore = "compiles for minutes, on a PJRT plugin"]
 fn every_case_on_the_plugin() {
-    check_all_on_plugin("every_case_on_the_plugin", |_, _| true);
+    if has_plugin("every_case_on_the_plugin") {
+        check_all_on_plugin(|_, _| true);
+        let ways = || {
+            let of = |precision| RunOptions { backend: Backend::Pjrt, precision, ..RunOptions::default() };
+            Precision::ALL.map(|precision| ("the plugin".to_owned(), of(precision))).to_vec()
+        };
+        decode_a_real_clip(ways());
+        encode_a_real_clip(ways());
+    }
 }
