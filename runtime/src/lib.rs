@@ -24,7 +24,8 @@
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
 //! | [`quality`] | how near decoded frames are to their source |
 //! | [`profile`], [`roofline`], [`loaded_weights`] | single steps timed call by call, drawn, on weights that need not exist |
-//! | [`lowering`] | a step through the passes and the CPU backend, for those who want to see it |
+//! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
+//! | [`ahead_of_time`] | the steps of a video compiled for a device that need not be there; what they need and cost |
 //! | [`media`] | reading and writing frames, streamed, as a clip, pictures or an array |
 //! | [`tiling`], `tile_sizes` | the geometry of tiles; which sizes are worth a look |
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
@@ -35,6 +36,7 @@
 //!
 //! Nothing here knows the model's layers: that is package `frontend`.
 
+pub mod ahead_of_time;
 mod blend;
 pub mod checkpoint;
 mod clip;

@@ -29,6 +29,8 @@ pub(crate) struct Account {
     /// Inside compiled steps; those that ran at once count once.
     pub run: Duration,
     pub programs_compiled: usize,
+    /// Programs that were read from disk instead.
+    pub programs_cached: usize,
     pub program_runs: usize,
     /// Of the program with the largest arena.
     pub arena_bytes: usize,
@@ -129,11 +131,15 @@ impl<'a, E: Engine> Steps<'a, E> {
         let started = Instant::now();
         let program = self.engine.compile(step, declare(self.config, step, self.taps)?)?;
         let compiled = Instant::now();
+        let is_cached = E::is_cached(&program);
         told(Preparation::LoadWeights)?;
         let executable = self.engine.bind(&self.workspaces[0], step, program)?;
         self.account.compile += compiled - started;
         self.account.load += compiled.elapsed();
-        self.account.programs_compiled += 1;
+        match is_cached {
+            true => self.account.programs_cached += 1,
+            false => self.account.programs_compiled += 1,
+        }
         self.account.arena_bytes = self.account.arena_bytes.max(E::arena_bytes(&executable));
         log::debug!("{step}: compiled in {:?}, weights in {:?}", compiled - started, compiled.elapsed());
         Ok(executable)

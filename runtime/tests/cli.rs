@@ -48,6 +48,7 @@ fn json_is_one_object_with_every_field() {
                 "width",
                 "seconds",
                 "programs_compiled",
+                "programs_cached",
                 "program_runs",
                 "tiling",
                 "tiles",
@@ -56,6 +57,7 @@ fn json_is_one_object_with_every_field() {
                 "lanes",
                 "dtype",
                 "isa",
+                "device",
                 "peak_rss_bytes"
             ]
         );

@@ -1,4 +1,4 @@
-"""Time Tessera against PyTorch (diffusers) and OpenVINO on the same checkpoint and input, and keep the documents' tables.
+"""Time Tessera against PyTorch (diffusers), OpenVINO and XLA on the same checkpoint and input, and keep the documents' tables.
 
 usage: compare.py --tessera PATH --data FOLDER [--rows ROW,...] [--repeats N] [--output FILE.json] [--documents]
        compare.py --tables FILE.json [--documents]
@@ -8,7 +8,8 @@ A row is TASK-DTYPE-THREADS[-avx2], such as decode-f32-2 or encode-bf16-1-avx2. 
 (clip.npy), tile (decodes tile.safetensors, a default tile) and frame (decodes frame.safetensors, untiled: the memory it takes).
 Within a row the engines run in alternation, so that a machine that slows down slows all of them; medians are compared. The first
 run of a process is not counted: PyTorch and OpenVINO run once before the turns, Tessera's step once in each turn, since it is a
-new process every time. "Tessera, once" is what a user sees who decodes a single clip: a new process, and its first run.
+new process every time. "Tessera, once" is what a user sees who decodes a single clip: a new process, and its first run. So is
+XLA: Tessera's StableHLO on the PJRT plugin for CPUs that TESSERA_PJRT_PLUGIN names, on all cores and with all instruction sets.
 
 Differences of decode and encode are from PyTorch in f64, so PyTorch's own f32 has one too; those of tile and frame are from
 PyTorch in the row.
@@ -45,10 +46,11 @@ SOURCES = {
 }
 # What a first step takes without a cache: OpenVINO runs one half as one graph, and `tessera bench` one step.
 ONE_STEP = {"decode": 3, "encode": 15, "tile": 3, "frame": 3}
-# OpenVINO's memory is several times that of the others.
-WITHOUT_OPENVINO = ("tile", "frame")
+# Between PyTorch and Tessera alone: the memory of the others is several times theirs.
+LARGE = ("tile", "frame")
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "TESSERA_ISA": "avx2"}
-NAMES = {"torch": "PyTorch", "openvino": "OpenVINO", "tessera": "Tessera", "once": "Tessera, once"}
+NAMES = {"torch": "PyTorch", "openvino": "OpenVINO", "xla": "XLA", "tessera": "Tessera", "once": "Tessera, once"}
+PLUGIN = "TESSERA_PJRT_PLUGIN"
 USAGE_ERROR = 2
 
 
@@ -138,14 +140,15 @@ def tessera(command: list, row: Row) -> dict:
 class Once:
     """Tessera on a clip: a new process for every run, and its first."""
 
-    def __init__(self, binary: Path, row: Row, data: Path, scratch: Path):
+    def __init__(self, name: str, binary: Path, row: Row, data: Path, scratch: Path, backend: tuple[str | Path, ...] = ()):
         self.row = row
-        self.output = scratch / ("tessera.npy" if row.half == "decode" else "tessera.safetensors")
+        self.output = scratch / f"{name}.{'npy' if row.half == 'decode' else 'safetensors'}"
         task = {
             "decode": ["--latents", row.source(data), "--unscaled", "--latents-layout", "bcthw"],
             "encode": ["--video", row.source(data), "--moments"],
         }[row.half]
         self.command = [binary, row.half, "--model", data / "model", *task, "--output", self.output, "--tiling", "off"]
+        self.command += backend
         self.peak = 0
         self.ready = None
 
@@ -209,8 +212,14 @@ def engines(row: Row, binary: Path, data: Path, scratch: Path):
     yield "torch", lambda: Peer("torch", row, data, scratch)
     if one_step:
         yield "tessera", lambda: Step(binary, row, data, scratch)
-    yield "once", lambda: Once(binary, row, data, scratch)
-    if one_step and row.task not in WITHOUT_OPENVINO:
+    yield "once", lambda: Once("once", binary, row, data, scratch)
+    if row.task in LARGE:
+        return
+    if os.environ.get(PLUGIN) and row.threads == os.cpu_count() and not row.avx2:
+        # Compiled by the first run, which is not counted; read from the cache by the others.
+        backend = ("--backend", "pjrt", "--cache-dir", scratch / "programs")
+        yield "xla", lambda: Once("xla", binary, row, data, scratch, backend)
+    if one_step:
         yield "openvino", lambda: Peer("openvino", row, data, scratch)
 
 
@@ -320,15 +329,16 @@ def ratio(row: dict, engine: dict) -> str:
 
 def short_table(report: dict) -> str:
     most = max(row["threads"] for row in report["rows"])
+    names = [name for name in NAMES if any(name in measured(row) for row in report["rows"])]
     rows = []
     for row in report["rows"]:
         found = measured(row)
         if row["threads"] == most and not row["avx2"]:
-            seconds = [f"{found[name]['seconds']:.2f} s" if name in found else "-" for name in NAMES]
+            seconds = [f"{found[name]['seconds']:.2f} s" if name in found else "-" for name in names]
             times = f"{ratio(row, found['tessera'])} times as fast" if "tessera" in found else "-"
             threads = f"{most} thread{'s' if most > 1 else ''}"
             rows.append([f"{row['task']}, {row['dtype']}, {threads}", *seconds, times])
-    return markdown(["", *NAMES.values(), "against PyTorch"], rows)
+    return markdown(["", *(NAMES[name] for name in names), "against PyTorch"], rows)
 
 
 def long_table(report: dict) -> str:

@@ -92,7 +92,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         Ok(())
     };
     let mut bar = Bar::new(manner, "decoding");
-    let decoded = vae.decode(&latents, &arguments.run.options(), &mut sink, &mut bar);
+    let decoded = vae.decode(&latents, &arguments.run.options()?, &mut sink, &mut bar);
     drop(bar);
     let mut report = decoded?;
     if interrupt::asked() {

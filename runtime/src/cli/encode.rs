@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let encoded = vae.encode_stream(
         &video.shape,
         &mut |sample, frames| source.next(sample, frames),
-        &arguments.run.options(),
+        &arguments.run.options()?,
         &mut |sample, block| {
             let started = Instant::now();
             writer.write(sample, block)?;

@@ -2,12 +2,14 @@
 
 mod arguments;
 mod bench;
+mod compile;
 mod completions;
 mod decode;
 mod emit;
 mod encode;
 mod info;
 mod interrupt;
+mod plugin;
 mod progress;
 mod report;
 mod roundtrip;
@@ -29,6 +31,11 @@ Exit codes:
 
 Environment:
   TESSERA_ISA     the instruction set of compiled code: avx512, avx2 or portable; by default the best this CPU has
+  TESSERA_PJRT_PLUGIN
+                  the PJRT plugin where --plugin names none: cpu, tpu, cuda or a path
+  TESSERA_CACHE_DIR
+                  where compiled programs of PJRT plugins are kept, in place of your folder of caches
+  XLA_FLAGS       flags for the compilers of PJRT plugins, as those know them
   TMPDIR          where tiles wait on disk for others, where that saves memory
   RUST_LOG        what to log on stderr, in place of --verbose
   HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE
@@ -71,7 +78,11 @@ enum Command {
     Bench(bench::Arguments),
     Emit(emit::Arguments),
     Info(info::Arguments),
+    Compile(compile::Arguments),
+    Plugin(plugin::Arguments),
     Completions(completions::Arguments),
+    #[command(name = plugin::CHILD_COMMAND, hide = true)]
+    PluginChild(plugin::ChildArguments),
 }
 
 /// How talkative a command is.
@@ -122,7 +133,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(arguments, manner),
         Command::Emit(arguments) => emit::run(arguments, manner),
         Command::Info(arguments) => info::run(arguments, manner),
+        Command::Compile(arguments) => compile::run(arguments, manner),
+        Command::Plugin(arguments) => plugin::run(arguments, manner),
         Command::Completions(arguments) => completions::run(arguments),
+        Command::PluginChild(arguments) => plugin::run_child(arguments),
     };
     let Err(failure) = end else { return ExitCode::SUCCESS };
     match failure {
@@ -151,7 +165,8 @@ pub(crate) fn main() -> ExitCode {
 
 /// Our own crates at `debug` with `--verbose`, else warnings; `RUST_LOG` overrides both.
 fn start_log(verbose: bool) {
-    const VERBOSE: &str = "warn,tessera=debug,runtime=debug,frontend=debug,passes=debug,backend_cpu=debug";
+    const VERBOSE: &str =
+        "warn,tessera=debug,runtime=debug,frontend=debug,passes=debug,backend_cpu=debug,backend_tpu_stablehlo=debug";
     let filter = env_logger::Env::default().default_filter_or(if verbose { VERBOSE } else { "warn" });
     env_logger::Builder::from_env(filter).init();
 }

@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let mut sheet = ContactSheet::create(&sheet_path(&arguments.output), clip)?;
     let read_seconds = started.elapsed().as_secs_f64();
 
-    let options = with_room_to_compare(arguments.run.options(), &vae, clip);
+    let options = with_room_to_compare(arguments.run.options()?, &vae, clip);
     let (latents, mut encoded) = encode(&vae, &video, &options, manner)?;
     encoded.seconds.load += read_seconds;
 

@@ -1,10 +1,11 @@
-//! What runs a step: the CPU backend or the evaluator, behind one trait.
+//! What runs a step: the CPU backend, a PJRT plugin or the evaluator, behind one trait.
 //!
 //! An engine knows one step at a time. Which steps a clip falls into, and what goes from one to the next, is in
 //! [`crate::steps`] and [`crate::clip`].
 
 mod cpu;
 mod interpret;
+mod pjrt;
 
 use std::ops::{ControlFlow, DerefMut};
 
@@ -15,6 +16,7 @@ use crate::error::Result;
 
 pub(crate) use cpu::CpuEngine;
 pub(crate) use interpret::InterpretEngine;
+pub(crate) use pjrt::{PjrtEngine, PjrtSession};
 
 /// Told the share of a step that is done; breaking stops the step.
 pub(crate) type StepObserver<'a> = dyn FnMut(f64) -> ControlFlow<()> + 'a;
@@ -50,6 +52,11 @@ pub(crate) trait Engine: Sync {
 
     /// Makes a program of a declared graph.
     fn compile(&self, step: &Step, graph: Graph) -> Result<Self::Program>;
+
+    /// Whether a program was read from disk instead of being compiled.
+    fn is_cached(_: &Self::Program) -> bool {
+        false
+    }
 
     /// Gives a program its weights; the threads of `workspace` make them.
     fn bind(&self, workspace: &Self::Workspace, step: &Step, program: Self::Program) -> Result<Self::Executable>;
