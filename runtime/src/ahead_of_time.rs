@@ -118,8 +118,8 @@ pub enum Event<'a> {
         /// How many there are.
         of: usize,
     },
-    /// These tiles do not fit; smaller ones are tried.
-    TooLarge(&'a Tiling),
+    /// These tiles, or whole frames, do not fit; smaller ones are tried.
+    TooLarge(Option<&'a Tiling>),
 }
 
 /// What a device can do at most. From Google's published figures; a device is a chip for all of these.
@@ -158,9 +158,9 @@ impl Job<'_> {
     /// Compiles every distinct step. With [`TilingChoice::Auto`], of the largest tiles that fit the device.
     ///
     /// # Errors
-    /// [`Error::Input`] for an empty video; [`Error::Tiling`]; [`Error::Options`] if the video has no step of the kind asked for or
-    /// cannot be cut into the mesh's strips; what declaring a step reports; [`Error::PluginChild`] with what
-    /// the plugin says, mostly that a step needs more memory than the device has; [`Error::Interrupted`].
+    /// [`Error::Input`] for an empty video; [`Error::Tiling`]; [`Error::Options`] if the video has no step of the kind asked
+    /// for; what declaring a step reports; [`Error::PluginChild`] with what the plugin says; [`Error::DeviceMemory`] if a step
+    /// needs more memory than the device has; [`Error::Interrupted`].
     pub fn prepare(&self, target: &Target, tell: &mut dyn FnMut(Event<'_>), watch: &mut Watch<'_>) -> Result<Prepared> {
         let shape @ [.., height, width] = self.shape();
         if shape.contains(&0) {
@@ -216,11 +216,9 @@ impl Job<'_> {
                         None => return Ok(prepared),
                     }
                 }
-                Err(error) if !is_out_of_memory(&error) => return Err(error),
+                Err(error) if !matches!(error, Error::DeviceMemory { .. }) => return Err(error),
                 refused => {
-                    if let Some(tiling) = tiling {
-                        tell(Event::TooLarge(tiling));
-                    }
+                    tell(Event::TooLarge(tiling.as_ref()));
                     too_large = Some(next);
                     next += 1;
                     match best {
@@ -288,33 +286,24 @@ impl Job<'_> {
         steps
     }
 
-    /// Rows of a step's input that are one row where the network has the fewest.
-    fn least_rows(&self) -> usize {
-        match self.half {
-            Half::Decoder => 1,
-            Half::Encoder => self.config.spatial_compression(),
-        }
-    }
-
     fn compile_step(&self, step: Step, runs: usize, target: &Target, watch: &mut Watch<'_>) -> Result<CompiledStep> {
         let Target { plugin, topology, mesh, optimization, reexecution } = target;
         let step = Step { batch: mesh.data, ..step };
-        if !step.height.is_multiple_of(mesh.height * self.least_rows()) {
-            let problem = format!(
-                "{step} cannot be cut into {} strips of whole rows: its height must be a multiple of {}",
-                mesh.height,
-                mesh.height * self.least_rows()
-            );
-            return Err(Error::Options { problem });
-        }
         let graph = declare(self.config, &step, &Taps::None)?;
         let graph = lowering::optimize(&step, &graph, tpu_pipeline(self.precision))?;
         let module = lowering::stablehlo(&step, &graph, &EmitOptions { mesh: *mesh, ..EmitOptions::default() })?;
         let devices = mesh.devices();
         let options = CompileOptions { partitions: devices, optimization: *optimization };
-        let compilation = reexecution.compile(plugin, topology, &module.text, &options, watch)?;
+        let compilation = reexecution.compile(plugin, topology, &module.text, &options, watch);
+        let compilation = compilation.map_err(|error| match error {
+            ChildError::Refused(refusal) if refusal.is_out_of_memory => {
+                let (step, target) = (step.to_string(), topology.clone());
+                Error::DeviceMemory { step, target, problem: refusal.problem().into() }
+            }
+            error => error.into(),
+        })?;
         let states = module.results.iter().filter(|result| result.role == Role::State);
-        let states = states.map(|result| result.ty.bytes() as u64).sum::<u64>() / devices as u64;
+        let states = states.map(|result| mesh.share(&result.ty).bytes() as u64).sum();
         let flops = total_cost(&graph).flops;
         let estimate = estimate(&compilation, devices, flops);
         log::debug!("{step}: {:?}, {:?}", compilation.memory, compilation.cost);
@@ -326,14 +315,6 @@ impl Prepared {
     /// Whether the device's memory takes it, as far as is known.
     pub fn fits(&self) -> bool {
         self.device_memory.is_none_or(|bytes| self.needed <= bytes)
-    }
-}
-
-/// Whether a plugin refused a step because it needs more memory than a device has.
-fn is_out_of_memory(error: &Error) -> bool {
-    match error {
-        Error::PluginChild(error) => matches!(&**error, ChildError::Refused(refusal) if refusal.is_out_of_memory),
-        _ => false,
     }
 }
 

@@ -131,6 +131,13 @@ fn programs_are_compiled_once_and_run_again() {
     let differences = values(&expected).iter().zip(values(&found)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(differences < 1e-4, "{differences}");
 
+    // Damage on disk is told, and mended.
+    let entry = fs::read_dir(folder.path().join("programs")).unwrap().next().unwrap().unwrap().path();
+    fs::write(&entry, "damaged").unwrap();
+    let (third, again) = run(&pjrt);
+    assert_eq!((&third["programs_compiled"], &found), (&1.into(), &again));
+    assert_ne!(fs::read(&entry).unwrap(), b"damaged");
+
     // Two tiles at once: the tensors of the one travel while the other runs.
     let tiles = [&pjrt[..], &["--tiling", "4x4", "--tile-overlap", "0.5,0.5"]].concat();
     let ((in_turn, one), (at_once, two)) = (run(&tiles), run(&[&tiles[..], &["--parallel", "tiles"]].concat()));

@@ -134,7 +134,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     };
     let mut tell = |event: Event<'_>| match event {
         Event::Compiling { step, number, of } => manner.note(&format!("compiling {step} ({number} of {of})")),
-        Event::TooLarge(tiling) => manner.note(&format!("tiles of {}x{} do not fit", tiling.height, tiling.width)),
+        Event::TooLarge(None) => manner.note("whole frames do not fit"),
+        Event::TooLarge(Some(tile)) => manner.note(&format!("tiles of {}x{} do not fit", tile.height, tile.width)),
     };
     let mut watch = || if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let prepared = job.prepare(&target, &mut tell, &mut watch)?;
