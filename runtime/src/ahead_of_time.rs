@@ -7,8 +7,9 @@ use backend_tpu_stablehlo::pjrt::child::{ChildError, Compilation, Reexecution, W
 use backend_tpu_stablehlo::pjrt::{CompileOptions, Optimization};
 use backend_tpu_stablehlo::{EmitOptions, Mesh};
 use frontend::{Config, Half, Step, StepKind, Taps, declare};
-use ir::Role;
-use ir::analysis::total_cost;
+use ir::analysis::{total_cost, weight_only};
+use ir::{Graph, Role, Value};
+use passes::inline::{inlined, reads};
 use passes::{Precision, tpu_pipeline};
 
 use crate::clip::{Route, TileOrder};
@@ -305,7 +306,7 @@ impl Job<'_> {
         let states = module.results.iter().filter(|result| result.role == Role::State);
         let states = states.map(|result| mesh.share(&result.ty).bytes() as u64).sum();
         let flops = total_cost(&graph).flops;
-        let estimate = estimate(&compilation, devices, flops);
+        let estimate = estimate(&compilation, devices, flops, bytes_moved(&graph));
         log::debug!("{step}: {:?}, {:?}", compilation.memory, compilation.cost);
         Ok(CompiledStep { step, runs, compilation, flops, states, estimate })
     }
@@ -318,9 +319,21 @@ impl Prepared {
     }
 }
 
+/// Bytes that a step reads and writes at least: of each op that makes a tensor of its own, what it reads and makes.
+fn bytes_moved(graph: &Graph) -> u64 {
+    let (inlined, weight_only) = (inlined(graph), weight_only(graph));
+    let bytes = |value: Value| graph.ty(value).bytes() as u64;
+    let made = graph.nodes().filter(|(value, node)| {
+        let [inlined, weight_only] = [&inlined, &weight_only].map(|of| of[value.index()]);
+        !inlined && !weight_only && !node.op.is_leaf()
+    });
+    made.map(|(value, node)| bytes(value) + reads(graph, &inlined, &node.op).iter().map(|&v| bytes(v)).sum::<u64>())
+        .sum()
+}
+
 /// How long a run takes. The compiler's own figure, unless it is less than the arithmetic can take or out of all proportion:
-/// for whole networks it has come out negative.
-fn estimate(compilation: &Compilation, devices: usize, flops: u64) -> Option<Estimate> {
+/// for whole networks it has come out negative. Of the bytes it counts those of a loop's body once, so that ours may be more.
+fn estimate(compilation: &Compilation, devices: usize, flops: u64, bytes: u64) -> Option<Estimate> {
     const MOST_TIMES: f64 = 1000.0;
     let device = DEVICES.iter().find(|device| device.kind == compilation.devices.0)?;
     let cost = compilation.cost;
@@ -328,8 +341,7 @@ fn estimate(compilation: &Compilation, devices: usize, flops: u64) -> Option<Est
     if let Some(seconds) = cost.optimal_seconds.filter(|s| (arithmetic..=arithmetic * MOST_TIMES).contains(s)) {
         return Some(Estimate { seconds, basis: Basis::Compiler });
     }
-    let once = (compilation.memory.arguments + compilation.memory.results) as f64;
-    let bytes = cost.bytes_accessed.filter(|bytes| *bytes >= once).unwrap_or(once);
+    let bytes = cost.bytes_accessed.unwrap_or(0.0).max(bytes as f64 / devices as f64);
     Some(Estimate { seconds: arithmetic.max(bytes / device.bandwidth), basis: Basis::Roofline })
 }
 
@@ -355,13 +367,16 @@ mod tests {
     fn estimates_that_make_no_sense_give_way_to_the_roofline() {
         let flops = 918_000_000_000;
         let sensible = Estimate { seconds: 0.002, basis: Basis::Compiler };
-        assert_eq!(estimate(&compilation(0.002), 1, flops), Some(sensible));
+        assert_eq!(estimate(&compilation(0.002), 1, flops, 0), Some(sensible));
         for nonsense in [-48.0, 0.0, 1e-4, 10.0, f64::NAN] {
-            let found = estimate(&compilation(nonsense), 1, flops).unwrap();
+            let found = estimate(&compilation(nonsense), 1, flops, 1 << 30).unwrap();
             assert_eq!(found.basis, Basis::Roofline);
             assert!((found.seconds - 0.01).abs() < 1e-12, "{found:?}");
+            // What the compiler leaves out is ours to count.
+            let found = estimate(&compilation(nonsense), 2, flops, 65_600_000_000).unwrap();
+            assert!((found.seconds - 0.02).abs() < 1e-12, "{found:?}");
         }
         let other = Compilation { devices: ("TPU v99".into(), 1), ..compilation(0.002) };
-        assert_eq!(estimate(&other, 1, flops), None);
+        assert_eq!(estimate(&other, 1, flops, 0), None);
     }
 }
