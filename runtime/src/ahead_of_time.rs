@@ -97,7 +97,7 @@ pub struct Prepared {
     pub tiles: [usize; 2],
     /// The order of tiles that fits.
     pub order: TileOrder,
-    /// The distinct steps, in the order of their first run.
+    /// The distinct steps, the largest first.
     pub steps: Vec<CompiledStep>,
     /// Bytes on the device at the worst moment, states of tiles that wait included.
     pub needed: u64,
@@ -184,7 +184,8 @@ impl Job<'_> {
     }
 
     /// Searches the largest tiles that fit. Compiling takes minutes, so the search goes by what was learnt: the memory of a step
-    /// is nearly a multiple of its area. It begins with the tiles that are nearest to diffusers' own.
+    /// is nearly a multiple of its area, and of all steps the largest decides. It begins with the tiles that are nearest to
+    /// diffusers' own.
     fn largest_that_fits(
         &self,
         target: &Target,
@@ -203,18 +204,19 @@ impl Job<'_> {
             Half::Encoder => usual.height * usual.width,
         };
         let mut next = choices.iter().position(|(area, ..)| *area <= usual_area).unwrap_or(choices.len() - 1);
-        let (mut too_large, mut best) = (None::<usize>, None::<(usize, Prepared)>);
-        loop {
+        let (mut too_large, mut best) = (None::<usize>, None::<(usize, Started)>);
+        let started = loop {
             let (area, tiling, grid) = &choices[next];
-            match self.compile(*tiling, grid.clone(), target, tell, watch) {
-                Ok(prepared) if prepared.fits() => {
+            match self.start(*tiling, grid.clone(), target, tell, watch) {
+                Ok(started) if started.demand().fits() => {
                     // Those in front of it are larger. Which would still fit, by area?
-                    let room = prepared.device_memory.map_or(f64::INFINITY, |bytes| bytes as f64 * USED_SHARE);
-                    let most = *area as f64 * room / prepared.needed.max(1) as f64;
+                    let Demand { needed, available, .. } = started.demand();
+                    let room = available.map_or(f64::INFINITY, |bytes| bytes as f64 * USED_SHARE);
+                    let most = *area as f64 * room / needed.max(1) as f64;
                     let first = too_large.map_or(0, |index| index + 1);
                     match (first..next).find(|&index| choices[index].0 as f64 <= most) {
-                        Some(larger) => (best, next) = (Some((next, prepared)), larger),
-                        None => return Ok(prepared),
+                        Some(larger) => (best, next) = (Some((next, started)), larger),
+                        None => break started,
                     }
                 }
                 Err(error) if !matches!(error, Error::DeviceMemory { .. }) => return Err(error),
@@ -223,13 +225,14 @@ impl Job<'_> {
                     too_large = Some(next);
                     next += 1;
                     match best {
-                        Some((index, prepared)) if index == next => return Ok(prepared),
-                        None if next == choices.len() => return refused,
+                        Some((index, started)) if index == next => break started,
+                        None if next == choices.len() => break refused?,
                         _ => {}
                     }
                 }
             }
-        }
+        };
+        self.finish(started, target, tell, watch)
     }
 
     /// Compiles the steps of one way to cut frames.
@@ -241,33 +244,51 @@ impl Job<'_> {
         tell: &mut dyn FnMut(Event<'_>),
         watch: &mut Watch<'_>,
     ) -> Result<Prepared> {
+        self.finish(self.start(tiling, grid, target, tell, watch)?, target, tell, watch)
+    }
+
+    /// Compiles the largest step of one way to cut frames: if one does not fit, it is that one.
+    fn start(
+        &self,
+        tiling: Option<Tiling>,
+        grid: Grid,
+        target: &Target,
+        tell: &mut dyn FnMut(Event<'_>),
+        watch: &mut Watch<'_>,
+    ) -> Result<Started> {
         let tiles = [grid.rows.len(), grid.columns.len()];
         let route = Route { half: self.half, shape: self.shape(), grid, order: TileOrder::FrameMajor, lanes: 1 };
-        // The largest first: if one does not fit, it is that one.
-        let mut distinct = self.distinct(&route);
-        if let (Some(kind), true) = (self.kind, distinct.is_empty()) {
+        let mut steps = self.distinct(&route);
+        steps.sort_by_key(|(step, _)| std::cmp::Reverse(step.frames * step.height * step.width));
+        let Some(&(step, runs)) = steps.first() else {
+            let kind = self.kind.map_or(String::new(), |kind| format!(" {kind}"));
             return Err(Error::Options {
-                problem: format!("the video has no step {kind}: it has too few frames, or more than go into one step"),
+                problem: format!("the video has no step{kind}: it has too few frames, or more than go into one step"),
             });
-        }
-        distinct.sort_by_key(|(step, _)| std::cmp::Reverse(step.frames * step.height * step.width));
-        let of = distinct.len();
-        let mut steps = vec![];
-        for (number, (step, runs)) in (1..).zip(distinct) {
+        };
+        tell(Event::Compiling { step: &step, number: 1, of: steps.len() });
+        let largest = self.compile_step(step, runs, target, watch)?;
+        Ok(Started { tiling, tiles, largest, others: steps.split_off(1) })
+    }
+
+    /// Compiles the other steps.
+    fn finish(
+        &self,
+        started: Started,
+        target: &Target,
+        tell: &mut dyn FnMut(Event<'_>),
+        watch: &mut Watch<'_>,
+    ) -> Result<Prepared> {
+        let Started { tiling, tiles, largest, others } = started;
+        let of = others.len() + 1;
+        let mut steps = vec![largest];
+        for (number, (step, runs)) in (2..).zip(others) {
             tell(Event::Compiling { step: &step, number, of });
             steps.push(self.compile_step(step, runs, target, watch)?);
         }
-        let device_memory = steps.iter().find_map(|step| step.compilation.device_memory);
-        let largest = steps.iter().map(|step| step.compilation.memory.total()).max().unwrap_or(0);
-        let states = steps.iter().map(|step| step.states).max().unwrap_or(0);
-        let waiting = states * (route.grid.tiles() as u64 - 1);
-        // Tile by tile, no other tile's states wait.
-        let (order, needed) = match device_memory {
-            Some(bytes) if largest + waiting > bytes => (TileOrder::TileMajor, largest),
-            _ => (TileOrder::FrameMajor, largest + waiting),
-        };
+        let Demand { order, needed, available } = Demand::of(&steps, tiles);
         let seconds = steps.iter().map(|step| Some(step.estimate?.seconds * step.runs as f64)).sum();
-        Ok(Prepared { tiling, tiles, order, steps, needed, device_memory, seconds })
+        Ok(Prepared { tiling, tiles, order, steps, needed, device_memory: available, seconds })
     }
 
     /// The distinct steps, with how often each runs.
@@ -309,6 +330,50 @@ impl Job<'_> {
         let estimate = estimate(&compilation, devices, flops, bytes_moved(&graph));
         log::debug!("{step}: {:?}, {:?}", compilation.memory, compilation.cost);
         Ok(CompiledStep { step, runs, compilation, flops, states, estimate })
+    }
+}
+
+/// One way to cut frames, with the largest step compiled.
+struct Started {
+    tiling: Option<Tiling>,
+    tiles: [usize; 2],
+    largest: CompiledStep,
+    /// The other steps, and how often each runs.
+    others: Vec<(Step, usize)>,
+}
+
+impl Started {
+    /// What the largest step needs, which is nearly always what the video needs.
+    fn demand(&self) -> Demand {
+        Demand::of(std::slice::from_ref(&self.largest), self.tiles)
+    }
+}
+
+/// Memory of the device at the worst moment.
+struct Demand {
+    /// The order of tiles that fits.
+    order: TileOrder,
+    needed: u64,
+    available: Option<u64>,
+}
+
+impl Demand {
+    /// Of these steps, where frames are cut into so many rows and columns of tiles.
+    fn of(steps: &[CompiledStep], tiles: [usize; 2]) -> Demand {
+        let most = |of: fn(&CompiledStep) -> u64| steps.iter().map(of).max().unwrap_or(0);
+        let available = steps.iter().find_map(|step| step.compilation.device_memory);
+        let alone = most(|step| step.compilation.memory.total());
+        // Tile by tile, no other tile's states wait.
+        let together = alone + most(|step| step.states) * (tiles[0] * tiles[1] - 1) as u64;
+        let (order, needed) = match available {
+            Some(bytes) if together > bytes => (TileOrder::TileMajor, alone),
+            _ => (TileOrder::FrameMajor, together),
+        };
+        Demand { order, needed, available }
+    }
+
+    fn fits(&self) -> bool {
+        self.available.is_none_or(|bytes| self.needed <= bytes)
     }
 }
 

@@ -192,3 +192,18 @@ fn steps_are_compiled_for_a_tpu_that_is_not_there() {
     let error = text(&output.stderr);
     assert!(output.status.code() == Some(1) && error.lines().last().unwrap().starts_with("error: "), "{error}");
 }
+
+#[test]
+fn steps_that_do_not_fit_a_tpu_are_told_and_cut_smaller() {
+    let name = "steps_that_do_not_fit_a_tpu_are_told_and_cut_smaller";
+    let Ok(libtpu) = std::env::var("TESSERA_LIBTPU") else { return skipped(name, "TESSERA_LIBTPU") };
+    let folder = common::model(|_| {});
+    let arguments = ["compile", "--model", ".", "--target", "v6e:1x1", "--plugin", &libtpu, "--optimize", "O0"];
+    let video = ["--step", "decode-whole", "--frames", "1", "--size", "40000x40000"];
+    let output = common::tessera(&[&arguments[..], &video, &["--tiling", "off"]].concat(), folder.path());
+    let error = text(&output.stderr);
+    let last = error.lines().last().unwrap();
+    assert_eq!((output.status.code(), error.lines().count()), (Some(1), 2), "{error}");
+    assert!(last.contains("does not fit a device of v6e:1x1") && last.contains("exceeds available HBM"), "{error}");
+    assert!(last.contains("--tiling"), "{error}");
+}

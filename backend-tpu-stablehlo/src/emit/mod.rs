@@ -50,17 +50,17 @@ fn of(path: &str) -> String {
 /// What the emitter is free to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmitOptions {
-    /// Bytes of what a convolution reads that are made at once, where it can be made strip by strip; [`usize::MAX`] to make
-    /// everything whole, as is done in any case where several devices share the rows.
+    /// Bytes of what a convolution reads that are made at once, where it can be made strip by strip; more where that would be
+    /// too many strips. [`usize::MAX`] to make everything whole, as is done in any case where several devices share the rows.
     pub strip_bytes: usize,
     /// The devices: arguments and results say how they are cut. Types are those of whole tensors.
     pub mesh: Mesh,
 }
 
 impl Default for EmitOptions {
-    /// Strips of 256 MiB, one device.
+    /// Strips of 64 MiB, one device.
     fn default() -> Self {
-        Self { strip_bytes: 256 << 20, mesh: Mesh::SINGLE }
+        Self { strip_bytes: 64 << 20, mesh: Mesh::SINGLE }
     }
 }
 
