@@ -38,7 +38,7 @@ fn what_is_no_plugin_is_told_in_one_line() {
     let file = folder.path().join("plugin.so");
     fs::write(&file, "no library").unwrap();
     let missing = folder.path().join("missing.so");
-    let mut wrong = vec![(file, "cannot be loaded as a PJRT plugin"), (missing, "No such file")];
+    let mut wrong = vec![(file, "file too short"), (missing, "No such file")];
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     if let Some(libc) = maps.split_whitespace().find(|word| word.ends_with("/libc.so.6")) {
         wrong.push((libc.into(), "not a PJRT plugin: it has no GetPjrtApi"));
@@ -187,10 +187,16 @@ fn steps_are_compiled_for_a_tpu_that_is_not_there() {
     let error = text(&wrong.stderr);
     assert!(wrong.status.code() == Some(1) && error.contains("has no step decode-whole"), "{error}");
 
-    // What a plugin does not know is its own error, on one line.
-    let output = common::tessera(&["compile", "--target", "v99:1x1", "--plugin", &libtpu], folder.path());
-    let error = text(&output.stderr);
-    assert!(output.status.code() == Some(1) && error.lines().last().unwrap().starts_with("error: "), "{error}");
+    // What there is not is told on one line.
+    for (target, mesh, expected) in [
+        ("v99:1x1", "height=1", "error: `v99:1x1` is no target"),
+        ("v6e:1x1", "height=2", "error: v6e:1x1 has 1 of the 2 devices that the mesh needs"),
+    ] {
+        let arguments = ["compile", "--target", target, "--mesh", mesh, "--plugin", &libtpu];
+        let output = common::tessera(&arguments, folder.path());
+        let error = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && error.lines().last().unwrap().starts_with(expected), "{error}");
+    }
 }
 
 #[test]

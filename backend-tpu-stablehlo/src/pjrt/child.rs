@@ -279,8 +279,15 @@ fn describe(plugin: &Path) -> Result<PluginDescription, Error> {
 
 fn compile(plugin: &Path, target: &str, module: &[u8], options: &CompileOptions) -> Result<Compilation, Error> {
     let plugin = Plugin::load(plugin)?;
-    let topology = Topology::new(&plugin, target)?;
+    let unknown = |error: Error| {
+        Error::Mismatch(format!("`{target}` is no target, such as v6e:1x1 or v5e:2x2, of this plugin: {error}"))
+    };
+    let topology = Topology::new(&plugin, target).map_err(unknown)?;
     let devices = topology.devices()?;
+    if devices.len() < options.partitions {
+        let (has, needs) = (devices.len(), options.partitions);
+        return Err(Error::Mismatch(format!("{target} has {has} of the {needs} devices that the mesh needs")));
+    }
     let kind = devices.first().map(|device| device.kind.clone()).unwrap_or_default();
     let device_memory = device_memory(&topology, devices.first().map(|device| &device.attributes));
     let started = Instant::now();
