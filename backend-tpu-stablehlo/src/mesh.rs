@@ -3,7 +3,7 @@
 //! A program is written for whole tensors; Shardy, in the plugin's compiler, cuts it up by the shardings of arguments and
 //! results, and adds what neighbours must exchange: the rows around a cut for convolutions, the sums of group norms.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 
 use ir::TensorType;
@@ -45,21 +45,46 @@ impl Mesh {
         format!("sdy.mesh @mesh = <[\"data\"={}, \"height\"={}]>", self.data, self.height)
     }
 
-    /// The sharding of a tensor: a video by batch and height, anything else whole on every device. Where an argument has none,
-    /// plugins choose one, so that each has one.
-    pub(crate) fn sharding(self, ty: &TensorType) -> String {
-        let axes = ty.layout.video();
-        let mut text = "sdy.sharding = #sdy.sharding<@mesh, [".to_owned();
-        for axis in 0..ty.rank() {
-            let cut = match axes {
-                Some(axes) if axis == axes.batch => "\"data\"",
-                Some(axes) if axis == axes.space[1] => "\"height\"",
-                _ => "",
-            };
-            let comma = if axis > 0 { ", " } else { "" };
-            let _ = write!(text, "{comma}{{{cut}}}");
+    /// Along which axis a tensor is cut among which devices: a video by batch and height, anything else not at all.
+    fn cuts(self, ty: &TensorType) -> impl Iterator<Item = (usize, &'static str, usize)> {
+        let axes =
+            ty.layout.video().map(|axes| [(axes.batch, "data", self.data), (axes.space[1], "height", self.height)]);
+        axes.into_iter().flatten()
+    }
+
+    /// What each device has of an argument or a result. What does not divide is whole on every device: plugins hand nothing
+    /// over in shares of different sizes.
+    pub fn share(self, ty: &TensorType) -> TensorType {
+        let mut share = ty.clone();
+        for (axis, _, devices) in self.cuts(ty) {
+            if ty.shape[axis].is_multiple_of(devices) {
+                share.shape[axis] /= devices;
+            }
         }
-        text + "]>"
+        share
+    }
+
+    /// The sharding of an argument or a result. Where an argument has none, plugins choose one, so that each has one.
+    pub(crate) fn sharding(self, ty: &TensorType) -> String {
+        format!(
+            "sdy.sharding = #sdy.sharding{}",
+            self.axes_cut(ty, |axis, devices| ty.shape[axis].is_multiple_of(devices))
+        )
+    }
+
+    /// The sharding of an argument inside of the program, if that is another: there, what does not divide is cut as well.
+    pub(crate) fn sharding_inside(self, ty: &TensorType) -> Option<String> {
+        let is_uneven = self.cuts(ty).any(|(axis, _, devices)| !ty.shape[axis].is_multiple_of(devices));
+        is_uneven.then(|| self.axes_cut(ty, |_, _| true))
+    }
+
+    fn axes_cut(self, ty: &TensorType, is_cut: impl Fn(usize, usize) -> bool) -> String {
+        let mut axes = vec![String::new(); ty.rank()];
+        for (axis, name, _) in self.cuts(ty).filter(|(axis, _, devices)| is_cut(*axis, *devices)) {
+            axes[axis] = format!("{name:?}");
+        }
+        let axes: Vec<String> = axes.iter().map(|axis| format!("{{{axis}}}")).collect();
+        format!("<@mesh, [{}]>", axes.join(", "))
     }
 }
 
@@ -102,13 +127,24 @@ mod tests {
     #[test]
     fn videos_are_cut_along_batch_and_height() {
         let mesh = Mesh { data: 2, height: 4 };
-        let ty = |layout| TensorType::with_layout(ElementType::F32, layout, [2, 3, 5, 8, 7]);
+        let ty = |layout| TensorType::with_layout(ElementType::F32, layout, [2, 3, 8, 8, 7]);
         let first = "sdy.sharding = #sdy.sharding<@mesh, [{\"data\"}, {}, {}, {\"height\"}, {}]>";
         assert_eq!(mesh.sharding(&ty(Layout::Ncthw)), first);
         let last = "sdy.sharding = #sdy.sharding<@mesh, [{\"data\"}, {}, {\"height\"}, {}, {}]>";
         assert_eq!(mesh.sharding(&ty(Layout::Nthwc)), last);
         let whole = "sdy.sharding = #sdy.sharding<@mesh, [{}]>";
         assert_eq!(mesh.sharding(&TensorType::plain(ElementType::F32, [9])), whole);
+        assert_eq!(mesh.share(&ty(Layout::Nthwc)).shape.as_slice(), [1, 3, 2, 8, 7]);
+        assert_eq!(mesh.sharding_inside(&ty(Layout::Ncthw)), None);
+    }
+
+    #[test]
+    fn rows_that_do_not_divide_are_cut_inside_alone() {
+        let mesh = Mesh { data: 1, height: 8 };
+        let ty = TensorType::with_layout(ElementType::F32, Layout::Nthwc, [1, 2, 90, 160, 4]);
+        assert_eq!(mesh.sharding(&ty), "sdy.sharding = #sdy.sharding<@mesh, [{\"data\"}, {}, {}, {}, {}]>");
+        assert_eq!(mesh.sharding_inside(&ty).unwrap(), "<@mesh, [{\"data\"}, {}, {\"height\"}, {}, {}]>");
+        assert_eq!(mesh.share(&ty), ty);
     }
 
     #[test]

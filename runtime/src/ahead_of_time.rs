@@ -7,8 +7,9 @@ use backend_tpu_stablehlo::pjrt::child::{ChildError, Compilation, Reexecution, W
 use backend_tpu_stablehlo::pjrt::{CompileOptions, Optimization};
 use backend_tpu_stablehlo::{EmitOptions, Mesh};
 use frontend::{Config, Half, Step, StepKind, Taps, declare};
-use ir::Role;
-use ir::analysis::total_cost;
+use ir::analysis::{total_cost, weight_only};
+use ir::{Graph, Role, Value};
+use passes::inline::{inlined, reads};
 use passes::{Precision, tpu_pipeline};
 
 use crate::clip::{Route, TileOrder};
@@ -96,7 +97,7 @@ pub struct Prepared {
     pub tiles: [usize; 2],
     /// The order of tiles that fits.
     pub order: TileOrder,
-    /// The distinct steps, in the order of their first run.
+    /// The distinct steps, the largest first.
     pub steps: Vec<CompiledStep>,
     /// Bytes on the device at the worst moment, states of tiles that wait included.
     pub needed: u64,
@@ -118,8 +119,8 @@ pub enum Event<'a> {
         /// How many there are.
         of: usize,
     },
-    /// These tiles do not fit; smaller ones are tried.
-    TooLarge(&'a Tiling),
+    /// These tiles, or whole frames, do not fit; smaller ones are tried.
+    TooLarge(Option<&'a Tiling>),
 }
 
 /// What a device can do at most. From Google's published figures; a device is a chip for all of these.
@@ -158,9 +159,9 @@ impl Job<'_> {
     /// Compiles every distinct step. With [`TilingChoice::Auto`], of the largest tiles that fit the device.
     ///
     /// # Errors
-    /// [`Error::Input`] for an empty video; [`Error::Tiling`]; [`Error::Options`] if the video has no step of the kind asked for or
-    /// cannot be cut into the mesh's strips; what declaring a step reports; [`Error::PluginChild`] with what
-    /// the plugin says, mostly that a step needs more memory than the device has; [`Error::Interrupted`].
+    /// [`Error::Input`] for an empty video; [`Error::Tiling`]; [`Error::Options`] if the video has no step of the kind asked
+    /// for; what declaring a step reports; [`Error::PluginChild`] with what the plugin says; [`Error::DeviceMemory`] if a step
+    /// needs more memory than the device has; [`Error::Interrupted`].
     pub fn prepare(&self, target: &Target, tell: &mut dyn FnMut(Event<'_>), watch: &mut Watch<'_>) -> Result<Prepared> {
         let shape @ [.., height, width] = self.shape();
         if shape.contains(&0) {
@@ -183,7 +184,8 @@ impl Job<'_> {
     }
 
     /// Searches the largest tiles that fit. Compiling takes minutes, so the search goes by what was learnt: the memory of a step
-    /// is nearly a multiple of its area. It begins with the tiles that are nearest to diffusers' own.
+    /// is nearly a multiple of its area, and of all steps the largest decides. It begins with the tiles that are nearest to
+    /// diffusers' own.
     fn largest_that_fits(
         &self,
         target: &Target,
@@ -202,35 +204,35 @@ impl Job<'_> {
             Half::Encoder => usual.height * usual.width,
         };
         let mut next = choices.iter().position(|(area, ..)| *area <= usual_area).unwrap_or(choices.len() - 1);
-        let (mut too_large, mut best) = (None::<usize>, None::<(usize, Prepared)>);
-        loop {
+        let (mut too_large, mut best) = (None::<usize>, None::<(usize, Started)>);
+        let started = loop {
             let (area, tiling, grid) = &choices[next];
-            match self.compile(*tiling, grid.clone(), target, tell, watch) {
-                Ok(prepared) if prepared.fits() => {
+            match self.start(*tiling, grid.clone(), target, tell, watch) {
+                Ok(started) if started.demand().fits() => {
                     // Those in front of it are larger. Which would still fit, by area?
-                    let room = prepared.device_memory.map_or(f64::INFINITY, |bytes| bytes as f64 * USED_SHARE);
-                    let most = *area as f64 * room / prepared.needed.max(1) as f64;
+                    let Demand { needed, available, .. } = started.demand();
+                    let room = available.map_or(f64::INFINITY, |bytes| bytes as f64 * USED_SHARE);
+                    let most = *area as f64 * room / needed.max(1) as f64;
                     let first = too_large.map_or(0, |index| index + 1);
                     match (first..next).find(|&index| choices[index].0 as f64 <= most) {
-                        Some(larger) => (best, next) = (Some((next, prepared)), larger),
-                        None => return Ok(prepared),
+                        Some(larger) => (best, next) = (Some((next, started)), larger),
+                        None => break started,
                     }
                 }
-                Err(error) if !is_out_of_memory(&error) => return Err(error),
+                Err(error) if !matches!(error, Error::DeviceMemory { .. }) => return Err(error),
                 refused => {
-                    if let Some(tiling) = tiling {
-                        tell(Event::TooLarge(tiling));
-                    }
+                    tell(Event::TooLarge(tiling.as_ref()));
                     too_large = Some(next);
                     next += 1;
                     match best {
-                        Some((index, prepared)) if index == next => return Ok(prepared),
-                        None if next == choices.len() => return refused,
+                        Some((index, started)) if index == next => break started,
+                        None if next == choices.len() => break refused?,
                         _ => {}
                     }
                 }
             }
-        }
+        };
+        self.finish(started, target, tell, watch)
     }
 
     /// Compiles the steps of one way to cut frames.
@@ -242,33 +244,51 @@ impl Job<'_> {
         tell: &mut dyn FnMut(Event<'_>),
         watch: &mut Watch<'_>,
     ) -> Result<Prepared> {
+        self.finish(self.start(tiling, grid, target, tell, watch)?, target, tell, watch)
+    }
+
+    /// Compiles the largest step of one way to cut frames: if one does not fit, it is that one.
+    fn start(
+        &self,
+        tiling: Option<Tiling>,
+        grid: Grid,
+        target: &Target,
+        tell: &mut dyn FnMut(Event<'_>),
+        watch: &mut Watch<'_>,
+    ) -> Result<Started> {
         let tiles = [grid.rows.len(), grid.columns.len()];
         let route = Route { half: self.half, shape: self.shape(), grid, order: TileOrder::FrameMajor, lanes: 1 };
-        // The largest first: if one does not fit, it is that one.
-        let mut distinct = self.distinct(&route);
-        if let (Some(kind), true) = (self.kind, distinct.is_empty()) {
+        let mut steps = self.distinct(&route);
+        steps.sort_by_key(|(step, _)| std::cmp::Reverse(step.frames * step.height * step.width));
+        let Some(&(step, runs)) = steps.first() else {
+            let kind = self.kind.map_or(String::new(), |kind| format!(" {kind}"));
             return Err(Error::Options {
-                problem: format!("the video has no step {kind}: it has too few frames, or more than go into one step"),
+                problem: format!("the video has no step{kind}: it has too few frames, or more than go into one step"),
             });
-        }
-        distinct.sort_by_key(|(step, _)| std::cmp::Reverse(step.frames * step.height * step.width));
-        let of = distinct.len();
-        let mut steps = vec![];
-        for (number, (step, runs)) in (1..).zip(distinct) {
+        };
+        tell(Event::Compiling { step: &step, number: 1, of: steps.len() });
+        let largest = self.compile_step(step, runs, target, watch)?;
+        Ok(Started { tiling, tiles, largest, others: steps.split_off(1) })
+    }
+
+    /// Compiles the other steps.
+    fn finish(
+        &self,
+        started: Started,
+        target: &Target,
+        tell: &mut dyn FnMut(Event<'_>),
+        watch: &mut Watch<'_>,
+    ) -> Result<Prepared> {
+        let Started { tiling, tiles, largest, others } = started;
+        let of = others.len() + 1;
+        let mut steps = vec![largest];
+        for (number, (step, runs)) in (2..).zip(others) {
             tell(Event::Compiling { step: &step, number, of });
             steps.push(self.compile_step(step, runs, target, watch)?);
         }
-        let device_memory = steps.iter().find_map(|step| step.compilation.device_memory);
-        let largest = steps.iter().map(|step| step.compilation.memory.total()).max().unwrap_or(0);
-        let states = steps.iter().map(|step| step.states).max().unwrap_or(0);
-        let waiting = states * (route.grid.tiles() as u64 - 1);
-        // Tile by tile, no other tile's states wait.
-        let (order, needed) = match device_memory {
-            Some(bytes) if largest + waiting > bytes => (TileOrder::TileMajor, largest),
-            _ => (TileOrder::FrameMajor, largest + waiting),
-        };
+        let Demand { order, needed, available } = Demand::of(&steps, tiles);
         let seconds = steps.iter().map(|step| Some(step.estimate?.seconds * step.runs as f64)).sum();
-        Ok(Prepared { tiling, tiles, order, steps, needed, device_memory, seconds })
+        Ok(Prepared { tiling, tiles, order, steps, needed, device_memory: available, seconds })
     }
 
     /// The distinct steps, with how often each runs.
@@ -288,37 +308,72 @@ impl Job<'_> {
         steps
     }
 
-    /// Rows of a step's input that are one row where the network has the fewest.
-    fn least_rows(&self) -> usize {
-        match self.half {
-            Half::Decoder => 1,
-            Half::Encoder => self.config.spatial_compression(),
-        }
-    }
-
     fn compile_step(&self, step: Step, runs: usize, target: &Target, watch: &mut Watch<'_>) -> Result<CompiledStep> {
         let Target { plugin, topology, mesh, optimization, reexecution } = target;
         let step = Step { batch: mesh.data, ..step };
-        if !step.height.is_multiple_of(mesh.height * self.least_rows()) {
-            let problem = format!(
-                "{step} cannot be cut into {} strips of whole rows: its height must be a multiple of {}",
-                mesh.height,
-                mesh.height * self.least_rows()
-            );
-            return Err(Error::Options { problem });
-        }
         let graph = declare(self.config, &step, &Taps::None)?;
         let graph = lowering::optimize(&step, &graph, tpu_pipeline(self.precision))?;
         let module = lowering::stablehlo(&step, &graph, &EmitOptions { mesh: *mesh, ..EmitOptions::default() })?;
         let devices = mesh.devices();
         let options = CompileOptions { partitions: devices, optimization: *optimization };
-        let compilation = reexecution.compile(plugin, topology, &module.text, &options, watch)?;
+        let compilation = reexecution.compile(plugin, topology, &module.text, &options, watch);
+        let compilation = compilation.map_err(|error| match error {
+            ChildError::Refused(refusal) if refusal.is_out_of_memory => {
+                let (step, target) = (step.to_string(), topology.clone());
+                Error::DeviceMemory { step, target, problem: refusal.problem().into() }
+            }
+            error => error.into(),
+        })?;
         let states = module.results.iter().filter(|result| result.role == Role::State);
-        let states = states.map(|result| result.ty.bytes() as u64).sum::<u64>() / devices as u64;
+        let states = states.map(|result| mesh.share(&result.ty).bytes() as u64).sum();
         let flops = total_cost(&graph).flops;
-        let estimate = estimate(&compilation, devices, flops);
+        let estimate = estimate(&compilation, devices, flops, bytes_moved(&graph));
         log::debug!("{step}: {:?}, {:?}", compilation.memory, compilation.cost);
         Ok(CompiledStep { step, runs, compilation, flops, states, estimate })
+    }
+}
+
+/// One way to cut frames, with the largest step compiled.
+struct Started {
+    tiling: Option<Tiling>,
+    tiles: [usize; 2],
+    largest: CompiledStep,
+    /// The other steps, and how often each runs.
+    others: Vec<(Step, usize)>,
+}
+
+impl Started {
+    /// What the largest step needs, which is nearly always what the video needs.
+    fn demand(&self) -> Demand {
+        Demand::of(std::slice::from_ref(&self.largest), self.tiles)
+    }
+}
+
+/// Memory of the device at the worst moment.
+struct Demand {
+    /// The order of tiles that fits.
+    order: TileOrder,
+    needed: u64,
+    available: Option<u64>,
+}
+
+impl Demand {
+    /// Of these steps, where frames are cut into so many rows and columns of tiles.
+    fn of(steps: &[CompiledStep], tiles: [usize; 2]) -> Demand {
+        let most = |of: fn(&CompiledStep) -> u64| steps.iter().map(of).max().unwrap_or(0);
+        let available = steps.iter().find_map(|step| step.compilation.device_memory);
+        let alone = most(|step| step.compilation.memory.total());
+        // Tile by tile, no other tile's states wait.
+        let together = alone + most(|step| step.states) * (tiles[0] * tiles[1] - 1) as u64;
+        let (order, needed) = match available {
+            Some(bytes) if together > bytes => (TileOrder::TileMajor, alone),
+            _ => (TileOrder::FrameMajor, together),
+        };
+        Demand { order, needed, available }
+    }
+
+    fn fits(&self) -> bool {
+        self.available.is_none_or(|bytes| self.needed <= bytes)
     }
 }
 
@@ -329,17 +384,21 @@ impl Prepared {
     }
 }
 
-/// Whether a plugin refused a step because it needs more memory than a device has.
-fn is_out_of_memory(error: &Error) -> bool {
-    match error {
-        Error::PluginChild(error) => matches!(&**error, ChildError::Refused(refusal) if refusal.is_out_of_memory),
-        _ => false,
-    }
+/// Bytes that a step reads and writes at least: of each op that makes a tensor of its own, what it reads and makes.
+fn bytes_moved(graph: &Graph) -> u64 {
+    let (inlined, weight_only) = (inlined(graph), weight_only(graph));
+    let bytes = |value: Value| graph.ty(value).bytes() as u64;
+    let made = graph.nodes().filter(|(value, node)| {
+        let [inlined, weight_only] = [&inlined, &weight_only].map(|of| of[value.index()]);
+        !inlined && !weight_only && !node.op.is_leaf()
+    });
+    made.map(|(value, node)| bytes(value) + reads(graph, &inlined, &node.op).iter().map(|&v| bytes(v)).sum::<u64>())
+        .sum()
 }
 
 /// How long a run takes. The compiler's own figure, unless it is less than the arithmetic can take or out of all proportion:
-/// for whole networks it has come out negative.
-fn estimate(compilation: &Compilation, devices: usize, flops: u64) -> Option<Estimate> {
+/// for whole networks it has come out negative. Of the bytes it counts those of a loop's body once, so that ours may be more.
+fn estimate(compilation: &Compilation, devices: usize, flops: u64, bytes: u64) -> Option<Estimate> {
     const MOST_TIMES: f64 = 1000.0;
     let device = DEVICES.iter().find(|device| device.kind == compilation.devices.0)?;
     let cost = compilation.cost;
@@ -347,8 +406,7 @@ fn estimate(compilation: &Compilation, devices: usize, flops: u64) -> Option<Est
     if let Some(seconds) = cost.optimal_seconds.filter(|s| (arithmetic..=arithmetic * MOST_TIMES).contains(s)) {
         return Some(Estimate { seconds, basis: Basis::Compiler });
     }
-    let once = (compilation.memory.arguments + compilation.memory.results) as f64;
-    let bytes = cost.bytes_accessed.filter(|bytes| *bytes >= once).unwrap_or(once);
+    let bytes = cost.bytes_accessed.unwrap_or(0.0).max(bytes as f64 / devices as f64);
     Some(Estimate { seconds: arithmetic.max(bytes / device.bandwidth), basis: Basis::Roofline })
 }
 
@@ -374,13 +432,16 @@ mod tests {
     fn estimates_that_make_no_sense_give_way_to_the_roofline() {
         let flops = 918_000_000_000;
         let sensible = Estimate { seconds: 0.002, basis: Basis::Compiler };
-        assert_eq!(estimate(&compilation(0.002), 1, flops), Some(sensible));
+        assert_eq!(estimate(&compilation(0.002), 1, flops, 0), Some(sensible));
         for nonsense in [-48.0, 0.0, 1e-4, 10.0, f64::NAN] {
-            let found = estimate(&compilation(nonsense), 1, flops).unwrap();
+            let found = estimate(&compilation(nonsense), 1, flops, 1 << 30).unwrap();
             assert_eq!(found.basis, Basis::Roofline);
             assert!((found.seconds - 0.01).abs() < 1e-12, "{found:?}");
+            // What the compiler leaves out is ours to count.
+            let found = estimate(&compilation(nonsense), 2, flops, 65_600_000_000).unwrap();
+            assert!((found.seconds - 0.02).abs() < 1e-12, "{found:?}");
         }
         let other = Compilation { devices: ("TPU v99".into(), 1), ..compilation(0.002) };
-        assert_eq!(estimate(&other, 1, flops), None);
+        assert_eq!(estimate(&other, 1, flops, 0), None);
     }
 }

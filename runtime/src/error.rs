@@ -123,6 +123,19 @@ pub enum Error {
     /// What was done with a PJRT plugin in a child process failed.
     #[error("{}", one_line(.0))]
     PluginChild(Box<ChildError>),
+    /// A step needs more memory than the device has that it is compiled for.
+    #[error(
+        "{step} does not fit a device of {target}: {problem}; take smaller tiles (--tiling HxW, or auto), or share each frame \
+         out to more devices (--mesh height=N)"
+    )]
+    DeviceMemory {
+        /// The step.
+        step: String,
+        /// The devices, as the plugin names them.
+        target: String,
+        /// In the compiler's words.
+        problem: String,
+    },
     /// The system gives no threads.
     #[error("{threads} threads cannot be started: {problem}; ask for fewer")]
     Threads {

@@ -38,7 +38,7 @@ fn what_is_no_plugin_is_told_in_one_line() {
     let file = folder.path().join("plugin.so");
     fs::write(&file, "no library").unwrap();
     let missing = folder.path().join("missing.so");
-    let mut wrong = vec![(file, "cannot be loaded as a PJRT plugin"), (missing, "No such file")];
+    let mut wrong = vec![(file, "file too short"), (missing, "No such file")];
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     if let Some(libc) = maps.split_whitespace().find(|word| word.ends_with("/libc.so.6")) {
         wrong.push((libc.into(), "not a PJRT plugin: it has no GetPjrtApi"));
@@ -131,6 +131,13 @@ fn programs_are_compiled_once_and_run_again() {
     let differences = values(&expected).iter().zip(values(&found)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(differences < 1e-4, "{differences}");
 
+    // Damage on disk is told, and mended.
+    let entry = fs::read_dir(folder.path().join("programs")).unwrap().next().unwrap().unwrap().path();
+    fs::write(&entry, "damaged").unwrap();
+    let (third, again) = run(&pjrt);
+    assert_eq!((&third["programs_compiled"], &found), (&1.into(), &again));
+    assert_ne!(fs::read(&entry).unwrap(), b"damaged");
+
     // Two tiles at once: the tensors of the one travel while the other runs.
     let tiles = [&pjrt[..], &["--tiling", "4x4", "--tile-overlap", "0.5,0.5"]].concat();
     let ((in_turn, one), (at_once, two)) = (run(&tiles), run(&[&tiles[..], &["--parallel", "tiles"]].concat()));
@@ -180,8 +187,29 @@ fn steps_are_compiled_for_a_tpu_that_is_not_there() {
     let error = text(&wrong.stderr);
     assert!(wrong.status.code() == Some(1) && error.contains("has no step decode-whole"), "{error}");
 
-    // What a plugin does not know is its own error, on one line.
-    let output = common::tessera(&["compile", "--target", "v99:1x1", "--plugin", &libtpu], folder.path());
+    // What there is not is told on one line.
+    for (target, mesh, expected) in [
+        ("v99:1x1", "height=1", "error: `v99:1x1` is no target"),
+        ("v6e:1x1", "height=2", "error: v6e:1x1 has 1 of the 2 devices that the mesh needs"),
+    ] {
+        let arguments = ["compile", "--target", target, "--mesh", mesh, "--plugin", &libtpu];
+        let output = common::tessera(&arguments, folder.path());
+        let error = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && error.lines().last().unwrap().starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn steps_that_do_not_fit_a_tpu_are_told_and_cut_smaller() {
+    let name = "steps_that_do_not_fit_a_tpu_are_told_and_cut_smaller";
+    let Ok(libtpu) = std::env::var("TESSERA_LIBTPU") else { return skipped(name, "TESSERA_LIBTPU") };
+    let folder = common::model(|_| {});
+    let arguments = ["compile", "--model", ".", "--target", "v6e:1x1", "--plugin", &libtpu, "--optimize", "O0"];
+    let video = ["--step", "decode-whole", "--frames", "1", "--size", "40000x40000"];
+    let output = common::tessera(&[&arguments[..], &video, &["--tiling", "off"]].concat(), folder.path());
     let error = text(&output.stderr);
-    assert!(output.status.code() == Some(1) && error.lines().last().unwrap().starts_with("error: "), "{error}");
+    let last = error.lines().last().unwrap();
+    assert_eq!((output.status.code(), error.lines().count()), (Some(1), 2), "{error}");
+    assert!(last.contains("does not fit a device of v6e:1x1") && last.contains("exceeds available HBM"), "{error}");
+    assert!(last.contains("--tiling"), "{error}");
 }

@@ -50,17 +50,17 @@ fn of(path: &str) -> String {
 /// What the emitter is free to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmitOptions {
-    /// Bytes of what a convolution reads that are made at once, where it can be made strip by strip; [`usize::MAX`] to make
-    /// everything whole, as is done in any case where several devices share the rows.
+    /// Bytes of what a convolution reads that are made at once, where it can be made strip by strip; more where that would be
+    /// too many strips. [`usize::MAX`] to make everything whole, as is done in any case where several devices share the rows.
     pub strip_bytes: usize,
     /// The devices: arguments and results say how they are cut. Types are those of whole tensors.
     pub mesh: Mesh,
 }
 
 impl Default for EmitOptions {
-    /// Strips of 256 MiB, one device.
+    /// Strips of 64 MiB, one device.
     fn default() -> Self {
-        Self { strip_bytes: 256 << 20, mesh: Mesh::SINGLE }
+        Self { strip_bytes: 64 << 20, mesh: Mesh::SINGLE }
     }
 }
 
@@ -72,6 +72,7 @@ pub fn emit(graph: &Graph, options: &EmitOptions) -> Result<Module, UnsupportedO
     let strips = in_strips(graph, options);
     let mut emitter = Emitter {
         graph,
+        mesh: options.mesh,
         weight_only: weight_only(graph),
         body: Body::default(),
         arguments: Vec::new(),
@@ -92,11 +93,12 @@ pub fn emit(graph: &Graph, options: &EmitOptions) -> Result<Module, UnsupportedO
             emitter.value(value, node)?;
         }
     }
-    Ok(emitter.finish(options.mesh))
+    Ok(emitter.finish())
 }
 
 struct Emitter<'g> {
     graph: &'g Graph,
+    mesh: Mesh,
     weight_only: Vec<bool>,
     body: Body,
     arguments: Vec<(Argument, Tensor)>,
@@ -140,7 +142,12 @@ impl Emitter<'_> {
             Op::State { name, ty } => (ArgumentRole::State, name, ty),
             _ => return,
         };
-        let tensor = self.argument(role, name, ty);
+        let mut tensor = self.argument(role, name, ty);
+        if let Some(sharding) = self.mesh.sharding_inside(ty) {
+            self.body.begin(value.index(), &node.path);
+            let whole = std::mem::replace(&mut tensor.name, self.body.fresh("cut"));
+            self.body.line(&format!("{} = sdy.sharding_constraint {whole} {sharding} : {}", tensor.name, tensor.ty()));
+        }
         self.tensors[value.index()] = Some(tensor);
     }
 
@@ -470,7 +477,7 @@ impl Emitter<'_> {
         self.axes(value).space[0]
     }
 
-    fn finish(mut self, mesh: Mesh) -> Module {
+    fn finish(mut self) -> Module {
         let mut returned = Vec::new();
         let mut results = Vec::new();
         for output in self.graph.outputs() {
@@ -486,7 +493,7 @@ impl Emitter<'_> {
             }
         }
         let (name, arguments) = (&self.graph.name, &self.arguments);
-        let text = text::module(name, mesh, arguments, &results, &self.body.into_text(), &returned);
+        let text = text::module(name, self.mesh, arguments, &results, &self.body.into_text(), &returned);
         Module { text, arguments: self.arguments.into_iter().map(|(argument, _)| argument).collect(), results }
     }
 }

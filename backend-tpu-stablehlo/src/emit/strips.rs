@@ -21,12 +21,16 @@ use super::convolution::{Convolution, convolution};
 use super::norm::{Affine, normalized_rows};
 use super::resample::resize_nearest;
 
+/// The most strips: of more, the rows that neighbours make twice would tell, and what is whole anyway is larger than a strip.
+const MOST_STRIPS: usize = 16;
+
 /// Number of rows of a strip of a result with `height` rows, each of which takes `row_bytes` of what the convolution
 /// reads; a multiple of `multiple`. `None` when strips are not worth it.
 pub(super) fn rows_of_strip(height: usize, row_bytes: usize, strip_bytes: usize, multiple: usize) -> Option<usize> {
     let whole = height.checked_mul(row_bytes)?;
+    let strip_bytes = strip_bytes.max(whole.div_ceil(MOST_STRIPS));
     // Half as much again whole is no worse than in two halves with their rows on both sides.
-    if whole <= strip_bytes + strip_bytes / 2 {
+    if whole <= strip_bytes.saturating_add(strip_bytes / 2) {
         return None;
     }
     let rows = (strip_bytes / row_bytes.max(1)).max(1).next_multiple_of(multiple);
@@ -193,7 +197,9 @@ mod tests {
         assert_eq!(rows_of_strip(100, 10, 1000, 1), None);
         assert_eq!(rows_of_strip(151, 10, 1000, 1), Some(100));
         assert_eq!(rows_of_strip(100, 10, 50, 2), Some(6));
-        assert_eq!(rows_of_strip(100, 1000, 50, 2), Some(2), "a strip has a row at least");
+        assert_eq!(rows_of_strip(30, 1000, 50, 2), Some(2), "a strip has a row at least");
+        assert_eq!(rows_of_strip(1600, 10, 1000, 2), Some(100));
+        assert_eq!(rows_of_strip(3200, 10, 1000, 2), Some(200), "there are at most 16 strips");
         assert_eq!(rows_of_strip(3, 1000, 50, 2), None, "the rows on both sides must be there");
     }
 }

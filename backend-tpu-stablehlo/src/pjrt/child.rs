@@ -29,6 +29,9 @@ use super::named_value::{Attributes, NamedValue};
 use super::plugin::Plugin;
 use super::topology::Topology;
 
+/// libtpu's name for a program that needs more memory than a device has.
+const HBM_OOM: &str = "CompileTimeHbmOom";
+
 /// How often a parent looks after its child.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -86,6 +89,16 @@ pub struct Refusal {
     pub message: String,
     /// Whether the program needs more memory than a device has.
     pub is_out_of_memory: bool,
+}
+
+impl Refusal {
+    /// The message without the plugin's frame around it: of libtpu's `function: code: name: problem. HLO module: ...` the
+    /// problem, else the first line.
+    pub fn problem(&self) -> &str {
+        let line = self.message.lines().next().unwrap_or_default();
+        let behind = line.split_once(HBM_OOM).map_or(line, |(_, behind)| behind.trim_start_matches(':'));
+        behind.split(". HLO module").next().unwrap_or(behind).trim()
+    }
 }
 
 /// What went wrong with a child.
@@ -266,8 +279,15 @@ fn describe(plugin: &Path) -> Result<PluginDescription, Error> {
 
 fn compile(plugin: &Path, target: &str, module: &[u8], options: &CompileOptions) -> Result<Compilation, Error> {
     let plugin = Plugin::load(plugin)?;
-    let topology = Topology::new(&plugin, target)?;
+    let unknown = |error: Error| {
+        Error::Mismatch(format!("`{target}` is no target, such as v6e:1x1 or v5e:2x2, of this plugin: {error}"))
+    };
+    let topology = Topology::new(&plugin, target).map_err(unknown)?;
     let devices = topology.devices()?;
+    if devices.len() < options.partitions {
+        let (has, needs) = (devices.len(), options.partitions);
+        return Err(Error::Mismatch(format!("{target} has {has} of the {needs} devices that the mesh needs")));
+    }
     let kind = devices.first().map(|device| device.kind.clone()).unwrap_or_default();
     let device_memory = device_memory(&topology, devices.first().map(|device| &device.attributes));
     let started = Instant::now();
@@ -299,6 +319,30 @@ fn device_memory(topology: &Topology, device: Option<&Attributes>) -> Option<u64
 fn refusal(error: &Error) -> Refusal {
     let message = error.to_string();
     let exhausted = matches!(error, Error::Plugin { code: ErrorCode::RESOURCE_EXHAUSTED, .. });
-    let is_out_of_memory = exhausted || message.contains("CompileTimeHbmOom");
+    let is_out_of_memory = exhausted || message.contains(HBM_OOM);
     Refusal { message, is_out_of_memory }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_for_memory_is_told_in_the_compilers_words() {
+        let error = Error::Plugin {
+            function: "PJRT_Compile",
+            code: ErrorCode::RESOURCE_EXHAUSTED,
+            message:
+                "E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory required for HLO temporaries \
+                      (40.00G) exceeds available HBM (31.24G). HLO module: m.\nSee https://openxla.org"
+                    .into(),
+        };
+        let refusal = refusal(&error);
+        assert!(refusal.is_out_of_memory);
+        let problem = "Ran out of memory on HBM, the total memory required for HLO temporaries (40.00G) exceeds available \
+                       HBM (31.24G)";
+        assert_eq!(refusal.problem(), problem);
+        let other = Refusal { message: "bad module\nline 2".into(), is_out_of_memory: false };
+        assert_eq!(other.problem(), "bad module");
+    }
 }

@@ -1,6 +1,7 @@
 //! A plugin: a shared library that exports `GetPjrtApi`. Where plugins are looked for is in [`super::locate`].
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,7 +41,9 @@ impl Plugin {
         if let Some(plugin) = loaded.get(&absolute) {
             return Ok(plugin.clone());
         }
-        let library = open(&absolute).map_err(|cause| load(cause.to_string()))?;
+        // What the loader says of the file is the cause of the library's own error.
+        let said = |error: libloading::Error| error.source().map_or(error.to_string(), ToString::to_string);
+        let library = open(&absolute).map_err(|error| load(said(error)))?;
         let not_a_plugin = |problem: &str| Error::NotAPlugin { path: path.into(), problem: problem.into() };
         // SAFETY: this is the one function that a plugin exports, and it has this type.
         let get = unsafe { library.get::<unsafe extern "C" fn() -> *const PJRT_Api>(b"GetPjrtApi\0") };

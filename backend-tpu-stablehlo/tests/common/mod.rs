@@ -1,6 +1,8 @@
-//! The plugin that tests run on.
+//! The plugin that tests run on, and programs.
 
 #![allow(dead_code, reason = "each test crate uses its part")]
+
+pub(crate) mod programs;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -31,8 +31,8 @@ Examples:
       decoding 49 frames of the model's size: memory and time of each step on a TPU v6e
   tessera compile --model CogVideoX-2b --target v6e:1x1 --tiling auto --size 768x1360
       in the largest tiles that fit
-  tessera compile --model CogVideoX-2b --target v6e:2x2 --mesh height=4
-      whole frames, in strips on four devices
+  tessera compile --model CogVideoX-2b --target v6e:2x4 --mesh height=8 --size 720x1280 --frames 81
+      whole frames, each in strips on eight devices
   tessera compile --model CogVideoX-2b --target v5e:1x1 --tiling 240x360 --output programs/ --json > report.json
       and keep the compiled programs, with a report
 
@@ -134,7 +134,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     };
     let mut tell = |event: Event<'_>| match event {
         Event::Compiling { step, number, of } => manner.note(&format!("compiling {step} ({number} of {of})")),
-        Event::TooLarge(tiling) => manner.note(&format!("tiles of {}x{} do not fit", tiling.height, tiling.width)),
+        Event::TooLarge(None) => manner.note("whole frames do not fit"),
+        Event::TooLarge(Some(tile)) => manner.note(&format!("tiles of {}x{} do not fit", tile.height, tile.width)),
     };
     let mut watch = || if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let prepared = job.prepare(&target, &mut tell, &mut watch)?;
@@ -257,9 +258,10 @@ fn report_text(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared) -> Str
     });
     text += &format!("\nMemory: {}{of}\n", bytes(prepared.needed));
     let runs: usize = prepared.steps.iter().map(|step| step.runs).sum();
+    let runs = if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };
     text += &match prepared.seconds {
-        Some(seconds) => format!("Time: {seconds:.2} s at best for {runs} runs\n"),
-        None => format!("Time: unknown for {runs} runs on this device\n"),
+        Some(seconds) => format!("Time: {seconds:.3} s at best for {runs}\n"),
+        None => format!("Time: unknown for {runs} on this device\n"),
     };
     text
 }
