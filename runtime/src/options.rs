@@ -9,6 +9,7 @@ use frontend::Taps;
 use passes::Precision;
 
 use crate::error::{Error, Result};
+use crate::inspection::Inspection;
 use crate::tiling::Overlap;
 
 /// The most threads that can be asked for.
@@ -103,6 +104,8 @@ pub struct RunOptions {
     pub isa: Option<Isa>,
     /// What elements are computed with and kept in. Inputs and results are f32 in any case.
     pub precision: Precision,
+    /// What to look at while steps run.
+    pub inspection: Inspection,
     /// Which activations to lay open: [`crate::Observer::tap`] gets them.
     pub taps: Taps,
     /// Whether frames are cut into tiles.

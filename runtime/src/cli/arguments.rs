@@ -69,7 +69,7 @@ impl ModelArguments {
 #[command(next_help_heading = "Video")]
 pub(super) struct VideoArguments {
     #[arg(long, value_name = "FILE", help = format!("The video to read: {KNOWN_INPUTS}"))]
-    video: PathBuf,
+    pub(super) video: PathBuf,
     /// Height and width to resize to, such as 480x720: scaled until it covers that, and what juts out is cut off
     #[arg(long, value_name = "HxW", value_parser = height_by_width)]
     pub(super) size: Option<(usize, usize)>,
@@ -178,20 +178,32 @@ pub(super) struct RunArguments {
     backend: BackendName,
 }
 
+/// A backend as it is written.
 #[derive(Clone, Copy, Default, ValueEnum)]
-enum BackendName {
+pub(super) enum BackendName {
     #[default]
     Cpu,
     Interpret,
 }
 
+impl From<BackendName> for Backend {
+    fn from(name: BackendName) -> Backend {
+        match name {
+            BackendName::Cpu => Backend::Cpu,
+            BackendName::Interpret => Backend::Interpret,
+        }
+    }
+}
+
 impl RunArguments {
+    /// The backend, as it is written.
+    pub(super) fn backend_name(&self) -> String {
+        self.backend.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     pub(super) fn options(&self) -> RunOptions {
         RunOptions {
-            backend: match self.backend {
-                BackendName::Cpu => Backend::Cpu,
-                BackendName::Interpret => Backend::Interpret,
-            },
+            backend: self.backend.into(),
             precision: self.dtype,
             threads: self.threads.map(|threads| threads as usize),
             tiling: self.tiling,
@@ -253,7 +265,7 @@ fn budget(text: &str) -> Result<Budget, String> {
     Ok(Budget::Bytes((number * unit.1 as f64) as u64))
 }
 
-fn height_by_width(text: &str) -> Result<(usize, usize), String> {
+pub(super) fn height_by_width(text: &str) -> Result<(usize, usize), String> {
     let sizes = text.split_once(['x', 'X']).and_then(|(h, w)| Some((h.trim().parse().ok()?, w.trim().parse().ok()?)));
     sizes.filter(|&(h, w)| h > 0 && w > 0).ok_or_else(|| "expected HEIGHTxWIDTH in pixels, such as 480x720".into())
 }

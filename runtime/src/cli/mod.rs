@@ -7,11 +7,17 @@ mod decode;
 mod emit;
 mod encode;
 mod info;
+mod input;
+mod inspection;
 mod interrupt;
+mod knobs;
+mod latents;
 mod progress;
 mod report;
 mod roundtrip;
 mod table;
+mod taps;
+mod verify;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -28,11 +34,7 @@ Exit codes:
   130  interrupted (Ctrl-C); no output file is left
 
 Environment:
-  TESSERA_ISA     the instruction set of compiled code: avx512, avx2 or portable; by default the best this CPU has
-  TMPDIR          where tiles wait on disk for others, where that saves memory
-  RUST_LOG        what to log on stderr, in place of --verbose
-  HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE
-                  for models from the hub, as Python's hub client has them";
+  `tessera knobs` lists every variable that is read, with its value";
 
 /// Wrong usage, as a shell knows it.
 const USAGE_CODE: u8 = 2;
@@ -53,9 +55,13 @@ Examples:
 #[derive(Parser)]
 #[command(name = "tessera", version, propagate_version = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 struct Arguments {
-    /// Say on stderr what passes and backend do.
+    /// Say on stderr what passes and backend do: --log debug.
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// How much to say on stderr: info tells what is compiled and in which tiles frames go, debug of every pass and plan, trace the kernel of
+    /// every op [default: warn]
+    #[arg(long, value_name = "LEVEL", value_enum, global = true, conflicts_with = "verbose")]
+    log: Option<LogLevel>,
     /// Say nothing but errors, and what --json, bench, emit and info print.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
@@ -71,6 +77,9 @@ enum Command {
     Bench(bench::Arguments),
     Emit(emit::Arguments),
     Info(info::Arguments),
+    Taps(taps::Arguments),
+    Verify(verify::Arguments),
+    Knobs(knobs::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -102,6 +111,8 @@ enum Failure {
     Library(Error),
     /// Standard output cannot be written to.
     Stdout(io::Error),
+    /// What was compared differs too much: where.
+    Differs(String),
 }
 
 impl<E: Into<Error>> From<E> for Failure {
@@ -113,7 +124,7 @@ impl<E: Into<Error>> From<E> for Failure {
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log(arguments.verbose);
+    start_log(arguments.log.unwrap_or(if arguments.verbose { LogLevel::Debug } else { LogLevel::Warn }));
     let manner = Manner { quiet: arguments.quiet };
     let end = match &arguments.command {
         Command::Decode(arguments) => decode::run(arguments, manner),
@@ -122,6 +133,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(arguments, manner),
         Command::Emit(arguments) => emit::run(arguments, manner),
         Command::Info(arguments) => info::run(arguments, manner),
+        Command::Taps(arguments) => taps::run(arguments, manner),
+        Command::Verify(arguments) => verify::run(arguments, manner),
+        Command::Knobs(arguments) => knobs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
     };
     let Err(failure) = end else { return ExitCode::SUCCESS };
@@ -142,6 +156,10 @@ pub(crate) fn main() -> ExitCode {
             note(&format!("error: {error}"));
             ExitCode::FAILURE
         }
+        Failure::Differs(problem) => {
+            note(&format!("error: {problem}"));
+            ExitCode::FAILURE
+        }
         Failure::Stdout(error) => {
             note(&format!("error: cannot write to standard output: {error}"));
             ExitCode::FAILURE
@@ -149,11 +167,43 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Our own crates at `debug` with `--verbose`, else warnings; `RUST_LOG` overrides both.
-fn start_log(verbose: bool) {
-    const VERBOSE: &str = "warn,tessera=debug,runtime=debug,frontend=debug,passes=debug,backend_cpu=debug";
-    let filter = env_logger::Env::default().default_filter_or(if verbose { VERBOSE } else { "warn" });
-    env_logger::Builder::from_env(filter).init();
+/// Our own crates, as they are called in logs.
+const CRATES: [&str; 6] = ["tessera", "runtime", "frontend", "passes", "backend_cpu", "backend_tpu_stablehlo"];
+
+/// How much to log.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    fn filter(self) -> log::LevelFilter {
+        match self {
+            LogLevel::Error => log::LevelFilter::Error,
+            LogLevel::Warn => log::LevelFilter::Warn,
+            LogLevel::Info => log::LevelFilter::Info,
+            LogLevel::Debug => log::LevelFilter::Debug,
+            LogLevel::Trace => log::LevelFilter::Trace,
+        }
+    }
+}
+
+/// Our own crates at this level, others' warnings; `RUST_LOG` overrides both.
+fn start_log(level: LogLevel) {
+    let mut builder = env_logger::Builder::new();
+    match ::knobs::RUST_LOG.get() {
+        Some(filter) => builder.parse_filters(&filter.to_string_lossy()),
+        None => {
+            let level = level.filter();
+            builder.filter_level(level.min(log::LevelFilter::Warn));
+            CRATES.into_iter().fold(&mut builder, |builder, name| builder.filter_module(name, level))
+        }
+    };
+    builder.init();
 }
 
 /// Prints to stdout. A reader that has gone away, such as `head`, is no error.

@@ -12,6 +12,7 @@ use frontend::Step;
 use ir::{Graph, TensorType};
 
 use crate::error::Result;
+use crate::observer::StepPlace;
 
 pub(crate) use cpu::CpuEngine;
 pub(crate) use interpret::InterpretEngine;
@@ -26,6 +27,17 @@ pub(crate) struct StepOutputs<E: Engine + ?Sized> {
     /// Each tapped module with what it returned, in the order of the graph.
     pub taps: Vec<(String, TensorType, E::Buffer)>,
     /// For the next step.
+    pub states: E::States,
+}
+
+/// A step to run.
+pub(crate) struct Work<'a, E: Engine + ?Sized> {
+    pub step: Step,
+    /// Where it is in the clip.
+    pub place: StepPlace,
+    /// Row-major in the shape that the step declares.
+    pub input: &'a [f32],
+    /// What the step before left.
     pub states: E::States,
 }
 
@@ -57,17 +69,15 @@ pub(crate) trait Engine: Sync {
     /// Bytes of intermediate values that a run needs; 0 when that is not planned ahead.
     fn arena_bytes(executable: &Self::Executable) -> usize;
 
-    /// Runs a step over `input`, row-major in the shape that the graph declares.
+    /// Runs a step.
     ///
     /// # Errors
     /// [`crate::Error::Interrupted`] if `observe` breaks; what is wrong with memory or states.
     fn run(
         &self,
         workspace: &mut Self::Workspace,
-        step: &Step,
         executable: &Self::Executable,
-        input: &[f32],
-        states: Self::States,
+        work: Work<'_, Self>,
         observe: &mut StepObserver<'_>,
     ) -> Result<StepOutputs<Self>>;
 }
