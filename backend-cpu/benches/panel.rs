@@ -65,7 +65,7 @@ impl Call {
         let panel = self.family.panel(self.family.max_rows());
         let none = std::ptr::null();
         // SAFETY: only supported instruction sets are asked for, and the buffers are as long as the shape says.
-        unsafe { panel(&shape, self.a.as_ptr(), self.b.as_ptr(), self.c.as_mut_ptr(), none, none) };
+        unsafe { panel(&shape, self.a.as_ptr(), self.b.as_ptr(), self.b.as_ptr(), self.c.as_mut_ptr(), none, none) };
         black_box(self.c.as_ptr());
     }
 }

@@ -69,7 +69,7 @@ pub fn peak_flops(isa: Isa, pool: &ThreadPool) -> Result<f64, BufferError> {
                     let none = std::ptr::null();
                     // SAFETY: the CPU runs the instruction set, asserted above; A has `rows` rows of `depth`, B `depth`
                     // rows of `nr` and C `rows` rows of `nr` elements, which are this thread's own.
-                    unsafe { panel(&shape, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), none, none) };
+                    unsafe { panel(&shape, a.as_ptr(), b.as_ptr(), b.as_ptr(), c.as_mut_ptr(), none, none) };
                     black_box(c.as_ptr());
                 }
                 calls += 16.0;

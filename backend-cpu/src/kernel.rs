@@ -49,7 +49,7 @@ pub enum Kernel {
     },
     /// Means of windows. Arguments: result, input.
     AveragePool(AveragePool),
-    /// Sums and sums of squares of each channel, in f64. Arguments: sums `[batch, blocks, channels, 2]`, input.
+    /// Sums of each channel. Arguments: [`Sums`], input.
     ChannelSums {
         /// Of the input.
         element: Element,
@@ -58,8 +58,8 @@ pub enum Kernel {
     },
     /// Mean and reciprocal standard deviation of each group. Arguments: statistics `[batch, groups, 2]`, sums.
     GroupStatistics {
-        /// Where the sums come from.
-        lines: Lines,
+        /// What was summed.
+        sums: Sums,
         /// Groups of channels.
         groups: usize,
         /// The bits of the f64 that is added to each variance.
@@ -68,8 +68,8 @@ pub enum Kernel {
     /// Normalises, modulates, activates. Arguments: result, input, statistics, scale, offset, then gain and shift;
     /// statistics, scale and offset are f32.
     Normalize(Normalize),
-    /// Arguments: result, input, packed weights, then those of cache, bias and residual that are there; weights and bias
-    /// are f32.
+    /// Arguments: result, input, packed weights, then those of cache, bias and residual that are there, those of the prologue,
+    /// and [`Sums`] of the result if it makes them; weights and bias are f32.
     Convolution(Convolution),
 }
 
@@ -255,6 +255,42 @@ impl Lines {
     pub fn blocks(&self) -> usize {
         self.lines.div_ceil(self.per_block())
     }
+
+    /// The sums over each block.
+    pub fn sums(&self) -> Sums {
+        let Self { batch, channels, .. } = *self;
+        Sums { batch, parts: self.blocks(), pixels: self.lines * self.width, channels }
+    }
+}
+
+/// Sums and sums of squares of each channel over each part of a video, in f64: `[batch, parts, 2, pitch]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sums {
+    /// Videos.
+    pub batch: usize,
+    /// Parts of a video.
+    pub parts: usize,
+    /// Pixels of a video.
+    pub pixels: usize,
+    /// Channels of a pixel.
+    pub channels: usize,
+}
+
+impl Sums {
+    /// Numbers from the sums of a part to its sums of squares: whole vectors of any instruction set.
+    pub fn pitch(&self) -> usize {
+        self.channels.next_multiple_of(16)
+    }
+
+    /// Bytes of a part.
+    pub fn part_bytes(&self) -> usize {
+        2 * self.pitch() * size_of::<f64>()
+    }
+
+    /// Bytes of all parts.
+    pub fn bytes(&self) -> usize {
+        self.batch * self.parts * self.part_bytes()
+    }
 }
 
 /// A fused group normalisation, channel-last, of all frames or of some.
@@ -338,6 +374,9 @@ pub struct Convolution {
     pub bias: bool,
     /// Whether a residual is added.
     pub residual: bool,
+    /// Whether the result is summed channel by channel as it is written, for a normalisation behind; by Winograd's algorithms
+    /// alone, whose last transform has whole vectors of channels at hand.
+    pub summed: bool,
     /// How it is computed.
     pub algorithm: Algorithm,
     /// How the work is cut into blocks.
@@ -377,6 +416,23 @@ impl Convolution {
     pub fn prologue_argument(&self) -> usize {
         self.residual_argument() + usize::from(self.residual)
     }
+
+    /// Index of the sums among the arguments.
+    pub fn sums_argument(&self) -> usize {
+        let prologue = if let Prologue::Normalize(kernel) = self.prologue { kernel.arguments() } else { 0 };
+        self.prologue_argument() + prologue
+    }
+
+    /// The sums of the result: a part is a box of the tile.
+    pub fn sums(&self) -> Sums {
+        let Problem { batch, result, outputs: channels, .. } = self.problem;
+        Sums {
+            batch,
+            parts: self.tile.boxes(&self.problem).iter().product(),
+            pixels: result.iter().product(),
+            channels,
+        }
+    }
 }
 
 impl Kernel {
@@ -389,7 +445,7 @@ impl Kernel {
             Self::AddBias { pixels, channels, .. } => pixels.div_ceil(Self::pixels_per_block(*channels)),
             Self::AveragePool(pool) => pool.batch * pool.result[0] * pool.result[1],
             Self::ChannelSums { lines, .. } => lines.batch * lines.blocks(),
-            Self::GroupStatistics { lines, groups, .. } => lines.batch * groups,
+            Self::GroupStatistics { sums, groups, .. } => sums.batch * groups,
             Self::Normalize(normalize) => normalize.batch * normalize.lines().blocks(),
             Self::Convolution(c) => c.tile.blocks(&c.problem),
         }
@@ -434,7 +490,7 @@ impl fmt::Display for Kernel {
             Self::ChannelSums { lines: l, element } => {
                 write!(f, "channel_sums_{}x{}x{}{}", l.lines, l.width, l.channels, element.suffix())
             }
-            Self::GroupStatistics { lines, groups, .. } => write!(f, "group_statistics_{}x{groups}", lines.batch),
+            Self::GroupStatistics { sums, groups, .. } => write!(f, "group_statistics_{}x{groups}", sums.batch),
             Self::Normalize(n) => {
                 write!(f, "normalize_{}x{}", x(&n.space), n.channels)?;
                 f.write_str(if n.modulation.is_some() { "_modulated" } else { "" })?;
@@ -450,6 +506,7 @@ impl fmt::Display for Kernel {
                     Prologue::Resize(..) => "_resized",
                     Prologue::Normalize(_) => "_normalized",
                 })?;
+                f.write_str(if c.summed { "_summed" } else { "" })?;
                 f.write_str(c.problem.element.suffix())
             }
         }

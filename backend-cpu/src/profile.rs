@@ -78,9 +78,8 @@ fn share(graph: &Graph, kernel: &Kernel, call: &Call, plan: &BufferPlan) -> Cost
             let bytes = (elements * graph.ty(call.value).element.bytes()) as u64;
             Cost { flops: 0, bytes_read: bytes, bytes_written: bytes }
         }
-        Kernel::GroupStatistics { lines, .. } => {
-            let sums = lines.batch * lines.blocks() * lines.channels * 2 * size_of::<f64>();
-            Cost { flops: 0, bytes_read: sums as u64, bytes_written: graph.ty(call.value).bytes() as u64 }
+        Kernel::GroupStatistics { sums, .. } => {
+            Cost { flops: 0, bytes_read: sums.bytes() as u64, bytes_written: graph.ty(call.value).bytes() as u64 }
         }
         _ => cost(graph, call.value),
     }

@@ -418,7 +418,7 @@ impl Executable {
             },
             Place::Output(index) => output_places[index],
             Place::Weights(index) => self.weights[index].bytes().as_ptr().cast_mut(),
-            Place::Temporary => temporary,
+            Place::Temporary(offset) => temporary.wrapping_add(offset),
         };
 
         let total: u64 = program.calls.iter().map(|call| call.cost.flops).sum();

@@ -9,13 +9,15 @@ use ir::analysis::weight_only;
 use ir::{Dims, ElementType, FirstFrame, Graph, Layout, Node, Op, Output, PadMode, Recipe, Role, TensorType, Value};
 use passes::inline::inlined;
 
+use crate::buffer::ALIGNMENT;
 use crate::element::Element;
 use crate::kernel::{
     AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction, Prologue,
+    Sums,
 };
 use crate::panel::PanelFamily;
 use crate::program::CompileOptions;
-use crate::tile::{Problem, choose};
+use crate::tile::{Algorithm, Problem, choose};
 use crate::weights::Form;
 
 /// An op that this backend has no code for.
@@ -39,8 +41,8 @@ pub(crate) enum Place {
     Output(usize),
     /// The weights with this index.
     Weights(usize),
-    /// Memory that lives for one op.
-    Temporary,
+    /// Temporary memory from this byte on.
+    Temporary(usize),
 }
 
 /// One run of a kernel over all its blocks.
@@ -78,6 +80,8 @@ pub(crate) fn schedule(graph: &Graph, options: CompileOptions<'_>) -> Result<Sch
         inlined: inlined(graph),
         kernel_index: HashMap::new(),
         weight_index: HashMap::new(),
+        summed: HashMap::new(),
+        temporaries: Temporaries::default(),
         schedule: Schedule { kernels: vec![], calls: vec![], weights: vec![], temporary_bytes: 0 },
     };
     scheduler.check_outputs()?;
@@ -93,7 +97,7 @@ pub(crate) fn schedule(graph: &Graph, options: CompileOptions<'_>) -> Result<Sch
             scheduler.call(output.value, Kernel::Gather(gather), vec![Place::Output(index), source]);
         }
     }
-    Ok(scheduler.schedule)
+    Ok(scheduler.finish())
 }
 
 /// Whether the op of this output writes straight into its memory: an output of a value that comes from outside, or that
@@ -111,7 +115,43 @@ struct Scheduler<'a> {
     inlined: Vec<bool>,
     kernel_index: HashMap<Kernel, usize>,
     weight_index: HashMap<(Value, Form), usize>,
+    /// Results that their convolution sums, with the temporary that the sums are in.
+    summed: HashMap<Value, (Sums, usize)>,
+    temporaries: Temporaries,
     schedule: Schedule,
+}
+
+/// Memory that calls pass on among themselves: regions that are free again once what is in them was read.
+#[derive(Default)]
+struct Temporaries {
+    /// Of each region, the most bytes that it is taken for, and whether it is taken.
+    regions: Vec<(usize, bool)>,
+}
+
+impl Temporaries {
+    /// Takes a region of at least so many bytes.
+    fn take(&mut self, bytes: usize) -> usize {
+        let free = self.regions.iter().position(|(_, taken)| !taken).unwrap_or(self.regions.len());
+        if free == self.regions.len() {
+            self.regions.push((0, true));
+        }
+        let (most, taken) = &mut self.regions[free];
+        (*most, *taken) = ((*most).max(bytes.next_multiple_of(ALIGNMENT)), true);
+        free
+    }
+
+    fn give_back(&mut self, region: usize) {
+        self.regions[region].1 = false;
+    }
+
+    /// The first byte of each region, and of what is behind them all.
+    fn offsets(&self) -> Vec<usize> {
+        let ends = self.regions.iter().scan(0, |end, (bytes, _)| {
+            *end += bytes;
+            Some(*end)
+        });
+        std::iter::once(0).chain(ends).collect()
+    }
 }
 
 impl Scheduler<'_> {
@@ -138,6 +178,18 @@ impl Scheduler<'_> {
         let outputs = self.graph.outputs().iter();
         inputs.chain(outputs.clone().filter(|o| o.role != Role::State).map(|o| o.value)).try_for_each(caller)?;
         outputs.filter(|o| o.role == Role::State).try_for_each(|o| self.element(o.value).map(drop))
+    }
+
+    /// The schedule, in which temporaries are bytes and no regions.
+    fn finish(mut self) -> Schedule {
+        let offsets = self.temporaries.offsets();
+        for place in self.schedule.calls.iter_mut().flat_map(|call| &mut call.arguments) {
+            if let Place::Temporary(region) = place {
+                *region = offsets[*region];
+            }
+        }
+        self.schedule.temporary_bytes = offsets[offsets.len() - 1];
+        self.schedule
     }
 
     fn call(&mut self, value: Value, kernel: Kernel, arguments: Vec<Place>) {
@@ -185,16 +237,10 @@ impl Scheduler<'_> {
                 return Err(self.unsupported(value, "not fused: the pass `fuse-normalization` must run before"));
             }
             Op::GroupStatistics { input, groups, epsilon } => {
-                let ([frames, height, width], channels) = self.channel_last(value, *input)?;
-                let batch = graph.ty(*input).shape[0];
-                let lines = Lines { batch, lines: frames * height, width, channels };
-                let bytes = batch * lines.blocks() * channels * 2 * size_of::<f64>();
-                self.schedule.temporary_bytes = self.schedule.temporary_bytes.max(bytes);
-                let source = self.read(*input)?;
-                let element = self.element(*input)?;
-                self.call(value, Kernel::ChannelSums { element, lines }, vec![Place::Temporary, source]);
-                let kernel = Kernel::GroupStatistics { lines, groups: *groups, epsilon: epsilon.to_bits() };
-                self.call(value, kernel, vec![result, Place::Temporary]);
+                let (sums, region) = self.sums(value, *input)?;
+                let kernel = Kernel::GroupStatistics { sums, groups: *groups, epsilon: epsilon.to_bits() };
+                self.call(value, kernel, vec![result, Place::Temporary(region)]);
+                self.temporaries.give_back(region);
             }
             Op::Normalize { .. } => {
                 let frames = [0, node.ty.space().unwrap_or_default()[0]];
@@ -283,6 +329,26 @@ impl Scheduler<'_> {
         }
     }
 
+    /// The sums of `input` for its statistics, `value`, and the region in which they are: made by the convolution that
+    /// computes it, or now.
+    fn sums(&mut self, value: Value, input: Value) -> Result<(Sums, usize), UnsupportedOp> {
+        if let Some(summed) = self.summed.remove(&input) {
+            return Ok(summed);
+        }
+        let ([frames, height, width], channels) = self.channel_last(value, input)?;
+        let lines = Lines { batch: self.graph.ty(input).shape[0], lines: frames * height, width, channels };
+        let region = self.temporaries.take(lines.sums().bytes());
+        let source = self.read(input)?;
+        let element = self.element(input)?;
+        self.call(value, Kernel::ChannelSums { element, lines }, vec![Place::Temporary(region), source]);
+        Ok((lines.sums(), region))
+    }
+
+    /// Whether a result is normalised.
+    fn is_normalized(&self, value: Value) -> bool {
+        self.graph.nodes().any(|(_, node)| matches!(node.op, Op::GroupStatistics { input, .. } if input == value))
+    }
+
     /// The kernel of a `normalize` over some of its frames, the first and how many, and what it reads.
     fn normalize(
         &mut self,
@@ -366,6 +432,7 @@ impl Scheduler<'_> {
             padding: *padding,
             bias: bias.is_some(),
             residual: residual.is_some(),
+            summed: algorithm != Algorithm::Direct && self.is_normalized(value),
             algorithm,
             tile,
         };
@@ -375,6 +442,11 @@ impl Scheduler<'_> {
             arguments.push(self.read(*operand)?);
         }
         arguments.extend(behind);
+        if kernel.summed {
+            let region = self.temporaries.take(kernel.sums().bytes());
+            self.summed.insert(value, (kernel.sums(), region));
+            arguments.push(Place::Temporary(region));
+        }
         self.call(value, Kernel::Convolution(kernel), arguments);
         Ok(())
     }

@@ -142,8 +142,17 @@ pub struct Problem {
 impl Tile {
     /// Number of blocks.
     pub fn blocks(&self, problem: &Problem) -> usize {
-        let boxes: usize = (0..3).map(|axis| problem.result[axis].div_ceil(self.space[axis])).product();
-        problem.batch * boxes * self.panel_count.div_ceil(self.panels)
+        problem.batch * self.boxes(problem).iter().product::<usize>() * self.panel_groups()
+    }
+
+    /// Boxes of a video along time, height and width.
+    pub fn boxes(&self, problem: &Problem) -> [usize; 3] {
+        std::array::from_fn(|axis| problem.result[axis].div_ceil(self.space[axis]))
+    }
+
+    /// Blocks that compute the same box for different output channels.
+    pub fn panel_groups(&self) -> usize {
+        self.panel_count.div_ceil(self.panels)
     }
 
     /// Frames, lines and pixels of the input (with what stands around it) that a block sees.

@@ -311,3 +311,31 @@ fn prologues() {
         ));
     }
 }
+
+/// Normalisations of what a convolution writes: one takes the sums that the convolution makes, another sums once more.
+#[test]
+fn statistics_of_convolutions() {
+    for element in ["f32", "bf16"] {
+        let (leaf, role) = if element == "f32" { ("input", "result") } else { ("state", "state") };
+        for (frames, height, width, inputs, outputs) in
+            [(3, 5, 9, 6, 20), (2, 8, 17, 5, 36), (4, 11, 37, 20, 132), (1, 1, 2, 4, 4)]
+        {
+            let video = |channels: usize| format!("tensor<2x{frames}x{height}x{width}x{channels}x{element}, nthwc>");
+            let (x, y) = (video(inputs), video(outputs));
+            let weight = format!("tensor<3x3x3x{inputs}x{outputs}x");
+            check(&format!(
+                "graph @test {{\n%0 = {leaf} {{name = \"x\"}} : {x}\n%1 = parameter {{name = \"w\"}} : {weight}f32, dhwio>\n\
+                 %2 = convert %1 {{element = {element}}} : {weight}{element}, dhwio>\n\
+                 %3 = parameter {{name = \"b\"}} : tensor<{outputs}xf32>\n%4 = {leaf} {{name = \"r\"}} : {y}\n\
+                 %5 = parameter {{name = \"scale\"}} : tensor<{outputs}xf32>\n\
+                 %6 = convolution %0, %2, bias: %3, residual: %4 \
+                 {{strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 2}} : {y}\n\
+                 %7 = group_statistics %6 {{groups = 4, epsilon = 1e-2}} : tensor<2x4x2xf32>\n\
+                 %8 = group_statistics %6 {{groups = 2, epsilon = 1e-2}} : tensor<2x2x2xf32>\n\
+                 %9 = normalize %6, %7, %5, %5 {{first_frame = joined, activation = none}} : {y}\n\
+                 %10 = normalize %6, %8, %5, %5 {{first_frame = joined, activation = none}} : {y}\n\
+                 return {role} \"a\" = %9\nreturn {role} \"b\" = %10\n}}\n"
+            ));
+        }
+    }
+}

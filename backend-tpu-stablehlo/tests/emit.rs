@@ -111,7 +111,8 @@ const LARGE: &str = r#"%0 = input {name = "x"} : tensor<1x3x8x4x4xbf16, nthwc>
 fn large_videos_are_made_in_strips() {
     let graph = graph(LARGE);
     let loops = |strip_bytes| {
-        let text = emit(&graph, &EmitOptions { strip_bytes }).expect("every op has a form").text;
+        let text =
+            emit(&graph, &EmitOptions { strip_bytes, ..EmitOptions::default() }).expect("every op has a form").text;
         (text.matches("stablehlo.while").count(), text)
     };
     // A row of the norm takes 96 bytes, one of the enlarged video 192.
@@ -125,7 +126,8 @@ fn large_videos_are_made_in_strips() {
 #[test]
 fn what_something_else_reads_is_made_whole() {
     let tapped = graph(&format!("{LARGE}\nreturn tap \"norm\" = %4\nreturn tap \"up\" = %9"));
-    let text = emit(&tapped, &EmitOptions { strip_bytes: 300 }).expect("every op has a form").text;
+    let text =
+        emit(&tapped, &EmitOptions { strip_bytes: 300, ..EmitOptions::default() }).expect("every op has a form").text;
     assert!(!text.contains("stablehlo.while"), "{text}");
 }
 

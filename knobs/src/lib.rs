@@ -44,12 +44,20 @@ macro_rules! knobs {
 knobs! {
     Tessera ISA = "TESSERA_ISA", "avx512, avx2 or portable",
         "The instruction set of compiled code; else the best that this CPU has.";
+    Tessera PJRT_PLUGIN = "TESSERA_PJRT_PLUGIN", "cpu, tpu, cuda or a path",
+        "The PJRT plugin where --plugin names none; tests of plugins run where it names one for CPUs.";
+    Tessera CACHE_DIR = "TESSERA_CACHE_DIR", "a folder",
+        "Where compiled programs of PJRT plugins are kept; else tessera/programs in your folder of caches.";
+    Tests LIBTPU = "TESSERA_LIBTPU", "a path",
+        "The libtpu.so that tests compile for TPUs with; without it they are skipped.";
     Tests BLESS = "TESSERA_BLESS", "1",
         "Filetests and the op reference take what is found for what is expected.";
     Tests PYTHON = "TESSERA_PYTHON", "a path",
         "The Python with torch and diffusers that tools/taps.py is tested with; else `python3`. Without those the test is skipped.";
     Convention RUST_LOG = "RUST_LOG", "a filter",
         "What to log on stderr, by crate, in place of --log.";
+    Convention XLA_FLAGS = "XLA_FLAGS", "flags",
+        "For the compilers of PJRT plugins, which read it themselves.";
     Convention TMPDIR = "TMPDIR", "a folder",
         "Where tensors wait on disk; else /var/tmp, or where the system has temporary files.";
     Convention HF_ENDPOINT = "HF_ENDPOINT", "a URL",
@@ -74,6 +82,11 @@ impl Knob {
     /// Its value; an empty one is none.
     pub fn get(&self) -> Option<OsString> {
         std::env::var_os(self.name).filter(|value| !value.is_empty())
+    }
+
+    /// Its value, if that is Unicode.
+    pub fn text(&self) -> Option<String> {
+        self.get()?.into_string().ok()
     }
 
     /// Whether it is set to `1`.

@@ -8,6 +8,9 @@ use std::io;
 use std::path::PathBuf;
 
 use backend_cpu::isa::IsaError;
+use backend_tpu_stablehlo::pjrt;
+use backend_tpu_stablehlo::pjrt::child::ChildError;
+use backend_tpu_stablehlo::pjrt::locate::LocateError;
 use frontend::{ConfigError, DeclareError, Half, Step};
 
 use crate::memory_plan::{MemoryEstimate, at_most};
@@ -106,6 +109,21 @@ pub enum Error {
     /// The instruction set asked for cannot be had.
     #[error("{variable}: {0}", variable = backend_cpu::isa::ISA_VARIABLE)]
     Isa(#[from] IsaError),
+    /// Options that contradict each other.
+    #[error("{problem}")]
+    Options {
+        /// Which, and what to do.
+        problem: String,
+    },
+    /// No PJRT plugin where one was looked for.
+    #[error("{}", one_line(.0))]
+    NoPlugin(Box<LocateError>),
+    /// A PJRT plugin cannot be used, or refuses something.
+    #[error("{}", one_line(.0))]
+    Pjrt(Box<pjrt::Error>),
+    /// What was done with a PJRT plugin in a child process failed.
+    #[error("{}", one_line(.0))]
+    PluginChild(Box<ChildError>),
     /// The system gives no threads.
     #[error("{threads} threads cannot be started: {problem}; ask for fewer")]
     Threads {
@@ -388,6 +406,27 @@ impl Error {
     /// [`Error::Memory`] for a step.
     pub(crate) fn memory(step: &Step, cause: &dyn Display) -> Error {
         Error::Memory { step: step.to_string(), problem: one_line(cause) }
+    }
+}
+
+impl From<ChildError> for Error {
+    fn from(error: ChildError) -> Error {
+        match error {
+            ChildError::Interrupted => Error::Interrupted,
+            error => Error::PluginChild(Box::new(error)),
+        }
+    }
+}
+
+impl From<LocateError> for Error {
+    fn from(error: LocateError) -> Error {
+        Error::NoPlugin(Box::new(error))
+    }
+}
+
+impl From<pjrt::Error> for Error {
+    fn from(error: pjrt::Error) -> Error {
+        Error::Pjrt(Box::new(error))
     }
 }
 

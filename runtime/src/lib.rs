@@ -27,7 +27,8 @@
 //! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: values that are no numbers, when what ran |
 //! | [`whole_run`], [`recording`], [`tap_file`] | a run with all of it in memory; its activations, kept; and in files |
 //! | [`profile`], [`roofline`], [`loaded_weights`] | single steps timed call by call, drawn, on weights that need not exist |
-//! | [`lowering`] | a step through the passes and the CPU backend, for those who want to see it |
+//! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
+//! | [`ahead_of_time`] | the steps of a video compiled for a device that need not be there; what they need and cost |
 //! | [`media`] | reading and writing frames, streamed, as a clip, pictures or an array |
 //! | [`tiling`], `tile_sizes` | the geometry of tiles; which sizes are worth a look |
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
@@ -38,6 +39,7 @@
 //!
 //! Nothing here knows the model's layers: that is package `frontend`.
 
+pub mod ahead_of_time;
 mod blend;
 pub mod checkpoint;
 mod clip;

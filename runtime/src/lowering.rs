@@ -4,7 +4,7 @@
 use backend_cpu::isa::Isa;
 use backend_cpu::program::{self, Choices, CompileOptions, Program};
 use backend_cpu::requirements::{Requirements, requirements};
-use backend_tpu_stablehlo::{EmitOptions, Module};
+use backend_tpu_stablehlo::{EmitOptions, Module, emit};
 use frontend::Step;
 use ir::Graph;
 use passes::{Pass, pipeline};
@@ -55,9 +55,8 @@ pub fn choices<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions
 ///
 /// # Errors
 /// [`Error::Internal`]: the graph has an op that cannot be written.
-pub fn stablehlo(step: &Step, graph: &Graph) -> Result<Module> {
-    backend_tpu_stablehlo::emit(graph, &EmitOptions::default())
-        .map_err(|cause| Error::internal("the StableHLO backend", step, &cause))
+pub fn stablehlo(step: &Step, graph: &Graph, options: &EmitOptions) -> Result<Module> {
+    emit(graph, options).map_err(|cause| Error::internal("the StableHLO backend", step, &cause))
 }
 
 /// What the final graph of `step` takes of memory.

@@ -25,7 +25,7 @@ use crate::clip::{Route, TileOrder};
 use crate::error::{Error, Result};
 use crate::lowering;
 use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
-use crate::options::{MemoryBudget, Parallel, RunOptions, TilingChoice};
+use crate::options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
 use crate::tile_sizes::{Candidate, candidates};
 use crate::tiling::{Grid, Tiling};
 
@@ -127,7 +127,7 @@ pub struct TilingDecision {
     pub columns: usize,
     /// In which order tiles ran.
     pub order: TileOrder,
-    /// What it was expected to need; `None` for the evaluator, which plans nothing ahead.
+    /// What it was expected to need; `None` for the evaluator, which plans nothing ahead, and for PJRT plugins.
     pub memory: Option<MemoryEstimate>,
     /// What it was allowed to need, in bytes.
     pub budget: u64,
@@ -156,6 +156,9 @@ impl fmt::Display for TilingDecision {
     }
 }
 
+/// With a plugin, the tensors of one step travel while another one runs: more at once would only wait for each other.
+const PLUGIN_LANES: usize = 2;
+
 const WHOLE_ASKED: &str = "tiling is off";
 const WHOLE_FITS: &str = "that fits the memory budget";
 const WHOLE_SMALL: &str = "the frames are no larger than a tile";
@@ -163,6 +166,7 @@ const TILES_TOO_LARGE: &str = "even in the smallest tiles";
 const FRAMES_TOO_SMALL: &str =
     "in whole frames, too small to be cut without being asked; tiles that you ask for may need less";
 const WHOLE_UNPLANNED: &str = "the evaluator's memory is not planned ahead";
+const WHOLE_PLUGIN: &str = "the plugin plans its memory, and refuses what does not fit";
 const TILES_ASKED: &str = "these tiles were asked for";
 const TILES_FIT: &str = "whole frames do not fit the memory budget, and these are the largest tiles that do";
 
@@ -175,7 +179,7 @@ pub(crate) struct Plan<'a> {
     pub shape: [usize; 5],
     pub options: &'a RunOptions,
     pub threads: usize,
-    /// What compiles steps; `None` for the evaluator.
+    /// What we compile steps for; `None` for the evaluator and for plugins.
     pub isa: Option<Isa>,
     /// Whether the input is all there, so that samples can be read at once.
     pub in_memory: bool,
@@ -227,9 +231,13 @@ impl Plan<'_> {
         };
         let Some(isa) = self.isa else {
             let route = self.route(grid, TileOrder::FrameMajor);
-            let reason = if reason == WHOLE_FITS { WHOLE_UNPLANNED } else { reason };
+            let reason = match self.options.backend {
+                _ if reason != WHOLE_FITS => reason,
+                Backend::Pjrt => WHOLE_PLUGIN,
+                _ => WHOLE_UNPLANNED,
+            };
             let decision = decision(&route, tiling, None, reason);
-            return Ok((route, decision));
+            return Ok((Route { lanes: self.plugin_lanes(&route), ..route }, decision));
         };
         let mut estimator = Estimator::new(self, isa)?;
         let mut least: Option<MemoryEstimate> = None;
@@ -252,6 +260,17 @@ impl Plan<'_> {
             None if tiling.is_some() => Err(self.refusal(budget, least, "in these tiles")),
             None => Err(self.refusal(budget, least, "in whole frames; tiles may need less")),
         }
+    }
+
+    /// Lanes of a backend that plans its own memory: one, but for a plugin if more were asked for by name.
+    fn plugin_lanes(&self, route: &Route) -> usize {
+        let samples = if self.in_memory { self.shape[0] } else { 1 };
+        let most = match (self.options.backend, self.options.parallel, route.grid.tiles()) {
+            (Backend::Pjrt, Parallel::Batch, 1) => samples,
+            (Backend::Pjrt, Parallel::Tiles, tiles) => tiles,
+            _ => 1,
+        };
+        most.min(PLUGIN_LANES)
     }
 
     fn route(&self, grid: Grid, order: TileOrder) -> Route {

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use frontend::Step;
+use ir::TensorType;
 use ir::finite::{Extent, NonFinite};
 
 use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
 use crate::inspection::named;
 use crate::observer::StepPlace;
 
@@ -32,6 +34,32 @@ impl NonFiniteActivation {
         let parameters = found.parameters.iter().filter_map(extent).collect();
         Self { found, step, place, parameters }
     }
+}
+
+/// Looks at what modules return, in the order of the network, of a program whose ops cannot be looked at.
+///
+/// # Errors
+/// [`Error::NonFiniteActivation`] for the first that is not all numbers, with the extent of the one before it.
+pub(crate) fn check_modules<'a>(
+    input: &[f32],
+    modules: impl Iterator<Item = (&'a str, &'a TensorType, &'a [f32])>,
+    step: &Step,
+    place: StepPlace,
+) -> Result<()> {
+    let of = |values: &[f32]| Extent::of(values.iter().map(|value| f64::from(*value)));
+    let mut before = ("the step's input".to_owned(), of(input));
+    for (module, ty, values) in modules {
+        let result = of(values);
+        if !result.is_finite() {
+            let (path, ty) = (module.into(), ty.clone());
+            let found =
+                NonFinite { mnemonic: "the output", path, ty, result, inputs: vec![before], parameters: vec![] };
+            let found = NonFiniteActivation { found, step: *step, place, parameters: vec![] };
+            return Err(Error::NonFiniteActivation(Box::new(found)));
+        }
+        before = (format!("the output of `{module}`"), result);
+    }
+    Ok(())
 }
 
 impl fmt::Display for NonFiniteActivation {

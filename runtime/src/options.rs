@@ -1,10 +1,12 @@
 //! How to run a model.
 
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
 
 use backend_cpu::isa::Isa;
+use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use frontend::Taps;
 use passes::Precision;
 
@@ -21,6 +23,8 @@ pub enum Backend {
     /// Native code.
     #[default]
     Cpu,
+    /// A PJRT plugin: XLA for CPUs, TPUs or GPUs.
+    Pjrt,
     /// The evaluator, op by op: the definition of every op, hundreds of times slower.
     Interpret,
 }
@@ -28,7 +32,7 @@ pub enum Backend {
 /// Whether frames are cut into tiles that are run apart and blended; see [`crate::tiling`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TilingChoice {
-    /// Frames go through whole where that fits the memory budget, else in the largest tiles that do, shared out
+    /// With a PJRT plugin, whole frames. Else frames go through whole where that fits the memory budget, or in the largest tiles that do, shared out
     /// evenly, with overlaps as near as they divide to those asked for.
     #[default]
     Auto,
@@ -104,6 +108,10 @@ pub struct RunOptions {
     pub isa: Option<Isa>,
     /// What elements are computed with and kept in. Inputs and results are f32 in any case.
     pub precision: Precision,
+    /// For [`Backend::Pjrt`]; by default the one that [`backend_tpu_stablehlo::pjrt::locate::PLUGIN_VARIABLE`] names.
+    pub plugin: Option<PluginSpec>,
+    /// For [`Backend::Pjrt`]: the folder where compiled programs are kept from run to run, if they are.
+    pub program_cache: Option<PathBuf>,
     /// What to look at while steps run.
     pub inspection: Inspection,
     /// Which activations to lay open: [`crate::Observer::tap`] gets them.
@@ -112,14 +120,24 @@ pub struct RunOptions {
     pub tiling: TilingChoice,
     /// What neighbouring tiles have in common.
     pub overlap: Overlap,
-    /// What may run at once, as far as the memory budget allows. The evaluator runs one step at a time.
+    /// What may run at once, as far as the memory budget allows. The evaluator runs one step at a time. So does a
+    /// PJRT plugin, unless batch or tiles are asked for: then two, so that tensors of the one travel while the other runs.
     pub parallel: Parallel,
-    /// How much memory it may take. What cannot be done within it is refused before any work. The evaluator, whose memory
-    /// is not planned ahead, has no regard for it.
+    /// How much memory it may take. What cannot be done within it is refused before any work. The evaluator and PJRT
+    /// plugins, whose memory is not planned here, have no regard for it.
     pub memory: MemoryBudget,
 }
 
 impl RunOptions {
+    /// Refuses what the backend does not have.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.backend != Backend::Pjrt && self.plugin.is_some() {
+            let problem = "a PJRT plugin is named, which the backend `pjrt` alone takes: ask for that one".into();
+            return Err(Error::Options { problem });
+        }
+        Ok(())
+    }
+
     /// The number of threads asked for, or the default.
     pub(crate) fn threads(&self) -> Result<usize> {
         let threads =

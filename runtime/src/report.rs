@@ -17,9 +17,12 @@ pub struct Report {
     pub seconds: Seconds,
     /// Distinct steps that were made ready: compiled, or declared for the evaluator.
     pub programs_compiled: usize,
+    /// Distinct steps whose compiled program was read from disk.
+    pub programs_cached: usize,
     /// Steps that ran.
     pub program_runs: usize,
-    /// Intermediate values of the program that needs most memory for them; 0 for the evaluator, which plans none.
+    /// Intermediate values of the program that needs most memory for them; 0 for the evaluator, which plans none, and for
+    /// plugins that do not tell.
     pub arena_bytes: usize,
     /// How frames were cut into tiles, why, and what memory that was expected to need.
     pub tiling: TilingDecision,
@@ -29,8 +32,10 @@ pub struct Report {
     pub lanes: usize,
     /// What it computed in.
     pub precision: Precision,
-    /// The instruction set of the compiled code; `none` for the evaluator.
+    /// The instruction set of the compiled code; `none` where it is not ours: for the evaluator and for PJRT plugins.
     pub isa: &'static str,
+    /// The device that a PJRT plugin ran it on, in the plugin's words.
+    pub device: Option<String>,
 }
 
 /// Where the time of a call went. What is not here was spent by the caller's sink and observer.

@@ -10,14 +10,15 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use frontend::{Config, Step, declare};
+use frontend::{Config, Step, Taps, declare};
 use serde_json::{Value, json};
 
 use crate::engine::{Engine, StepObserver, StepOutputs, Work};
 use crate::error::{Error, Result};
+use crate::inspection::Inspection;
+use crate::non_finite;
 use crate::observer::{Preparation, StepPlace};
 use crate::options::RunOptions;
-use crate::timeline::Timeline;
 
 /// How long to wait between two looks at the observer while several steps run.
 const TICK: Duration = Duration::from_millis(50);
@@ -32,6 +33,8 @@ pub(crate) struct Account {
     /// Inside compiled steps; those that ran at once count once.
     pub run: Duration,
     pub programs_compiled: usize,
+    /// Programs that were read from disk instead.
+    pub programs_cached: usize,
     pub program_runs: usize,
     /// Of the program with the largest arena.
     pub arena_bytes: usize,
@@ -100,16 +103,15 @@ impl<'a, E: Engine> Steps<'a, E> {
     ) -> Result<Vec<StepOutputs<E>>> {
         debug_assert!(work.len() <= self.workspaces.len(), "a lane runs one step at a time");
         let started = Instant::now();
-        let timeline = self.options.inspection.timeline.as_ref();
         let runs = work.len();
         let outputs = match (work.pop(), work.is_empty()) {
             (Some(work), true) => {
                 let executable = &self.executables[&work.step];
-                vec![run_one(&self.engine, &mut self.workspaces[0], executable, work, timeline, observe)?]
+                vec![run_one(&self.engine, &mut self.workspaces[0], executable, work, self.options, observe)?]
             }
             (last, _) => {
                 work.extend(last);
-                run_at_once(&self.engine, &mut self.workspaces, &self.executables, work, timeline, observe)?
+                run_at_once(&self.engine, &mut self.workspaces, &self.executables, work, self.options, observe)?
             }
         };
         self.account.run += started.elapsed();
@@ -128,38 +130,57 @@ impl<'a, E: Engine> Steps<'a, E> {
         };
         told(Preparation::Compile)?;
         let started = Instant::now();
-        let program = self.engine.compile(step, declare(self.config, step, &self.options.taps)?)?;
+        let look_at_modules = self.options.inspection.check_finite && !E::LOOKS_INSIDE;
+        let taps = if look_at_modules { &Taps::All } else { &self.options.taps };
+        let program = self.engine.compile(step, declare(self.config, step, taps)?)?;
         let compiled = Instant::now();
+        let is_cached = E::is_cached(&program);
         if let Some(timeline) = &self.options.inspection.timeline {
-            timeline.add("compile", format!("compile {step}"), started, Value::Null);
+            let name = if is_cached { "read" } else { "compile" };
+            timeline.add("compile", format!("{name} {step}"), started, Value::Null);
         }
         told(Preparation::LoadWeights)?;
         let executable = self.engine.bind(&self.workspaces[0], step, program)?;
         self.account.compile += compiled - started;
         self.account.load += compiled.elapsed();
-        self.account.programs_compiled += 1;
+        match is_cached {
+            true => self.account.programs_cached += 1,
+            false => self.account.programs_compiled += 1,
+        }
         self.account.arena_bytes = self.account.arena_bytes.max(E::arena_bytes(&executable));
         if let Some(timeline) = &self.options.inspection.timeline {
             timeline.add("load", format!("weights of {step}"), compiled, Value::Null);
         }
-        log::info!("{step}: compiled in {:?}, weights in {:?}", compiled - started, compiled.elapsed());
+        let how = if is_cached { "read from the cache" } else { "compiled" };
+        log::info!("{step}: {how} in {:?}, weights in {:?}", compiled - started, compiled.elapsed());
         Ok(executable)
     }
 }
 
-/// Runs a step and notes when.
+/// Runs a step, notes when, and looks at what it gave if the engine does not by itself.
 fn run_one<E: Engine>(
     engine: &E,
     workspace: &mut E::Workspace,
     executable: &E::Executable,
     work: Work<'_, E>,
-    timeline: Option<&Timeline>,
+    options: &RunOptions,
     observe: &mut StepObserver<'_>,
 ) -> Result<StepOutputs<E>> {
-    let (step, StepPlace { sample, step: number, tile }, started) = (work.step, work.place, Instant::now());
-    let outputs = engine.run(workspace, executable, work, observe)?;
+    let (step, place, input, started) = (work.step, work.place, work.input, Instant::now());
+    let mut outputs = engine.run(workspace, executable, work, observe)?;
+    let Inspection { check_finite, timeline } = &options.inspection;
     if let Some(timeline) = timeline {
+        let StepPlace { sample, step: number, tile } = place;
         timeline.add("step", step.to_string(), started, json!({"sample": sample, "step": number, "tile": tile}));
+    }
+    if *check_finite && !E::LOOKS_INSIDE {
+        let modules = outputs.taps.iter().map(|(module, ty, values)| (module.as_str(), ty, &**values));
+        non_finite::check_modules(input, modules, &step, place)?;
+        outputs.taps.retain(|(module, ..)| match &options.taps {
+            Taps::None => false,
+            Taps::All => true,
+            Taps::Named(names) => names.contains(module),
+        });
     }
     Ok(outputs)
 }
@@ -170,7 +191,7 @@ fn run_at_once<E: Engine>(
     workspaces: &mut [E::Workspace],
     executables: &HashMap<Step, E::Executable>,
     work: Vec<Work<'_, E>>,
-    timeline: Option<&Timeline>,
+    options: &RunOptions,
     observe: &mut StepObserver<'_>,
 ) -> Result<Vec<StepOutputs<E>>> {
     let size = |step: &Step| (step.frames * step.height * step.width) as f64;
@@ -197,7 +218,7 @@ fn run_at_once<E: Engine>(
                     share.store(done.to_bits(), Ordering::Relaxed);
                     if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 };
-                let outputs = run_one(engine, workspace, &executables[&work.step], work, timeline, &mut observe);
+                let outputs = run_one(engine, workspace, &executables[&work.step], work, options, &mut observe);
                 match outputs {
                     Ok(_) => share.store(1.0_f64.to_bits(), Ordering::Relaxed),
                     Err(_) => stopped.store(true, Ordering::Relaxed),

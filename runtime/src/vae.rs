@@ -4,16 +4,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use backend_cpu::isa::Isa;
 use backend_cpu::weights::Weights;
+use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use frontend::{Config, ConfigWarning, Half, declare};
 use passes::cpu_pipeline;
 
 use crate::checkpoint::Checkpoint;
 use crate::clip::{self, Route};
-use crate::engine::{CpuEngine, Engine, InterpretEngine};
+use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
 use crate::latents::{LatentScaling, Latents};
 use crate::lowering;
@@ -35,6 +36,8 @@ pub struct Vae {
     warnings: Vec<String>,
     checkpoint: Arc<Checkpoint>,
     weights: Weights,
+    /// The plugin that was used last, with the weights on its device.
+    session: Mutex<Option<Arc<PjrtSession>>>,
 }
 
 /// A video to encode.
@@ -94,7 +97,7 @@ impl Vae {
         let checkpoint = Arc::new(checkpoint);
         let warnings = parameters::unused(&checkpoint, &config)?.into_iter().collect();
         let weights = Weights::new(checkpoint.clone());
-        Ok(Vae { config, warnings, checkpoint, weights })
+        Ok(Vae { config, warnings, checkpoint, weights, session: Mutex::default() })
     }
 
     /// The configuration.
@@ -261,10 +264,11 @@ impl Vae {
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Report> {
+        job.options.check()?;
         let threads = job.options.threads()?;
         let isa = match job.options.backend {
             Backend::Cpu => Some(job.options.isa()?),
-            Backend::Interpret => None,
+            Backend::Pjrt | Backend::Interpret => None,
         };
         let plan = Plan {
             config: &self.config,
@@ -280,8 +284,9 @@ impl Vae {
         let (route, tiling) = plan.decide()?;
         log::info!("{tiling}");
         let precision = job.options.precision;
-        let account = match isa {
-            Some(isa) => {
+        let mut device = None;
+        let account = match (isa, job.options.backend) {
+            (Some(isa), _) => {
                 let leading = route.leading_step();
                 let graph = declare(&self.config, &leading, &job.options.taps)?;
                 let graph = lowering::optimize(&leading, &graph, cpu_pipeline(precision))?;
@@ -289,7 +294,13 @@ impl Vae {
                 let engine = CpuEngine::new(isa, job.options, &self.weights, &self.checkpoint, choices);
                 self.run_on(engine, job, &route, source, sink, observer)?
             }
-            None => {
+            (None, Backend::Pjrt) => {
+                let session = self.session(job.options)?;
+                device = Some(session.device().to_owned());
+                let engine = PjrtEngine::new(&session, &self.checkpoint, precision);
+                self.run_on(engine, job, &route, source, sink, observer)?
+            }
+            (None, _) => {
                 let engine = InterpretEngine::new(job.options, &self.checkpoint);
                 self.run_on(engine, job, &route, source, sink, observer)?
             }
@@ -299,7 +310,7 @@ impl Vae {
             compile: account.compile.as_secs_f64(),
             run: account.run.as_secs_f64(),
         };
-        let Account { programs_compiled, program_runs, arena_bytes, .. } = account;
+        let Account { programs_compiled, programs_cached, program_runs, arena_bytes, .. } = account;
         let [frames, height, width] = job.video;
         let isa = isa.map_or("none", Isa::name);
         Ok(Report {
@@ -308,6 +319,7 @@ impl Vae {
             width,
             seconds,
             programs_compiled,
+            programs_cached,
             program_runs,
             arena_bytes,
             tiling,
@@ -315,7 +327,24 @@ impl Vae {
             lanes: route.lanes,
             precision,
             isa,
+            device,
         })
+    }
+
+    /// The plugin that the options name: the one that is in use, or another in its place.
+    fn session(&self, options: &RunOptions) -> Result<Arc<PjrtSession>> {
+        let spec = options.plugin.clone().map_or_else(PluginSpec::from_env, Ok)?;
+        let plugin = spec.locate()?;
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) =
+            session.as_ref().filter(|session| session.is_of(&plugin, options.program_cache.as_deref()))
+        {
+            return Ok(session.clone());
+        }
+        // Plugins may allow one client at a time.
+        *session = None;
+        let opened = Arc::new(PjrtSession::open(&plugin, options.program_cache.as_deref())?);
+        Ok(session.insert(opened).clone())
     }
 
     fn run_on(

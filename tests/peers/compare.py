@@ -1,12 +1,18 @@
-"""Time Tessera against PyTorch (diffusers) and OpenVINO on the same checkpoint and input, and keep the documents' tables.
+"""Time Tessera against PyTorch (diffusers), OpenVINO and XLA on the same checkpoint and input, and keep the documents' tables.
 
 usage: compare.py --tessera PATH --data FOLDER [--rows ROW,...] [--repeats N] [--output FILE.json] [--documents]
        compare.py --tables FILE.json [--documents]
 needs: pip install -r requirements.txt; FOLDER is what make_model.py writes
 
-A row is TASK-DTYPE-THREADS[-avx2], such as decode-f32-2 or encode-bf16-1-avx2. Within a row the engines run in alternation, so
-that a machine that slows down slows all of them; medians are compared. PyTorch and OpenVINO load once and run in a process
-each; Tessera is a new process for every run, as its users start it. The first run of each is not counted.
+A row is TASK-DTYPE-THREADS[-avx2], such as decode-f32-2 or encode-bf16-1-avx2. Tasks: decode (latents.safetensors), encode
+(clip.npy), tile (decodes tile.safetensors, a default tile) and frame (decodes frame.safetensors, untiled: the memory it takes).
+Within a row the engines run in alternation, so that a machine that slows down slows all of them; medians are compared. The first
+run of a process is not counted: PyTorch and OpenVINO run once before the turns, Tessera's step once in each turn, since it is a
+new process every time. "Tessera, once" is what a user sees who decodes a single clip: a new process, and its first run. So is
+XLA: Tessera's StableHLO on the PJRT plugin for CPUs that TESSERA_PJRT_PLUGIN names, on all cores and with all instruction sets.
+
+Differences of decode and encode are from PyTorch in f64, so PyTorch's own f32 has one too; those of tile and frame are from
+PyTorch in the row.
 
 --documents rewrites what stands between `<!-- peers -->` and `<!-- /peers -->` in README.md and BENCHMARKS.md.
 """
@@ -33,11 +39,18 @@ ROWS = [
     *(f"{task}-{dtype}-{threads}" for task in ("decode", "encode") for dtype in ("f32", "bf16") for threads in (2, 1)),
     "decode-f32-2-avx2",
     "encode-f32-2-avx2",
+    "tile-f32-2",
 ]
-# What a first step takes without a cache: OpenVINO runs one half as one graph.
-ONE_STEP = {"decode": 3, "encode": 15}
+SOURCES = {
+    "decode": "latents.safetensors", "encode": "clip.npy", "tile": "tile.safetensors", "frame": "frame.safetensors"
+}
+# What a first step takes without a cache: OpenVINO runs one half as one graph, and `tessera bench` one step.
+ONE_STEP = {"decode": 3, "encode": 15, "tile": 3, "frame": 3}
+# Between PyTorch and Tessera alone: the memory of the others is several times theirs.
+LARGE = ("tile", "frame")
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "TESSERA_ISA": "avx2"}
-NAMES = {"torch": "PyTorch", "openvino": "OpenVINO", "tessera": "Tessera"}
+NAMES = {"torch": "PyTorch", "openvino": "OpenVINO", "xla": "XLA", "tessera": "Tessera", "once": "Tessera, once"}
+PLUGIN = "TESSERA_PJRT_PLUGIN"
 USAGE_ERROR = 2
 
 
@@ -55,10 +68,17 @@ class Row:
 
     @staticmethod
     def parse(name: str) -> "Row":
-        found = re.fullmatch(r"(decode|encode)-(f32|bf16)-(\d+)(-avx2)?", name)
+        found = re.fullmatch(rf"({'|'.join(SOURCES)})-(f64|f32|bf16)-(\d+)(-avx2)?", name)
         if not found:
             raise argparse.ArgumentTypeError(f"`{name}` is not TASK-DTYPE-THREADS[-avx2], such as decode-f32-2")
         return Row(name, found[1], found[2], int(found[3]), bool(found[4]))
+
+    @property
+    def half(self) -> str:
+        return "encode" if self.task == "encode" else "decode"
+
+    def source(self, data: Path) -> Path:
+        return data / SOURCES[self.task]
 
     def environment(self) -> dict[str, str]:
         threads = {"OMP_NUM_THREADS": str(self.threads)}
@@ -70,8 +90,8 @@ class Peer:
 
     def __init__(self, engine: str, row: Row, data: Path, scratch: Path):
         self.output = scratch / f"{engine}.npy"
-        command = [sys.executable, HERE / "worker.py", engine, row.task, row.dtype, row.threads, data / "model"]
-        command += [source(row, data), self.output]
+        command = [sys.executable, HERE / "worker.py", engine, row.half, row.dtype, row.threads, data / "model"]
+        command += [row.source(data), self.output]
         self.complaints = scratch / f"{engine}.log"
         with self.complaints.open("w") as log:
             pipe, parts = subprocess.PIPE, [str(part) for part in command]
@@ -106,30 +126,34 @@ class Peer:
         self.process.wait()
 
 
-class Tessera:
-    """A new process for every run."""
+def tessera(command: list, row: Row) -> dict:
+    """What Tessera's `--json` says."""
+    command = [*command, "--threads", row.threads, "--json"] + ([] if row.dtype == "f32" else ["--dtype", row.dtype])
+    ended = subprocess.run([str(part) for part in command], env=row.environment(), capture_output=True, text=True)
+    if ended.returncode:
+        lines = [line for line in ended.stderr.splitlines() if line.startswith("error")]
+        reason = lines[0] if lines else f"exit code {ended.returncode}"
+        raise Skipped(f"not yet in this binary: {reason}" if ended.returncode == USAGE_ERROR else reason)
+    return json.loads(ended.stdout)
 
-    def __init__(self, binary: Path, row: Row, data: Path, scratch: Path):
+
+class Once:
+    """Tessera on a clip: a new process for every run, and its first."""
+
+    def __init__(self, name: str, binary: Path, row: Row, data: Path, scratch: Path, backend: tuple[str | Path, ...] = ()):
         self.row = row
-        self.output = scratch / ("tessera.npy" if row.task == "decode" else "tessera.safetensors")
+        self.output = scratch / f"{name}.{'npy' if row.half == 'decode' else 'safetensors'}"
         task = {
-            "decode": ["--latents", source(row, data), "--unscaled", "--latents-layout", "bcthw"],
-            "encode": ["--video", source(row, data), "--moments"],
-        }[row.task]
-        command = [binary, row.task, "--model", data / "model", *task, "--output", self.output]
-        command += ["--threads", row.threads, "--tiling", "off", "--json"]
-        command += [] if row.dtype == "f32" else ["--dtype", row.dtype]
-        self.command = [str(part) for part in command]
+            "decode": ["--latents", row.source(data), "--unscaled", "--latents-layout", "bcthw"],
+            "encode": ["--video", row.source(data), "--moments"],
+        }[row.half]
+        self.command = [binary, row.half, "--model", data / "model", *task, "--output", self.output, "--tiling", "off"]
+        self.command += backend
         self.peak = 0
         self.ready = None
 
     def run(self) -> dict:
-        ended = subprocess.run(self.command, env=self.row.environment(), capture_output=True, text=True)
-        if ended.returncode:
-            lines = [line for line in ended.stderr.splitlines() if line.startswith("error")]
-            reason = lines[0] if lines else f"exit code {ended.returncode}"
-            raise Skipped(f"not yet in this binary: {reason}" if ended.returncode == USAGE_ERROR else reason)
-        report = json.loads(ended.stdout)
+        report = tessera(self.command, self.row)
         self.peak = max(self.peak, report["peak_rss_bytes"] or 0)
         seconds = report["seconds"]
         self.ready = seconds["load"] + seconds["compile"]
@@ -146,38 +170,69 @@ class Tessera:
         pass
 
 
-def source(row: Row, data: Path) -> Path:
-    return data / ("latents.safetensors" if row.task == "decode" else "clip.npy")
+class Step:
+    """Tessera's step for the same input, a second time in its process, as the peers' runs are."""
+
+    def __init__(self, binary: Path, row: Row, data: Path, scratch: Path):
+        frames, height, width = size(row, data)
+        step = ["--step", f"{row.half}-whole", "--frames", frames, "--height", height, "--width", width]
+        self.command = [binary, "bench", "--model", data / "model", *step, "--repeats", 1]
+        self.row = row
+        self.peak = 0
+        self.ready = None
+
+    def run(self) -> dict:
+        report = tessera(self.command, self.row)
+        self.peak = max(self.peak, report["peak_rss_bytes"] or 0)
+        seconds = report["seconds"]
+        self.ready = sum(seconds[stage] for stage in ("load", "declare", "passes", "codegen", "pack"))
+        return {"seconds": seconds["run"]}
+
+    def finish(self) -> tuple[None, int]:
+        return None, self.peak
+
+    def stop(self) -> None:
+        pass
 
 
-def frames(row: Row, data: Path) -> int:
-    path = source(row, data)
+def size(row: Row, data: Path) -> tuple[int, int, int]:
+    """Frames, height and width of a row's input."""
+    path = row.source(data)
     if path.suffix == ".npy":
-        return np.load(path, mmap_mode="r").shape[2]
+        return np.load(path, mmap_mode="r").shape[2:]
     from safetensors import safe_open
 
     with safe_open(path, "np") as file:
-        return file.get_slice("latents").get_shape()[2]
+        return tuple(file.get_slice("latents").get_shape()[2:])
 
 
 def engines(row: Row, binary: Path, data: Path, scratch: Path):
-    """Names and makers of the engines of a row; PyTorch in f32 is the measure of all differences."""
+    """Names and makers of the engines of a row."""
+    one_step = size(row, data)[0] <= ONE_STEP[row.task]
     yield "torch", lambda: Peer("torch", row, data, scratch)
-    yield "tessera", lambda: Tessera(binary, row, data, scratch)
-    if frames(row, data) <= ONE_STEP[row.task]:
+    if one_step:
+        yield "tessera", lambda: Step(binary, row, data, scratch)
+    yield "once", lambda: Once("once", binary, row, data, scratch)
+    if row.task in LARGE:
+        return
+    if os.environ.get(PLUGIN) and row.threads == os.cpu_count() and not row.avx2:
+        # Compiled by the first run, which is not counted; read from the cache by the others.
+        backend = ("--backend", "pjrt", "--cache-dir", scratch / "programs")
+        yield "xla", lambda: Once("xla", binary, row, data, scratch, backend)
+    if one_step:
         yield "openvino", lambda: Peer("openvino", row, data, scratch)
 
 
-def reference(row: Row, data: Path, scratch: Path) -> np.ndarray:
-    """What PyTorch makes of the input in f32, on all its instruction sets."""
-    plain = Row("reference", row.task, "f32", os.cpu_count() or 1, False)
-    peer = Peer("torch", plain, data, scratch)
+def reference(task: str, data: Path, scratch: Path) -> np.ndarray:
+    """What PyTorch makes of the input in f64."""
+    peer = Peer("torch", Row("reference", task, "f64", os.cpu_count() or 1, False), data, scratch)
     peer.run()
     return peer.finish()[0]
 
 
-def measure(row: Row, binary: Path, data: Path, repeats: int, expected: np.ndarray) -> dict:
-    """One row: every engine started, then run in turn, `repeats` times after one run that is not counted."""
+def measure(row: Row, binary: Path, data: Path, repeats: int, expected: np.ndarray | None) -> dict:
+    """One row: every engine started, then run in turn, `repeats` times after one run that is not counted. Without something
+    `expected`, differences are from PyTorch."""
     results, running = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -196,7 +251,7 @@ def measure(row: Row, binary: Path, data: Path, repeats: int, expected: np.ndarr
                         running.pop(name).stop()
             for name, engine in running.items():
                 found, peak = engine.finish()
-                difference = np.abs(found.astype(np.float64) - expected)
+                expected = found if expected is None else expected
                 seconds = [run["seconds"] for run in times[name][1:]]
                 results[name] = {
                     "seconds": statistics.median(seconds),
@@ -205,13 +260,17 @@ def measure(row: Row, binary: Path, data: Path, repeats: int, expected: np.ndarr
                     "ready": engine.ready,
                     "last": times[name][-1],
                     "peak_rss_bytes": peak,
-                    "mean_difference": float(difference.mean()),
-                    "max_difference": float(difference.max()),
+                    **({} if found is None else differences(found, expected)),
                 }
         finally:
             for engine in running.values():
                 engine.stop()
     return {"row": row.name, "task": row.task, "dtype": row.dtype, "threads": row.threads, "avx2": row.avx2, "engines": results}
+
+
+def differences(found: np.ndarray, expected: np.ndarray) -> dict:
+    difference = np.abs(found.astype(np.float64) - expected)
+    return {"mean_difference": float(difference.mean()), "max_difference": float(difference.max())}
 
 
 def skip(row: Row, engine: str, reason: Skipped, results: dict) -> None:
@@ -270,15 +329,16 @@ def ratio(row: dict, engine: dict) -> str:
 
 def short_table(report: dict) -> str:
     most = max(row["threads"] for row in report["rows"])
+    names = [name for name in NAMES if any(name in measured(row) for row in report["rows"])]
     rows = []
     for row in report["rows"]:
         found = measured(row)
         if row["threads"] == most and not row["avx2"]:
-            seconds = [f"{found[name]['seconds']:.2f} s" if name in found else "-" for name in NAMES]
+            seconds = [f"{found[name]['seconds']:.2f} s" if name in found else "-" for name in names]
             times = f"{ratio(row, found['tessera'])} times as fast" if "tessera" in found else "-"
             threads = f"{most} thread{'s' if most > 1 else ''}"
             rows.append([f"{row['task']}, {row['dtype']}, {threads}", *seconds, times])
-    return markdown(["", *NAMES.values(), "against PyTorch"], rows)
+    return markdown(["", *(NAMES[name] for name in names), "against PyTorch"], rows)
 
 
 def long_table(report: dict) -> str:
@@ -288,7 +348,8 @@ def long_table(report: dict) -> str:
         for name, engine in measured(row).items():
             span = f"{engine['seconds']:.3f} ({min(engine['runs']):.3f}, {max(engine['runs']):.3f})"
             memory = f"{engine['peak_rss_bytes'] / 2**30:.2f} GiB" if engine["peak_rss_bytes"] else "-"
-            difference = f"{engine['mean_difference']:.1e}, {engine['max_difference']:.1e}"
+            found = "mean_difference" in engine
+            difference = f"{engine['mean_difference']:.1e}, {engine['max_difference']:.1e}" if found else "-"
             rows.append([row["row"], NAMES[name], span, ratio(row, engine), f"{engine['ready']:.2f} s", memory, difference])
     return markdown(head, rows)
 
@@ -316,10 +377,10 @@ def run(arguments: argparse.Namespace) -> dict:
     report = {"machine": machine(binary), "workload": workload(data), "repeats": arguments.repeats, "rows": []}
     expected = {}
     for row in arguments.rows:
-        if row.task not in expected:
+        if row.task not in expected and row.task in ("decode", "encode"):
             with tempfile.TemporaryDirectory() as scratch:
-                expected[row.task] = reference(row, data, Path(scratch))
-        report["rows"].append(measure(row, binary, data, arguments.repeats, expected[row.task]))
+                expected[row.task] = reference(row.task, data, Path(scratch))
+        report["rows"].append(measure(row, binary, data, arguments.repeats, expected.get(row.task)))
         # After every row, so that what was measured is not lost.
         arguments.output.write_text(json.dumps(report, indent=2) + "\n")
         print(f"{row.name}: done", file=sys.stderr)

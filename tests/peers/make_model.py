@@ -1,10 +1,11 @@
-"""Write what the comparison runs on: a checkpoint with random weights, latents and a clip. All are the same for the same
+"""Write what the comparison runs on: a checkpoint with random weights, latents and clips. All are the same for the same
 seed; time does not depend on the numbers.
 
 usage: make_model.py FOLDER [--small] [--latents FxHxW] [--clip FxHxW] [--seed N]
 
-FOLDER gets model/ (config.json and weights, as diffusers saves them), latents.safetensors (`latents` [1, C, T, H, W],
-unscaled) and clip.npy ([1, 3, T, H, W], in [-1, 1]).
+FOLDER gets model/ (config.json and weights, as diffusers saves them), clip.npy ([1, 3, T, H, W], in [-1, 1]) and three
+files of unscaled `latents` [1, C, T, H, W]: latents.safetensors, tile.safetensors (three frames of a default tile) and
+frame.safetensors (two frames of the size that the model is made for).
 """
 
 import argparse
@@ -45,6 +46,9 @@ def main() -> None:
     model.save_pretrained(arguments.folder / "model")
     latents = torch.randn(1, model.config.latent_channels, *arguments.latents)
     save_file({"latents": latents}, arguments.folder / "latents.safetensors")
+    frame = [size // 2 ** (LEVELS - 1) for size in (model.config.sample_height, model.config.sample_width)]
+    for name, size in ("tile", (3, frame[0] // 2, frame[1] // 2)), ("frame", (2, *frame)):
+        save_file({"latents": torch.randn(1, model.config.latent_channels, *size)}, arguments.folder / f"{name}.safetensors")
     clip = torch.rand(1, model.config.in_channels, *arguments.clip) * 2 - 1
     np.save(arguments.folder / "clip.npy", clip.numpy())
 

@@ -2,7 +2,7 @@
 
 usage: worker.py ENGINE TASK DTYPE THREADS MODEL INPUT OUTPUT
 
-ENGINE is torch or openvino, TASK decode or encode, DTYPE f32 or bf16. INPUT holds what the task takes, unscaled: latents
+ENGINE is torch or openvino, TASK decode or encode, DTYPE f64 (torch alone), f32 or bf16. INPUT holds what the task takes, unscaled: latents
 (.safetensors) or a clip (.npy). Prints a line of JSON when it is ready, and one for each line that it reads: it runs once and
 tells the seconds. The result of the last run is written to OUTPUT (.npy) when its input ends, followed by one more line with
 the peak of resident memory.
@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKLCogVideoX
 from safetensors.torch import load_file
 
-TORCH_DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+TORCH_DTYPES = {"f64": torch.float64, "f32": torch.float32, "bf16": torch.bfloat16}
 
 
 def say(**fields) -> None:
@@ -27,18 +27,19 @@ def say(**fields) -> None:
 
 def read(path: str) -> torch.Tensor:
     if path.endswith(".npy"):
-        return torch.from_numpy(np.load(path)).float()
+        return torch.from_numpy(np.load(path))
     tensors = load_file(path)
-    return tensors.get("latents", next(iter(tensors.values()))).float()
+    return tensors.get("latents", next(iter(tensors.values())))
 
 
 def torch_runner(task: str, dtype: str, model: str, tensor: torch.Tensor):
-    """A function that runs the task once; its result is f32."""
+    """A function that runs the task once; its result is f64 for f64, else f32."""
+    result = torch.float64 if dtype == "f64" else torch.float32
     vae = AutoencoderKLCogVideoX.from_pretrained(model, torch_dtype=TORCH_DTYPES[dtype]).eval()
     tensor = tensor.to(TORCH_DTYPES[dtype])
     if task == "decode":
-        return lambda: vae.decode(tensor).sample.float()
-    return lambda: vae.encode(tensor).latent_dist.parameters.float()
+        return lambda: vae.decode(tensor).sample.to(result)
+    return lambda: vae.encode(tensor).latent_dist.parameters.to(result)
 
 
 def openvino_runner(task: str, dtype: str, threads: int, model: str, tensor: torch.Tensor):

@@ -1,9 +1,12 @@
 //! Every golden case, through the evaluator and through the CPU backend on each instruction set of this machine; and in bf16,
-//! where PyTorch's own bf16 is the measure.
+//! where PyTorch's own bf16 is the measure. Some of them, or all if ignored tests are asked for, on the PJRT plugin that
+//! `TESSERA_PJRT_PLUGIN` names.
 
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use backend_cpu::isa::Isa;
+use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use frontend::Taps;
 use runtime::latents::Latents;
 use runtime::{Backend, Clip, Observer, Overlap, Precision, Progress, Result, RunOptions, Tap, TilingChoice, Vae};
@@ -171,6 +174,10 @@ fn bf16_errs_no_more_than_pytorch() {
 
 #[test]
 fn trained_model_decodes_a_real_clip() {
+    decode_a_real_clip(native());
+}
+
+fn decode_a_real_clip(ways: Vec<(String, RunOptions)>) {
     let vae = Vae::open(&demo_model()).expect("the checkpoint opens");
     let case = Case::read(&goldens().join("trained/cases/decode-bunny.safetensors"));
     let (input, output) = (&case.tensors["input"], &case.tensors["output"]);
@@ -178,7 +185,7 @@ fn trained_model_decodes_a_real_clip() {
     let latents = Latents { data: input.data.clone(), shape: shape(input) };
     let total = vae.decoded_shape(&latents).expect("a valid input").frames;
     // The evaluator takes minutes for a clip of this size: its cases are the smaller ones.
-    for (name, options) in native() {
+    for (name, options) in ways {
         let video = decode(&vae, &latents, &options, &mut ());
         let plane = output.shape[3] * output.shape[4];
         let picked: Vec<f32> = (0..output.shape[1])
@@ -194,6 +201,10 @@ fn trained_model_decodes_a_real_clip() {
 
 #[test]
 fn trained_model_encodes_a_real_clip() {
+    encode_a_real_clip(native());
+}
+
+fn encode_a_real_clip(ways: Vec<(String, RunOptions)>) {
     let vae = Vae::open(&demo_model()).expect("the checkpoint opens");
     let case = Case::read(&goldens().join("trained/cases/encode-bunny.safetensors"));
     let pictures = &case.tensors["frames"];
@@ -201,12 +212,74 @@ fn trained_model_encodes_a_real_clip() {
     // [T, H, W, C] to [1, C, T, H, W].
     let data = (0..channels).flat_map(|c| pictures.data.iter().skip(c).step_by(channels).copied()).collect();
     let clip = Clip { data, shape: [1, channels, frames, height, width] };
-    for (name, options) in native() {
+    for (name, options) in ways {
         let (moments, _) = vae.encode(&clip, &options, &mut ()).expect("it encodes");
         let output = &case.tensors["output"].data;
         match options.precision {
             Precision::F32 => assert_close(&format!("{} on {name}", case.name), output, &moments.data),
             Precision::Bf16 => assert_bf16("trained", &case, &name, output, &moments.data),
         }
+    }
+}
+
+/// Runs a case on the plugin in both precisions, in f32 with every activation that it has.
+fn check_on_plugin(vae: &Vae, checkpoint: &str, case: &Case) {
+    let output = &case.tensors["output"].data;
+    let taps = case.tensors.keys().filter(|name| name.starts_with("tap.")).count();
+    let options = RunOptions { backend: Backend::Pjrt, ..RunOptions::default() };
+    let what = format!("{checkpoint} {} on the plugin", case.name);
+    let mut observer = CompareTaps { what: what.clone(), case, compared: 0 };
+    let tapped = RunOptions { taps: if taps > 0 { Taps::All } else { Taps::None }, ..options.clone() };
+    let found = run(vae, case, tapped, &mut observer);
+    assert_close(&what, output, &found);
+    assert_eq!(observer.compared, taps, "{what}: every tap is compared");
+    let found = run(vae, case, RunOptions { precision: Precision::Bf16, ..options }, &mut ());
+    assert_bf16(checkpoint, case, "the plugin", output, &found);
+}
+
+/// Whether a plugin is named; if not, says past the test harness, which shows nothing of tests that pass, that `test` is skipped.
+fn has_plugin(test: &str) -> bool {
+    let has = PluginSpec::from_env().is_ok();
+    if !has {
+        let how = "set TESSERA_PJRT_PLUGIN to a PJRT plugin for CPUs, such as `tessera plugin install cpu` gets";
+        // Nothing depends on whether anyone reads it.
+        let _ = writeln!(io::stderr(), "SKIPPED {test}: {how}");
+    }
+    has
+}
+
+/// Runs the cases that are wanted on the plugin.
+fn check_all_on_plugin(is_wanted: fn(checkpoint: &str, case: &str) -> bool) {
+    for checkpoint in ["two-level", "four-level"] {
+        let vae = Vae::open(&goldens().join(checkpoint)).expect("the checkpoint opens");
+        for case in Case::all(checkpoint).iter().filter(|case| is_wanted(checkpoint, &case.name)) {
+            check_on_plugin(&vae, checkpoint, case);
+        }
+    }
+}
+
+#[test]
+fn some_cases_on_the_plugin() {
+    const SOME: [(&str, &str); 3] = [
+        ("two-level", "decode-3-frames-taps"),
+        ("two-level", "encode-4-frames"),
+        ("four-level", "decode-3-frames-tiled"),
+    ];
+    if has_plugin("some_cases_on_the_plugin") {
+        check_all_on_plugin(|checkpoint, case| SOME.contains(&(checkpoint, case)));
+    }
+}
+
+#[test]
+#[ignore = "compiles for minutes, on a PJRT plugin"]
+fn every_case_on_the_plugin() {
+    if has_plugin("every_case_on_the_plugin") {
+        check_all_on_plugin(|_, _| true);
+        let ways = || {
+            let of = |precision| RunOptions { backend: Backend::Pjrt, precision, ..RunOptions::default() };
+            Precision::ALL.map(|precision| ("the plugin".to_owned(), of(precision))).to_vec()
+        };
+        decode_a_real_clip(ways());
+        encode_a_real_clip(ways());
     }
 }

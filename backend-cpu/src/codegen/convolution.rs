@@ -36,6 +36,8 @@ pub(super) struct Block {
     last_column: Value,
     /// First panel, and the one behind the last.
     pub panels: (Value, Value),
+    /// The box, counted over all videos.
+    pub part: Value,
 }
 
 /// Chunks of rows that panels take: rows of one, how many, and the panel.
@@ -71,7 +73,7 @@ pub(super) fn import_chunks<M: Module>(e: &mut Emitter<'_, M>, family: &PanelFam
     for rows in chunks(rows, family.max_rows()) {
         match all.last_mut() {
             Some((last, count, _)) if *last == rows => *count += 1,
-            _ => all.push((rows, 1, e.import(&panel_symbol(family, rows), 6)?)),
+            _ => all.push((rows, 1, e.import(&panel_symbol(family, rows), 7)?)),
         }
     }
     Ok(all)
@@ -79,8 +81,8 @@ pub(super) fn import_chunks<M: Module>(e: &mut Emitter<'_, M>, family: &PanelFam
 
 /// Takes the block's number apart.
 fn locate(e: &mut Emitter<'_, impl Module>, c: &Convolution) -> Block {
-    let boxes: [usize; 3] = std::array::from_fn(|axis| c.problem.result[axis].div_ceil(c.tile.space[axis]));
-    let groups = c.tile.panel_count.div_ceil(c.tile.panels);
+    let (boxes, groups) = (c.tile.boxes(&c.problem), c.tile.panel_groups());
+    let (part, _) = e.divide(e.block, groups);
     let index = e.delinearize(e.block, &[c.problem.batch, boxes[0], boxes[1], boxes[2], groups]);
     let start: [Value; 3] = std::array::from_fn(|axis| e.scale(index[1 + axis], c.tile.space[axis]));
     let count: [Value; 2] = std::array::from_fn(|axis| {
@@ -94,7 +96,7 @@ fn locate(e: &mut Emitter<'_, impl Module>, c: &Convolution) -> Block {
     let first = e.scale(index[4], c.tile.panels);
     let behind = e.offset(first, c.tile.panels as i64);
     let all = e.int(c.tile.panel_count);
-    Block { n: index[0], start, count, last_column, panels: (first, e.min(behind, all)) }
+    Block { n: index[0], start, count, last_column, panels: (first, e.min(behind, all)), part }
 }
 
 /// Copies the part of the input that the block sees, by way of the prologue.
@@ -518,7 +520,7 @@ fn call_panels(
             } else {
                 residual
             };
-            e.builder.ins().call(panel, &[shape, a, b, to, bias, residual]);
+            e.builder.ins().call(panel, &[shape, a, b, b, to, bias, residual]);
         });
         done += rows * count;
     }

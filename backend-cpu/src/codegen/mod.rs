@@ -65,8 +65,8 @@ pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kern
             }
             Kernel::AveragePool(pool) => pool::emit(&mut emitter, *pool),
             Kernel::ChannelSums { element, lines } => norm::emit_channel_sums(&mut emitter, *lines, *element),
-            Kernel::GroupStatistics { lines, groups, epsilon } => {
-                norm::emit_group_statistics(&mut emitter, *lines, *groups, f64::from_bits(*epsilon));
+            Kernel::GroupStatistics { sums, groups, epsilon } => {
+                norm::emit_group_statistics(&mut emitter, *sums, *groups, f64::from_bits(*epsilon));
             }
             Kernel::Normalize(normalize) => norm::emit_normalize(&mut emitter, isa, *normalize)?,
             Kernel::Convolution(c) => convolution::emit(&mut emitter, isa, name, c)?,

@@ -12,7 +12,7 @@ use super::Result;
 use super::emitter::{Emitter, LANES, little_endian};
 use crate::element::Element;
 use crate::isa::Isa;
-use crate::kernel::{Lines, Normalize};
+use crate::kernel::{Lines, Normalize, Sums};
 use crate::panel::normalize::Form;
 use ir::Activation;
 
@@ -36,8 +36,9 @@ pub(super) fn emit_channel_sums(e: &mut Emitter<'_, impl Module>, lines: Lines, 
     let pitch = size * lines.width * channels;
     let (from, to) = (e.scale(first, pitch), e.scale(last, pitch));
     let (start, end) = (e.add(input, from), e.add(input, to));
-    let at = e.scale(e.block, 16 * channels);
+    let at = e.scale(e.block, lines.sums().part_bytes());
     let sums = e.add(sums, at);
+    let squares = lines.sums().pitch() * size_of::<f64>();
     let whole = channels / LANES * LANES;
     let (zero, middle, all) = (e.int(0), e.int(whole), e.int(channels));
     e.for_each(zero, middle, LANES, |e, channel| {
@@ -55,12 +56,9 @@ pub(super) fn emit_channel_sums(e: &mut Emitter<'_, impl Module>, lines: Lines, 
             let (aa, bb) = (e.builder.ins().fmul(a, a), e.builder.ins().fmul(b, b));
             [(s0, a), (s1, b), (q0, aa), (q1, bb)].map(|(sum, x)| e.builder.ins().fadd(sum, x))
         });
-        let address = e.address(sums, channel, 16);
-        for lane in 0..LANES {
-            for (kind, pair) in [totals[lane / 2], totals[2 + lane / 2]].into_iter().enumerate() {
-                let value = e.builder.ins().extractlane(pair, (lane % 2) as u8);
-                e.store(value, address, 16 * lane + 8 * kind);
-            }
+        let address = e.address(sums, channel, size_of::<f64>());
+        for (value, offset) in totals.into_iter().zip([0, 16, squares, squares + 16]) {
+            e.store(value, address, offset);
         }
     });
     e.for_each(middle, all, 1, |e, channel| {
@@ -72,32 +70,32 @@ pub(super) fn emit_channel_sums(e: &mut Emitter<'_, impl Module>, lines: Lines, 
             let xx = e.builder.ins().fmul(x, x);
             [e.builder.ins().fadd(s, x), e.builder.ins().fadd(q, xx)]
         });
-        let address = e.address(sums, channel, 16);
+        let address = e.address(sums, channel, size_of::<f64>());
         e.store(totals[0], address, 0);
-        e.store(totals[1], address, 8);
+        e.store(totals[1], address, squares);
     });
 }
 
-pub(super) fn emit_group_statistics(e: &mut Emitter<'_, impl Module>, lines: Lines, groups: usize, epsilon: f64) {
+pub(super) fn emit_group_statistics(e: &mut Emitter<'_, impl Module>, of: Sums, groups: usize, epsilon: f64) {
     let [statistics, sums] = [0, 1].map(|i| e.argument(i));
-    let in_group = lines.channels / groups;
+    let in_group = of.channels / groups;
     let (n, group) = e.divide(e.block, groups);
-    let pitch = 16 * lines.channels;
-    let blocks = lines.blocks();
-    let before = e.scale(n, blocks * pitch);
-    let within = e.scale(group, 16 * in_group);
+    let (part, number) = (of.part_bytes(), size_of::<f64>());
+    let before = e.scale(n, of.parts * part);
+    let within = e.scale(group, number * in_group);
     let start = e.add(before, within);
     let start = e.add(sums, start);
-    let end = e.offset(start, (blocks * pitch) as i64);
+    let end = e.offset(start, (of.parts * part) as i64);
+    let to_squares = of.pitch() * number;
     let nothing = e.builder.ins().f64const(0.0);
-    let [sum, squares] = e.fold(start, end, pitch, [nothing; 2], |e, block, totals| {
-        let last = e.offset(block, 16 * in_group as i64);
-        e.fold(block, last, 16, totals, |e, address, [s, q]| {
-            let (a, b) = (e.load(types::F64, address, 0), e.load(types::F64, address, 8));
+    let [sum, squares] = e.fold(start, end, part, [nothing; 2], |e, part, totals| {
+        let last = e.offset(part, (number * in_group) as i64);
+        e.fold(part, last, number, totals, |e, address, [s, q]| {
+            let (a, b) = (e.load(types::F64, address, 0), e.load(types::F64, address, to_squares));
             [e.builder.ins().fadd(s, a), e.builder.ins().fadd(q, b)]
         })
     });
-    let count = e.builder.ins().f64const((lines.lines * lines.width * in_group) as f64);
+    let count = e.builder.ins().f64const((of.pixels * in_group) as f64);
     let mean = e.builder.ins().fdiv(sum, count);
     let square = e.builder.ins().fdiv(squares, count);
     let mean_square = e.builder.ins().fmul(mean, mean);

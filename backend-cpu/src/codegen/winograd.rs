@@ -7,6 +7,7 @@
 //!
 //! The loops are here; the transforms of one square, in the instruction set's own vectors, are in `panel::transform`.
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value};
 use cranelift_module::Module;
 
@@ -15,6 +16,7 @@ use super::convolution::{Block, Chunks, Shape, define_shapes, import_chunks, seg
 use super::emitter::Emitter;
 use crate::element::Element;
 use crate::kernel::Convolution;
+use crate::panel::tile::CACHE_LINE;
 use crate::panel::transform::{Direction, square_symbol, time_symbol};
 use crate::panel::{PanelFamily, PanelShape};
 use crate::tile::{Scratch, TIME_PLANES};
@@ -235,21 +237,33 @@ impl Contraction {
         [from, to, matrix]: [Value; 3],
     ) {
         let weights = e.argument(2);
-        let (zero, slice_count) = (e.int(0), e.int(self.slices));
+        let (zero, slice_count, depth) = (e.int(0), e.int(self.slices), e.int(self.depth));
         e.for_each(zero, slice_count, 1, |e, slice| {
             let at = e.scale(slice, size_of::<PanelShape>());
             let shape = e.add(self.shapes, at);
             e.for_each(block.panels.0, block.panels.1, 1, |e, panel| {
-                let before = e.scale(panel, c.algorithm.planes() * c.depth());
-                let within = e.scale(matrix, self.depth);
-                let before = e.add(before, within);
+                // Behind this slice of this panel comes that of the next panel, or the next slice of the block's first.
+                let first = e.scale(matrix, self.depth);
                 let start = e.scale(slice, c.tile.depth);
-                let k = e.add(before, start);
-                let at = e.scale(k, family.nr);
-                let b = e.element(weights, at);
+                let end = e.offset(start, c.tile.depth as i64);
+                let end = e.min(end, depth);
+                let following = e.offset(panel, 1);
+                let is_last = e.builder.ins().icmp(IntCC::Equal, following, block.panels.1);
+                let next_panel = e.builder.ins().select(is_last, block.panels.0, following);
+                let next_start = e.builder.ins().select(is_last, end, start);
+                let [b, next] = [(panel, start), (next_panel, next_start)].map(|(panel, start)| {
+                    let before = e.scale(panel, c.algorithm.planes() * c.depth());
+                    let before = e.add(before, first);
+                    let k = e.add(before, start);
+                    let at = e.scale(k, family.nr);
+                    e.element(weights, at)
+                });
                 let column = e.sub(panel, block.panels.0);
                 let column = e.scale(column, family.nr);
                 let to = e.element(to, column);
+                // A call asks for a cache line for each k, so as many calls as a row of weights has lines ask for them all.
+                let asked = family.nr.div_ceil(CACHE_LINE) * self.rows.first().map_or(0, |chunk| chunk.0);
+                let asked = e.int(asked);
                 let mut done = 0;
                 for &(count, times, function) in &self.rows {
                     let (start, end) = (e.int(done), e.int(done + count * times));
@@ -258,7 +272,12 @@ impl Contraction {
                         let a = e.element(from, at);
                         let at = e.scale(row, layout.outputs);
                         let to = e.element(to, at);
-                        e.builder.ins().call(function, &[shape, a, b, to, zero, zero]);
+                        let (call, _) = e.divide(row, count);
+                        let at = e.scale(call, c.tile.depth * CACHE_LINE);
+                        let next = e.element(next, at);
+                        let asks = e.builder.ins().icmp(IntCC::UnsignedLessThan, row, asked);
+                        let next = e.builder.ins().select(asks, next, b);
+                        e.builder.ins().call(function, &[shape, a, b, next, to, zero, zero]);
                     });
                     done += count * times;
                 }
@@ -283,7 +302,7 @@ fn transform_products<M: Module>(
     let element = c.problem.element;
     let streamed = element.bytes() * elements >= STREAMED_BYTES && outputs.is_multiple_of(family.lanes);
     let direction = if streamed { Direction::BackStreaming } else { Direction::Back };
-    let function = e.import(&square_symbol(family.isa, side, direction, element), 10)?;
+    let function = e.import(&square_symbol(family.isa, side, direction, element), 12)?;
     let result = e.argument(0);
     let null = e.int(0);
     let bias = if c.bias { e.argument(c.bias_argument()) } else { null };
@@ -295,6 +314,8 @@ fn transform_products<M: Module>(
     let behind = e.min(behind, all);
     let channels = e.sub(behind, first);
     let bias = if c.bias { e.element(bias, first) } else { null };
+    let sums = if c.summed { zeroed_sums(e, c, block, first, channels) } else { null };
+    let pitch = e.int(c.sums().pitch());
     let (plane, line, pixel) =
         (e.int(layout.scratch.products_plane), e.int(c.problem.result[2] * outputs), e.int(outputs));
     let zero = e.int(0);
@@ -324,7 +345,7 @@ fn transform_products<M: Module>(
                     let left = e.sub(size, start);
                     e.max(left, zero)
                 });
-                let arguments = [from, to, bias, residual, channels, plane, line, pixel, lines, pixels];
+                let arguments = [from, to, bias, residual, channels, plane, line, pixel, lines, pixels, sums, pitch];
                 e.builder.ins().call(function, &arguments);
             });
         });
@@ -333,4 +354,23 @@ fn transform_products<M: Module>(
         e.builder.ins().fence();
     }
     Ok(())
+}
+
+/// The sums of this block's box, from channel `first` on: `channels` of them are made zero, and as many sums of squares.
+fn zeroed_sums(
+    e: &mut Emitter<'_, impl Module>,
+    c: &Convolution,
+    block: &Block,
+    first: Value,
+    channels: Value,
+) -> Value {
+    let sums = e.argument(c.sums_argument());
+    let at = e.scale(block.part, c.sums().part_bytes());
+    let part = e.add(sums, at);
+    let part = e.address(part, first, size_of::<f64>());
+    let squares = e.offset(part, (c.sums().pitch() * size_of::<f64>()) as i64);
+    let bytes = e.scale(channels, size_of::<f64>());
+    e.zero_bytes(part, bytes);
+    e.zero_bytes(squares, bytes);
+    part
 }

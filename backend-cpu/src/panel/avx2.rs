@@ -4,19 +4,20 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_UNORD_Q, _MM_HINT_T0, _mm_loadu_si128, _mm_packus_epi32, _mm_prefetch,
-    _mm_storeu_si128, _mm_stream_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_blendv_epi8,
-    _mm256_castps_si256, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cmpgt_epi32,
-    _mm256_cvtepu16_epi32, _mm256_div_ps, _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_maskload_ps,
+    __m128i, __m256, __m256d, __m256i, _CMP_UNORD_Q, _MM_HINT_T0, _MM_HINT_T1, _mm_loadu_si128, _mm_packus_epi32,
+    _mm_prefetch, _mm_storeu_si128, _mm_stream_si128, _mm256_add_epi32, _mm256_add_pd, _mm256_add_ps, _mm256_and_si256,
+    _mm256_blendv_epi8, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128,
+    _mm256_cmp_ps, _mm256_cmpgt_epi32, _mm256_cvtepu16_epi32, _mm256_cvtps_pd, _mm256_div_ps, _mm256_extractf128_ps,
+    _mm256_extracti128_si256, _mm256_fmadd_pd, _mm256_loadu_pd, _mm256_loadu_ps, _mm256_maskload_ps,
     _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_si256,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_srli_epi32,
-    _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_ps,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_pd, _mm256_setzero_ps, _mm256_slli_epi32,
+    _mm256_srli_epi32, _mm256_storeu_pd, _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_ps,
 };
 
 use super::PanelShape;
 use super::family::panel_family;
 use super::normalize::normalize_kernels;
-use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::transform_kernels;
 use crate::isa::Isa;
 use crate::winograd::{POINT_A, POINT_B};
@@ -25,6 +26,7 @@ const LANES: usize = 8;
 const UNROLL: usize = 4;
 
 type Vector = __m256;
+type Wide = [__m256d; 2];
 
 /// Which lanes exist. A masked store costs dozens of cycles on some CPUs, so whole vectors go another way.
 #[derive(Clone, Copy)]
@@ -152,6 +154,36 @@ unsafe fn stream(to: *mut f32, value: Vector) {
     unsafe { _mm256_stream_ps(to, value) }
 }
 
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn wide_zero() -> Wide {
+    [_mm256_setzero_pd(); 2]
+}
+
+/// The lower and the upper half, as f64.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn widen(x: Vector) -> Wide {
+    [_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x)].map(|half| _mm256_cvtps_pd(half))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_wide(sum: Wide, a: Vector, b: Vector) -> Wide {
+    let (a, b) = (widen(a), widen(b));
+    [_mm256_fmadd_pd(a[0], b[0], sum[0]), _mm256_fmadd_pd(a[1], b[1], sum[1])]
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn store_wide(to: *mut f64, sum: Wide) {
+    for (half, sum) in sum.into_iter().enumerate() {
+        let to = to.wrapping_add(half * LANES / 2);
+        // SAFETY: the caller's promise: as many f64 as a vector has lanes are readable and writable.
+        unsafe { _mm256_storeu_pd(to, _mm256_add_pd(_mm256_loadu_pd(to), sum)) };
+    }
+}
+
 /// How many lanes a mask has.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
@@ -213,6 +245,12 @@ unsafe fn stream_bf16(to: *mut u16, value: Vector) {
 fn prefetch(at: *const f32) {
     // SAFETY: a prefetch of any address, even a wild one, has no effect that a program can see.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+}
+
+#[inline]
+fn prefetch_second(at: *const f32) {
+    // SAFETY: as above.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
 }
 
 #[inline(always)]

@@ -4,18 +4,20 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256i, __m512, __mmask16, _CMP_UNORD_Q, _MM_HINT_T0, _mm_prefetch, _mm256_mask_storeu_epi16,
-    _mm256_maskz_loadu_epi16, _mm256_stream_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_and_epi32,
-    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtepu16_epi32,
-    _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_or_epi32, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_stream_ps, _mm512_sub_ps,
+    __m256i, __m512, __m512d, __mmask16, _CMP_UNORD_Q, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch,
+    _mm256_mask_storeu_epi16, _mm256_maskz_loadu_epi16, _mm256_stream_si256, _mm512_add_epi32, _mm512_add_pd,
+    _mm512_add_ps, _mm512_and_epi32, _mm512_castps_si512, _mm512_castps512_ps256, _mm512_castsi512_ps,
+    _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtepu16_epi32, _mm512_cvtps_pd, _mm512_div_ps,
+    _mm512_extractf32x8_ps, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_loadu_pd, _mm512_loadu_ps, _mm512_mask_or_epi32,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_pd, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_pd,
+    _mm512_stream_ps, _mm512_sub_ps,
 };
 
 use super::PanelShape;
 use super::family::panel_family;
 use super::normalize::normalize_kernels;
-use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::transform_kernels;
 use crate::isa::Isa;
 use crate::winograd::{POINT_A, POINT_B};
@@ -25,6 +27,7 @@ const UNROLL: usize = 2;
 
 type Vector = __m512;
 type Mask = __mmask16;
+type Wide = [__m512d; 2];
 
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -124,6 +127,36 @@ unsafe fn stream(to: *mut f32, value: Vector) {
 }
 
 #[inline]
+#[target_feature(enable = "avx512f")]
+fn wide_zero() -> Wide {
+    [_mm512_setzero_pd(); 2]
+}
+
+/// The lower and the upper half, as f64.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn widen(x: Vector) -> Wide {
+    [_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x)].map(|half| _mm512_cvtps_pd(half))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn add_wide(sum: Wide, a: Vector, b: Vector) -> Wide {
+    let (a, b) = (widen(a), widen(b));
+    [_mm512_fmadd_pd(a[0], b[0], sum[0]), _mm512_fmadd_pd(a[1], b[1], sum[1])]
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store_wide(to: *mut f64, sum: Wide) {
+    for (half, sum) in sum.into_iter().enumerate() {
+        let to = to.wrapping_add(half * LANES / 2);
+        // SAFETY: the caller's promise: as many f64 as a vector has lanes are readable and writable.
+        unsafe { _mm512_storeu_pd(to, _mm512_add_pd(_mm512_loadu_pd(to), sum)) };
+    }
+}
+
+#[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx512bw")]
 unsafe fn load_bf16(from: *const u16, mask: Mask) -> Vector {
     // SAFETY: the caller's promise: the mask's lanes are readable; the instruction touches no others.
@@ -160,6 +193,12 @@ unsafe fn stream_bf16(to: *mut u16, value: Vector) {
 fn prefetch(at: *const f32) {
     // SAFETY: a prefetch of any address, even a wild one, has no effect that a program can see.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+}
+
+#[inline]
+fn prefetch_second(at: *const f32) {
+    // SAFETY: as above.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
 }
 
 #[inline(always)]

@@ -132,7 +132,7 @@ fn verify(family: &PanelFamily, case: &Case) -> Result<(), String> {
         Residual::InPlace => c_start.cast_const(),
     };
     // SAFETY: `skips` has seen that the CPU runs this family; all slices are as long as the shape says.
-    unsafe { family.panel(case.rows)(&shape, a.as_ptr(), b.as_ptr(), c_start, bias_start, residual_start) };
+    unsafe { family.panel(case.rows)(&shape, a.as_ptr(), b.as_ptr(), b.as_ptr(), c_start, bias_start, residual_start) };
 
     let mut expected: Vec<(f64, f64)> = before.iter().map(|&value| (value.into(), 0.0)).collect();
     for row in 0..case.rows {

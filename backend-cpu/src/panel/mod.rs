@@ -11,7 +11,7 @@
 //! - `avx512`, `avx2`, `portable` (over `lanes`): these operations, and the families declared with them.
 
 mod family;
-mod tile;
+pub(crate) mod tile;
 pub(crate) mod transform;
 
 #[cfg(target_arch = "x86_64")]
@@ -62,12 +62,14 @@ pub struct PanelShape {
     pub accumulate: usize,
 }
 
-/// A panel kernel for one number of rows: called as `panel(shape, a, b, c, bias, residual)`.
+/// A panel kernel for one number of rows: called as `panel(shape, a, b, next, c, bias, residual)`.
 ///
 /// With `acc = accumulate ? C : 0`, it computes `C = acc + A * B + bias + residual`, where
 ///
 /// - row i of `a` starts at `a + i * a_stride`, and its k-th element is found through the segments;
 /// - `b` holds [`nr`](PanelFamily::nr) values for each k, k over all segments in their order, without gaps;
+/// - `next` is what will be read soon: a cache line for each k from there on is asked into the second-level cache; where there
+///   is nothing to ask for, `b` costs nothing;
 /// - row i of `c` starts at `c + i * c_stride`;
 /// - `bias` is null, or points to `columns` values, one for each column;
 /// - `residual` is null, or is laid out as `c` is.
@@ -78,13 +80,14 @@ pub struct PanelShape {
 ///
 /// - The CPU runs the family's instruction set ([`Isa::is_supported`]).
 /// - `shape` and its segments are readable, `columns` is 1 to `nr`, and each segment's length is at least 1.
-/// - Everything named above is readable, C is writable, all of it aligned as f32 is, and nobody else writes there
+/// - Everything named above but `next` is readable, C is writable, all of it aligned as f32 is, and nobody else writes there
 ///   during the call.
 /// - C overlaps neither A, B nor bias. C and residual do not overlap, unless they are the same address.
 pub type PanelFn = unsafe extern "C" fn(
     shape: *const PanelShape,
     a: *const f32,
     b: *const f32,
+    next: *const f32,
     c: *mut f32,
     bias: *const f32,
     residual: *const f32,

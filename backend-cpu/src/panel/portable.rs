@@ -8,7 +8,7 @@ use super::PanelShape;
 use super::family::panel_family;
 use super::lanes::{self, LANES, Vector, add, clamp, divide, multiply, multiply_add, scale_by_power, splat, subtract};
 use super::normalize::normalize_kernels;
-use super::tile::{GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::transform_kernels;
 use crate::isa::Isa;
 use crate::winograd::{POINT_A, POINT_B};
@@ -17,6 +17,8 @@ const UNROLL: usize = 2;
 
 /// How many lanes exist, from the first.
 type Mask = usize;
+
+type Wide = [f64; LANES];
 
 #[inline(always)]
 fn zero() -> Vector {
@@ -78,6 +80,27 @@ unsafe fn stream(to: *mut f32, value: Vector) {
 }
 
 #[inline(always)]
+fn wide_zero() -> Wide {
+    [0.0; LANES]
+}
+
+#[inline(always)]
+fn add_wide(sum: Wide, a: Vector, b: Vector) -> Wide {
+    let [mut x, mut y] = [[0.0; LANES]; 2];
+    lanes::store(&mut x, a);
+    lanes::store(&mut y, b);
+    std::array::from_fn(|lane| sum[lane] + f64::from(x[lane]) * f64::from(y[lane]))
+}
+
+#[inline(always)]
+unsafe fn store_wide(to: *mut f64, sum: Wide) {
+    for (lane, sum) in sum.into_iter().enumerate() {
+        // SAFETY: the caller's promise: as many f64 as a vector has lanes are readable and writable.
+        unsafe { *to.add(lane) += sum };
+    }
+}
+
+#[inline(always)]
 unsafe fn load_bf16(from: *const u16, mask: Mask) -> Vector {
     let mut values = [0.0; LANES];
     for (lane, value) in values[..mask].iter_mut().enumerate() {
@@ -107,6 +130,9 @@ unsafe fn stream_bf16(to: *mut u16, vector: Vector) {
 /// No such hint in plain Rust.
 #[inline(always)]
 fn prefetch(_at: *const f32) {}
+
+#[inline(always)]
+fn prefetch_second(_at: *const f32) {}
 
 /// There are registers enough for so few rows: nothing to hide.
 #[inline(always)]

@@ -15,8 +15,10 @@
 //! | `divide(a, b)`, `clamp(x, low, high)` | for `normalize`: `a / b`; x within the bounds, NaN where x is |
 //! | `scale_by_power(x, s)` | for `normalize`: `x * 2^n`, with n in the low bits of `s` |
 //! | `stream(p, v)` | for `transform` alone: an aligned store past the caches |
+//! | `Wide`, `wide_zero()` | for `transform` alone: as many f64 as a vector has lanes; zeros |
+//! | `add_wide(w, a, b)`, `store_wide(p, w)` | `w + a * b` in f64; adds to what is in memory |
 //! | `load_bf16(p, m)`, `store_bf16(p, m, v)`, `stream_bf16(p, v)` | the same where memory holds bf16: stores round to the nearest, of two to the even one |
-//! | `prefetch(p)` | ask for the cache line of `p` |
+//! | `prefetch(p)`, `prefetch_second(p)` | ask for the cache line of `p`, into the first-level cache or the second-level one |
 //! | `opaque(n)` | `n`, of which the optimiser knows nothing |
 //!
 //! Registers are what this is about. All of C lives in vector registers. The rows of A have no stride known at compile
@@ -27,6 +29,8 @@
 
 /// Rows that share a pointer in the inner loop.
 pub(super) const GROUP: usize = 7;
+/// f32 elements in a cache line.
+pub(crate) const CACHE_LINE: usize = 16;
 /// Groups of rows in the tallest panel.
 pub(super) const GROUPS: usize = 4;
 
@@ -72,6 +76,7 @@ macro_rules! tile_kernel {
             shape: *const PanelShape,
             a: *const f32,
             b: *const f32,
+            next: *const f32,
             c: *mut f32,
             bias: *const f32,
             residual: *const f32,
@@ -106,7 +111,7 @@ macro_rules! tile_kernel {
 
             let stride = shape.a_stride * size_of::<f32>();
             let (mut single, mut triple, mut quintuple) = (stride, 3 * stride, 5 * stride);
-            let mut b = b;
+            let (mut b, mut next) = (b, next);
             for segment in segments {
                 let mut groups = [a; GROUPS];
                 for group in 0..GROUPS {
@@ -118,11 +123,13 @@ macro_rules! tile_kernel {
                     let strides = [0, single, 2 * single, triple, 4 * single, quintuple, 2 * triple];
                     unrolled!(ahead, {
                         tile_step!(acc, ROWS, VECTORS, groups, strides, b, ahead);
+                        prefetch_second(next.wrapping_add(ahead * CACHE_LINE));
                     });
                     for group in 0..GROUPS {
                         groups[group] = groups[group].wrapping_add(UNROLL);
                     }
                     b = b.wrapping_add(UNROLL * VECTORS * LANES);
+                    next = next.wrapping_add(UNROLL * CACHE_LINE);
                     left -= UNROLL;
                 }
                 while left > 0 {

@@ -20,18 +20,21 @@ pub(crate) type ForwardFn =
     unsafe extern "C" fn(from: *const f32, to: *mut f32, channels: usize, line: usize, plane: usize);
 
 /// `Aᵀ m A` of one square, plus bias and residual: called as
-/// `back(from, to, bias, residual, channels, plane, line, pixel, lines, pixels)`.
+/// `back(from, to, bias, residual, channels, plane, line, pixel, lines, pixels, sums, pitch)`.
 ///
 /// Plane p of the products is at `from + p * plane`; element (y, x) of the result is at `to + y * line + x * pixel`, and so
 /// in the residual, if that is not null. `bias` is null or has a value for each channel. Only the first `lines` lines and
 /// `pixels` pixels are read and written, if there are fewer than the square has.
 ///
-/// Result and residual are f32 or bf16, as the form has it; the result is rounded once.
+/// Result and residual are f32 or bf16, as the form has it; the result is rounded once. If `sums` is not null, what is written
+/// is added to the sum of its channel there, before it is rounded, and its square to the sum of squares `pitch` elements
+/// behind; whole vectors of sums are written, of which those of no channel mean nothing.
 ///
 /// # Safety
 ///
-/// As for [`ForwardFn`], result and residual aligned as their elements are; result and residual may be the same memory. A streaming form also asks that whole vectors of the
-/// result are aligned, and that a fence follows before another thread reads it.
+/// As for [`ForwardFn`], result and residual aligned as their elements are, sums as f64; result and residual may be the same
+/// memory. A streaming form also asks that whole vectors of the result are aligned, and that a fence follows before another
+/// thread reads it.
 pub(crate) type BackFn = unsafe extern "C" fn(
     from: *const f32,
     to: *mut u8,
@@ -43,6 +46,8 @@ pub(crate) type BackFn = unsafe extern "C" fn(
     pixel: usize,
     lines: usize,
     pixels: usize,
+    sums: *mut f64,
+    pitch: usize,
 );
 
 /// F(2, 3) over time: called as `time(from, to, count, plane)`, forward on four frames that follow each other at a
@@ -208,11 +213,14 @@ macro_rules! transform_kernels {
             pixel: usize,
             lines: usize,
             pixels: usize,
+            sums: *mut f64,
+            pitch: usize,
         ) {
             let window = SIDE + 2;
             for channel in (0..channels).step_by(LANES) {
                 let lanes = mask(channels - channel);
                 let from = from.wrapping_add(channel);
+                let (mut total, mut squares) = (wide_zero(), wide_zero());
                 let added = if bias.is_null() {
                     zero()
                 } else {
@@ -260,6 +268,18 @@ macro_rules! transform_kernels {
                                 if streamed { stream(to, value) } else { store_masked(to, lanes, value) }
                             }
                         }
+                        if !sums.is_null() {
+                            total = add_wide(total, value, splat(1.0));
+                            squares = add_wide(squares, value, value);
+                        }
+                    }
+                }
+                if !sums.is_null() {
+                    let sums = sums.wrapping_add(channel);
+                    // SAFETY: the caller's promise: whole vectors of both sums are writable.
+                    unsafe {
+                        store_wide(sums, total);
+                        store_wide(sums.wrapping_add(pitch), squares);
                     }
                 }
             }

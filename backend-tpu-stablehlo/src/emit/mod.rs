@@ -13,19 +13,22 @@ mod body;
 mod convolution;
 mod elementwise;
 mod norm;
+mod plan;
 mod resample;
 mod shape_ops;
 mod strips;
+mod text;
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 
 use ir::analysis::weight_only;
 use ir::types::VideoAxes;
 use ir::{Activation, ElementType, FirstFrame, Graph, Node, Op, Recipe, Role, Value};
 
-use body::{Body, Tensor, text_of};
+use body::{Body, Tensor};
+use plan::{Front, Strip, frames_in_front, in_strips};
 
+use crate::mesh::Mesh;
 use crate::module::{Argument, ArgumentRole, Module, ModuleResult};
 
 /// An op that has no form in StableHLO here.
@@ -48,14 +51,16 @@ fn of(path: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmitOptions {
     /// Bytes of what a convolution reads that are made at once, where it can be made strip by strip; [`usize::MAX`] to make
-    /// everything whole, as a program must be whose rows several devices share.
+    /// everything whole, as is done in any case where several devices share the rows.
     pub strip_bytes: usize,
+    /// The devices: arguments and results say how they are cut. Types are those of whole tensors.
+    pub mesh: Mesh,
 }
 
 impl Default for EmitOptions {
-    /// Strips of 256 MiB.
+    /// Strips of 256 MiB, one device.
     fn default() -> Self {
-        Self { strip_bytes: 256 << 20 }
+        Self { strip_bytes: 256 << 20, mesh: Mesh::SINGLE }
     }
 }
 
@@ -87,99 +92,7 @@ pub fn emit(graph: &Graph, options: &EmitOptions) -> Result<Module, UnsupportedO
             emitter.value(value, node)?;
         }
     }
-    Ok(emitter.finish())
-}
-
-/// The frames in front of a convolution's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Front {
-    /// Those of a cache.
-    Cache(Value),
-    /// The first one so many times.
-    First(usize),
-}
-
-/// By value that a convolution reads behind other frames: which, where they are there before it.
-///
-/// The slices of such a value that leave as states, the next step's caches, are read from the frames with those in front
-/// as well: then the value itself has one reader, and is never made by itself. They are made before the convolution: later,
-/// they would keep all frames alive.
-fn frames_in_front(graph: &Graph, strips: &HashMap<Value, Strip>) -> HashMap<Value, (Front, Vec<Value>)> {
-    let mut fronts: HashMap<Value, (Front, Vec<Value>)> = HashMap::new();
-    for (_, node) in graph.nodes().filter(|(value, _)| !strips.contains_key(value)) {
-        if let Op::Convolution { input, cache, repeat_first, .. } = node.op {
-            let front = match cache {
-                Some(cache) if matches!(graph.op(cache), Op::State { .. }) => Front::Cache(cache),
-                None if repeat_first > 0 => Front::First(repeat_first),
-                _ => continue,
-            };
-            fronts.entry(input).or_insert((front, Vec::new()));
-        }
-    }
-    for (value, node) in graph.nodes() {
-        if let Op::Slice { input, .. } = node.op
-            && let Some((_, slices)) = fronts.get_mut(&input)
-            && graph.outputs().iter().any(|output| output.role == Role::State && output.value == value)
-        {
-            slices.push(value);
-        }
-    }
-    fronts
-}
-
-/// A convolution that goes strip by strip.
-#[derive(Clone, Copy, Debug)]
-struct Strip {
-    /// What it reads, which nothing else reads but slices of frames that are states.
-    made: Value,
-    rows: usize,
-}
-
-/// The convolutions that go strip by strip: with a kernel of three rows, stride 1 and a row of zeros above and below, over
-/// a large video that is normalised or enlarged for them alone.
-fn in_strips(graph: &Graph, options: &EmitOptions) -> HashMap<Value, Strip> {
-    let users = ir::analysis::users(graph);
-    let is_output = |value: Value, role: Option<Role>| {
-        graph.outputs().iter().any(|output| output.value == value && role.is_none_or(|role| output.role == role))
-    };
-    let mut strips = HashMap::new();
-    for (value, node) in graph.nodes() {
-        let Op::Convolution { input, weight, strides: [_, 1, 1], padding: [_, [1, 1], _], .. } = node.op else {
-            continue;
-        };
-        let (ty, weight) = (graph.ty(input), graph.ty(weight));
-        let (Some(axes), Some(kernel)) = (ty.layout.video(), weight.layout.kernel()) else { continue };
-        let [time, height, _] = axes.space;
-        let frame = |slice: Value| match graph.op(slice) {
-            Op::Slice { start, limit, .. } => {
-                (0..5).all(|axis| axis == time || start[axis] == 0 && limit[axis] == ty.shape[axis])
-                    && is_output(slice, Some(Role::State))
-                    && users[slice.index()].is_empty()
-            }
-            _ => false,
-        };
-        let (factor, slices) = match graph.op(input) {
-            Op::Normalize { .. } => (1, true),
-            Op::ResizeNearest { input: small, .. } => {
-                let rows = graph.ty(*small).shape[height];
-                if !ty.shape[height].is_multiple_of(rows) {
-                    continue;
-                }
-                (ty.shape[height] / rows, false)
-            }
-            _ => continue,
-        };
-        let alone = users[input.index()].iter().all(|user| *user == value || slices && frame(*user));
-        let reads_once = node.op.operands().iter().filter(|operand| **operand == input).count() == 1;
-        if !alone || !reads_once || is_output(input, None) || weight.shape[kernel.space[1]] != 3 {
-            continue;
-        }
-        let rows = strips::rows_of_strip(ty.shape[height], ty.bytes() / ty.shape[height], options.strip_bytes, factor);
-        if let Some(rows) = rows {
-            strips.insert(value, Strip { made: input, rows });
-        }
-    }
-    strips
+    Ok(emitter.finish(options.mesh))
 }
 
 struct Emitter<'g> {
@@ -557,7 +470,7 @@ impl Emitter<'_> {
         self.axes(value).space[0]
     }
 
-    fn finish(mut self) -> Module {
+    fn finish(mut self, mesh: Mesh) -> Module {
         let mut returned = Vec::new();
         let mut results = Vec::new();
         for output in self.graph.outputs() {
@@ -572,23 +485,8 @@ impl Emitter<'_> {
                 });
             }
         }
-        let mut text = format!("module @{:?} {{\n  func.func public @main(\n", self.graph.name);
-        let count = self.arguments.len();
-        for (i, (argument, tensor)) in self.arguments.iter().enumerate() {
-            let alias = argument.donated_to.map(|to| format!(" {{tf.aliasing_output = {to} : i32}}"));
-            let comma = if i + 1 < count { "," } else { "" };
-            let (ty, alias, name) = (tensor.ty(), alias.unwrap_or_default(), &argument.name);
-            let _ = writeln!(text, "    {}: {ty}{alias} loc({name:?}){comma}", tensor.name);
-        }
-        text.push_str("  ) -> (\n");
-        for (i, result) in results.iter().enumerate() {
-            let comma = if i + 1 < results.len() { "," } else { "" };
-            let _ = writeln!(text, "    {}{comma} // {} {}", text_of(&result.ty), result.role.word(), result.name);
-        }
-        text.push_str("  ) {\n");
-        text.push_str(&self.body.into_text());
-        let (names, types): (Vec<&str>, Vec<String>) = returned.iter().map(|t| (t.name.as_str(), t.ty())).unzip();
-        let _ = writeln!(text, "    return {} : {}\n  }}\n}}", names.join(", "), types.join(", "));
+        let (name, arguments) = (&self.graph.name, &self.arguments);
+        let text = text::module(name, mesh, arguments, &results, &self.body.into_text(), &returned);
         Module { text, arguments: self.arguments.into_iter().map(|(argument, _)| argument).collect(), results }
     }
 }

@@ -1,7 +1,8 @@
 //! Arguments that several commands have: the model, the video to read, how to run. What they mean to the library is here too.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::{Args, ValueEnum};
 use frontend::Config;
 use runtime::media::read::{self, ClipReader, KNOWN_INPUTS, ReadOptions};
@@ -16,7 +17,7 @@ use runtime::{
 };
 
 use super::progress::DownloadBar;
-use super::{Manner, interrupt};
+use super::{Manner, interrupt, plugin};
 
 /// Frames read at a time when only their number is wanted.
 const COUNTED: usize = 16;
@@ -173,9 +174,29 @@ pub(super) struct RunArguments {
     /// What to compute with and keep in memory: f32, or bf16 with sums and statistics in f32
     #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision)]
     dtype: Precision,
-    /// What runs the model: native code, or the evaluator that defines every op, far slower
+    /// What runs the model: native code, a PJRT plugin, or the evaluator that defines every op, far slower
     #[arg(long, value_enum, default_value_t)]
     backend: BackendName,
+    /// With --backend pjrt, the plugin: cpu, tpu, cuda, or the path of a shared library [default: what TESSERA_PJRT_PLUGIN
+    /// names]
+    #[arg(long, value_name = "PLUGIN", value_parser = |text: &str| text.parse::<PluginSpec>())]
+    plugin: Option<PluginSpec>,
+    /// With --backend pjrt, where compiled programs are kept from run to run, or `off` [default: TESSERA_CACHE_DIR, or
+    /// tessera/programs in your folder of caches]
+    #[arg(long, value_name = "DIR|off")]
+    cache_dir: Option<PathBuf>,
+}
+
+/// The folder of compiled programs, if they are to be kept.
+pub(super) fn program_cache(asked: Option<&Path>) -> Option<PathBuf> {
+    match asked {
+        Some(folder) if folder == "off" => None,
+        Some(folder) => Some(folder.into()),
+        None => match knobs::CACHE_DIR.get() {
+            Some(folder) => Some(folder.into()),
+            None => Some(dirs::cache_dir()?.join("tessera/programs")),
+        },
+    }
 }
 
 /// A backend as it is written.
@@ -183,6 +204,7 @@ pub(super) struct RunArguments {
 pub(super) enum BackendName {
     #[default]
     Cpu,
+    Pjrt,
     Interpret,
 }
 
@@ -190,6 +212,7 @@ impl From<BackendName> for Backend {
     fn from(name: BackendName) -> Backend {
         match name {
             BackendName::Cpu => Backend::Cpu,
+            BackendName::Pjrt => Backend::Pjrt,
             BackendName::Interpret => Backend::Interpret,
         }
     }
@@ -201,9 +224,18 @@ impl RunArguments {
         self.backend.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    pub(super) fn options(&self) -> RunOptions {
-        RunOptions {
+    /// # Errors
+    /// When a PJRT plugin cannot be had or does not take the flags that are set for it.
+    pub(super) fn options(&self) -> Result<RunOptions, Error> {
+        if matches!(self.backend, BackendName::Pjrt) && knobs::XLA_FLAGS.get().is_some() {
+            // A plugin ends its process over a flag that it does not know: not this one.
+            let plugin = self.plugin.clone().map_or_else(PluginSpec::from_env, Ok)?;
+            plugin::look_at(&plugin.locate()?)?;
+        }
+        Ok(RunOptions {
             backend: self.backend.into(),
+            plugin: self.plugin.clone(),
+            program_cache: program_cache(self.cache_dir.as_deref()),
             precision: self.dtype,
             threads: self.threads.map(|threads| threads as usize),
             tiling: self.tiling,
@@ -211,7 +243,7 @@ impl RunArguments {
             parallel: self.parallel,
             memory: self.memory_budget.map_or(MemoryBudget::OfAvailable, Budget::of_now),
             ..RunOptions::default()
-        }
+        })
     }
 }
 
@@ -270,7 +302,7 @@ pub(super) fn height_by_width(text: &str) -> Result<(usize, usize), String> {
     sizes.filter(|&(h, w)| h > 0 && w > 0).ok_or_else(|| "expected HEIGHTxWIDTH in pixels, such as 480x720".into())
 }
 
-fn tiling(text: &str) -> Result<TilingChoice, String> {
+pub(super) fn tiling(text: &str) -> Result<TilingChoice, String> {
     match text {
         "auto" => Ok(TilingChoice::Auto),
         "off" => Ok(TilingChoice::Off),
@@ -281,7 +313,7 @@ fn tiling(text: &str) -> Result<TilingChoice, String> {
     }
 }
 
-fn overlap(text: &str) -> Result<Overlap, String> {
+pub(super) fn overlap(text: &str) -> Result<Overlap, String> {
     let factors = text.split_once(',').and_then(|(h, w)| Some((h.trim().parse().ok()?, w.trim().parse().ok()?)));
     let factors = factors.filter(|(h, w)| [h, w].iter().all(|factor: &&f64| (0.0..1.0).contains(*factor)));
     let (height, width) =

@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         Ok(())
     };
     let (inspection, trace) = arguments.inspection.open()?;
-    let options = RunOptions { inspection, ..arguments.run.options() };
+    let options = RunOptions { inspection, ..arguments.run.options()? };
     let mut bar = Bar::new(manner, "decoding");
     let decoded = vae.decode(&latents, &options, &mut sink, &mut bar);
     drop(bar);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use backend_cpu::isa::Isa;
+use backend_tpu_stablehlo::EmitOptions;
 use clap::Args;
 use frontend::batches::{DECODE_FRAMES, ENCODE_FRAMES};
 use frontend::{Config, Half, Step, StepKind, Taps, declare};
@@ -150,7 +151,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     match stage {
         Stage::Clif => print(&kernels(&step, &graph, |kernel| &kernel.clif)?),
         Stage::Assembly => print(&kernels(&step, &graph, |kernel| &kernel.assembly)?),
-        Stage::StableHlo => print(&lowering::stablehlo(&step, &graph)?.text),
+        Stage::StableHlo => print(&lowering::stablehlo(&step, &graph, &EmitOptions::default())?.text),
         _ if *dot => print(&ir::dot::dot(&graph, DOT_DEPTH)),
         _ => print(&ir::text::print(&graph)),
     }

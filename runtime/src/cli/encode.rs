@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let mut source = video.frames()?;
     let mut write_seconds = 0.0;
     let (inspection, trace) = arguments.inspection.open()?;
-    let options = RunOptions { inspection, ..arguments.run.options() };
+    let options = RunOptions { inspection, ..arguments.run.options()? };
     let mut bar = Bar::new(manner, "encoding");
     let encoded = vae.encode_stream(
         &video.shape,

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod compile;
 mod completions;
 mod decode;
 mod emit;
@@ -12,6 +13,7 @@ mod inspection;
 mod interrupt;
 mod knobs;
 mod latents;
+mod plugin;
 mod progress;
 mod report;
 mod roundtrip;
@@ -77,10 +79,14 @@ enum Command {
     Bench(bench::Arguments),
     Emit(emit::Arguments),
     Info(info::Arguments),
+    Compile(compile::Arguments),
+    Plugin(plugin::Arguments),
     Taps(taps::Arguments),
     Verify(verify::Arguments),
     Knobs(knobs::Arguments),
     Completions(completions::Arguments),
+    #[command(name = plugin::CHILD_COMMAND, hide = true)]
+    PluginChild(plugin::ChildArguments),
 }
 
 /// How talkative a command is.
@@ -133,10 +139,13 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(arguments, manner),
         Command::Emit(arguments) => emit::run(arguments, manner),
         Command::Info(arguments) => info::run(arguments, manner),
+        Command::Compile(arguments) => compile::run(arguments, manner),
+        Command::Plugin(arguments) => plugin::run(arguments, manner),
         Command::Taps(arguments) => taps::run(arguments, manner),
         Command::Verify(arguments) => verify::run(arguments, manner),
         Command::Knobs(arguments) => knobs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
+        Command::PluginChild(arguments) => plugin::run_child(arguments),
     };
     let Err(failure) = end else { return ExitCode::SUCCESS };
     match failure {

@@ -11,9 +11,9 @@ use super::table;
 
 /// What `--json` prints, for its help.
 pub(super) const JSON_FIELDS: &str = "\
-frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, program_runs, tiling {tile and \
-overlap (null for whole frames), rows, columns, order, reason, needed_bytes (null with the evaluator), budget_bytes}, tiles, \
-arena_bytes, threads, lanes (steps that ran at once), dtype, isa (`none` with the evaluator)";
+frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, programs_cached (read from disk), program_runs, tiling {tile and \
+overlap (null for whole frames), rows, columns, order, reason, needed_bytes (null but with --backend cpu), budget_bytes}, tiles, \
+arena_bytes, threads, lanes (steps that ran at once), dtype, isa (`none` but with --backend cpu), device (of a PJRT plugin, else null)";
 
 /// A report's fields; `write_seconds` were spent on the output.
 pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> {
@@ -23,12 +23,14 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         width,
         seconds,
         programs_compiled,
+        programs_cached,
         program_runs,
         arena_bytes,
         threads,
         lanes,
         precision,
         isa,
+        ref device,
         ref tiling,
         ..
     } = *report;
@@ -40,6 +42,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         "width": width,
         "seconds": {"load": seconds.load, "compile": seconds.compile, "run": seconds.run, "write": write_seconds},
         "programs_compiled": programs_compiled,
+        "programs_cached": programs_cached,
         "program_runs": program_runs,
         "tiling": {
             "tile": tile,
@@ -57,6 +60,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         "lanes": lanes,
         "dtype": precision.name(),
         "isa": isa,
+        "device": device,
     });
     let Value::Object(fields) = fields else { unreachable!("written as one above") };
     fields
@@ -80,22 +84,7 @@ pub(super) fn row(name: &str, value: impl Into<String>) -> [String; 2] {
 
 /// The rows about one way through the model; `write_seconds` were spent on the output, `total_seconds` on everything.
 pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> Vec<[String; 2]> {
-    let Report {
-        frames,
-        height,
-        width,
-        seconds,
-        programs_compiled,
-        program_runs,
-        threads,
-        lanes,
-        precision,
-        isa,
-        ref tiling,
-        ..
-    } = *report;
-    let dtype = precision.name();
-    let at_once = if lanes > 1 { format!(" in {lanes} lanes") } else { String::new() };
+    let Report { frames, height, width, seconds, ref tiling, .. } = *report;
     vec![
         row("frames", format!("{frames} of {width}x{height}")),
         row(
@@ -109,11 +98,26 @@ pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> V
             ),
         ),
         row("tiling", tiling_text(tiling)),
-        row(
-            "programs",
-            format!("{programs_compiled} compiled, {program_runs} runs{at_once}, {threads} threads, {dtype}, {isa}"),
-        ),
+        row("programs", programs_text(report)),
     ]
+}
+
+/// The programs, and what ran them.
+fn programs_text(report: &Report) -> String {
+    let Report { programs_compiled, programs_cached, program_runs, threads, lanes, precision, isa, ref device, .. } =
+        *report;
+    let dtype = precision.name();
+    match device {
+        Some(device) => {
+            format!(
+                "{programs_compiled} compiled, {programs_cached} from the cache, {program_runs} runs, {dtype}, PJRT device `{device}`"
+            )
+        }
+        None => {
+            let at_once = if lanes > 1 { format!(" in {lanes} lanes") } else { String::new() };
+            format!("{programs_compiled} compiled, {program_runs} runs{at_once}, {threads} threads, {dtype}, {isa}")
+        }
+    }
 }
 
 /// The tiles, why, and what they were expected to need; `--verbose` tells of what that is made.

@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let read_seconds = started.elapsed().as_secs_f64();
 
     let (inspection, trace) = arguments.inspection.open()?;
-    let options = RunOptions { inspection, ..with_room_to_compare(arguments.run.options(), &vae, clip) };
+    let options = RunOptions { inspection, ..with_room_to_compare(arguments.run.options()?, &vae, clip) };
     let (latents, mut encoded) = encode(&vae, &video, &options, manner)?;
     encoded.seconds.load += read_seconds;
 

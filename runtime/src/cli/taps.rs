@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     };
     let writer = TapWriter::create(&arguments.output)?;
     let (inspection, trace) = arguments.inspection.open()?;
-    let options = RunOptions { inspection, ..arguments.run.options() };
+    let options = RunOptions { inspection, ..arguments.run.options()? };
     let mut bar = Bar::new(manner, "running");
     let recorded = record(&vae, &input, &options, &mut bar);
     drop(bar);

@@ -82,7 +82,7 @@ fn threshold(text: &str) -> Result<f64, String> {
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
     interrupt::listen();
     let (inspection, trace) = arguments.inspection.open()?;
-    let mut options = RunOptions { inspection, ..arguments.run.options() };
+    let mut options = RunOptions { inspection, ..arguments.run.options()? };
     let vae = arguments.model.open(manner)?;
     let plot = arguments.plot.as_deref().map(ErrorPlot::create).transpose()?;
     let named = arguments.input.read(&vae, manner)?;

@@ -58,6 +58,8 @@ impl<'a> CpuEngine<'a> {
 }
 
 impl Engine for CpuEngine<'_> {
+    const LOOKS_INSIDE: bool = true;
+
     type Buffer = AlignedBuffer;
     type States = States;
     type Program = Arc<Program>;

@@ -1,10 +1,11 @@
-//! What runs a step: the CPU backend or the evaluator, behind one trait.
+//! What runs a step: the CPU backend, a PJRT plugin or the evaluator, behind one trait.
 //!
 //! An engine knows one step at a time. Which steps a clip falls into, and what goes from one to the next, is in
 //! [`crate::steps`] and [`crate::clip`].
 
 mod cpu;
 mod interpret;
+mod pjrt;
 
 use std::ops::{ControlFlow, DerefMut};
 
@@ -16,6 +17,7 @@ use crate::observer::StepPlace;
 
 pub(crate) use cpu::CpuEngine;
 pub(crate) use interpret::InterpretEngine;
+pub(crate) use pjrt::{PjrtEngine, PjrtSession};
 
 /// Told the share of a step that is done; breaking stops the step.
 pub(crate) type StepObserver<'a> = dyn FnMut(f64) -> ControlFlow<()> + 'a;
@@ -43,6 +45,10 @@ pub(crate) struct Work<'a, E: Engine + ?Sized> {
 
 /// Runs steps. A step goes through three calls whose times are told apart: compile, bind, run.
 pub(crate) trait Engine: Sync {
+    /// Whether it looks at every op where [`crate::Inspection::check_finite`] asks for it. Of one that cannot look inside its programs what modules
+    /// return is looked at, as taps.
+    const LOOKS_INSIDE: bool;
+
     /// A tensor that a step made.
     type Buffer: DerefMut<Target = [f32]> + Send;
     /// What one step leaves to the next; empty in front of a first step.
@@ -62,6 +68,11 @@ pub(crate) trait Engine: Sync {
 
     /// Makes a program of a declared graph.
     fn compile(&self, step: &Step, graph: Graph) -> Result<Self::Program>;
+
+    /// Whether a program was read from disk instead of being compiled.
+    fn is_cached(_: &Self::Program) -> bool {
+        false
+    }
 
     /// Gives a program its weights; the threads of `workspace` make them.
     fn bind(&self, workspace: &Self::Workspace, step: &Step, program: Self::Program) -> Result<Self::Executable>;

@@ -17,7 +17,7 @@ mod mp4;
 mod pictures;
 mod png;
 pub mod read;
-pub(crate) mod staging;
+pub mod staging;
 mod y4m;
 
 use std::path::{Path, PathBuf};

@@ -90,7 +90,7 @@ impl Seek for StagedFile {
 }
 
 /// A folder on its way to `target`, which may be there already if it holds nothing that is not ours.
-pub(super) struct StagedFolder {
+pub struct StagedFolder {
     /// Holds [`NEW`], the folder to come, and for a moment `old`, the one it replaces.
     temporary: TempDir,
     target: PathBuf,
@@ -99,7 +99,10 @@ pub(super) struct StagedFolder {
 
 impl StagedFolder {
     /// Makes a temporary folder beside `target`. `is_ours` tells which entries of an existing folder may be replaced.
-    pub(super) fn create(target: &Path, is_ours: fn(&Path) -> bool) -> Result<StagedFolder> {
+    ///
+    /// # Errors
+    /// [`Error::OutputPlace`] if the folder holds anything else, or nothing can be written there.
+    pub fn create(target: &Path, is_ours: fn(&Path) -> bool) -> Result<StagedFolder> {
         // An existing folder is replaced where it really is, not the link to it.
         let resolved = target.canonicalize().unwrap_or_else(|_| target.components().collect());
         if resolved.file_name().is_none() {
@@ -116,18 +119,21 @@ impl StagedFolder {
     }
 
     /// The folder to write into.
-    pub(super) fn staged(&self) -> PathBuf {
+    pub fn staged(&self) -> PathBuf {
         self.temporary.path().join(NEW)
     }
 
     /// The error for a failed write.
-    pub(super) fn error(&self, cause: io::Error) -> Error {
+    pub fn error(&self, cause: io::Error) -> Error {
         Error::Write { path: self.target.clone(), cause }
     }
 
     /// Puts the folder in its place and removes the one it replaces. If that fails the new folder is kept under its
     /// temporary name.
-    pub(super) fn persist(self) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// [`Error::NotInPlace`].
+    pub fn persist(self) -> Result<PathBuf> {
         match self.swap() {
             Ok(()) => Ok(self.target),
             Err(problem) => {
@@ -176,7 +182,7 @@ fn check_replaceable(folder: &Path, is_ours: fn(&Path) -> bool) -> Result<(), St
         if !is_ours(&entry.path()) {
             let name = entry.file_name();
             return Err(format!(
-                "the folder holds `{}`, which is not a frame of an earlier output; choose a new or empty folder",
+                "the folder holds `{}`, which is not of an earlier output; choose a new or empty folder",
                 name.display()
             ));
         }

@@ -1,0 +1,85 @@
+//! Compile options: XLA's `CompileOptionsProto`, of which the few fields are declared here that are used. Numbers and names
+//! are those of `xla/pjrt/proto/compile_options.proto` and `xla/xla_data.proto`.
+//!
+//! Plugins end the process on bytes that make no sense, or without replicas and partitions: so nobody hands over bytes.
+
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+/// How to compile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompileOptions {
+    /// The devices that one program is cut up for, by the shardings (of Shardy) that the module has; 1 for a module without.
+    pub partitions: usize,
+    /// How hard to optimise; the plugin's choice by default.
+    pub optimization: Option<Optimization>,
+}
+
+/// How hard to optimise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Optimization {
+    /// As little as can be: compiles fast. Time and memory of the program say nothing about those of another level.
+    O0 = 9,
+    /// A little.
+    O1 = 19,
+    /// More.
+    O2 = 29,
+    /// As much as can be.
+    O3 = 39,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        CompileOptions { partitions: 1, optimization: None }
+    }
+}
+
+#[derive(Message)]
+struct CompileOptionsProto {
+    #[prost(message, optional, tag = "3")]
+    executable_build_options: Option<ExecutableBuildOptionsProto>,
+}
+
+#[derive(Message)]
+struct ExecutableBuildOptionsProto {
+    #[prost(int64, tag = "4")]
+    num_replicas: i64,
+    #[prost(int64, tag = "5")]
+    num_partitions: i64,
+    #[prost(bool, tag = "6")]
+    use_spmd_partitioning: bool,
+    #[prost(bool, tag = "19")]
+    use_shardy_partitioner: bool,
+    #[prost(int32, tag = "24")]
+    optimization_level: i32,
+}
+
+impl CompileOptions {
+    /// As plugins take them.
+    pub fn encode(&self) -> Vec<u8> {
+        let is_sharded = self.partitions > 1;
+        let options = ExecutableBuildOptionsProto {
+            num_replicas: 1,
+            num_partitions: self.partitions.max(1) as i64,
+            use_spmd_partitioning: is_sharded,
+            use_shardy_partitioner: is_sharded,
+            optimization_level: self.optimization.map_or(0, |level| level as i32),
+        };
+        CompileOptionsProto { executable_build_options: Some(options) }.encode_to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes() {
+        let mut options = CompileOptions::default();
+        assert_eq!(options.encode(), [0x1a, 4, 0x20, 1, 0x28, 1]);
+        options.partitions = 4;
+        assert_eq!(options.encode(), [0x1a, 9, 0x20, 1, 0x28, 4, 0x30, 1, 0x98, 1, 1]);
+        options.optimization = Some(Optimization::O1);
+        assert_eq!(options.encode()[1..], [12, 0x20, 1, 0x28, 4, 0x30, 1, 0x98, 1, 1, 0xc0, 1, 19]);
+    }
+}

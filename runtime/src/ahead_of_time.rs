@@ -1,0 +1,386 @@
+//! Compiling ahead of time: every distinct step of a video, for a device that need not be there, and what its compiler says
+//! of memory and time. Compiling itself is done in child processes, by [`backend_tpu_stablehlo::pjrt::child`].
+
+use std::path::PathBuf;
+
+use backend_tpu_stablehlo::pjrt::child::{ChildError, Compilation, Reexecution, Watch};
+use backend_tpu_stablehlo::pjrt::{CompileOptions, Optimization};
+use backend_tpu_stablehlo::{EmitOptions, Mesh};
+use frontend::{Config, Half, Step, StepKind, Taps, declare};
+use ir::Role;
+use ir::analysis::total_cost;
+use passes::{Precision, tpu_pipeline};
+
+use crate::clip::{Route, TileOrder};
+use crate::error::{Error, Result};
+use crate::lowering;
+use crate::options::TilingChoice;
+use crate::tile_sizes::candidates;
+use crate::tiling::{Grid, Overlap, Tiling};
+
+/// For what to compile, and with what.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The plugin's file.
+    pub plugin: PathBuf,
+    /// The topology as the plugin names it, such as `v6e:1x1`.
+    pub topology: String,
+    /// How the devices share the work.
+    pub mesh: Mesh,
+    /// How hard to optimise.
+    pub optimization: Option<Optimization>,
+    /// How this program starts itself again.
+    pub reexecution: Reexecution,
+}
+
+/// A video to be prepared for.
+#[derive(Debug, Clone)]
+pub struct Job<'a> {
+    /// The model.
+    pub config: &'a Config,
+    /// Which half of it.
+    pub half: Half,
+    /// Frames, height and width of the video in pixels.
+    pub video: [usize; 3],
+    /// Steps of this kind alone.
+    pub kind: Option<StepKind>,
+    /// In which tiles.
+    pub tiling: TilingChoice,
+    /// What neighbouring tiles have in common.
+    pub overlap: Overlap,
+    /// What is computed in.
+    pub precision: Precision,
+}
+
+/// A compiled step.
+#[derive(Debug, Clone)]
+pub struct CompiledStep {
+    /// Which.
+    pub step: Step,
+    /// How often the video runs it.
+    pub runs: usize,
+    /// What the compiler made and said.
+    pub compilation: Compilation,
+    /// Arithmetic of one run on all devices, by our own count.
+    pub flops: u64,
+    /// What it leaves to the next step on each device, in bytes.
+    pub states: u64,
+    /// How long one run takes, if anything is known.
+    pub estimate: Option<Estimate>,
+}
+
+/// How long a run takes at best, without what devices tell each other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// In seconds.
+    pub seconds: f64,
+    /// Where the figure is from.
+    pub basis: Basis,
+}
+
+/// Where an estimate is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// The compiler says so.
+    Compiler,
+    /// What the device's arithmetic and memory allow at most, since the compiler says nothing that makes sense.
+    Roofline,
+}
+
+/// All that a video needs.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The tiles; `None` for whole frames.
+    pub tiling: Option<Tiling>,
+    /// Rows and columns of tiles.
+    pub tiles: [usize; 2],
+    /// The order of tiles that fits.
+    pub order: TileOrder,
+    /// The distinct steps, in the order of their first run.
+    pub steps: Vec<CompiledStep>,
+    /// Bytes on the device at the worst moment, states of tiles that wait included.
+    pub needed: u64,
+    /// Bytes that the device has, where the plugin says it.
+    pub device_memory: Option<u64>,
+    /// How long all runs take, if it is known of each.
+    pub seconds: Option<f64>,
+}
+
+/// Where preparing is.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A step is being compiled.
+    Compiling {
+        /// Which.
+        step: &'a Step,
+        /// Its number, from 1.
+        number: usize,
+        /// How many there are.
+        of: usize,
+    },
+    /// These tiles do not fit; smaller ones are tried.
+    TooLarge(&'a Tiling),
+}
+
+/// What a device can do at most. From Google's published figures; a device is a chip for all of these.
+struct Device {
+    /// As the plugin names it.
+    kind: &'static str,
+    /// Floating-point operations a second, in bf16.
+    flops: f64,
+    /// Bytes a second between the device and its memory.
+    bandwidth: f64,
+}
+
+const DEVICES: [Device; 3] = [
+    Device { kind: "TPU v6 lite", flops: 918e12, bandwidth: 1.64e12 },
+    Device { kind: "TPU v5", flops: 459e12, bandwidth: 2.765e12 },
+    Device { kind: "TPU v5 lite", flops: 197e12, bandwidth: 0.819e12 },
+];
+
+/// Of a device's memory, what programs are planned to use when tiles are chosen: the rest is for what the runtime holds.
+const USED_SHARE: f64 = 0.95;
+
+impl Job<'_> {
+    /// [B, C, T, H, W] of the input.
+    fn shape(&self) -> [usize; 5] {
+        let ([frames, height, width], config) = (self.video, self.config);
+        match self.half {
+            Half::Encoder => [1, config.in_channels, frames, height, width],
+            Half::Decoder => {
+                let [frames, height, width] =
+                    [config.encoded_frames(frames), config.latent_size(height), config.latent_size(width)];
+                [1, config.latent_channels, frames, height, width]
+            }
+        }
+    }
+
+    /// Compiles every distinct step. With [`TilingChoice::Auto`], of the largest tiles that fit the device.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for an empty video; [`Error::Tiling`]; [`Error::Options`] if the video has no step of the kind asked for or
+    /// cannot be cut into the mesh's strips; what declaring a step reports; [`Error::PluginChild`] with what
+    /// the plugin says, mostly that a step needs more memory than the device has; [`Error::Interrupted`].
+    pub fn prepare(&self, target: &Target, tell: &mut dyn FnMut(Event<'_>), watch: &mut Watch<'_>) -> Result<Prepared> {
+        let shape @ [.., height, width] = self.shape();
+        if shape.contains(&0) {
+            return Err(Error::Input { what: "a video", found: shape, problem: "an axis is empty".into() });
+        }
+        let whole = Grid::whole(self.config, self.half, height, width);
+        match self.tiling {
+            TilingChoice::Off => self.compile(None, whole, target, tell, watch),
+            TilingChoice::Size { height: tile_height, width: tile_width } => {
+                let tiling = Tiling { height: tile_height, width: tile_width, overlap: self.overlap };
+                tiling.check(self.config, self.half)?;
+                if !tiling.applies(self.config, self.half, height, width) {
+                    return self.compile(None, whole, target, tell, watch);
+                }
+                let grid = tiling.grid(self.config, self.half, height, width)?;
+                self.compile(Some(tiling), grid, target, tell, watch)
+            }
+            TilingChoice::Auto => self.largest_that_fits(target, tell, watch),
+        }
+    }
+
+    /// Searches the largest tiles that fit. Compiling takes minutes, so the search goes by what was learnt: the memory of a step
+    /// is nearly a multiple of its area. It begins with the tiles that are nearest to diffusers' own.
+    fn largest_that_fits(
+        &self,
+        target: &Target,
+        tell: &mut dyn FnMut(Event<'_>),
+        watch: &mut Watch<'_>,
+    ) -> Result<Prepared> {
+        let [.., height, width] = self.shape();
+        let usual = Tiling { overlap: self.overlap, ..Tiling::of(self.config) }.nearest(self.config);
+        let whole = (height * width, None, Grid::whole(self.config, self.half, height, width));
+        let tiled = candidates(self.config, self.half, [height, width], self.overlap);
+        let tiled = tiled.into_iter().map(|found| (found.tile_area, Some(found.tiling), found.grid));
+        // The largest first.
+        let choices: Vec<_> = std::iter::once(whole).chain(tiled).collect();
+        let usual_area = match self.half {
+            Half::Decoder => self.config.latent_size(usual.height) * self.config.latent_size(usual.width),
+            Half::Encoder => usual.height * usual.width,
+        };
+        let mut next = choices.iter().position(|(area, ..)| *area <= usual_area).unwrap_or(choices.len() - 1);
+        let (mut too_large, mut best) = (None::<usize>, None::<(usize, Prepared)>);
+        loop {
+            let (area, tiling, grid) = &choices[next];
+            match self.compile(*tiling, grid.clone(), target, tell, watch) {
+                Ok(prepared) if prepared.fits() => {
+                    // Those in front of it are larger. Which would still fit, by area?
+                    let room = prepared.device_memory.map_or(f64::INFINITY, |bytes| bytes as f64 * USED_SHARE);
+                    let most = *area as f64 * room / prepared.needed.max(1) as f64;
+                    let first = too_large.map_or(0, |index| index + 1);
+                    match (first..next).find(|&index| choices[index].0 as f64 <= most) {
+                        Some(larger) => (best, next) = (Some((next, prepared)), larger),
+                        None => return Ok(prepared),
+                    }
+                }
+                Err(error) if !is_out_of_memory(&error) => return Err(error),
+                refused => {
+                    if let Some(tiling) = tiling {
+                        tell(Event::TooLarge(tiling));
+                    }
+                    too_large = Some(next);
+                    next += 1;
+                    match best {
+                        Some((index, prepared)) if index == next => return Ok(prepared),
+                        None if next == choices.len() => return refused,
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Compiles the steps of one way to cut frames.
+    fn compile(
+        &self,
+        tiling: Option<Tiling>,
+        grid: Grid,
+        target: &Target,
+        tell: &mut dyn FnMut(Event<'_>),
+        watch: &mut Watch<'_>,
+    ) -> Result<Prepared> {
+        let tiles = [grid.rows.len(), grid.columns.len()];
+        let route = Route { half: self.half, shape: self.shape(), grid, order: TileOrder::FrameMajor, lanes: 1 };
+        // The largest first: if one does not fit, it is that one.
+        let mut distinct = self.distinct(&route);
+        if let (Some(kind), true) = (self.kind, distinct.is_empty()) {
+            return Err(Error::Options {
+                problem: format!("the video has no step {kind}: it has too few frames, or more than go into one step"),
+            });
+        }
+        distinct.sort_by_key(|(step, _)| std::cmp::Reverse(step.frames * step.height * step.width));
+        let of = distinct.len();
+        let mut steps = vec![];
+        for (number, (step, runs)) in (1..).zip(distinct) {
+            tell(Event::Compiling { step: &step, number, of });
+            steps.push(self.compile_step(step, runs, target, watch)?);
+        }
+        let device_memory = steps.iter().find_map(|step| step.compilation.device_memory);
+        let largest = steps.iter().map(|step| step.compilation.memory.total()).max().unwrap_or(0);
+        let states = steps.iter().map(|step| step.states).max().unwrap_or(0);
+        let waiting = states * (route.grid.tiles() as u64 - 1);
+        // Tile by tile, no other tile's states wait.
+        let (order, needed) = match device_memory {
+            Some(bytes) if largest + waiting > bytes => (TileOrder::TileMajor, largest),
+            _ => (TileOrder::FrameMajor, largest + waiting),
+        };
+        let seconds = steps.iter().map(|step| Some(step.estimate?.seconds * step.runs as f64)).sum();
+        Ok(Prepared { tiling, tiles, order, steps, needed, device_memory, seconds })
+    }
+
+    /// The distinct steps, with how often each runs.
+    fn distinct(&self, route: &Route) -> Vec<(Step, usize)> {
+        let batches = route.batches();
+        let mut steps: Vec<(Step, usize)> = vec![];
+        for tile in route.grid.places() {
+            for (batch, frames) in batches.iter().enumerate() {
+                let step = route.step(batch, frames.len(), tile);
+                match steps.iter_mut().find(|(known, _)| *known == step) {
+                    Some((_, runs)) => *runs += 1,
+                    None if self.kind.is_none_or(|kind| kind == step.kind) => steps.push((step, 1)),
+                    None => {}
+                }
+            }
+        }
+        steps
+    }
+
+    /// Rows of a step's input that are one row where the network has the fewest.
+    fn least_rows(&self) -> usize {
+        match self.half {
+            Half::Decoder => 1,
+            Half::Encoder => self.config.spatial_compression(),
+        }
+    }
+
+    fn compile_step(&self, step: Step, runs: usize, target: &Target, watch: &mut Watch<'_>) -> Result<CompiledStep> {
+        let Target { plugin, topology, mesh, optimization, reexecution } = target;
+        let step = Step { batch: mesh.data, ..step };
+        if !step.height.is_multiple_of(mesh.height * self.least_rows()) {
+            let problem = format!(
+                "{step} cannot be cut into {} strips of whole rows: its height must be a multiple of {}",
+                mesh.height,
+                mesh.height * self.least_rows()
+            );
+            return Err(Error::Options { problem });
+        }
+        let graph = declare(self.config, &step, &Taps::None)?;
+        let graph = lowering::optimize(&step, &graph, tpu_pipeline(self.precision))?;
+        let module = lowering::stablehlo(&step, &graph, &EmitOptions { mesh: *mesh, ..EmitOptions::default() })?;
+        let devices = mesh.devices();
+        let options = CompileOptions { partitions: devices, optimization: *optimization };
+        let compilation = reexecution.compile(plugin, topology, &module.text, &options, watch)?;
+        let states = module.results.iter().filter(|result| result.role == Role::State);
+        let states = states.map(|result| result.ty.bytes() as u64).sum::<u64>() / devices as u64;
+        let flops = total_cost(&graph).flops;
+        let estimate = estimate(&compilation, devices, flops);
+        log::debug!("{step}: {:?}, {:?}", compilation.memory, compilation.cost);
+        Ok(CompiledStep { step, runs, compilation, flops, states, estimate })
+    }
+}
+
+impl Prepared {
+    /// Whether the device's memory takes it, as far as is known.
+    pub fn fits(&self) -> bool {
+        self.device_memory.is_none_or(|bytes| self.needed <= bytes)
+    }
+}
+
+/// Whether a plugin refused a step because it needs more memory than a device has.
+fn is_out_of_memory(error: &Error) -> bool {
+    match error {
+        Error::PluginChild(error) => matches!(&**error, ChildError::Refused(refusal) if refusal.is_out_of_memory),
+        _ => false,
+    }
+}
+
+/// How long a run takes. The compiler's own figure, unless it is less than the arithmetic can take or out of all proportion:
+/// for whole networks it has come out negative.
+fn estimate(compilation: &Compilation, devices: usize, flops: u64) -> Option<Estimate> {
+    const MOST_TIMES: f64 = 1000.0;
+    let device = DEVICES.iter().find(|device| device.kind == compilation.devices.0)?;
+    let cost = compilation.cost;
+    let arithmetic = flops as f64 / devices as f64 / device.flops;
+    if let Some(seconds) = cost.optimal_seconds.filter(|s| (arithmetic..=arithmetic * MOST_TIMES).contains(s)) {
+        return Some(Estimate { seconds, basis: Basis::Compiler });
+    }
+    let once = (compilation.memory.arguments + compilation.memory.results) as f64;
+    let bytes = cost.bytes_accessed.filter(|bytes| *bytes >= once).unwrap_or(once);
+    Some(Estimate { seconds: arithmetic.max(bytes / device.bandwidth), basis: Basis::Roofline })
+}
+
+#[cfg(test)]
+mod tests {
+    use backend_tpu_stablehlo::pjrt::{CostAnalysis, MemoryStatistics};
+
+    use super::*;
+
+    fn compilation(optimal_seconds: f64) -> Compilation {
+        Compilation {
+            devices: ("TPU v6 lite".into(), 1),
+            device_memory: Some(32 << 30),
+            seconds: 1.0,
+            memory: MemoryStatistics { arguments: 1 << 30, ..MemoryStatistics::default() },
+            cost: CostAnalysis { optimal_seconds: Some(optimal_seconds), bytes_accessed: Some(1.64e10), flops: None },
+            stablehlo: None,
+            executable: vec![],
+        }
+    }
+
+    #[test]
+    fn estimates_that_make_no_sense_give_way_to_the_roofline() {
+        let flops = 918_000_000_000;
+        let sensible = Estimate { seconds: 0.002, basis: Basis::Compiler };
+        assert_eq!(estimate(&compilation(0.002), 1, flops), Some(sensible));
+        for nonsense in [-48.0, 0.0, 1e-4, 10.0, f64::NAN] {
+            let found = estimate(&compilation(nonsense), 1, flops).unwrap();
+            assert_eq!(found.basis, Basis::Roofline);
+            assert!((found.seconds - 0.01).abs() < 1e-12, "{found:?}");
+        }
+        let other = Compilation { devices: ("TPU v99".into(), 1), ..compilation(0.002) };
+        assert_eq!(estimate(&other, 1, flops), None);
+    }
+}

@@ -1,0 +1,272 @@
+//! `tessera compile`: a video's steps compiled ahead of time, for a device that need not be there.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use backend_tpu_stablehlo::Mesh;
+use backend_tpu_stablehlo::pjrt::Optimization;
+use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
+use clap::{Args, ValueEnum};
+use frontend::{Half, Step, StepKind};
+use passes::Precision;
+use runtime::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
+use runtime::media::staging::StagedFolder;
+use runtime::{Overlap, TileOrder, TilingChoice};
+use serde_json::{Value, json};
+
+use super::arguments::{ModelArguments, height_by_width, overlap, precision, tiling};
+use super::plugin::reexecution;
+use super::table::{bytes, count, table};
+use super::{EXIT_CODES, Failure, Manner, interrupt, print};
+
+/// Frames of the video, unless told otherwise.
+const FRAMES: &str = "49";
+/// What the files of programs end with.
+const ENDING: &str = "executable";
+
+const EXAMPLES: &str = "\
+Examples:
+  tessera compile --model CogVideoX-2b --target v6e:1x1 --tiling 240x360
+      decoding 49 frames of the model's size: memory and time of each step on a TPU v6e
+  tessera compile --model CogVideoX-2b --target v6e:1x1 --tiling auto --size 768x1360
+      in the largest tiles that fit
+  tessera compile --model CogVideoX-2b --target v6e:2x2 --mesh height=4
+      whole frames, in strips on four devices
+  tessera compile --model CogVideoX-2b --target v5e:1x1 --tiling 240x360 --output programs/ --json > report.json
+      and keep the compiled programs, with a report
+
+Targets are topologies as libtpu names them: v5e:1x1, v5p:1x1x1, v6e:1x1, and so on. `tessera plugin install tpu` gets libtpu.";
+
+/// Compile a video's steps for a TPU that need not be there, and show what they need
+///
+/// Only config.json is read, or fetched: weights need not be there. A step takes minutes to compile.
+#[derive(Args)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// Compile for encoding a video, not for decoding one
+    #[arg(long, help_heading = "Model")]
+    encode: bool,
+    /// Only this step: decode-first, -next or -whole, encode-first, -next or -whole
+    #[arg(long, value_name = "STEP", help_heading = "Model")]
+    step: Option<StepKind>,
+    /// What is computed in
+    #[arg(long, value_name = "f32|bf16", default_value = "bf16", value_parser = precision, help_heading = "Model")]
+    dtype: Precision,
+    /// Height and width of the video in pixels [default: config.json's]
+    #[arg(long, value_name = "HxW", value_parser = height_by_width, help_heading = "Video")]
+    size: Option<(usize, usize)>,
+    /// Frames of the video
+    #[arg(long, value_name = "N", default_value = FRAMES, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Video")]
+    frames: u64,
+    /// `off`: whole frames; `auto`: the largest tiles that fit the device, found by trying; or tiles of this height and width
+    /// in pixels
+    #[arg(long, value_name = "auto|off|HxW", default_value = "off", value_parser = tiling, help_heading = "Video")]
+    tiling: TilingChoice,
+    /// The share of a tile's height and width that the next one covers too [default: 1/6 and 1/5]
+    #[arg(long, value_name = "H,W", value_parser = overlap, help_heading = "Video")]
+    tile_overlap: Option<Overlap>,
+    /// The devices to compile for, as the plugin names them, such as v6e:1x1
+    #[arg(long, value_name = "TOPOLOGY", help_heading = "Target")]
+    target: String,
+    /// How several devices share the work: `data` videos at once, each frame in `height` strips. Never time: steps of a video
+    /// need what the step before left them
+    #[arg(long, value_name = "data=D,height=H", default_value_t = Mesh::SINGLE, help_heading = "Target")]
+    mesh: Mesh,
+    /// The plugin: tpu, or the path of a shared library
+    #[arg(long, value_name = "PLUGIN", default_value = "tpu", value_parser = |text: &str| text.parse::<PluginSpec>(), help_heading = "Target")]
+    plugin: PluginSpec,
+    /// How hard the plugin optimises; with less than its default, memory and time say little
+    #[arg(long, value_enum, help_heading = "Target")]
+    optimize: Option<Level>,
+    /// A new folder for the compiled programs, one file a step; the plugin of the same version loads them on the devices
+    #[arg(long, short, value_name = "DIR", help_heading = "Output")]
+    output: Option<PathBuf>,
+    /// Print one JSON object to stdout, and nothing else
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "UPPER")]
+enum Level {
+    O0,
+    O1,
+    O2,
+    O3,
+}
+
+pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+    interrupt::listen();
+    let half = if arguments.encode { Half::Encoder } else { Half::Decoder };
+    if arguments.step.is_some_and(|kind| kind.half() != half) {
+        let message =
+            "--step is of the other half; the encoder's steps go with --encode, the decoder's without it".into();
+        return Err(Failure::Usage { command: "compile", message });
+    }
+    let config = arguments.model.config(manner)?;
+    let is_ours = |path: &Path| path.extension().is_some_and(|ending| ending == ENDING);
+    let folder = arguments.output.as_deref().map(|output| StagedFolder::create(output, is_ours)).transpose()?;
+    let (height, width) = arguments.size.unwrap_or((config.sample_height, config.sample_width));
+    let job = Job {
+        config: &config,
+        half,
+        video: [usize::try_from(arguments.frames).unwrap_or(usize::MAX), height, width],
+        kind: arguments.step,
+        tiling: arguments.tiling,
+        overlap: arguments.tile_overlap.unwrap_or_default(),
+        precision: arguments.dtype,
+    };
+    let optimization = arguments.optimize.map(|level| match level {
+        Level::O0 => Optimization::O0,
+        Level::O1 => Optimization::O1,
+        Level::O2 => Optimization::O2,
+        Level::O3 => Optimization::O3,
+    });
+    let target = Target {
+        plugin: arguments.plugin.locate()?,
+        topology: arguments.target.clone(),
+        mesh: arguments.mesh,
+        optimization,
+        reexecution: reexecution()?,
+    };
+    let mut tell = |event: Event<'_>| match event {
+        Event::Compiling { step, number, of } => manner.note(&format!("compiling {step} ({number} of {of})")),
+        Event::TooLarge(tiling) => manner.note(&format!("tiles of {}x{} do not fit", tiling.height, tiling.width)),
+    };
+    let mut watch = || if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let prepared = job.prepare(&target, &mut tell, &mut watch)?;
+
+    let written = match folder {
+        None => None,
+        Some(folder) => {
+            for CompiledStep { step, compilation, .. } in &prepared.steps {
+                let file = folder.staged().join(file_name(step));
+                fs::write(file, &compilation.executable).map_err(|cause| folder.error(cause))?;
+            }
+            Some(folder.persist()?)
+        }
+    };
+    if arguments.json {
+        return print(&format!("{}\n", report_json(arguments, &job, &prepared, written.as_deref())));
+    }
+    let mut text = report_text(arguments, &job, &prepared);
+    if let Some(folder) = written {
+        text += &format!("\nWritten: {}\n", folder.display());
+    }
+    manner.say(&text)
+}
+
+/// `decode-next-1x2x60x90.executable`: batch, frames, height and width of the input.
+fn file_name(step: &Step) -> String {
+    format!("{}-{}x{}x{}x{}.{ENDING}", step.kind, step.batch, step.frames, step.height, step.width)
+}
+
+fn report_json(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared, written: Option<&Path>) -> Value {
+    let step = |found: &CompiledStep| {
+        let CompiledStep { step, runs, compilation, flops, states, estimate } = found;
+        let (memory, cost) = (&compilation.memory, &compilation.cost);
+        json!({
+            "step": step.kind.to_string(),
+            "input": [step.batch, step.frames, step.height, step.width],
+            "runs": runs,
+            "compile_seconds": compilation.seconds,
+            "memory_bytes": {
+                "arguments": memory.arguments,
+                "results": memory.results,
+                "aliased": memory.aliased,
+                "temporaries": memory.temporaries,
+                "code": memory.code,
+                "live": memory.peak,
+                "total": memory.total(),
+            },
+            "states_bytes": states,
+            "flops": flops,
+            "compiler": {"flops": cost.flops, "bytes_accessed": cost.bytes_accessed, "optimal_seconds": cost.optimal_seconds},
+            "seconds": estimate.map(|estimate| estimate.seconds),
+            "seconds_from": estimate.map(|estimate| basis(estimate.basis)),
+            "executable": written.map(|folder| folder.join(file_name(step)).to_string_lossy().into_owned()),
+            "executable_bytes": compilation.executable.len(),
+        })
+    };
+    let first = prepared.steps.first().map(|step| &step.compilation);
+    json!({
+        "target": arguments.target,
+        "device": first.map(|compilation| compilation.devices.0.clone()),
+        "devices": first.map(|compilation| compilation.devices.1),
+        "stablehlo": first.and_then(|compilation| compilation.stablehlo.clone()),
+        "mesh": {"data": arguments.mesh.data, "height": arguments.mesh.height},
+        "dtype": job.precision.name(),
+        "video": job.video,
+        "tile": prepared.tiling.map(|tiling| [tiling.height, tiling.width]),
+        "rows": prepared.tiles[0],
+        "columns": prepared.tiles[1],
+        "steps": prepared.steps.iter().map(step).collect::<Vec<_>>(),
+        "needed_bytes": prepared.needed,
+        "device_bytes": prepared.device_memory,
+        "fits": prepared.fits(),
+        "runs": prepared.steps.iter().map(|step| step.runs).sum::<usize>(),
+        "seconds": prepared.seconds,
+    })
+}
+
+fn report_text(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared) -> String {
+    let [frames, height, width] = job.video;
+    let first = prepared.steps.first().map(|step| &step.compilation);
+    let (kind, devices) = first.map_or((String::new(), 0), |compilation| compilation.devices.clone());
+    let mesh = if arguments.mesh == Mesh::SINGLE { String::new() } else { format!(", mesh {}", arguments.mesh) };
+    let mut text = format!("Target: {} ({devices} x {kind}){mesh}, {}\n", arguments.target, job.precision.name());
+    let [rows, columns] = prepared.tiles;
+    text += &match prepared.tiling {
+        None => format!("Video: {frames} frames of {height}x{width}, whole\n\n"),
+        Some(tile) => {
+            let order = match prepared.order {
+                TileOrder::FrameMajor => "frame by frame",
+                TileOrder::TileMajor => "tile by tile",
+            };
+            let tile = format!("{rows} x {columns} tiles of {}x{}", tile.height, tile.width);
+            format!("Video: {frames} frames of {height}x{width}, {tile}, {order}\n\n")
+        }
+    };
+    let titles =
+        ["step", "runs", "compiled in", "arguments", "results", "temporaries", "total", "arithmetic", "at best"];
+    let mut lines = vec![titles.map(String::from)];
+    for CompiledStep { step, runs, compilation, flops, estimate, .. } in &prepared.steps {
+        let memory = &compilation.memory;
+        let time = estimate.map_or("unknown".into(), |estimate| match estimate.basis {
+            Basis::Compiler => format!("{:.1} ms", estimate.seconds * 1e3),
+            Basis::Roofline => format!("{:.1} ms (roofline)", estimate.seconds * 1e3),
+        });
+        lines.push([
+            step.to_string(),
+            runs.to_string(),
+            format!("{:.1} s", compilation.seconds),
+            bytes(memory.arguments),
+            bytes(memory.results),
+            bytes(memory.temporaries),
+            bytes(memory.total()),
+            count(*flops, "FLOP"),
+            time,
+        ]);
+    }
+    text += &table(&lines, &[1, 2, 3, 4, 5, 6, 7, 8]);
+    let of = prepared.device_memory.map_or(String::new(), |memory| {
+        format!(" of the {} of a device{}", bytes(memory), if prepared.fits() { "" } else { ": too much" })
+    });
+    text += &format!("\nMemory: {}{of}\n", bytes(prepared.needed));
+    let runs: usize = prepared.steps.iter().map(|step| step.runs).sum();
+    text += &match prepared.seconds {
+        Some(seconds) => format!("Time: {seconds:.2} s at best for {runs} runs\n"),
+        None => format!("Time: unknown for {runs} runs on this device\n"),
+    };
+    text
+}
+
+fn basis(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Compiler => "compiler",
+        Basis::Roofline => "roofline",
+    }
+}

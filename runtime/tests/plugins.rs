@@ -1,0 +1,187 @@
+//! PJRT plugins on the command line: what is found, and what is told of what is none.
+
+mod common;
+
+use std::fs;
+use std::io::{self, Write};
+use std::process::{Command, Output};
+
+use common::text;
+
+/// Runs the binary where no plugin is found but those of the environment.
+fn tessera(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
+    command.args(arguments).current_dir(folder.path()).env("XDG_DATA_HOME", folder.path()).env("HOME", folder.path());
+    command.env("PATH", folder.path()).env_remove("TESSERA_PJRT_PLUGIN").envs(environment.iter().copied());
+    command.output().unwrap()
+}
+
+#[test]
+fn plugins_that_are_missing_are_told_how_to_get() {
+    let output = tessera(&["plugin", "list"], &[]);
+    let found = text(&output.stdout);
+    assert!(output.status.success());
+    for part in
+        ["cpu: no PJRT plugin for `cpu` in /", "`tessera plugin install tpu` gets it", "pip install jax[cuda13]"]
+    {
+        assert!(found.contains(part), "{found}");
+    }
+    let output = tessera(&["plugin", "install", "cpu"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("error: no Python with pip on the PATH"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_is_no_plugin_is_told_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plugin.so");
+    fs::write(&file, "no library").unwrap();
+    let missing = folder.path().join("missing.so");
+    let mut wrong = vec![(file, "cannot be loaded as a PJRT plugin"), (missing, "No such file")];
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    if let Some(libc) = maps.split_whitespace().find(|word| word.ends_with("/libc.so.6")) {
+        wrong.push((libc.into(), "not a PJRT plugin: it has no GetPjrtApi"));
+    }
+    for (path, expected) in wrong {
+        let path = path.to_str().unwrap();
+        let output = tessera(&["plugin", "list", path], &[]);
+        let error = text(&output.stderr);
+        assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{error}");
+        assert!(error.starts_with(&format!("error: {path}: ")) && error.contains(expected), "{error}");
+        // In the list of all, it hides no others.
+        let output = tessera(&["plugin", "list"], &[("TESSERA_PJRT_PLUGIN", path)]);
+        assert!(output.status.success() && text(&output.stdout).contains(expected));
+    }
+}
+
+#[test]
+fn a_plugin_describes_itself() {
+    let variable = "TESSERA_PJRT_PLUGIN";
+    let Some(plugin) = knobs::PJRT_PLUGIN.text() else { return skipped("a_plugin_describes_itself", variable) };
+    let output = tessera(&["plugin", "list", &plugin], &[]);
+    let found = text(&output.stdout);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    for part in ["PJRT API   0.", "StableHLO  1.", "platform   cpu", "devices    ", ": cpu, "] {
+        assert!(found.contains(part), "{found}");
+    }
+    // The plugin ends its process; that is an error like others.
+    let output = tessera(&["plugin", "list", &plugin], &[("XLA_FLAGS", "--xla_no_such_flag=1")]);
+    let error = text(&output.stderr);
+    assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{error}");
+    assert!(error.contains("ended its process") && error.contains("xla_no_such_flag"), "{error}");
+}
+
+#[test]
+fn compiling_needs_a_plugin_and_steps_of_one_half() {
+    let output = tessera(&["compile", "--target", "v6e:1x1"], &[]);
+    let error = text(&output.stderr);
+    assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{error}");
+    assert!(error.contains("`tessera plugin install tpu` gets it"), "{error}");
+    let output = tessera(&["compile", "--target", "v6e:1x1", "--step", "encode-first"], &[]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+}
+
+/// Says past the test harness, which shows nothing of tests that pass, that a test was skipped.
+fn skipped(test: &str, variable: &str) {
+    let name = if variable == "TESSERA_LIBTPU" { "tpu" } else { "cpu" };
+    let how = format!("set {variable} to the library that `tessera plugin install {name}` gets");
+    let _ = writeln!(io::stderr(), "SKIPPED {test}: {how}");
+}
+
+#[test]
+fn programs_are_compiled_once_and_run_again() {
+    let name = "programs_are_compiled_once_and_run_again";
+    let Some(plugin) = knobs::PJRT_PLUGIN.text() else { return skipped(name, "TESSERA_PJRT_PLUGIN") };
+    let folder = common::model(|_| {});
+    let shape = [1, 4, 5, 2, 3];
+    common::latents_file(folder.path(), "z.safetensors", &shape, &common::random(5, shape.iter().product()));
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
+        command.args([
+            "decode",
+            "--model",
+            ".",
+            "--latents",
+            "z.safetensors",
+            "--unscaled",
+            "--output",
+            "x.npy",
+            "--json",
+        ]);
+        let output = command.args(more).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let report: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+        (report, fs::read(folder.path().join("x.npy")).unwrap())
+    };
+    let (native, expected) = run(&[]);
+    let pjrt = ["--backend", "pjrt", "--plugin", &plugin, "--cache-dir", "programs"];
+    let (first, found) = run(&pjrt);
+    let (second, again) = run(&pjrt);
+    let programs =
+        |report: &serde_json::Value| [&report["programs_compiled"], &report["programs_cached"]].map(Clone::clone);
+    let steps = native["programs_compiled"].clone();
+    assert_eq!(programs(&first), [steps.clone(), 0.into()]);
+    assert_eq!(programs(&second), [0.into(), steps]);
+    assert_eq!((&first["device"], &first["isa"]), (&"cpu".into(), &"none".into()));
+    assert_eq!(found, again);
+    let values = |file: &[u8]| -> Vec<f32> {
+        file[128..].chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+    };
+    let differences = values(&expected).iter().zip(values(&found)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(differences < 1e-4, "{differences}");
+
+    // Two tiles at once: the tensors of the one travel while the other runs.
+    let tiles = [&pjrt[..], &["--tiling", "4x4", "--tile-overlap", "0.5,0.5"]].concat();
+    let ((in_turn, one), (at_once, two)) = (run(&tiles), run(&[&tiles[..], &["--parallel", "tiles"]].concat()));
+    assert_eq!((&in_turn["lanes"], &at_once["lanes"]), (&1.into(), &2.into()), "{at_once}");
+    assert_eq!(one, two);
+
+    let (_, bf16) = run(&[&pjrt[..], &["--dtype", "bf16"]].concat());
+    let differences = values(&expected).iter().zip(values(&bf16)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(differences > 0.0 && differences < 0.2, "{differences}");
+}
+
+#[test]
+fn options_of_another_backend_are_refused() {
+    let folder = common::model(|_| {});
+    common::latents_file(folder.path(), "z.safetensors", &[1, 4, 1, 2, 3], &[0.5; 24]);
+    let arguments = ["decode", "--model", ".", "--latents", "z.safetensors", "--output", "x.npy", "--plugin", "cpu"];
+    let output = common::tessera(&arguments, folder.path());
+    let error = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && error.contains("ask for that one"), "{error}");
+    assert!(!folder.path().join("x.npy").exists());
+}
+
+#[test]
+fn steps_are_compiled_for_a_tpu_that_is_not_there() {
+    let name = "steps_are_compiled_for_a_tpu_that_is_not_there";
+    let Some(libtpu) = knobs::LIBTPU.text() else { return skipped(name, "TESSERA_LIBTPU") };
+    let folder = common::model(|_| {});
+    let video = ["--size", "32x48", "--frames", "9", "--tiling", "off"];
+    let arguments = ["compile", "--model", ".", "--target", "v6e:1x1", "--plugin", &libtpu, "--optimize", "O0"];
+    let output = ["--step", "decode-next", "--json", "--output", "programs"];
+    let output = common::tessera(&[&arguments[..], &video, &output].concat(), folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    assert_eq!((&report["device"], &report["fits"]), (&"TPU v6 lite".into(), &true.into()));
+    let steps = report["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), fs::read_dir(folder.path().join("programs")).unwrap().count());
+    for step in steps {
+        let program = fs::metadata(folder.path().join(step["executable"].as_str().unwrap())).unwrap();
+        assert_eq!(step["executable_bytes"], program.len());
+        assert!(
+            step["memory_bytes"]["total"].as_u64().unwrap() > 0 && step["seconds"].as_f64().unwrap() > 0.0,
+            "{step}"
+        );
+    }
+    // A video has other steps than a single batch of frames.
+    let wrong = common::tessera(&[&arguments[..], &video, &["--step", "decode-whole"]].concat(), folder.path());
+    let error = text(&wrong.stderr);
+    assert!(wrong.status.code() == Some(1) && error.contains("has no step decode-whole"), "{error}");
+
+    // What a plugin does not know is its own error, on one line.
+    let output = common::tessera(&["compile", "--target", "v99:1x1", "--plugin", &libtpu], folder.path());
+    let error = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && error.lines().last().unwrap().starts_with("error: "), "{error}");
+}
