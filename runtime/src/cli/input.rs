@@ -10,7 +10,7 @@ use super::latents::LatentsArguments;
 use super::{Failure, Manner};
 
 /// Latent frames, their height and their width, where no input is named.
-const SMALL: [usize; 3] = [3, 6, 8];
+const SMALL: [usize; 3] = [3, 4, 6];
 
 #[derive(Args)]
 pub(super) struct InputArguments {
@@ -58,7 +58,7 @@ pub(super) fn small(vae: &Vae, is_demo: bool) -> Result<RunInput, Failure> {
     Ok(RunInput::Latents(latents.corner(frames, height, width)))
 }
 
-/// What a half's run over such an input is called: `decode [1, 16, 3, 6, 8]`.
+/// What a half's run over such an input is called: `decode [1, 16, 3, 4, 6]`.
 pub(super) fn named(input: &RunInput) -> String {
     let op = match input {
         RunInput::Latents(_) => "decode",
