@@ -10,6 +10,9 @@
 //! threshold. Rounding grows slowly along the network, by a few percent a layer; a module that computes something else stands out at once, and
 //! those behind it, which only pass its error on, do not jump again. Modules come in the order in which they return, so the first
 //! jump is the innermost module that has the error.
+//!
+//! **A row reaches the threshold** if its mean absolute error and its relative error both do: the first alone says nothing where activations are in the
+//! hundreds, as those of trained models are, the second nothing where they are all but zero.
 
 use std::collections::HashMap;
 
@@ -187,12 +190,12 @@ impl Comparison {
 pub struct Verdict<'a> {
     /// The first row where the error jumps.
     pub first_jump: Option<&'a Row>,
-    /// The first row whose mean absolute error reaches the threshold.
+    /// The first row that reaches the threshold.
     pub first_above: Option<&'a Row>,
 }
 
 impl<'a> Verdict<'a> {
-    /// Judges rows, in the order of the network, by a threshold for the mean absolute error.
+    /// Judges rows, in the order of the network, by a threshold for errors.
     pub fn of(rows: &'a [Row], threshold: f64) -> Verdict<'a> {
         let mut largest = 0.0_f64;
         let first_jump = rows.iter().find(|row| {
@@ -200,9 +203,7 @@ impl<'a> Verdict<'a> {
             largest = largest.max(row.relative);
             jumps
         });
-        // Written so that no number counts as too large.
-        let first_above =
-            rows.iter().find(|row| !matches!(row.mae.partial_cmp(&threshold), Some(std::cmp::Ordering::Less)));
+        let first_above = rows.iter().find(|row| row.mae.min(row.relative) >= threshold);
         Verdict { first_jump, first_above }
     }
 

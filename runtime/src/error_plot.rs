@@ -39,7 +39,7 @@ impl ErrorPlot {
         Ok(ErrorPlot { file: StagedFile::create(path)?, path: path.into() })
     }
 
-    /// Draws the rows from left to right, marks the first jump, and puts the file in its place.
+    /// Draws the rows from left to right, without errors that are 0, marks the first jump, and puts the file in its place.
     ///
     /// # Errors
     /// [`Error::Encode`], [`Error::Write`], [`Error::NotInPlace`].
@@ -67,12 +67,14 @@ fn part(module: &str) -> String {
 /// The picture as SVG text.
 fn draw(title: &str, rows: &[Row], first_jump: Option<&Row>) -> Result<String, String> {
     let shown = |error: f64| if error.is_finite() { error.clamp(LEAST, MOST) } else { MOST };
-    let errors = || rows.iter().flat_map(|row| [row.mae, row.relative, row.max]).map(shown);
+    let errors =
+        || rows.iter().flat_map(|row| [row.mae, row.relative, row.max]).filter(|error| *error > 0.0).map(shown);
     let low = errors().fold(1e-7, f64::min) / 2.0;
     let high = errors().fold(2e-4, f64::max) * 4.0;
     let right = rows.len().max(2) as f64 - 0.5;
     let points = |pick: fn(&Row) -> f64| {
-        rows.iter().enumerate().map(move |(i, row)| (i as f64, shown(pick(row)))).collect::<Vec<_>>()
+        let errors = rows.iter().enumerate().map(move |(i, row)| (i as f64, pick(row)));
+        errors.filter(|(_, error)| *error > 0.0).map(|(i, error)| (i, shown(error))).collect::<Vec<_>>()
     };
 
     let mut svg = String::new();
@@ -136,7 +138,8 @@ fn draw(title: &str, rows: &[Row], first_jump: Option<&Row>) -> Result<String, S
             let (side, space) = if at.0 > right / 2.0 { (HPos::Right, -10) } else { (HPos::Left, 10) };
             let style = ("sans-serif", 15).into_font().color(&RED).pos(Pos::new(side, VPos::Bottom));
             chart.draw_series([Circle::new(at, 7, RED.stroke_width(2))])?;
-            let (x, y) = chart.backend_coord(&at);
+            // At the bottom, where errors are not.
+            let (x, y) = chart.backend_coord(&(at.0, low));
             root.draw(&Text::new(format!("first jump: {}", row.module), (x + space, y - 8), style))?;
         }
         chart

@@ -57,7 +57,7 @@ fn levels(report: &Value) -> Vec<&str> {
 
 #[test]
 fn every_module_of_the_goldens_is_excellent() {
-    for (name, first, modules) in [(DECODE, "decoder.conv_in", 73), (ENCODE, "encoder.conv_in", 29)] {
+    for (name, first, modules) in [(DECODE, "decoder.conv_in", 76), (ENCODE, "encoder.conv_in", 27)] {
         for backend in ["cpu", "interpret"] {
             let (report, code) = verify(Path::new(&golden("")), name, &["--backend", backend]);
             assert_eq!((code, &report["first_jump"], &report["passed"]), (Some(0), &Value::Null, &Value::Bool(true)));
@@ -150,7 +150,10 @@ fn activations_are_read_back() {
         // With other threads the same bits.
         let again = ["verify", "--model", &model, "--against", "taps.safetensors", "--threads", "1", "--json"];
         let report: Value = serde_json::from_str(&printed(&again, folder.path())).unwrap();
-        assert!(report["rows"].as_array().unwrap().iter().all(|row| row["max"] == 0.0), "{report}");
+        let [modules @ .., output] = report["rows"].as_array().unwrap().as_slice() else { panic!("no rows") };
+        assert!(modules.iter().all(|row| row["max"] == 0.0), "{report}");
+        // Of the program without taps, in which more is fused.
+        assert!(output["module"] == "output" && output["level"] == "perfect", "{output}");
     }
 }
 
@@ -184,7 +187,7 @@ fn backends_are_compared_on_the_demo() {
     let folder = tempfile::tempdir().unwrap();
     let said = printed(&["verify"], folder.path());
     assert!(said.starts_with("the demo's model, decode [1, 16, 3, 4, 6]: cpu in f32 against interpret\n"), "{said}");
-    assert!(said.contains("\npassed: no jump; the largest mean absolute error is "), "{said}");
+    assert!(said.contains("\npassed: no jump, nothing reaches 1e-4; the largest mean absolute error is "), "{said}");
     let bf16 = printed(&["verify", "--against", "cpu", "--dtype", "bf16", "--json"], folder.path());
     let report: Value = serde_json::from_str(&bf16).unwrap();
     assert_eq!((report["dtype"].as_str(), report["threshold"].as_f64()), (Some("bf16"), Some(0.1)));
@@ -248,7 +251,7 @@ fn what_pytorch_writes_is_what_is_read() {
         assert_eq!((&report["first_jump"], report["missing"].as_array().map(Vec::len)), (&Value::Null, Some(0)));
         report["rows"].as_array().unwrap().len()
     };
-    assert_eq!(run(["--latents", &format!("{}#input", case(DECODE))], &[]), 74);
-    assert_eq!(run(["--random", "encode:1,3,5,16,16"], &["--seed", "3"]), 30);
-    assert_eq!(run(["--random", "decode:1,4,3,14,18"], &["--tile", "16x16", "--overlap", "0.25,0.25"]), 74);
+    assert_eq!(run(["--latents", &format!("{}#input", case(DECODE))], &[]), 77);
+    assert_eq!(run(["--random", "encode:1,3,5,16,16"], &["--seed", "3"]), 28);
+    assert_eq!(run(["--random", "decode:1,4,3,14,18"], &["--tile", "16x16", "--overlap", "0.25,0.25"]), 77);
 }

@@ -39,7 +39,8 @@ const THRESHOLDS: [f64; 2] = [Level::Excellent.limit(), Level::Attention.limit()
 /// attention < 0.1, severe. The last row, `output`, is the result of the program as it runs when nobody looks into it.
 ///
 /// The error jumps at a module whose relative error is 10 times that of every module before it, and at least a tenth of the threshold: what it
-/// computes is wrong, and not only what it was given. Exit code 1 if the error jumps or a mean absolute error reaches the threshold.
+/// computes is wrong, and not only what it was given. Exit code 1 if the error jumps, or if mean absolute error and relative error of a module both reach the
+/// threshold.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -51,8 +52,8 @@ pub(super) struct Arguments {
     /// comes the input too, unless one is named, and so do its tiles
     #[arg(long, value_name = "BACKEND|FILE.safetensors", default_value = "interpret", help_heading = "Comparison")]
     against: String,
-    /// The mean absolute error that is too much: a number, or the level that is still good enough [default: excellent, which is 1e-4; attention,
-    /// 0.1, with --dtype bf16]
+    /// The error that is too much, of a module's mean absolute and relative error the smaller: a number, or the level that is still good enough
+    /// [default: excellent, which is 1e-4; attention, 0.1, with --dtype bf16]
     #[arg(long, value_name = "ERROR|LEVEL", value_parser = threshold, help_heading = "Comparison")]
     threshold: Option<f64>,
     /// A picture of the errors along the network; a file that is there is replaced
@@ -61,7 +62,7 @@ pub(super) struct Arguments {
     /// Print one JSON object to stdout, and nothing else
     ///
     /// Its fields: model, run (`decode` or `encode`), input (its shape), backend, dtype, isa, against, threshold, passed, first_jump (the module's
-    /// path, or null), first_above (the first module whose error reaches the threshold, or null), rows {module, calls, elements, mae, mse, max,
+    /// path, or null), first_above (the first module that reaches the threshold, or null), rows {module, calls, elements, mae, mse, max,
     /// relative (null: infinite, or no number), level}, missing (modules that the file lacks).
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -126,15 +127,11 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 
 /// Why it did not pass.
 fn complaint(verdict: &Verdict<'_>, threshold: f64) -> String {
-    let above = |row: &Row| {
-        format!(
-            "`{}` is the first module whose mean absolute error, {:.2e}, is not below {threshold:.0e}",
-            row.module, row.mae
-        )
-    };
     match (verdict.first_jump, verdict.first_above) {
         (Some(row), _) => format!("the error jumps at `{}`, to {:.2e} of its values", row.module, row.relative),
-        (None, Some(row)) => format!("{}; it jumps nowhere", above(row)),
+        (None, Some(Row { module, mae, relative, .. })) => format!(
+            "the error jumps nowhere, but `{module}` reaches {threshold:.0e}: its mean absolute error is {mae:.2e}, relative {relative:.2e}"
+        ),
         (None, None) => "nothing is wrong".into(),
     }
 }
@@ -179,8 +176,8 @@ impl Context<'_> {
         if let (true, Some(worst)) = (verdict.passed(), rows.iter().max_by(|a, b| a.mae.total_cmp(&b.mae))) {
             let level = worst.level().name();
             text += &format!(
-                "\npassed: no jump; the largest mean absolute error is {:.1e} ({level}), of {}; the threshold is {:.0e}\n",
-                worst.mae, worst.module, self.threshold
+                "\npassed: no jump, nothing reaches {:.0e}; the largest mean absolute error is {:.1e} ({level}), of {}\n",
+                self.threshold, worst.mae, worst.module
             );
         }
         text
