@@ -311,11 +311,13 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
     // Copies write the scratch and read the input from farther away; weights stream in once a block, most of them from
     // memory.
     let copy = 4.0 * scratch.input as f64 / 6.0;
-    let matrices = algorithm.planes() * algorithm.taps(problem.kernel) * problem.inputs;
-    let weights = 4.0 * matrices as f64 * columns / 3.0;
+    let packed = 4.0 * (algorithm.planes() * algorithm.taps(problem.kernel) * problem.inputs) as f64;
+    let weights = packed * columns / 3.0;
+    // They are packed once and held for many runs; each pays a part, so that what is hardly faster takes no more memory.
+    let packing = packed * (tile.panel_count * problem.panel_columns) as f64 / 2.0;
     let idle = if blocks < BLOCKS_AIMED as f64 { 1.0 + 0.02 * (BLOCKS_AIMED as f64 / blocks - 1.0) } else { 1.0 };
     let oversized = if bytes > SCRATCH_LIMIT as f64 { 1e6 * bytes } else { 0.0 };
-    blocks * (compute + transforms + copy + weights) * idle + oversized
+    blocks * (compute + transforms + copy + weights) * idle + packing + oversized
 }
 
 /// Sizes, multiples of `step`, that cut `size` into nearly equal parts: largest first, each once, down to one step; of

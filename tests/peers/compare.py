@@ -1,6 +1,7 @@
 """Time Tessera against PyTorch (diffusers), OpenVINO and XLA on the same checkpoint and input, and keep the documents' tables.
 
-usage: compare.py --tessera PATH --data FOLDER [--rows ROW,...] [--repeats N] [--output FILE.json] [--documents]
+usage: compare.py --tessera PATH --data FOLDER [--rows ROW,...] [--engines NAME,...] [--repeats N] [--output FILE.json]
+                  [--add] [--documents]
        compare.py --tables FILE.json [--documents]
 needs: pip install -r requirements.txt; FOLDER is what make_model.py writes
 
@@ -207,7 +208,7 @@ def size(row: Row, data: Path) -> tuple[int, int, int]:
 
 
 def engines(row: Row, binary: Path, data: Path, scratch: Path):
-    """Names and makers of the engines of a row."""
+    """Names and makers of the engines that can run a row."""
     one_step = size(row, data)[0] <= ONE_STEP[row.task]
     yield "torch", lambda: Peer("torch", row, data, scratch)
     if one_step:
@@ -230,13 +231,16 @@ def reference(task: str, data: Path, scratch: Path) -> np.ndarray:
     return peer.finish()[0]
 
 
-def measure(row: Row, binary: Path, data: Path, repeats: int, expected: np.ndarray | None) -> dict:
+def measure(row: Row, arguments: argparse.Namespace, expected: np.ndarray | None) -> dict:
     """One row: every engine started, then run in turn, `repeats` times after one run that is not counted. Without something
     `expected`, differences are from PyTorch."""
+    binary, data, repeats = arguments.tessera.resolve(), arguments.data.resolve(), arguments.repeats
     results, running = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         try:
             for name, make in engines(row, binary, data, Path(scratch)):
+                if name not in arguments.engines:
+                    continue
                 try:
                     running[name] = make()
                 except Skipped as reason:
@@ -375,16 +379,26 @@ def rewrite(report: dict) -> None:
 def run(arguments: argparse.Namespace) -> dict:
     data, binary = arguments.data.resolve(), arguments.tessera.resolve()
     report = {"machine": machine(binary), "workload": workload(data), "repeats": arguments.repeats, "rows": []}
+    if arguments.add:
+        measured_now = {row.name for row in arguments.rows}
+        before = json.loads(arguments.output.read_text())["rows"]
+        report["rows"] = [row for row in before if row["row"] not in measured_now]
     expected = {}
     for row in arguments.rows:
         if row.task not in expected and row.task in ("decode", "encode"):
             with tempfile.TemporaryDirectory() as scratch:
                 expected[row.task] = reference(row.task, data, Path(scratch))
-        report["rows"].append(measure(row, binary, data, arguments.repeats, expected.get(row.task)))
+        report["rows"].append(measure(row, arguments, expected.get(row.task)))
         # After every row, so that what was measured is not lost.
         arguments.output.write_text(json.dumps(report, indent=2) + "\n")
         print(f"{row.name}: done", file=sys.stderr)
     return report
+
+
+def known_engine(name: str) -> str:
+    if name not in NAMES:
+        raise argparse.ArgumentTypeError(f"`{name}` is none of {', '.join(NAMES)}")
+    return name
 
 
 def main() -> None:
@@ -398,6 +412,14 @@ def main() -> None:
         metavar="ROW,...",
         help=f"default: {','.join(ROWS)}",
     )
+    parser.add_argument(
+        "--engines",
+        type=lambda text: [known_engine(name) for name in text.split(",")],
+        default=list(NAMES),
+        metavar="NAME,...",
+        help=f"which to run where they can; default: {','.join(NAMES)}",
+    )
+    parser.add_argument("--add", action="store_true", help="keep the other rows that the output file has already")
     parser.add_argument("--repeats", type=int, default=5, help="counted runs of each engine in each row")
     parser.add_argument("--output", type=Path, default=HERE / "results.json", metavar="FILE.json")
     parser.add_argument("--tables", type=Path, metavar="FILE.json", help="measure nothing, take what was measured before")
