@@ -19,6 +19,9 @@ const MOST: f64 = 1e3;
 /// Parts of the network that there are several of.
 const NUMBERED: [&str; 2] = ["up_blocks", "down_blocks"];
 
+/// One of a row's errors.
+type Pick = fn(&Row) -> f64;
+
 /// An SVG file that appears whole at [`Self::finish`] or not at all.
 pub struct ErrorPlot {
     file: StagedFile,
@@ -72,7 +75,7 @@ fn draw(title: &str, rows: &[Row], first_jump: Option<&Row>) -> Result<String, S
     let low = errors().fold(1e-7, f64::min) / 2.0;
     let high = errors().fold(2e-4, f64::max) * 4.0;
     let right = rows.len().max(2) as f64 - 0.5;
-    let points = |pick: fn(&Row) -> f64| {
+    let points = |pick: Pick| {
         let errors = rows.iter().enumerate().map(move |(i, row)| (i as f64, pick(row)));
         errors.filter(|(_, error)| *error > 0.0).map(|(i, error)| (i, shown(error))).collect::<Vec<_>>()
     };
@@ -121,7 +124,7 @@ fn draw(title: &str, rows: &[Row], first_jump: Option<&Row>) -> Result<String, S
                 before = part;
             }
         }
-        let series: [(&str, fn(&Row) -> f64, RGBColor); 3] = [
+        let series: [(&str, Pick, RGBColor); 3] = [
             ("maximum", |row| row.max, RGBColor(170, 170, 170)),
             ("mean absolute error", |row| row.mae, RGBColor(31, 119, 180)),
             ("relative error", |row| row.relative, RGBColor(44, 140, 60)),
