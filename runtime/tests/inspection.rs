@@ -55,7 +55,7 @@ fn the_first_value_that_is_no_number_is_named() {
             " values that are not finite, the first (NaN) at [",
             "; it reads ",
             &format!("`{name}`: "),
-            ", 1 of 6912 not finite, `",
+            ", 1 of 6912 not finite",
             "; the checkpoint is damaged",
         ];
         for part in expected {
