@@ -13,6 +13,7 @@
 //! | [`eval`] | the living definition of every op |
 //! | [`analysis`], [`dot`] | liveness, reachability, cost; pictures |
 //! | [`finite`] | the first op of a run that makes no numbers |
+//! | [`knobs`] | the environment variables that any crate reads |
 //! | [`recipe`] | how weights are made of parameters, once |
 //!
 //! This crate knows no backend, no pass and no model.
@@ -24,6 +25,7 @@ pub mod dot;
 pub mod eval;
 pub mod finite;
 pub mod graph;
+pub mod knobs;
 pub mod op;
 pub mod recipe;
 pub mod shape;

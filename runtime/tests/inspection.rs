@@ -159,7 +159,7 @@ fn the_log_has_levels() {
 fn knobs_are_listed_with_their_values() {
     let folder = tempfile::tempdir().unwrap();
     let listed = printed(&["knobs"], folder.path());
-    for knob in knobs::ALL {
+    for knob in ir::knobs::ALL {
         assert!(listed.contains(&format!("  {}=", knob.name)) && listed.contains(knob.doc), "{}: {listed}", knob.name);
     }
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tessera"));

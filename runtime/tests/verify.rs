@@ -222,12 +222,12 @@ fn what_cannot_be_compared_is_refused() {
 
 /// A Python with what tools/taps.py needs. Without one, says so past the test harness, which shows nothing of tests that pass.
 fn python(test: &str) -> Option<String> {
-    let python = knobs::PYTHON.text().unwrap_or_else(|| "python3".into());
+    let python = ir::knobs::PYTHON.text().unwrap_or_else(|| "python3".into());
     let check = Command::new(&python).args(["-c", "import torch, diffusers, safetensors"]).output();
     if check.is_ok_and(|check| check.status.success()) {
         return Some(python);
     }
-    let name = knobs::PYTHON.name;
+    let name = ir::knobs::PYTHON.name;
     // Nothing depends on whether anyone reads it.
     let _ = writeln!(
         io::stderr(),

@@ -192,7 +192,7 @@ pub(super) fn program_cache(asked: Option<&Path>) -> Option<PathBuf> {
     match asked {
         Some(folder) if folder == "off" => None,
         Some(folder) => Some(folder.into()),
-        None => match knobs::CACHE_DIR.get() {
+        None => match ir::knobs::CACHE_DIR.get() {
             Some(folder) => Some(folder.into()),
             None => Some(dirs::cache_dir()?.join("tessera/programs")),
         },
@@ -227,7 +227,7 @@ impl RunArguments {
     /// # Errors
     /// When a PJRT plugin cannot be had or does not take the flags that are set for it.
     pub(super) fn options(&self) -> Result<RunOptions, Error> {
-        if matches!(self.backend, BackendName::Pjrt) && knobs::XLA_FLAGS.get().is_some() {
+        if matches!(self.backend, BackendName::Pjrt) && ir::knobs::XLA_FLAGS.get().is_some() {
             // A plugin ends its process over a flag that it does not know: not this one.
             let plugin = self.plugin.clone().map_or_else(PluginSpec::from_env, Ok)?;
             plugin::look_at(&plugin.locate()?)?;

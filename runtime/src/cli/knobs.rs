@@ -1,7 +1,7 @@
 //! `tessera knobs`: the environment variables that are read, and what they are set to.
 
 use clap::Args;
-use knobs::{Knob, Origin};
+use ir::knobs::{self, Knob, Origin};
 
 use super::{Failure, print};
 

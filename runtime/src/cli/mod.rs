@@ -204,7 +204,7 @@ impl LogLevel {
 /// Our own crates at this level, others' warnings; `RUST_LOG` overrides both.
 fn start_log(level: LogLevel) {
     let mut builder = env_logger::Builder::new();
-    match ::knobs::RUST_LOG.get() {
+    match ir::knobs::RUST_LOG.get() {
         Some(filter) => builder.parse_filters(&filter.to_string_lossy()),
         None => {
             let level = level.filter();

@@ -1,7 +1,7 @@
 //! Every environment variable that Tessera reads, declared once: its name, what it takes, what it does. `tessera knobs` lists them.
 //!
-//! Nothing else reads the environment (`tests/environment.rs` looks), so this table is all there is. What a value means, and what is wrong with one, is
-//! the reader's to say.
+//! Nothing else reads the environment (`tests/environment.rs` looks), so this table is all there is. It stands in this crate
+//! because every other one stands on it. What a value means, and what is wrong with one, is the reader's to say.
 
 use std::ffi::OsString;
 
