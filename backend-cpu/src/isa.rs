@@ -12,7 +12,7 @@ use thiserror::Error;
 ///
 /// Unset or empty means: the best instruction set that the CPU offers. It exists so that every path of the kernels can
 /// be tested, and timed, on any machine that has it.
-pub const ISA_VARIABLE: &str = "TESSERA_ISA";
+pub const ISA_VARIABLE: &str = knobs::ISA.name;
 
 /// An instruction set for which kernels exist, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,9 +90,9 @@ impl Isa {
     ///
     /// The variable holds an unknown name, or names an instruction set that this CPU lacks.
     pub fn from_env_or_probe() -> Result<Isa, IsaError> {
-        match std::env::var_os(ISA_VARIABLE) {
-            Some(value) if !value.is_empty() => Isa::parse_supported(&value.to_string_lossy()),
-            _ => Ok(Isa::probe()),
+        match knobs::ISA.get() {
+            Some(value) => Isa::parse_supported(&value.to_string_lossy()),
+            None => Ok(Isa::probe()),
         }
     }
 

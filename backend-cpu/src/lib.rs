@@ -21,6 +21,7 @@ pub mod buffer;
 pub mod ceiling;
 mod codegen;
 pub mod element;
+pub mod inspect;
 pub mod isa;
 mod jit;
 pub mod kernel;

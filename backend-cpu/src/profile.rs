@@ -3,7 +3,7 @@
 //! Arithmetic and bytes are those of the op, as [`ir::analysis::cost`] counts them: what the model asks for, not what the
 //! kernel does. A convolution by Winograd's algorithm is counted as if it were direct, and what it does to its input as it
 //! reads it is not counted at all. How long calls take is told by
-//! [`crate::program::Executable::run_timed`].
+//! [`crate::program::Executable::run_inspected`].
 
 use ir::analysis::{Cost, cost};
 use ir::{Graph, Path};

@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::slice;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ir::analysis::weight_only;
+use ir::finite::NonFinite;
 use ir::{Graph, Op, Path, Recipe, Role, TensorType, Value};
 use passes::buffer_plan::{self, BufferPlan};
 use passes::inline::inlined;
 use rayon::prelude::*;
 
 use crate::buffer::{ALIGNMENT, AlignedBuffer, BufferError};
+use crate::inspect::{Inspection, SpanRecorder, Watched, extent, watched};
 use crate::isa::Isa;
 use crate::jit::{self, Code, CodegenError, Listing};
 use crate::kernel::Kernel;
@@ -50,6 +53,9 @@ pub enum RunError {
     /// The observer asked to stop.
     #[error("interrupted")]
     Interrupted,
+    /// A value is not all numbers, which [`Inspection::check_finite`] asked to be looked at.
+    #[error("{0}")]
+    NonFinite(Box<NonFinite>),
 }
 
 /// What a graph is compiled for.
@@ -132,6 +138,8 @@ pub struct Program {
     in_output: HashMap<Value, usize>,
     /// What each call is.
     calls: Vec<CallSummary>,
+    /// The value that each call completes.
+    watched: Vec<Option<Watched>>,
 }
 
 /// Compiles the final graph of a CPU pipeline.
@@ -160,6 +168,10 @@ pub fn compile<'a>(graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Res
     });
     let outputs = graph.outputs().iter().map(|o| (o.role, port(&o.name, graph.ty(o.value)))).collect();
     let calls = summaries(graph, &schedule, &plan);
+    let watched = watched(graph, &schedule);
+    for call in &calls {
+        log::trace!("{}: {} as {}", call.path, call.kind, call.kernel);
+    }
     log::debug!(
         "compiled @{} for {isa}: {} calls of {} kernels, arena {} bytes",
         graph.name,
@@ -167,7 +179,7 @@ pub fn compile<'a>(graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Res
         schedule.kernels.len(),
         plan.arena_bytes
     );
-    Ok(Program { isa, code, schedule, plan, inputs, states, outputs, in_output, calls })
+    Ok(Program { isa, code, schedule, plan, inputs, states, outputs, in_output, calls, watched })
 }
 
 /// Where every value goes: its place in the arena, or the output whose memory it is written to.
@@ -354,20 +366,20 @@ impl Executable {
         states: States,
         observe: &mut Observer<'_>,
     ) -> Result<Outputs, RunError> {
-        self.run_timed(workspace, inputs, states, observe, &mut |_, _| {})
+        self.run_inspected(workspace, inputs, states, observe, Inspection::default())
     }
 
-    /// [`Self::run`] that tells `timed` how long each of [`Program::calls`] took, by index, as soon as it is done.
+    /// [`Self::run`], looked at.
     ///
     /// # Errors
-    /// As [`Self::run`].
-    pub fn run_timed(
+    /// As [`Self::run`]; [`RunError::NonFinite`] if values are looked at.
+    pub fn run_inspected(
         &self,
         workspace: &mut Workspace,
         inputs: &[&[f32]],
         states: States,
         observe: &mut Observer<'_>,
-        timed: &mut dyn FnMut(usize, Duration),
+        mut inspection: Inspection<'_>,
     ) -> Result<Outputs, RunError> {
         let program = &*self.program;
         self.check(inputs, &states)?;
@@ -411,14 +423,36 @@ impl Executable {
 
         let total: u64 = program.calls.iter().map(|call| call.cost.flops).sum();
         let mut done = 0;
+        let mut extents = HashMap::new();
         for (index, (call, summary)) in program.schedule.calls.iter().zip(&program.calls).enumerate() {
             if observe(done as f64 / total.max(1) as f64, &summary.path).is_break() {
                 return Err(RunError::Interrupted);
             }
             let arguments: Vec<Shared> = call.arguments.iter().map(|&place| Shared(address(place))).collect();
             let started = Instant::now();
-            self.run_call(&workspace.pool, call, &arguments, &scratch);
-            timed(index, started.elapsed());
+            let recorder = inspection.spans.as_ref().map(|_| SpanRecorder::new(index, scratch.len()));
+            self.run_call(&workspace.pool, call, &arguments, &scratch, recorder.as_ref());
+            if let Some(timed) = &mut inspection.timed {
+                timed(index, started.elapsed());
+            }
+            if let Some((tell, recorder)) = inspection.spans.as_mut().zip(recorder) {
+                recorder.spans().for_each(|span| tell(&span));
+            }
+            if inspection.check_finite
+                && let Some(watched) = &program.watched[index]
+            {
+                // SAFETY: every value's memory has the bytes of its type, and this one's was written just now.
+                let bytes = |value, ty: &TensorType| unsafe {
+                    slice::from_raw_parts(address(Place::Value(value)).cast_const(), ty.bytes())
+                };
+                let result = extent(&watched.ty, bytes(watched.value, &watched.ty));
+                extents.insert(watched.value, result);
+                if !result.is_finite() {
+                    let given = program.inputs.iter().chain(&program.states);
+                    extents.extend(given.map(|(value, port)| (*value, extent(&port.ty, bytes(*value, &port.ty)))));
+                    return Err(RunError::NonFinite(Box::new(watched.non_finite(result, &extents))));
+                }
+            }
             done += summary.cost.flops;
         }
         workspace.spare = states.into_values().collect();
@@ -437,7 +471,14 @@ impl Executable {
     }
 
     /// Shares the blocks of one call out over the threads.
-    fn run_call(&self, pool: &rayon::ThreadPool, call: &Call, arguments: &[Shared], scratch: &[Shared]) {
+    fn run_call(
+        &self,
+        pool: &rayon::ThreadPool,
+        call: &Call,
+        arguments: &[Shared],
+        scratch: &[Shared],
+        recorder: Option<&SpanRecorder>,
+    ) {
         let kernel = &self.program.schedule.kernels[call.kernel];
         if matches!(kernel, Kernel::Gather(_)) && arguments[0].0 == arguments[1].0 {
             // A reshape that the plan made a view: the elements are there already.
@@ -445,7 +486,9 @@ impl Executable {
         }
         let function = self.program.code.function(call.kernel);
         let run_block = |block: usize| {
-            let scratch = scratch[rayon::current_thread_index().unwrap_or(0)];
+            let thread = rayon::current_thread_index().unwrap_or(0);
+            let scratch = scratch[thread];
+            let started = recorder.map(|_| Instant::now());
             // SAFETY: `Shared` is a pointer in memory, so the table is one of pointers. Each points to a tensor with the
             // number of elements that the kernel was specialised to: sizes of inputs and states are checked by `check`,
             // those of weights when they are made, outputs and the arena are allocated to the same types the kernel was
@@ -453,6 +496,9 @@ impl Executable {
             // block writes (the plan gives a result the memory of an operand only where an element is read by the
             // block that writes it). The scratch belongs to this thread and has the largest kernel's size.
             unsafe { function(arguments.as_ptr().cast(), scratch.0, block) }
+            if let Some((recorder, started)) = recorder.zip(started) {
+                recorder.add(thread, started);
+            }
         };
         match kernel.blocks() {
             1 => pool.install(|| run_block(0)),

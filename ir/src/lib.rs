@@ -12,6 +12,7 @@
 //! | [`text`] | printing and parsing |
 //! | [`eval`] | the living definition of every op |
 //! | [`analysis`], [`dot`] | liveness, reachability, cost; pictures |
+//! | [`finite`] | the first op of a run that makes no numbers |
 //! | [`recipe`] | how weights are made of parameters, once |
 //!
 //! This crate knows no backend, no pass and no model.
@@ -21,6 +22,7 @@ pub mod attribute;
 pub mod builder;
 pub mod dot;
 pub mod eval;
+pub mod finite;
 pub mod graph;
 pub mod op;
 pub mod recipe;

@@ -46,7 +46,7 @@ fn reference() -> String {
 #[test]
 fn the_page_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("OPS.md");
-    if std::env::var_os("TESSERA_BLESS").is_some_and(|bless| bless == "1") {
+    if knobs::BLESS.is_on() {
         std::fs::write(&path, reference()).unwrap();
     }
     let page = std::fs::read_to_string(&path).unwrap_or_default();

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use frontend::{Config, Half, Step, StepKind, decode_batches, encode_batches};
 
 use crate::blend::Blender;
-use crate::engine::Engine;
+use crate::engine::{Engine, Work};
 use crate::error::{Error, Result};
-use crate::observer::{Observer, Progress, Tap};
+use crate::observer::{Observer, Progress, StepPlace, Tap};
 use crate::source::{Replay, Source};
 use crate::spill::Spill;
-use crate::steps::{Steps, Work};
+use crate::steps::Steps;
 use crate::tiling::Grid;
 
 /// In which order the tiles of a clip's batches of frames run. Both orders give the same bits.
@@ -337,8 +337,14 @@ impl<E: Engine> Passage<'_, '_, E> {
             let seconds_left = seconds_left(run, share);
             observer.progress(&Progress { frames_done, frames_total, tile, tiles, step_share, share, seconds_left })
         };
-        let to_run = steps.iter().zip(inputs).zip(&mut *states);
-        let to_run = to_run.map(|((&step, input), states)| Work { step, input, states: std::mem::take(states) });
+        let step_place = |&Place { sample, batch, tile }: &Place| StepPlace { sample, step: batch, tile: number(tile) };
+        let to_run = steps.iter().zip(places).zip(inputs).zip(&mut *states);
+        let to_run = to_run.map(|(((&step, place), input), states)| Work {
+            step,
+            place: step_place(place),
+            input,
+            states: std::mem::take(states),
+        });
         let outputs = self.steps.run(to_run.collect(), &mut observe)?;
         self.work_done += work;
         let mut results = vec![];
@@ -393,12 +399,11 @@ mod tests {
     use backend_cpu::isa::Isa;
     use backend_cpu::program::Choices;
     use backend_cpu::weights::Weights;
-    use frontend::Taps;
-    use passes::Precision;
 
     use super::*;
     use crate::demo;
     use crate::engine::CpuEngine;
+    use crate::options::RunOptions;
     use crate::source::{InMemory, Stream};
     use crate::tiling::{Overlap, Tiling};
 
@@ -410,9 +415,11 @@ mod tests {
     /// What comes out of the demo's model, sample by sample, and how many steps ran.
     fn outputs(route: &Route, source: &mut dyn Source) -> (Vec<(usize, Vec<f32>)>, usize) {
         let config = demo::config().unwrap();
-        let weights = Weights::new(Arc::new(demo::checkpoint().unwrap()));
-        let engine = CpuEngine::new(Isa::from_env_or_probe().unwrap(), Precision::F32, &weights, Choices::default());
-        let mut steps = Steps::new(&config, &Taps::None, engine, 3, route.lanes).unwrap();
+        let checkpoint = Arc::new(demo::checkpoint().unwrap());
+        let weights = Weights::new(checkpoint.clone());
+        let options = RunOptions::default();
+        let engine = CpuEngine::new(Isa::probe(), &options, &weights, &checkpoint, Choices::default());
+        let mut steps = Steps::new(&config, &options, engine, 3, route.lanes).unwrap();
         let mut found = vec![];
         let mut sink = |sample, data: &[f32]| {
             found.push((sample, data.to_vec()));

@@ -14,6 +14,7 @@ use backend_tpu_stablehlo::pjrt::locate::LocateError;
 use frontend::{ConfigError, DeclareError, Half, Step};
 
 use crate::memory_plan::{MemoryEstimate, at_most};
+use crate::non_finite::NonFiniteActivation;
 use crate::tiling::Tiling;
 
 /// A result with this package's [`Error`].
@@ -304,6 +305,9 @@ pub enum Error {
         /// The frame of the latents that it is in.
         frame: usize,
     },
+    /// A step made a value that is not a number, and [`crate::inspection::Inspection::check_finite`] asked to be told.
+    #[error("{0}")]
+    NonFiniteActivation(Box<NonFiniteActivation>),
     /// A clip to be read is damaged, or is not what a clip should be.
     #[error("{}: not a usable clip: {problem}", path.display())]
     BadClip {

@@ -149,7 +149,7 @@ impl HubOptions {
     /// # Errors
     /// [`Error::Hub`] if nothing says where the cache is, or the token cannot be one.
     pub fn from_env() -> Result<HubOptions> {
-        HubOptions::from_variables(|name| std::env::var_os(name), home_cache)
+        HubOptions::from_variables(knobs::get, home_cache)
     }
 
     /// [`Self::from_env`] for these variables; `home_cache` is the cache where none of them names it.

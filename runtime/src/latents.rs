@@ -125,6 +125,22 @@ impl Latents {
     }
 }
 
+impl Latents {
+    /// The first `frames` of each sample, and of each the upper left corner; what is smaller stays as it is.
+    pub fn corner(&self, frames: usize, height: usize, width: usize) -> Latents {
+        let [batch, channels, all_frames, all_rows, all_columns] = self.shape;
+        let shape = [batch, channels, frames.min(all_frames), height.min(all_rows), width.min(all_columns)];
+        let [.., frames, rows, columns] = shape;
+        let mut data = Vec::with_capacity(shape.iter().product());
+        for plane in self.data.chunks_exact((all_frames * all_rows * all_columns).max(1)) {
+            for frame in plane.chunks_exact(all_rows * all_columns).take(frames) {
+                frame.chunks_exact(all_columns).take(rows).for_each(|row| data.extend_from_slice(&row[..columns]));
+            }
+        }
+        Latents { data, shape }
+    }
+}
+
 /// What a file says of the latents in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {

@@ -23,6 +23,9 @@
 //! | [`latents`] | the tensor to decode, and undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
 //! | [`quality`] | how near decoded frames are to their source |
+//! | [`verification`], [`comparison`], [`error_plot`] | two runs compared, module by module; how far apart they are, as rows and drawn |
+//! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: values that are no numbers, when what ran |
+//! | [`whole_run`], [`recording`], [`tap_file`] | a run with all of it in memory; its activations, kept; and in files |
 //! | [`profile`], [`roofline`], [`loaded_weights`] | single steps timed call by call, drawn, on weights that need not exist |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
 //! | [`ahead_of_time`] | the steps of a video compiled for a device that need not be there; what they need and cost |
@@ -40,10 +43,13 @@ pub mod ahead_of_time;
 mod blend;
 pub mod checkpoint;
 mod clip;
+pub mod comparison;
 pub mod demo;
 mod engine;
 pub mod error;
+pub mod error_plot;
 pub mod hub;
+pub mod inspection;
 mod latent_writer;
 pub mod latents;
 pub mod loaded_weights;
@@ -52,37 +58,45 @@ pub mod media;
 pub mod memory;
 pub mod memory_plan;
 pub mod model;
+pub mod non_finite;
 pub mod observer;
 pub mod options;
 mod parameters;
 pub mod posterior;
 pub mod profile;
 pub mod quality;
+pub mod recording;
 pub mod report;
 pub mod roofline;
 pub mod shard_index;
 mod source;
 mod spill;
 mod steps;
+pub mod tap_file;
 pub mod tensor_file;
 mod tile_sizes;
 pub mod tiling;
+pub mod timeline;
 pub mod vae;
+pub mod verification;
+pub mod whole_run;
 
 pub use clip::TileOrder;
 pub use error::{Error, Result};
 pub use hub::{Download, HubOptions};
+pub use inspection::Inspection;
 pub use latent_writer::{LatentContent, LatentWriter};
 pub use latents::{LatentScaling, Latents, LatentsLayout};
 pub use memory_plan::{MemoryEstimate, TilingDecision};
 pub use model::{ModelSpec, resolve};
-pub use observer::{Observer, Preparation, Progress, Tap};
+pub use observer::{Observer, Preparation, Progress, StepPlace, Tap};
 pub use options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
 pub use passes::Precision;
 pub use report::{Report, Seconds};
 pub use source::NextFrames;
 pub use tiling::{Overlap, Tiling};
 pub use vae::{Clip, Moments, Vae};
+pub use whole_run::RunInput;
 
 /// The README's library example, kept compiling.
 #[cfg(doctest)]

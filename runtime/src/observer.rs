@@ -34,6 +34,17 @@ pub struct Progress {
     pub seconds_left: Option<f64>,
 }
 
+/// Where a step is in a clip.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepPlace {
+    /// The sample of the batch.
+    pub sample: usize,
+    /// The step of the sample, from 0.
+    pub step: usize,
+    /// The tile of the frames, from 0, row by row.
+    pub tile: usize,
+}
+
 /// An activation of a step: what one module of the network returned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tap<'a> {
@@ -49,6 +60,14 @@ pub struct Tap<'a> {
     pub ty: &'a TensorType,
     /// Row-major.
     pub data: &'a [f32],
+}
+
+impl Tap<'_> {
+    /// Which call of the module this is, of a clip that falls into so many steps: those of the first tile come first, as in the
+    /// reference, whatever the order in which tiles ran.
+    pub fn call(&self, steps: usize) -> usize {
+        self.tile * steps + self.step
+    }
 }
 
 /// Watches a clip on its way. `()` is the observer that looks away.

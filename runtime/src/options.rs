@@ -11,6 +11,7 @@ use frontend::Taps;
 use passes::Precision;
 
 use crate::error::{Error, Result};
+use crate::inspection::Inspection;
 use crate::tiling::Overlap;
 
 /// The most threads that can be asked for.
@@ -111,6 +112,8 @@ pub struct RunOptions {
     pub plugin: Option<PluginSpec>,
     /// For [`Backend::Pjrt`]: the folder where compiled programs are kept from run to run, if they are.
     pub program_cache: Option<PathBuf>,
+    /// What to look at while steps run.
+    pub inspection: Inspection,
     /// Which activations to lay open: [`crate::Observer::tap`] gets them.
     pub taps: Taps,
     /// Whether frames are cut into tiles.

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::ceiling;
+use backend_cpu::inspect::Inspection;
 use backend_cpu::isa::Isa;
 use backend_cpu::program::{CompileOptions, Executable, Program, RunError, States, Workspace};
 use backend_cpu::tile::Algorithm;
@@ -215,12 +216,12 @@ impl<'a> Bench<'a> {
         let states: States = states.iter().map(copy).collect::<Result<_>>()?;
         let mut calls = vec![0.0; executable.program().calls().len()];
         let started = Instant::now();
-        let run = executable.run_timed(
+        let run = executable.run_inspected(
             &mut self.workspace,
             &[input],
             states,
             &mut |share, _| observe(share),
-            &mut |call, time| calls[call] = time.as_secs_f64(),
+            Inspection { timed: Some(&mut |call, time| calls[call] = time.as_secs_f64()), ..Inspection::default() },
         );
         let seconds = started.elapsed().as_secs_f64();
         run.map_err(|cause| match cause {

@@ -30,7 +30,7 @@ impl Spill {
     /// [`Error::Spill`].
     pub(crate) fn new() -> Result<Self> {
         let large_files = Path::new(LARGE_FILES);
-        let folder = match env::var_os("TMPDIR") {
+        let folder = match knobs::TMPDIR.get() {
             None if large_files.is_dir() => large_files.into(),
             _ => env::temp_dir(),
         };

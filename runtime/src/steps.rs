@@ -11,10 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use frontend::{Config, Step, Taps, declare};
+use serde_json::{Value, json};
 
-use crate::engine::{Engine, StepObserver, StepOutputs};
+use crate::engine::{Engine, StepObserver, StepOutputs, Work};
 use crate::error::{Error, Result};
-use crate::observer::Preparation;
+use crate::inspection::Inspection;
+use crate::non_finite;
+use crate::observer::{Preparation, StepPlace};
+use crate::options::RunOptions;
 
 /// How long to wait between two looks at the observer while several steps run.
 const TICK: Duration = Duration::from_millis(50);
@@ -39,7 +43,7 @@ pub(crate) struct Account {
 /// The steps of one model on one engine.
 pub(crate) struct Steps<'a, E: Engine> {
     config: &'a Config,
-    taps: &'a Taps,
+    options: &'a RunOptions,
     engine: E,
     /// One for each lane.
     workspaces: Vec<E::Workspace>,
@@ -47,24 +51,21 @@ pub(crate) struct Steps<'a, E: Engine> {
     account: Account,
 }
 
-/// A step to run.
-pub(crate) struct Work<'a, E: Engine> {
-    pub step: Step,
-    /// Row-major in the shape that the step declares.
-    pub input: &'a [f32],
-    /// What the step before left.
-    pub states: E::States,
-}
-
 impl<'a, E: Engine> Steps<'a, E> {
     /// No steps yet; `threads` are shared out among the lanes, of which there is at least one.
     ///
     /// # Errors
     /// [`Error::Threads`].
-    pub(crate) fn new(config: &'a Config, taps: &'a Taps, engine: E, threads: usize, lanes: usize) -> Result<Self> {
+    pub(crate) fn new(
+        config: &'a Config,
+        options: &'a RunOptions,
+        engine: E,
+        threads: usize,
+        lanes: usize,
+    ) -> Result<Self> {
         let of_each = (threads / lanes.max(1)).max(1);
         let workspaces = (0..lanes.max(1)).map(|_| engine.workspace(of_each)).collect::<Result<_>>()?;
-        Ok(Self { config, taps, engine, workspaces, executables: HashMap::new(), account: Account::default() })
+        Ok(Self { config, options, engine, workspaces, executables: HashMap::new(), account: Account::default() })
     }
 
     /// What it has cost so far.
@@ -104,13 +105,13 @@ impl<'a, E: Engine> Steps<'a, E> {
         let started = Instant::now();
         let runs = work.len();
         let outputs = match (work.pop(), work.is_empty()) {
-            (Some(Work { step, input, states }), true) => {
-                let executable = &self.executables[&step];
-                vec![self.engine.run(&mut self.workspaces[0], &step, executable, input, states, observe)?]
+            (Some(work), true) => {
+                let executable = &self.executables[&work.step];
+                vec![run_one(&self.engine, &mut self.workspaces[0], executable, work, self.options, observe)?]
             }
             (last, _) => {
                 work.extend(last);
-                run_at_once(&self.engine, &mut self.workspaces, &self.executables, work, observe)?
+                run_at_once(&self.engine, &mut self.workspaces, &self.executables, work, self.options, observe)?
             }
         };
         self.account.run += started.elapsed();
@@ -129,9 +130,15 @@ impl<'a, E: Engine> Steps<'a, E> {
         };
         told(Preparation::Compile)?;
         let started = Instant::now();
-        let program = self.engine.compile(step, declare(self.config, step, self.taps)?)?;
+        let look_at_modules = self.options.inspection.check_finite && !E::LOOKS_INSIDE;
+        let taps = if look_at_modules { &Taps::All } else { &self.options.taps };
+        let program = self.engine.compile(step, declare(self.config, step, taps)?)?;
         let compiled = Instant::now();
         let is_cached = E::is_cached(&program);
+        if let Some(timeline) = &self.options.inspection.timeline {
+            let name = if is_cached { "read" } else { "compile" };
+            timeline.add("compile", format!("{name} {step}"), started, Value::Null);
+        }
         told(Preparation::LoadWeights)?;
         let executable = self.engine.bind(&self.workspaces[0], step, program)?;
         self.account.compile += compiled - started;
@@ -141,9 +148,41 @@ impl<'a, E: Engine> Steps<'a, E> {
             false => self.account.programs_compiled += 1,
         }
         self.account.arena_bytes = self.account.arena_bytes.max(E::arena_bytes(&executable));
-        log::debug!("{step}: compiled in {:?}, weights in {:?}", compiled - started, compiled.elapsed());
+        if let Some(timeline) = &self.options.inspection.timeline {
+            timeline.add("load", format!("weights of {step}"), compiled, Value::Null);
+        }
+        let how = if is_cached { "read from the cache" } else { "compiled" };
+        log::info!("{step}: {how} in {:?}, weights in {:?}", compiled - started, compiled.elapsed());
         Ok(executable)
     }
+}
+
+/// Runs a step, notes when, and looks at what it gave if the engine does not by itself.
+fn run_one<E: Engine>(
+    engine: &E,
+    workspace: &mut E::Workspace,
+    executable: &E::Executable,
+    work: Work<'_, E>,
+    options: &RunOptions,
+    observe: &mut StepObserver<'_>,
+) -> Result<StepOutputs<E>> {
+    let (step, place, input, started) = (work.step, work.place, work.input, Instant::now());
+    let mut outputs = engine.run(workspace, executable, work, observe)?;
+    let Inspection { check_finite, timeline } = &options.inspection;
+    if let Some(timeline) = timeline {
+        let StepPlace { sample, step: number, tile } = place;
+        timeline.add("step", step.to_string(), started, json!({"sample": sample, "step": number, "tile": tile}));
+    }
+    if *check_finite && !E::LOOKS_INSIDE {
+        let modules = outputs.taps.iter().map(|(module, ty, values)| (module.as_str(), ty, &**values));
+        non_finite::check_modules(input, modules, &step, place)?;
+        outputs.taps.retain(|(module, ..)| match &options.taps {
+            Taps::None => false,
+            Taps::All => true,
+            Taps::Named(names) => names.contains(module),
+        });
+    }
+    Ok(outputs)
 }
 
 /// Runs each step in a lane and a thread of its own; this thread watches.
@@ -152,6 +191,7 @@ fn run_at_once<E: Engine>(
     workspaces: &mut [E::Workspace],
     executables: &HashMap<Step, E::Executable>,
     work: Vec<Work<'_, E>>,
+    options: &RunOptions,
     observe: &mut StepObserver<'_>,
 ) -> Result<Vec<StepOutputs<E>>> {
     let size = |step: &Step| (step.frames * step.height * step.width) as f64;
@@ -174,12 +214,11 @@ fn run_at_once<E: Engine>(
             scope.spawn(move || {
                 // Dropped at the end, also of a lane that panics.
                 let _running = running;
-                let Work { step, input, states } = work;
                 let mut observe = |done: f64| {
                     share.store(done.to_bits(), Ordering::Relaxed);
                     if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 };
-                let outputs = engine.run(workspace, &step, &executables[&step], input, states, &mut observe);
+                let outputs = run_one(engine, workspace, &executables[&work.step], work, options, &mut observe);
                 match outputs {
                     Ok(_) => share.store(1.0_f64.to_bits(), Ordering::Relaxed),
                     Err(_) => stopped.store(true, Ordering::Relaxed),

@@ -282,7 +282,7 @@ impl Vae {
             weights_made: self.weights.bytes(),
         };
         let (route, tiling) = plan.decide()?;
-        log::debug!("{tiling}");
+        log::info!("{tiling}");
         let precision = job.options.precision;
         let mut device = None;
         let account = match (isa, job.options.backend) {
@@ -291,7 +291,7 @@ impl Vae {
                 let graph = declare(&self.config, &leading, &job.options.taps)?;
                 let graph = lowering::optimize(&leading, &graph, cpu_pipeline(precision))?;
                 let choices = lowering::choices(&leading, &graph, isa)?;
-                let engine = CpuEngine::new(isa, precision, &self.weights, choices);
+                let engine = CpuEngine::new(isa, job.options, &self.weights, &self.checkpoint, choices);
                 self.run_on(engine, job, &route, source, sink, observer)?
             }
             (None, Backend::Pjrt) => {
@@ -301,7 +301,7 @@ impl Vae {
                 self.run_on(engine, job, &route, source, sink, observer)?
             }
             (None, _) => {
-                let engine = InterpretEngine::new(precision, &self.checkpoint);
+                let engine = InterpretEngine::new(job.options, &self.checkpoint);
                 self.run_on(engine, job, &route, source, sink, observer)?
             }
         };
@@ -356,7 +356,7 @@ impl Vae {
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Account> {
-        let mut steps = Steps::new(&self.config, &job.options.taps, engine, job.options.threads()?, route.lanes)?;
+        let mut steps = Steps::new(&self.config, job.options, engine, job.options.threads()?, route.lanes)?;
         clip::run(&mut steps, &self.config, route, source, sink, observer)?;
         Ok(steps.account())
     }

@@ -58,7 +58,7 @@ fn what_is_no_plugin_is_told_in_one_line() {
 #[test]
 fn a_plugin_describes_itself() {
     let variable = "TESSERA_PJRT_PLUGIN";
-    let Ok(plugin) = std::env::var(variable) else { return skipped("a_plugin_describes_itself", variable) };
+    let Some(plugin) = knobs::PJRT_PLUGIN.text() else { return skipped("a_plugin_describes_itself", variable) };
     let output = tessera(&["plugin", "list", &plugin], &[]);
     let found = text(&output.stdout);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
@@ -92,7 +92,7 @@ fn skipped(test: &str, variable: &str) {
 #[test]
 fn programs_are_compiled_once_and_run_again() {
     let name = "programs_are_compiled_once_and_run_again";
-    let Ok(plugin) = std::env::var("TESSERA_PJRT_PLUGIN") else { return skipped(name, "TESSERA_PJRT_PLUGIN") };
+    let Some(plugin) = knobs::PJRT_PLUGIN.text() else { return skipped(name, "TESSERA_PJRT_PLUGIN") };
     let folder = common::model(|_| {});
     let shape = [1, 4, 5, 2, 3];
     common::latents_file(folder.path(), "z.safetensors", &shape, &common::random(5, shape.iter().product()));
@@ -163,7 +163,7 @@ fn options_of_another_backend_are_refused() {
 #[test]
 fn steps_are_compiled_for_a_tpu_that_is_not_there() {
     let name = "steps_are_compiled_for_a_tpu_that_is_not_there";
-    let Ok(libtpu) = std::env::var("TESSERA_LIBTPU") else { return skipped(name, "TESSERA_LIBTPU") };
+    let Some(libtpu) = knobs::LIBTPU.text() else { return skipped(name, "TESSERA_LIBTPU") };
     let folder = common::model(|_| {});
     let video = ["--size", "32x48", "--frames", "9", "--tiling", "off"];
     let arguments = ["compile", "--model", ".", "--target", "v6e:1x1", "--plugin", &libtpu, "--optimize", "O0"];

@@ -238,22 +238,24 @@ impl Contraction {
     ) {
         let weights = e.argument(2);
         let (zero, slice_count, depth) = (e.int(0), e.int(self.slices), e.int(self.depth));
-        e.for_each(zero, slice_count, 1, |e, slice| {
-            let at = e.scale(slice, size_of::<PanelShape>());
-            let shape = e.add(self.shapes, at);
-            e.for_each(block.panels.0, block.panels.1, 1, |e, panel| {
-                // Behind this slice of this panel comes that of the next panel, or the next slice of the block's first.
-                let first = e.scale(matrix, self.depth);
+        e.for_each(block.panels.0, block.panels.1, 1, |e, panel| {
+            e.for_each(zero, slice_count, 1, |e, slice| {
+                let at = e.scale(slice, size_of::<PanelShape>());
+                let shape = e.add(self.shapes, at);
+                // Behind this slice comes the next one, or the first of the next panel, or the next matrix of the first panel.
                 let start = e.scale(slice, c.tile.depth);
                 let end = e.offset(start, c.tile.depth as i64);
-                let end = e.min(end, depth);
                 let following = e.offset(panel, 1);
-                let is_last = e.builder.ins().icmp(IntCC::Equal, following, block.panels.1);
-                let next_panel = e.builder.ins().select(is_last, block.panels.0, following);
-                let next_start = e.builder.ins().select(is_last, end, start);
+                let is_last_panel = e.builder.ins().icmp(IntCC::Equal, following, block.panels.1);
+                let next_panel = e.builder.ins().select(is_last_panel, block.panels.0, following);
+                let next_start = e.builder.ins().select(is_last_panel, depth, zero);
+                let is_last = e.builder.ins().icmp(IntCC::SignedGreaterThanOrEqual, end, depth);
+                let next_panel = e.builder.ins().select(is_last, next_panel, panel);
+                let next_start = e.builder.ins().select(is_last, next_start, end);
                 let [b, next] = [(panel, start), (next_panel, next_start)].map(|(panel, start)| {
                     let before = e.scale(panel, c.algorithm.planes() * c.depth());
-                    let before = e.add(before, first);
+                    let within = e.scale(matrix, self.depth);
+                    let before = e.add(before, within);
                     let k = e.add(before, start);
                     let at = e.scale(k, family.nr);
                     e.element(weights, at)

@@ -92,15 +92,6 @@ macro_rules! tile_kernel {
             }
 
             let mut acc = [[zero(); VECTORS]; ROWS];
-            if shape.accumulate != 0 {
-                for_rows!(ROWS, row, {
-                    for j in 0..VECTORS {
-                        let at = c.wrapping_add(row * shape.c_stride + j * LANES);
-                        // SAFETY: the mask leaves only columns that exist.
-                        acc[row][j] = unsafe { load_masked(at, masks[j]) };
-                    }
-                });
-            }
             if !residual.is_null() {
                 for_rows!(ROWS, row, {
                     for j in 0..VECTORS {
@@ -144,6 +135,16 @@ macro_rules! tile_kernel {
                 }
             }
 
+            // What C holds is added to this sum, not this to what C holds: short sums round less than a long one.
+            if shape.accumulate != 0 {
+                for_rows!(ROWS, row, {
+                    for j in 0..VECTORS {
+                        let at = c.wrapping_add(row * shape.c_stride + j * LANES);
+                        // SAFETY: the mask leaves only columns that exist.
+                        acc[row][j] = add(acc[row][j], unsafe { load_masked(at, masks[j]) });
+                    }
+                });
+            }
             if !bias.is_null() {
                 for j in 0..VECTORS {
                     // SAFETY: the mask leaves only columns that exist.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 /// The variable that names the plugin where none is asked for.
-pub const PLUGIN_VARIABLE: &str = "TESSERA_PJRT_PLUGIN";
+pub const PLUGIN_VARIABLE: &str = knobs::PJRT_PLUGIN.name;
 
 /// Plugins that have a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,7 @@ impl PluginSpec {
     /// # Errors
     /// [`LocateError::Unnamed`] if it is not set.
     pub fn from_env() -> Result<PluginSpec, LocateError> {
-        match std::env::var_os(PLUGIN_VARIABLE).filter(|value| !value.is_empty()) {
+        match knobs::PJRT_PLUGIN.get() {
             None => Err(LocateError::Unnamed),
             Some(value) => Ok(match value.to_str() {
                 Some(text) => text.parse().unwrap_or_else(|never| match never {}),

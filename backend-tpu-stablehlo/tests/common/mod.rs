@@ -12,7 +12,7 @@ use backend_tpu_stablehlo::pjrt::{Attributes, Client, NamedValue, Plugin};
 /// A CPU plugin's file, from `TESSERA_PJRT_PLUGIN`. Without one, says so past the test harness, which shows nothing of tests
 /// that pass.
 pub(crate) fn plugin_path(test: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("TESSERA_PJRT_PLUGIN").map(PathBuf::from);
+    let path = knobs::PJRT_PLUGIN.get().map(PathBuf::from);
     if path.is_none() {
         let how = "set TESSERA_PJRT_PLUGIN to a PJRT plugin for CPUs, such as `tessera plugin install cpu` gets";
         // Nothing depends on whether anyone reads it.

@@ -35,6 +35,9 @@ pub enum EvalError {
         /// The result's type.
         ty: TensorType,
     },
+    /// Whoever watched asked to stop.
+    #[error("stopped")]
+    Stopped,
     /// An op by itself was given another number of operands.
     #[error("{mnemonic} has {expected} operands, {found} tensors were given")]
     OperandCount {

@@ -18,6 +18,7 @@ mod tensor;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 pub use error::{BindingFault, EvalError};
 use tensor::OutOfMemory;
@@ -108,6 +109,33 @@ impl<T: Real> Bindings<T> for Tensors<T> {
 /// # Errors
 /// When the graph does not verify, a tensor is missing or of another type, or memory runs out.
 pub fn evaluate<T: Real>(graph: &Graph, bindings: &impl Bindings<T>) -> Result<Vec<(Output, Tensor<T>)>, EvalError> {
+    evaluate_watched(graph, bindings, &mut |_| ControlFlow::Continue(()))
+}
+
+/// An op that was computed just now.
+pub struct Computed<'a, T> {
+    /// Its value.
+    pub value: Value,
+    /// The op.
+    pub node: &'a Node,
+    /// What it made.
+    pub result: &'a Tensor<T>,
+    /// The tensor of one of its operands.
+    pub operand: &'a dyn Fn(Value) -> &'a Tensor<T>,
+}
+
+/// Told of every op that is computed, in order. Breaking stops the evaluation.
+pub type Watch<'w, T> = dyn FnMut(&Computed<'_, T>) -> ControlFlow<()> + 'w;
+
+/// [`evaluate`], watched.
+///
+/// # Errors
+/// As [`evaluate`]; [`EvalError::Stopped`] if `watch` breaks.
+pub fn evaluate_watched<T: Real>(
+    graph: &Graph,
+    bindings: &impl Bindings<T>,
+    watch: &mut Watch<'_, T>,
+) -> Result<Vec<(Output, Tensor<T>)>, EvalError> {
     verify(graph)?;
     let needed = analysis::reachable(graph);
     let computed = |(value, node): &(Value, &Node)| needed[value.index()] && Leaf::of(&node.op).is_none();
@@ -127,6 +155,9 @@ pub fn evaluate<T: Real>(graph: &Graph, bindings: &impl Bindings<T>) -> Result<V
             path: node.path.clone(),
             ty: node.ty.clone(),
         })?;
+        if watch(&Computed { value, node, result: &result, operand: &tensor_of }).is_break() {
+            return Err(EvalError::Stopped);
+        }
         live[value.index()] = Some(Cow::Owned(result));
         for operand in operands {
             uses_left[operand.index()] -= 1;

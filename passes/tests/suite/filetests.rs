@@ -119,7 +119,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn filetests() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/filetests");
-    let bless = std::env::var_os("TESSERA_BLESS").is_some_and(|value| value == "1");
+    let bless = knobs::BLESS.is_on();
     let mut failures = String::new();
     let all = files(&folder);
     for path in &all {

@@ -70,7 +70,7 @@ impl ModelArguments {
 #[command(next_help_heading = "Video")]
 pub(super) struct VideoArguments {
     #[arg(long, value_name = "FILE", help = format!("The video to read: {KNOWN_INPUTS}"))]
-    video: PathBuf,
+    pub(super) video: PathBuf,
     /// Height and width to resize to, such as 480x720: scaled until it covers that, and what juts out is cut off
     #[arg(long, value_name = "HxW", value_parser = height_by_width)]
     pub(super) size: Option<(usize, usize)>,
@@ -187,47 +187,53 @@ pub(super) struct RunArguments {
     cache_dir: Option<PathBuf>,
 }
 
-/// The variable that names the folder of compiled programs.
-const CACHE_VARIABLE: &str = "TESSERA_CACHE_DIR";
-
-/// Flags for the plugin's compiler.
-const FLAGS_VARIABLE: &str = "XLA_FLAGS";
-
 /// The folder of compiled programs, if they are to be kept.
 pub(super) fn program_cache(asked: Option<&Path>) -> Option<PathBuf> {
     match asked {
         Some(folder) if folder == "off" => None,
         Some(folder) => Some(folder.into()),
-        None => match std::env::var_os(CACHE_VARIABLE).filter(|value| !value.is_empty()) {
+        None => match knobs::CACHE_DIR.get() {
             Some(folder) => Some(folder.into()),
             None => Some(dirs::cache_dir()?.join("tessera/programs")),
         },
     }
 }
 
+/// A backend as it is written.
 #[derive(Clone, Copy, Default, ValueEnum)]
-enum BackendName {
+pub(super) enum BackendName {
     #[default]
     Cpu,
     Pjrt,
     Interpret,
 }
 
+impl From<BackendName> for Backend {
+    fn from(name: BackendName) -> Backend {
+        match name {
+            BackendName::Cpu => Backend::Cpu,
+            BackendName::Pjrt => Backend::Pjrt,
+            BackendName::Interpret => Backend::Interpret,
+        }
+    }
+}
+
 impl RunArguments {
+    /// The backend, as it is written.
+    pub(super) fn backend_name(&self) -> String {
+        self.backend.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     /// # Errors
     /// When a PJRT plugin cannot be had or does not take the flags that are set for it.
     pub(super) fn options(&self) -> Result<RunOptions, Error> {
-        if matches!(self.backend, BackendName::Pjrt) && std::env::var_os(FLAGS_VARIABLE).is_some() {
+        if matches!(self.backend, BackendName::Pjrt) && knobs::XLA_FLAGS.get().is_some() {
             // A plugin ends its process over a flag that it does not know: not this one.
             let plugin = self.plugin.clone().map_or_else(PluginSpec::from_env, Ok)?;
             plugin::look_at(&plugin.locate()?)?;
         }
         Ok(RunOptions {
-            backend: match self.backend {
-                BackendName::Cpu => Backend::Cpu,
-                BackendName::Pjrt => Backend::Pjrt,
-                BackendName::Interpret => Backend::Interpret,
-            },
+            backend: self.backend.into(),
             plugin: self.plugin.clone(),
             program_cache: program_cache(self.cache_dir.as_deref()),
             precision: self.dtype,

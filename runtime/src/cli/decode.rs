@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
-use runtime::latents::Stored;
+use clap::Args;
 use runtime::media::{self, FrameBlock, FrameRate, KNOWN_OUTPUTS};
-use runtime::{Error, Latents, LatentsLayout, Vae, demo};
+use runtime::{Error, Latents, RunOptions, Vae, demo};
 
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
+use super::inspection::InspectionArguments;
+use super::latents::LatentsArguments;
 use super::progress::Bar;
 use super::report::{JSON_FIELDS, object, paths_json, row, summary};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
@@ -38,18 +39,8 @@ Examples:
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// Latents, a tensor with five axes; #TENSOR says which where there are several and none is named `latents`. Of moments, as
-    /// `tessera encode --moments` writes them, the mean
-    #[arg(long, value_name = "FILE.safetensors[#TENSOR]", help_heading = "Latents")]
-    latents: Option<String>,
-    /// Order of the latents' axes; `auto` takes what fits the model's channels, if both do: btchw for a pipeline's latents,
-    /// bcthw for unscaled ones
-    #[arg(long, value_name = "LAYOUT", value_enum, default_value_t, requires = "latents", help_heading = "Latents")]
-    latents_layout: Layout,
-    /// The latents are what the model's decode() takes: do not divide by config.json's scaling_factor. Not needed for what
-    /// `tessera encode` wrote
-    #[arg(long, requires = "latents", help_heading = "Latents")]
-    unscaled: bool,
+    #[command(flatten)]
+    latents: LatentsArguments,
     #[arg(long, short, value_name = "FILE", help_heading = "Output", help = format!(
         "Where the result goes [default: {OUTPUT}, the demo's: {DEMO_OUTPUT}]. The ending says the format: {KNOWN_OUTPUTS}. \
          An output that is there is replaced"
@@ -60,19 +51,13 @@ pub(super) struct Arguments {
     fps: FrameRate,
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    inspection: InspectionArguments,
     #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
         "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
          a batch makes several), {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell)."
     ))]
     json: bool,
-}
-
-#[derive(Clone, Copy, Default, ValueEnum)]
-enum Layout {
-    #[default]
-    Auto,
-    Bcthw,
-    Btchw,
 }
 
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
@@ -91,13 +76,16 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         write_seconds += started.elapsed().as_secs_f64();
         Ok(())
     };
+    let (inspection, trace) = arguments.inspection.open()?;
+    let options = RunOptions { inspection, ..arguments.run.options()? };
     let mut bar = Bar::new(manner, "decoding");
-    let decoded = vae.decode(&latents, &arguments.run.options()?, &mut sink, &mut bar);
+    let decoded = vae.decode(&latents, &options, &mut sink, &mut bar);
     drop(bar);
     let mut report = decoded?;
     if interrupt::asked() {
         return Err(Error::Interrupted.into());
     }
+    trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;
     write_seconds += finishing.elapsed().as_secs_f64();
@@ -115,7 +103,7 @@ impl Arguments {
     /// Whether the program's own latents are to be decoded.
     fn is_demo(&self) -> Result<bool, Failure> {
         let usage = |message: &str| Err(Failure::Usage { command: "decode", message: message.into() });
-        match (&self.model.model, &self.latents) {
+        match (&self.model.model, &self.latents.latents) {
             (None, None) => Ok(true),
             (Some(_), Some(_)) => Ok(false),
             (Some(_), None) => usage("--model needs --latents: which latents should it decode? (Neither: the demo.)"),
@@ -125,33 +113,15 @@ impl Arguments {
 
     /// The model, and its latents unscaled.
     fn read(&self, manner: Manner) -> Result<(Vae, Latents), Failure> {
-        let Some(source) = &self.latents else {
-            if !self.json {
-                manner.say(&format!("No --model: decoding the demo of the program. {}\n", demo::CREDIT))?;
-            }
-            let (vae, mut latents) = (demo::vae()?, demo::latents()?);
-            vae.latent_scaling().unscale(&mut latents)?;
-            return Ok((vae, latents));
-        };
         let vae = self.model.open(manner)?;
-        let layout = match self.latents_layout {
-            Layout::Auto => LatentsLayout::Auto,
-            Layout::Bcthw => LatentsLayout::Bcthw,
-            Layout::Btchw => LatentsLayout::Btchw,
-        };
-        let stored = Stored::read(source, vae.config().latent_channels)?;
-        if self.unscaled && stored.scaled == Some(true) {
-            let problem = format!("{source} says that they are scaled, --unscaled that they are not; leave it out");
-            return Err(Error::Scaling { problem }.into());
+        if let Some(latents) = self.latents.read(&vae, manner)? {
+            return Ok((vae, latents));
         }
-        if stored.moments {
-            manner.note(&format!("note: {source} holds mean and log-variance: the mean is decoded"));
+        if !self.json {
+            manner.say(&format!("No --model: decoding the demo of the program. {}\n", demo::CREDIT))?;
         }
-        let unscaled = self.unscaled || stored.scaled == Some(false);
-        let mut latents = Latents::read(source, layout, vae.config().latent_channels, unscaled)?;
-        if !unscaled {
-            vae.latent_scaling().unscale(&mut latents)?;
-        }
+        let mut latents = demo::latents()?;
+        vae.latent_scaling().unscale(&mut latents)?;
         Ok((vae, latents))
     }
 }

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use clap::Args;
 use runtime::posterior::Draw;
-use runtime::{Error, LatentContent, LatentWriter};
+use runtime::{Error, LatentContent, LatentWriter, RunOptions};
 use serde_json::json;
 
 use super::arguments::{ModelArguments, RunArguments, VideoArguments};
+use super::inspection::InspectionArguments;
 use super::progress::Bar;
 use super::report::{JSON_FIELDS, object, paths_json, row, summary};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
@@ -56,6 +57,8 @@ pub(super) struct Arguments {
     moments: bool,
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    inspection: InspectionArguments,
     #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
         "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output, shape (of the tensor), \
          {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell)."
@@ -86,11 +89,13 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 
     let mut source = video.frames()?;
     let mut write_seconds = 0.0;
+    let (inspection, trace) = arguments.inspection.open()?;
+    let options = RunOptions { inspection, ..arguments.run.options()? };
     let mut bar = Bar::new(manner, "encoding");
     let encoded = vae.encode_stream(
         &video.shape,
         &mut |sample, frames| source.next(sample, frames),
-        &arguments.run.options()?,
+        &options,
         &mut |sample, block| {
             let started = Instant::now();
             writer.write(sample, block)?;
@@ -104,6 +109,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     if interrupt::asked() {
         return Err(Error::Interrupted.into());
     }
+    trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;
     write_seconds += finishing.elapsed().as_secs_f64();

@@ -175,7 +175,7 @@ fn decode_step(config: &Config, isa: Isa, precision: Precision) -> Result<String
 /// The CPU and what is chosen for it.
 fn machine(isa: Isa) -> String {
     let supported = Isa::supported().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let asked = std::env::var_os(ISA_VARIABLE).filter(|value| !value.is_empty());
+    let asked = knobs::ISA.get();
     let reason = match asked {
         Some(_) => format!("{isa}, asked for by {ISA_VARIABLE}"),
         None => format!("{isa}, the best of them; {ISA_VARIABLE} chooses another"),

@@ -8,12 +8,18 @@ mod decode;
 mod emit;
 mod encode;
 mod info;
+mod input;
+mod inspection;
 mod interrupt;
+mod knobs;
+mod latents;
 mod plugin;
 mod progress;
 mod report;
 mod roundtrip;
 mod table;
+mod taps;
+mod verify;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -30,16 +36,7 @@ Exit codes:
   130  interrupted (Ctrl-C); no output file is left
 
 Environment:
-  TESSERA_ISA     the instruction set of compiled code: avx512, avx2 or portable; by default the best this CPU has
-  TESSERA_PJRT_PLUGIN
-                  the PJRT plugin where --plugin names none: cpu, tpu, cuda or a path
-  TESSERA_CACHE_DIR
-                  where compiled programs of PJRT plugins are kept, in place of your folder of caches
-  XLA_FLAGS       flags for the compilers of PJRT plugins, as those know them
-  TMPDIR          where tiles wait on disk for others, where that saves memory
-  RUST_LOG        what to log on stderr, in place of --verbose
-  HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE
-                  for models from the hub, as Python's hub client has them";
+  `tessera knobs` lists every variable that is read, with its value";
 
 /// Wrong usage, as a shell knows it.
 const USAGE_CODE: u8 = 2;
@@ -60,9 +57,13 @@ Examples:
 #[derive(Parser)]
 #[command(name = "tessera", version, propagate_version = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 struct Arguments {
-    /// Say on stderr what passes and backend do.
+    /// Say on stderr what passes and backend do: --log debug.
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// How much to say on stderr: info tells what is compiled and in which tiles frames go, debug of every pass and plan, trace the kernel of
+    /// every op [default: warn]
+    #[arg(long, value_name = "LEVEL", value_enum, global = true, conflicts_with = "verbose")]
+    log: Option<LogLevel>,
     /// Say nothing but errors, and what --json, bench, emit and info print.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
@@ -80,6 +81,9 @@ enum Command {
     Info(info::Arguments),
     Compile(compile::Arguments),
     Plugin(plugin::Arguments),
+    Taps(taps::Arguments),
+    Verify(verify::Arguments),
+    Knobs(knobs::Arguments),
     Completions(completions::Arguments),
     #[command(name = plugin::CHILD_COMMAND, hide = true)]
     PluginChild(plugin::ChildArguments),
@@ -113,6 +117,8 @@ enum Failure {
     Library(Error),
     /// Standard output cannot be written to.
     Stdout(io::Error),
+    /// What was compared differs too much: where.
+    Differs(String),
 }
 
 impl<E: Into<Error>> From<E> for Failure {
@@ -124,7 +130,7 @@ impl<E: Into<Error>> From<E> for Failure {
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log(arguments.verbose);
+    start_log(arguments.log.unwrap_or(if arguments.verbose { LogLevel::Debug } else { LogLevel::Warn }));
     let manner = Manner { quiet: arguments.quiet };
     let end = match &arguments.command {
         Command::Decode(arguments) => decode::run(arguments, manner),
@@ -135,6 +141,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Info(arguments) => info::run(arguments, manner),
         Command::Compile(arguments) => compile::run(arguments, manner),
         Command::Plugin(arguments) => plugin::run(arguments, manner),
+        Command::Taps(arguments) => taps::run(arguments, manner),
+        Command::Verify(arguments) => verify::run(arguments, manner),
+        Command::Knobs(arguments) => knobs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::PluginChild(arguments) => plugin::run_child(arguments),
     };
@@ -156,6 +165,10 @@ pub(crate) fn main() -> ExitCode {
             note(&format!("error: {error}"));
             ExitCode::FAILURE
         }
+        Failure::Differs(problem) => {
+            note(&format!("error: {problem}"));
+            ExitCode::FAILURE
+        }
         Failure::Stdout(error) => {
             note(&format!("error: cannot write to standard output: {error}"));
             ExitCode::FAILURE
@@ -163,12 +176,43 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Our own crates at `debug` with `--verbose`, else warnings; `RUST_LOG` overrides both.
-fn start_log(verbose: bool) {
-    const VERBOSE: &str =
-        "warn,tessera=debug,runtime=debug,frontend=debug,passes=debug,backend_cpu=debug,backend_tpu_stablehlo=debug";
-    let filter = env_logger::Env::default().default_filter_or(if verbose { VERBOSE } else { "warn" });
-    env_logger::Builder::from_env(filter).init();
+/// Our own crates, as they are called in logs.
+const CRATES: [&str; 6] = ["tessera", "runtime", "frontend", "passes", "backend_cpu", "backend_tpu_stablehlo"];
+
+/// How much to log.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    fn filter(self) -> log::LevelFilter {
+        match self {
+            LogLevel::Error => log::LevelFilter::Error,
+            LogLevel::Warn => log::LevelFilter::Warn,
+            LogLevel::Info => log::LevelFilter::Info,
+            LogLevel::Debug => log::LevelFilter::Debug,
+            LogLevel::Trace => log::LevelFilter::Trace,
+        }
+    }
+}
+
+/// Our own crates at this level, others' warnings; `RUST_LOG` overrides both.
+fn start_log(level: LogLevel) {
+    let mut builder = env_logger::Builder::new();
+    match ::knobs::RUST_LOG.get() {
+        Some(filter) => builder.parse_filters(&filter.to_string_lossy()),
+        None => {
+            let level = level.filter();
+            builder.filter_level(level.min(log::LevelFilter::Warn));
+            CRATES.into_iter().fold(&mut builder, |builder, name| builder.filter_module(name, level))
+        }
+    };
+    builder.init();
 }
 
 /// Prints to stdout. A reader that has gone away, such as `head`, is no error.

@@ -18,6 +18,7 @@ use runtime::{Error, Latents, MemoryBudget, Report, RunOptions, Vae};
 use serde_json::{Value, json};
 
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
+use super::inspection::InspectionArguments;
 use super::progress::Bar;
 use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, row, rows};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print, table};
@@ -55,6 +56,8 @@ pub(super) struct Arguments {
     fps: Option<FrameRate>,
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    inspection: InspectionArguments,
     #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
         "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
          a batch makes several), contact_sheet, psnr_db and ssim (means over all frames), frame_quality (a list of sample, \
@@ -78,7 +81,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let mut sheet = ContactSheet::create(&sheet_path(&arguments.output), clip)?;
     let read_seconds = started.elapsed().as_secs_f64();
 
-    let options = with_room_to_compare(arguments.run.options()?, &vae, clip);
+    let (inspection, trace) = arguments.inspection.open()?;
+    let options = RunOptions { inspection, ..with_room_to_compare(arguments.run.options()?, &vae, clip) };
     let (latents, mut encoded) = encode(&vae, &video, &options, manner)?;
     encoded.seconds.load += read_seconds;
 
@@ -107,6 +111,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     if interrupt::asked() {
         return Err(Error::Interrupted.into());
     }
+    trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;
     let sheet = sheet.finish()?;

@@ -3,34 +3,63 @@
 use std::sync::Arc;
 
 use backend_cpu::buffer::AlignedBuffer;
+use backend_cpu::inspect::{self, Span};
 use backend_cpu::isa::Isa;
 use backend_cpu::program::{Choices, CompileOptions, Executable, Program, RunError, States, Workspace};
+use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::{WeightError, Weights};
 use frontend::Step;
 use ir::Graph;
-use passes::{Precision, cpu_pipeline};
+use passes::cpu_pipeline;
+use serde_json::json;
 
-use super::{Engine, StepObserver, StepOutputs};
+use super::{Engine, StepObserver, StepOutputs, Work};
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::inspection::Inspection;
 use crate::lowering;
+use crate::non_finite::NonFiniteActivation;
+use crate::observer::StepPlace;
+use crate::options::RunOptions;
+use crate::timeline::Timeline;
 
 /// Native code on one instruction set.
 pub(crate) struct CpuEngine<'a> {
     isa: Isa,
-    precision: Precision,
+    options: &'a RunOptions,
     weights: &'a Weights,
+    checkpoint: &'a Checkpoint,
     /// The algorithms of all steps: where they differed, so would the form of weights, and each would be kept.
     choices: Choices,
 }
 
 impl<'a> CpuEngine<'a> {
     /// An engine for these weights, whose steps take the algorithms of one of them.
-    pub(crate) fn new(isa: Isa, precision: Precision, weights: &'a Weights, choices: Choices) -> Self {
-        Self { isa, precision, weights, choices }
+    pub(crate) fn new(
+        isa: Isa,
+        options: &'a RunOptions,
+        weights: &'a Weights,
+        checkpoint: &'a Checkpoint,
+        choices: Choices,
+    ) -> Self {
+        Self { isa, options, weights, checkpoint, choices }
+    }
+
+    /// Notes which thread worked on which call of a program, and when.
+    fn note(&self, timeline: &Timeline, program: &Program, span: &Span, place: StepPlace) {
+        let call = &program.calls()[span.call];
+        let details = json!({
+            "module": &*call.path, "kernel": call.kernel, "algorithm": call.algorithm.map(Algorithm::name),
+            "blocks": span.blocks, "sample": place.sample, "step": place.step, "tile": place.tile,
+        });
+        let thread = format!("tessera-{}", span.number);
+        timeline.add_of(span.thread, &thread, "kernel", call.kind.clone(), [span.start, span.end], details);
     }
 }
 
 impl Engine for CpuEngine<'_> {
+    const LOOKS_INSIDE: bool = true;
+
     type Buffer = AlignedBuffer;
     type States = States;
     type Program = Arc<Program>;
@@ -42,7 +71,7 @@ impl Engine for CpuEngine<'_> {
     }
 
     fn compile(&self, step: &Step, graph: Graph) -> Result<Arc<Program>> {
-        let graph = lowering::optimize(step, &graph, cpu_pipeline(self.precision))?;
+        let graph = lowering::optimize(step, &graph, cpu_pipeline(self.options.precision))?;
         let options = CompileOptions { choices: Some(&self.choices), ..self.isa.into() };
         let program = lowering::compile(step, &graph, options)?;
         Ok(Arc::new(program))
@@ -67,16 +96,28 @@ impl Engine for CpuEngine<'_> {
     fn run(
         &self,
         workspace: &mut Workspace,
-        step: &Step,
         executable: &Executable,
-        input: &[f32],
-        states: States,
+        work: Work<'_, Self>,
         observe: &mut StepObserver<'_>,
     ) -> Result<StepOutputs<Self>> {
-        let run = executable.run(workspace, &[input], states, &mut |share, _| observe(share));
+        let Work { step, place, input, states } = work;
+        let Inspection { check_finite, timeline } = &self.options.inspection;
+        let mut note = |span: &Span| {
+            if let Some(timeline) = timeline {
+                self.note(timeline, executable.program(), span, place);
+            }
+        };
+        let spans = timeline.is_some().then_some(&mut note as &mut dyn FnMut(&Span));
+        let inspection = inspect::Inspection { timed: None, spans, check_finite: *check_finite };
+        let run = executable.run_inspected(workspace, &[input], states, &mut |share, _| observe(share), inspection);
+        let step = &step;
         let mut outputs = run.map_err(|cause| match cause {
             RunError::Interrupted => Error::Interrupted,
             RunError::Memory(cause) => Error::memory(step, &cause),
+            RunError::NonFinite(found) => {
+                let found = NonFiniteActivation::new(*found, *step, place, self.checkpoint);
+                Error::NonFiniteActivation(Box::new(found))
+            }
             cause => Error::internal("running", step, &cause),
         })?;
         let result =

@@ -3,35 +3,87 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backend_cpu::weights::ParameterSource;
 use frontend::Step;
-use ir::eval::{Bindings, EvalError, Leaf, LeafKind, Tensor, evaluate};
+use ir::analysis::weight_only;
+use ir::eval::{Bindings, Computed, EvalError, Leaf, LeafKind, Tensor, evaluate_watched};
+use ir::finite::{Extent, NonFinite, Reads};
 use ir::{Graph, Op, Role};
 use passes::{Precision, cpu_pipeline};
+use serde_json::json;
 
-use super::{Engine, StepObserver, StepOutputs};
+use super::{Engine, StepObserver, StepOutputs, Work};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::inspection::Inspection;
 use crate::lowering;
+use crate::non_finite::NonFiniteActivation;
+use crate::observer::StepPlace;
+use crate::options::RunOptions;
 
 /// How long to wait between two looks at the observer.
 const TICK: Duration = Duration::from_millis(50);
 
 /// The evaluator over one checkpoint.
 pub(crate) struct InterpretEngine<'a> {
-    precision: Precision,
+    options: &'a RunOptions,
     checkpoint: &'a Checkpoint,
 }
 
 impl<'a> InterpretEngine<'a> {
     /// An engine for these weights.
-    pub(crate) fn new(precision: Precision, checkpoint: &'a Checkpoint) -> Self {
-        Self { precision, checkpoint }
+    pub(crate) fn new(options: &'a RunOptions, checkpoint: &'a Checkpoint) -> Self {
+        Self { options, checkpoint }
     }
+}
+
+/// Looks at ops as they are computed.
+struct Looker<'a> {
+    graph: &'a Graph,
+    weights: Vec<bool>,
+    inspection: &'a Inspection,
+    place: StepPlace,
+    /// When the op before was done.
+    since: Instant,
+    /// The first value that is not all numbers.
+    found: Option<NonFinite>,
+}
+
+impl Looker<'_> {
+    fn look(&mut self, op: &Computed<'_, f32>) -> ControlFlow<()> {
+        if let Some(timeline) = &self.inspection.timeline {
+            let StepPlace { sample, step, tile } = self.place;
+            let details = json!({"module": &*op.node.path, "sample": sample, "step": step, "tile": tile});
+            timeline.add("op", op.node.op.mnemonic(), self.since, details);
+            self.since = Instant::now();
+        }
+        if !self.inspection.check_finite {
+            return ControlFlow::Continue(());
+        }
+        let result = extent(op.result);
+        if result.is_finite() {
+            return ControlFlow::Continue(());
+        }
+        let Reads { inputs, parameters } = Reads::of(self.graph, &self.weights, &op.node.op.operands());
+        self.found = Some(NonFinite {
+            mnemonic: op.node.op.mnemonic(),
+            path: op.node.path.clone(),
+            ty: op.node.ty.clone(),
+            result,
+            inputs: inputs.into_iter().map(|(value, words)| (words, extent((op.operand)(value)))).collect(),
+            parameters,
+        });
+        ControlFlow::Break(())
+    }
+}
+
+fn extent(tensor: &Tensor<f32>) -> Extent {
+    Extent::of(tensor.data.iter().map(|value| f64::from(*value)))
 }
 
 /// The tensors of one run. Parameters are read from the checkpoint when the evaluator first asks for them, which also
@@ -61,6 +113,8 @@ impl Bindings<f32> for RunBindings<'_> {
 }
 
 impl Engine for InterpretEngine<'_> {
+    const LOOKS_INSIDE: bool = true;
+
     type Buffer = Vec<f32>;
     type States = BTreeMap<String, Tensor<f32>>;
     type Program = Graph;
@@ -73,7 +127,7 @@ impl Engine for InterpretEngine<'_> {
     }
 
     fn compile(&self, step: &Step, graph: Graph) -> Result<Graph> {
-        match self.precision {
+        match self.options.precision {
             Precision::F32 => Ok(graph),
             precision => lowering::optimize(step, &graph, cpu_pipeline(precision)),
         }
@@ -90,12 +144,12 @@ impl Engine for InterpretEngine<'_> {
     fn run(
         &self,
         pool: &mut rayon::ThreadPool,
-        step: &Step,
         graph: &Graph,
-        input: &[f32],
-        states: Self::States,
+        work: Work<'_, Self>,
         observe: &mut StepObserver<'_>,
     ) -> Result<StepOutputs<Self>> {
+        let Work { step, place, input, states } = work;
+        let step = &step;
         let parameters = graph.nodes().filter(|(_, node)| matches!(node.op, Op::Parameter { .. })).count();
         let bindings = RunBindings {
             checkpoint: self.checkpoint,
@@ -104,12 +158,20 @@ impl Engine for InterpretEngine<'_> {
             parameters_read: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         };
+        let mut looker = Looker {
+            graph,
+            weights: weight_only(graph),
+            inspection: &self.options.inspection,
+            place,
+            since: Instant::now(),
+            found: None,
+        };
         let (done, finished) = channel();
         let evaluated = pool.in_place_scope(|scope| {
-            let bindings = &bindings;
+            let (bindings, looker) = (&bindings, &mut looker);
             scope.spawn(move |_| {
                 // The receiver is there until a result came.
-                let _ = done.send(evaluate(graph, bindings));
+                let _ = done.send(evaluate_watched(graph, bindings, &mut |op| looker.look(op)));
             });
             loop {
                 let share = bindings.parameters_read.load(Ordering::Relaxed) as f64 / parameters.max(1) as f64;
@@ -124,6 +186,10 @@ impl Engine for InterpretEngine<'_> {
                 }
             }
         });
+        if let Some(found) = looker.found {
+            let found = NonFiniteActivation::new(found, *step, place, self.checkpoint);
+            return Err(Error::NonFiniteActivation(Box::new(found)));
+        }
         if bindings.stopped.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }

@@ -13,6 +13,7 @@ use frontend::Step;
 use ir::{Graph, TensorType};
 
 use crate::error::Result;
+use crate::observer::StepPlace;
 
 pub(crate) use cpu::CpuEngine;
 pub(crate) use interpret::InterpretEngine;
@@ -31,8 +32,23 @@ pub(crate) struct StepOutputs<E: Engine + ?Sized> {
     pub states: E::States,
 }
 
+/// A step to run.
+pub(crate) struct Work<'a, E: Engine + ?Sized> {
+    pub step: Step,
+    /// Where it is in the clip.
+    pub place: StepPlace,
+    /// Row-major in the shape that the step declares.
+    pub input: &'a [f32],
+    /// What the step before left.
+    pub states: E::States,
+}
+
 /// Runs steps. A step goes through three calls whose times are told apart: compile, bind, run.
 pub(crate) trait Engine: Sync {
+    /// Whether it looks at every op where [`crate::Inspection::check_finite`] asks for it. Of one that cannot look inside its programs what modules
+    /// return is looked at, as taps.
+    const LOOKS_INSIDE: bool;
+
     /// A tensor that a step made.
     type Buffer: DerefMut<Target = [f32]> + Send;
     /// What one step leaves to the next; empty in front of a first step.
@@ -64,17 +80,15 @@ pub(crate) trait Engine: Sync {
     /// Bytes of intermediate values that a run needs; 0 when that is not planned ahead.
     fn arena_bytes(executable: &Self::Executable) -> usize;
 
-    /// Runs a step over `input`, row-major in the shape that the graph declares.
+    /// Runs a step.
     ///
     /// # Errors
     /// [`crate::Error::Interrupted`] if `observe` breaks; what is wrong with memory or states.
     fn run(
         &self,
         workspace: &mut Self::Workspace,
-        step: &Step,
         executable: &Self::Executable,
-        input: &[f32],
-        states: Self::States,
+        work: Work<'_, Self>,
         observe: &mut StepObserver<'_>,
     ) -> Result<StepOutputs<Self>>;
 }

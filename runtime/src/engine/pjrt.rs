@@ -21,7 +21,7 @@ use ir::eval::{Bindings, Leaf, Tensor, evaluate};
 use ir::{ElementType, Graph, Recipe, Role, TensorType};
 use passes::{Precision, tpu_pipeline};
 
-use super::{Engine, StepObserver, StepOutputs};
+use super::{Engine, StepObserver, StepOutputs, Work};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::lowering;
@@ -206,6 +206,8 @@ impl<'a> PjrtEngine<'a> {
 }
 
 impl Engine for PjrtEngine<'_> {
+    const LOOKS_INSIDE: bool = false;
+
     type Buffer = Vec<f32>;
     type States = BTreeMap<String, Buffer>;
     type Program = PjrtProgram;
@@ -256,12 +258,12 @@ impl Engine for PjrtEngine<'_> {
     fn run(
         &self,
         (): &mut (),
-        step: &Step,
         executable: &PjrtExecutable,
-        input: &[f32],
-        mut states: Self::States,
+        work: Work<'_, Self>,
         observe: &mut StepObserver<'_>,
     ) -> Result<StepOutputs<Self>> {
+        let Work { step, input, mut states, .. } = work;
+        let step = &step;
         let arguments = executable.arguments.iter().map(|argument| {
             Ok(match argument {
                 Argument::Input(ty) => Input::Donate(self.session.put(input.to_vec(), ty)?),

@@ -1,0 +1,35 @@
+//! `tessera knobs`: the environment variables that are read, and what they are set to.
+
+use clap::Args;
+use knobs::{Knob, Origin};
+
+use super::{Failure, print};
+
+/// What is shown in place of a secret.
+const SECRET: &str = "(set)";
+
+/// List the environment variables that are read, with their values
+#[derive(Args)]
+pub(super) struct Arguments {}
+
+pub(super) fn run(_: &Arguments) -> Result<(), Failure> {
+    let of = |origin: Origin| {
+        let knobs = knobs::ALL.iter().filter(move |knob| knob.origin == origin);
+        knobs.map(line).collect::<String>()
+    };
+    print(&format!(
+        "{}\nOthers' conventions that are followed:\n\n{}\nFor whoever changes the program, read by its tests:\n\n{}",
+        of(Origin::Tessera),
+        of(Origin::Convention),
+        of(Origin::Tests)
+    ))
+}
+
+fn line(knob: &Knob) -> String {
+    let value = match knob.get() {
+        None => "not set".to_owned(),
+        Some(_) if knob.name == knobs::HF_TOKEN.name => SECRET.to_owned(),
+        Some(value) => value.to_string_lossy().into_owned(),
+    };
+    format!("  {}={} [{value}]\n      {}\n", knob.name, knob.takes, knob.doc)
+}

@@ -1,0 +1,58 @@
+//! Arguments that name latents, and reading them.
+
+use clap::{Args, ValueEnum};
+use runtime::latents::Stored;
+use runtime::{Error, Latents, LatentsLayout, Vae};
+
+use super::{Failure, Manner};
+
+#[derive(Args)]
+#[command(next_help_heading = "Latents")]
+pub(super) struct LatentsArguments {
+    /// Latents, a tensor with five axes; #TENSOR says which where there are several and none is named `latents`. Of moments, as
+    /// `tessera encode --moments` writes them, the mean
+    #[arg(long, value_name = "FILE.safetensors[#TENSOR]")]
+    pub(super) latents: Option<String>,
+    /// Order of the latents' axes; `auto` takes what fits the model's channels, if both do: btchw for a pipeline's latents,
+    /// bcthw for unscaled ones
+    #[arg(long, value_name = "LAYOUT", value_enum, default_value_t, requires = "latents")]
+    latents_layout: Layout,
+    /// The latents are what the model's decode() takes: do not divide by config.json's scaling_factor. Not needed for what
+    /// `tessera encode` wrote
+    #[arg(long, requires = "latents")]
+    unscaled: bool,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Layout {
+    #[default]
+    Auto,
+    Bcthw,
+    Btchw,
+}
+
+impl LatentsArguments {
+    /// The latents that are named, unscaled, for this model.
+    pub(super) fn read(&self, vae: &Vae, manner: Manner) -> Result<Option<Latents>, Failure> {
+        let Some(source) = &self.latents else { return Ok(None) };
+        let layout = match self.latents_layout {
+            Layout::Auto => LatentsLayout::Auto,
+            Layout::Bcthw => LatentsLayout::Bcthw,
+            Layout::Btchw => LatentsLayout::Btchw,
+        };
+        let stored = Stored::read(source, vae.config().latent_channels)?;
+        if self.unscaled && stored.scaled == Some(true) {
+            let problem = format!("{source} says that they are scaled, --unscaled that they are not; leave it out");
+            return Err(Error::Scaling { problem }.into());
+        }
+        if stored.moments {
+            manner.note(&format!("note: {source} holds mean and log-variance: the mean is decoded"));
+        }
+        let unscaled = self.unscaled || stored.scaled == Some(false);
+        let mut latents = Latents::read(source, layout, vae.config().latent_channels, unscaled)?;
+        if !unscaled {
+            vae.latent_scaling().unscale(&mut latents)?;
+        }
+        Ok(Some(latents))
+    }
+}

@@ -1,0 +1,69 @@
+//! `tessera taps`: every named activation of a run, to a file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use runtime::recording::TapWriter;
+use runtime::verification::record;
+use runtime::{Error, RunOptions};
+
+use super::arguments::{ModelArguments, RunArguments};
+use super::input::{self, InputArguments};
+use super::inspection::InspectionArguments;
+use super::progress::Bar;
+use super::{EXIT_CODES, Failure, Manner, interrupt, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  tessera taps --output taps.safetensors
+      the demo's model, over a corner of its latents
+  tessera taps --model CogVideoX-2b --latents latents.safetensors --output taps.safetensors
+      what every module returns, batch of frames by batch of frames
+  tessera taps --model CogVideoX-2b --video clip.mp4 --size 96x128 --frames 9 --output taps.safetensors
+      of the encoder";
+
+/// Write what every module of the model returns
+///
+/// The file has `input` and `output`, [B, C, T, H, W], and for every module and every call of it `tap.CALL.PATH`, f32 and channel-first: what
+/// tools/taps.py writes of PyTorch, and what `tessera verify --against` takes. CALL counts the batches of frames from 0; with tiles those
+/// of the first tile, then those of the second. Frames go through whole unless --tiling names a size. Without --latents and --video a small
+/// input is made up.
+#[derive(Args)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    input: InputArguments,
+    /// Where the activations go; a file that is there is replaced
+    #[arg(long, short, value_name = "FILE.safetensors", default_value = "taps.safetensors", help_heading = "Output")]
+    output: PathBuf,
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(flatten)]
+    inspection: InspectionArguments,
+}
+
+pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+    interrupt::listen();
+    let vae = arguments.model.open(manner)?;
+    let input = match arguments.input.read(&vae, manner)? {
+        Some(input) => input,
+        None => input::small(&vae, arguments.model.model.is_none())?,
+    };
+    let writer = TapWriter::create(&arguments.output)?;
+    let (inspection, trace) = arguments.inspection.open()?;
+    let options = RunOptions { inspection, ..arguments.run.options()? };
+    let mut bar = Bar::new(manner, "running");
+    let recorded = record(&vae, &input, &options, &mut bar);
+    drop(bar);
+    let (mut recording, output, report) = recorded?;
+    if interrupt::asked() {
+        return Err(Error::Interrupted.into());
+    }
+    trace.finish()?;
+    let activations = recording.len();
+    let (path, bytes) = recording.write(writer, &input, &output, report.tiling.tiling)?;
+    let (path, size, run) = (path.display(), table::bytes(bytes), input::named(&input));
+    manner.say(&format!("{path}: {activations} activations of {run} ({size})\n"))
+}

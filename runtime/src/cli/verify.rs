@@ -1,0 +1,232 @@
+//! `tessera verify`: a run compared with another, activation by activation.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use runtime::comparison::{Level, Row, Verdict};
+use runtime::error_plot::ErrorPlot;
+use runtime::tap_file::TapFile;
+use runtime::verification::{Against, Verification, verify};
+use runtime::{Error, Precision, RunInput, RunOptions, TilingChoice};
+use serde_json::{Value, json};
+
+use super::arguments::{BackendName, ModelArguments, RunArguments};
+use super::input::{self, InputArguments};
+use super::inspection::InspectionArguments;
+use super::progress::Bar;
+use super::table::table;
+use super::{EXIT_CODES, Failure, Manner, interrupt, print};
+
+const EXAMPLES: &str = "\
+Examples:
+  tessera verify
+      the demo's model on this machine: native code against the evaluator that defines every op
+  tessera verify --model CogVideoX-2b --against taps.safetensors
+      against PyTorch, whose activations `python tools/taps.py CogVideoX-2b taps.safetensors --random decode:1,16,2,12,16` wrote;
+      the file has the input, too
+  tessera verify --model CogVideoX-2b --against taps.safetensors --plot errors.svg --json > errors.json
+      with a picture, and as JSON
+  tessera verify --model CogVideoX-2b --latents latents.safetensors --dtype bf16 --against cpu
+      what bf16 costs, module by module: the other side runs in f32";
+
+/// The largest error that passes unless told otherwise, in f32 and in bf16.
+const THRESHOLDS: [f64; 2] = [Level::Excellent.limit(), Level::Attention.limit()];
+
+/// Compare a run with another, module by module
+///
+/// Prints a row for every module in the order of the network, over all batches of frames: mean absolute error, mean squared error, largest error,
+/// relative error (Euclidean norms), and a level by the mean absolute error: perfect < 1e-6, excellent < 1e-4, good < 1e-3, warning < 1e-2,
+/// attention < 0.1, severe. The last row, `output`, is the result of the program as it runs when nobody looks into it.
+///
+/// The error jumps at a module whose relative error is 10 times that of every module before it, and at least a tenth of the threshold: what it
+/// computes is wrong, and not only what it was given. Exit code 1 if the error jumps, or if mean absolute error and relative error of a module both reach the
+/// threshold.
+#[derive(Args)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    input: InputArguments,
+    /// What to compare with: a backend, which runs in f32, or a file of activations, as tools/taps.py and `tessera taps` write them. Of a file
+    /// comes the input too, unless one is named, and so do its tiles
+    #[arg(long, value_name = "BACKEND|FILE.safetensors", default_value = "interpret", help_heading = "Comparison")]
+    against: String,
+    /// The error that is too much, of a module's mean absolute and relative error the smaller: a number, or the level that is still good enough
+    /// [default: excellent, which is 1e-4; attention, 0.1, with --dtype bf16]
+    #[arg(long, value_name = "ERROR|LEVEL", value_parser = threshold, help_heading = "Comparison")]
+    threshold: Option<f64>,
+    /// A picture of the errors along the network; a file that is there is replaced
+    #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
+    plot: Option<PathBuf>,
+    /// Print one JSON object to stdout, and nothing else
+    ///
+    /// Its fields: model, run (`decode` or `encode`), input (its shape), backend, dtype, isa, against, threshold, passed, first_jump (the module's
+    /// path, or null), first_above (the first module that reaches the threshold, or null), rows {module, calls, elements, mae, mse, max,
+    /// relative (null: infinite, or no number), level}, missing (modules that the file lacks).
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(flatten)]
+    inspection: InspectionArguments,
+}
+
+fn threshold(text: &str) -> Result<f64, String> {
+    if let Some(level) = Level::ALL.into_iter().find(|level| level.name() == text) {
+        return Ok(level.limit());
+    }
+    let known = || format!("expected a positive number or a level: {}", Level::ALL.map(Level::name).join(", "));
+    text.parse().ok().filter(|error: &f64| *error > 0.0).ok_or_else(known)
+}
+
+pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+    interrupt::listen();
+    let (inspection, trace) = arguments.inspection.open()?;
+    let mut options = RunOptions { inspection, ..arguments.run.options()? };
+    let vae = arguments.model.open(manner)?;
+    let plot = arguments.plot.as_deref().map(ErrorPlot::create).transpose()?;
+    let named = arguments.input.read(&vae, manner)?;
+    let is_demo = arguments.model.model.is_none();
+    let (input, against) = match BackendName::from_str(&arguments.against, true) {
+        Ok(backend) => {
+            let input = named.map_or_else(|| input::small(&vae, is_demo), Ok)?;
+            let other = RunOptions { backend: backend.into(), precision: Precision::F32, ..options.clone() };
+            (input, Against::Run(Box::new(other)))
+        }
+        Err(_) => {
+            let file = TapFile::open(arguments.against.as_ref())?;
+            if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, file.tiling()) {
+                options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
+                options.overlap = tiling.overlap;
+            }
+            (named.map_or_else(|| file.input(), Ok)?, Against::File(file))
+        }
+    };
+    let mut bar = Bar::new(manner, "comparing");
+    let verified = verify(&vae, &input, &options, against, &mut bar);
+    drop(bar);
+    let verification = verified?;
+    if interrupt::asked() {
+        return Err(Error::Interrupted.into());
+    }
+    trace.finish()?;
+
+    let threshold = arguments.threshold.unwrap_or(match options.precision {
+        Precision::F32 => THRESHOLDS[0],
+        Precision::Bf16 => THRESHOLDS[1],
+    });
+    let context = Context { arguments, input: &input, options: &options, threshold, verification: &verification };
+    let verdict = Verdict::of(&verification.rows, threshold);
+    if let Some(plot) = plot {
+        plot.finish(&context.title(), &verification.rows, verdict.first_jump)?;
+    }
+    print(&if arguments.json { context.json(&verdict) } else { context.text(&verdict) })?;
+    if verdict.passed() { Ok(()) } else { Err(Failure::Differs(complaint(&verdict, threshold))) }
+}
+
+/// Why it did not pass.
+fn complaint(verdict: &Verdict<'_>, threshold: f64) -> String {
+    match (verdict.first_jump, verdict.first_above) {
+        (Some(row), _) => format!("the error jumps at `{}`, to {:.2e} of its values", row.module, row.relative),
+        (None, Some(Row { module, mae, relative, .. })) => format!(
+            "the error jumps nowhere, but `{module}` reaches {threshold:.0e}: its mean absolute error is {mae:.2e}, relative {relative:.2e}"
+        ),
+        (None, None) => "nothing is wrong".into(),
+    }
+}
+
+/// All that is told.
+struct Context<'a> {
+    arguments: &'a Arguments,
+    input: &'a RunInput,
+    options: &'a RunOptions,
+    threshold: f64,
+    verification: &'a Verification,
+}
+
+impl Context<'_> {
+    fn model(&self) -> &str {
+        self.arguments.model.model.as_deref().unwrap_or("the demo's model")
+    }
+
+    fn backend(&self) -> String {
+        format!("{} in {}", self.arguments.run.backend_name(), self.options.precision.name())
+    }
+
+    fn title(&self) -> String {
+        format!("{}, {}: {} against {}", self.model(), input::named(self.input), self.backend(), self.arguments.against)
+    }
+
+    fn text(&self, verdict: &Verdict<'_>) -> String {
+        let rows = &self.verification.rows;
+        let head = ["module", "MAE", "MSE", "maximum", "relative", "level", ""].map(String::from);
+        let cells = rows.iter().map(|row| {
+            let number = |error: f64| if error == 0.0 { "0".into() } else { format!("{error:.1e}") };
+            let mark = if verdict.first_jump == Some(row) { "<- first jump" } else { "" };
+            let [mae, mse, max, relative] = [row.mae, row.mse, row.max, row.relative].map(number);
+            [row.module.clone(), mae, mse, max, relative, row.level().name().into(), mark.into()]
+        });
+        let mut text = format!("{}\n\n", self.title());
+        text += &table(&std::iter::once(head).chain(cells).collect::<Vec<_>>(), &[1, 2, 3, 4]);
+        if !self.verification.missing.is_empty() {
+            let missing = &self.verification.missing;
+            text += &format!("\nnot in the file: {}\n", missing.join(", "));
+        }
+        if let (true, Some(worst)) = (verdict.passed(), rows.iter().max_by(|a, b| a.mae.total_cmp(&b.mae))) {
+            let level = worst.level().name();
+            text += &format!(
+                "\npassed: no jump, nothing reaches {:.0e}; the largest mean absolute error is {:.1e} ({level}), of {}\n",
+                self.threshold, worst.mae, worst.module
+            );
+        }
+        text
+    }
+
+    fn json(&self, verdict: &Verdict<'_>) -> String {
+        let module = |row: Option<&Row>| row.map(|row| row.module.clone());
+        // JSON has no infinity: null.
+        let rows = self.verification.rows.iter().map(|row| {
+            let Row { module, calls, elements, mae, mse, max, relative } = row;
+            json!({
+                "module": module, "calls": calls, "elements": elements,
+                "mae": mae, "mse": mse, "max": max, "relative": relative, "level": row.level().name(),
+            })
+        });
+        let object = json!({
+            "model": self.model(),
+            "run": match self.input {
+                RunInput::Latents(_) => "decode",
+                RunInput::Clip(_) => "encode",
+            },
+            "input": self.input.shape(),
+            "backend": self.arguments.run.backend_name(),
+            "dtype": self.options.precision.name(),
+            "isa": self.verification.report.isa,
+            "against": self.arguments.against,
+            "threshold": self.threshold,
+            "passed": verdict.passed(),
+            "first_jump": module(verdict.first_jump),
+            "first_above": module(verdict.first_above),
+            "rows": rows.collect::<Vec<Value>>(),
+            "missing": self.verification.missing,
+        });
+        format!("{object}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_are_numbers_or_levels() {
+        assert_eq!(
+            [threshold("1e-3"), threshold("warning"), threshold("severe")],
+            [Ok(1e-3), Ok(1e-2), Ok(f64::INFINITY)]
+        );
+        for text in ["", "-1", "0", "NaN", "fine"] {
+            assert!(threshold(text).unwrap_err().contains("perfect, excellent"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Looking into steps while they run: whether every value is a number, and a timeline.
+
+use frontend::Step;
+
+use crate::observer::StepPlace;
+use crate::timeline::Timeline;
+
+/// What to look at. By default nothing, which costs nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Inspection {
+    /// Whether a value that is not a number stops the run, with [`crate::Error::NonFiniteActivation`].
+    pub check_finite: bool,
+    /// Where to note when what ran.
+    pub timeline: Option<Timeline>,
+}
+
+/// Which step it is, in words: `step 0 (decode-first, ...) of sample 0, tile 2`.
+pub(crate) fn named(step: &Step, place: StepPlace) -> String {
+    let StepPlace { sample, step: number, tile } = place;
+    format!("step {number} ({step}) of sample {sample}, tile {tile}")
+}

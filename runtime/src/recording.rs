@@ -1,0 +1,182 @@
+//! The activations of one run, kept on disk while it goes on: to compare another run with, or to write to a file of the form that
+//! [`crate::tap_file`] reads.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::media::staging::StagedFile;
+use crate::observer::Tap;
+use crate::spill::Spill;
+use crate::tap_file::tensor_name;
+use crate::tiling::Tiling;
+use crate::whole_run::{RunInput, Video};
+
+/// How the name of a file of activations ends.
+const ENDING: &str = "safetensors";
+/// What the values of a safetensors file are aligned to, by its specification.
+const ALIGNMENT: usize = 8;
+/// Values that are turned into bytes at a time.
+const CHUNK: usize = 1 << 14;
+
+/// One module at one call.
+struct Entry {
+    module: String,
+    call: usize,
+    /// Of one sample, with a batch of one in front.
+    shape: Vec<usize>,
+    /// Of each sample, where its values are.
+    samples: Vec<Option<usize>>,
+}
+
+/// The activations of a run, as they come.
+pub struct Recording {
+    steps: usize,
+    samples: usize,
+    entries: Vec<Entry>,
+    index: HashMap<(String, usize), usize>,
+    values: Spill,
+}
+
+impl Recording {
+    /// Nothing yet, of a run over this input.
+    ///
+    /// # Errors
+    /// [`Error::Spill`].
+    pub fn new(input: &RunInput) -> Result<Recording> {
+        let [samples, ..] = input.shape();
+        Ok(Recording { steps: input.steps(), samples, entries: vec![], index: HashMap::new(), values: Spill::new()? })
+    }
+
+    /// Takes an activation.
+    ///
+    /// # Errors
+    /// [`Error::Spill`].
+    pub fn add(&mut self, tap: &Tap<'_>) -> Result<()> {
+        let call = tap.call(self.steps);
+        let next = self.entries.len();
+        let at = *self.index.entry((tap.module.to_owned(), call)).or_insert(next);
+        if at == next {
+            let shape = tap.ty.shape.to_vec();
+            self.entries.push(Entry { module: tap.module.into(), call, shape, samples: vec![None; self.samples] });
+        }
+        self.entries[at].samples[tap.sample] = Some(self.values.len());
+        self.values.push(tap.data)
+    }
+
+    /// Activations that are there: modules times calls.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What `module` returned at this call, for this sample, row-major; `None` if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Spill`].
+    pub fn activation(&mut self, module: &str, call: usize, sample: usize) -> Result<Option<Vec<f32>>> {
+        let entry = self.index.get(&(module.to_owned(), call)).map(|at| &self.entries[*at]);
+        let Some(number) = entry.and_then(|entry| *entry.samples.get(sample)?) else { return Ok(None) };
+        let mut values = vec![];
+        self.values.read(number, &mut values)?;
+        Ok(Some(values))
+    }
+
+    /// Writes all of them, with what was run and what came of it. `tiling` is how frames were cut.
+    ///
+    /// # Errors
+    /// [`Error::Encode`], [`Error::Write`], [`Error::NotInPlace`], [`Error::Spill`].
+    pub fn write(
+        &mut self,
+        to: TapWriter,
+        input: &RunInput,
+        output: &Video,
+        tiling: Option<Tiling>,
+    ) -> Result<(PathBuf, u64)> {
+        let TapWriter { mut file, path } = to;
+        let header = self.header(input, output, tiling);
+        let header = header.map_err(|problem| Error::Encode { path, format: "safetensors", problem })?;
+        file.write_all(&header).map_err(|cause| file.error(cause))?;
+        for values in [input.data(), &output.data] {
+            write_values(&mut file, values)?;
+        }
+        let mut values = vec![];
+        for number in self.entries.iter().flat_map(|entry| entry.samples.iter().flatten()) {
+            self.values.read(*number, &mut values)?;
+            write_values(&mut file, &values)?;
+        }
+        file.persist()
+    }
+
+    fn header(&self, input: &RunInput, output: &Video, tiling: Option<Tiling>) -> Result<Vec<u8>, String> {
+        let op = match input {
+            RunInput::Latents(_) => "decode",
+            RunInput::Clip(_) => "encode",
+        };
+        let tiling = tiling.map(|Tiling { height, width, overlap }| {
+            json!({
+                "sample_height": height, "sample_width": width,
+                "overlap_height": overlap.height, "overlap_width": overlap.width,
+            })
+        });
+        let metadata =
+            [("op", json!(op)), ("shape", json!(input.shape())), ("tiling", json!(tiling)), ("taps", json!(true))];
+        let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_string()));
+        let activations = self.entries.iter().map(|entry| {
+            let mut shape = entry.shape.clone();
+            shape[0] *= entry.samples.iter().flatten().count();
+            (tensor_name(&entry.module, entry.call), shape)
+        });
+        let ends = [("input".to_owned(), input.shape().to_vec()), ("output".to_owned(), output.shape.to_vec())];
+        let mut end = 0;
+        let tensors = ends.into_iter().chain(activations).map(|(name, shape)| {
+            let start = end;
+            end += shape.iter().product::<usize>() * size_of::<f32>();
+            (name, TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) })
+        });
+        let header = Metadata::new(Some(HashMap::from(metadata)), tensors.collect()).map_err(|e| e.to_string())?;
+        let mut json = serde_json::to_vec(&header).map_err(|cause| cause.to_string())?;
+        json.resize(json.len().next_multiple_of(ALIGNMENT), b' ');
+        Ok([&(json.len() as u64).to_le_bytes(), json.as_slice()].concat())
+    }
+}
+
+/// A file of activations on its way; it appears whole or not at all.
+pub struct TapWriter {
+    file: StagedFile,
+    path: PathBuf,
+}
+
+impl TapWriter {
+    /// Opens a file for activations.
+    ///
+    /// # Errors
+    /// [`Error::UnknownOutput`] unless the path ends in `.safetensors`; [`Error::OutputPlace`].
+    pub fn create(path: &Path) -> Result<TapWriter> {
+        let ending = path.extension().unwrap_or_default().to_string_lossy();
+        if !ending.eq_ignore_ascii_case(ENDING) {
+            let ending = if ending.is_empty() { "no ending".into() } else { format!(".{ending}") };
+            return Err(Error::UnknownOutput { path: path.into(), ending, known: ".safetensors, for activations" });
+        }
+        Ok(TapWriter { file: StagedFile::create(path)?, path: path.into() })
+    }
+}
+
+fn write_values(file: &mut StagedFile, values: &[f32]) -> Result<()> {
+    let mut bytes = Vec::with_capacity(CHUNK.min(values.len()) * size_of::<f32>());
+    for values in values.chunks(CHUNK) {
+        bytes.clear();
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        file.write_all(&bytes).map_err(|cause| file.error(cause))?;
+    }
+    Ok(())
+}

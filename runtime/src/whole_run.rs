@@ -1,0 +1,112 @@
+//! One run with all of it in memory: latents to decode or a clip to encode, and what comes of it. For looking at numbers; long
+//! clips are streamed, by [`Vae::decode`] and [`Vae::encode_stream`].
+
+use frontend::{Half, decode_batches, encode_batches};
+
+use crate::error::{Error, Result};
+use crate::latents::Latents;
+use crate::media::FrameBlock;
+use crate::observer::Observer;
+use crate::options::RunOptions;
+use crate::posterior::Noise;
+use crate::report::Report;
+use crate::vae::{Clip, Vae};
+
+/// What goes through a model.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunInput {
+    /// Unscaled latents, through the decoder.
+    Latents(Latents),
+    /// A video in [-1, 1], through the encoder.
+    Clip(Clip),
+}
+
+/// A tensor [B, C, T, H, W].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Video {
+    /// Row-major.
+    pub data: Vec<f32>,
+    /// [B, C, T, H, W].
+    pub shape: [usize; 5],
+}
+
+impl RunInput {
+    /// A tensor [B, C, T, H, W] for this half.
+    pub fn of(half: Half, data: Vec<f32>, shape: [usize; 5]) -> RunInput {
+        match half {
+            Half::Decoder => RunInput::Latents(Latents { data, shape }),
+            Half::Encoder => RunInput::Clip(Clip { data, shape }),
+        }
+    }
+
+    /// Normally distributed latents [B, C, T, H, W], the same on every machine.
+    pub fn noise(shape: [usize; 5]) -> RunInput {
+        let data = Noise::new(0).take(shape.iter().product()).map(|value| value as f32).collect();
+        RunInput::of(Half::Decoder, data, shape)
+    }
+
+    /// The half of the model that it is for.
+    pub fn half(&self) -> Half {
+        match self {
+            RunInput::Latents(_) => Half::Decoder,
+            RunInput::Clip(_) => Half::Encoder,
+        }
+    }
+
+    /// [B, C, T, H, W].
+    pub fn shape(&self) -> [usize; 5] {
+        match self {
+            RunInput::Latents(latents) => latents.shape,
+            RunInput::Clip(clip) => clip.shape,
+        }
+    }
+
+    /// Row-major.
+    pub fn data(&self) -> &[f32] {
+        match self {
+            RunInput::Latents(latents) => &latents.data,
+            RunInput::Clip(clip) => &clip.data,
+        }
+    }
+
+    /// Steps that each of its samples, or each tile of one, goes through.
+    pub fn steps(&self) -> usize {
+        let [.., frames, _, _] = self.shape();
+        match self.half() {
+            Half::Decoder => decode_batches(frames).len(),
+            Half::Encoder => encode_batches(frames).len(),
+        }
+    }
+
+    /// Runs it: frames [B, C, T, H, W] of latents, moments [B, 2 C, T, H, W] of a clip.
+    ///
+    /// # Errors
+    /// As [`Vae::decode`] and [`Vae::encode`].
+    pub fn run(&self, vae: &Vae, options: &RunOptions, observer: &mut dyn Observer) -> Result<(Video, Report)> {
+        let latents = match self {
+            RunInput::Latents(latents) => latents,
+            RunInput::Clip(clip) => {
+                let (moments, report) = vae.encode(clip, options, observer)?;
+                return Ok((Video { data: moments.data, shape: moments.shape }, report));
+            }
+        };
+        let shape = vae.decoded_shape(latents)?;
+        let elements = shape.axes().into_iter().try_fold(1_usize, usize::checked_mul).unwrap_or(usize::MAX);
+        let mut data = vec![];
+        data.try_reserve_exact(elements)
+            .map_err(|cause| Error::Memory { step: "the decoded frames".into(), problem: cause.to_string() })?;
+        data.resize(elements, 0.0);
+        let plane = shape.height * shape.width;
+        let mut next = vec![0; shape.batch];
+        let mut sink = |sample: usize, block: &FrameBlock<'_>| {
+            for (channel, frames) in block.data.chunks_exact(block.frames * plane).enumerate() {
+                let start = ((sample * shape.channels + channel) * shape.frames + next[sample]) * plane;
+                data[start..start + frames.len()].copy_from_slice(frames);
+            }
+            next[sample] += block.frames;
+            Ok(())
+        };
+        let report = vae.decode(latents, options, &mut sink, observer)?;
+        Ok((Video { data, shape: shape.axes() }, report))
+    }
+}
