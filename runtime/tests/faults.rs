@@ -51,7 +51,8 @@ fn no_room_for_the_output_leaves_none() {
     let folder = workplace();
     let before = entries(folder.path());
     for output in ["x.npy", "x.safetensors", "x.y4m", "x.mp4", "x.gif", "frames"] {
-        let message = complaint(&limited("trap '' XFSZ; ulimit -f 1", &[&DECODE[..], &[output]].concat(), folder.path()));
+        let message =
+            complaint(&limited("trap '' XFSZ; ulimit -f 1", &[&DECODE[..], &[output]].concat(), folder.path()));
         assert!(message.contains(output) && message.contains("File too large"), "{message}");
         assert_eq!(entries(folder.path()), before, "{output}");
     }
@@ -130,7 +131,11 @@ fn damaged_files_are_refused_or_read() {
         let path = folder.path().join(name);
         let whole = fs::read(&path).unwrap();
         // What is in the header counts: behind it are numbers, any of which is as good as another.
-        let header = if name == "config.json" { whole.len() } else { 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize };
+        let header = if name == "config.json" {
+            whole.len()
+        } else {
+            8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize
+        };
         for round in 0..24 {
             let mut damaged = whole.clone();
             match round % 3 {
@@ -142,7 +147,8 @@ fn damaged_files_are_refused_or_read() {
                 }
             }
             fs::write(&path, damaged).unwrap();
-            let output = tessera(&[&DECODE[..], &["x.npy", "--quiet", "--memory-budget", "256M"]].concat(), folder.path());
+            let output =
+                tessera(&[&DECODE[..], &["x.npy", "--quiet", "--memory-budget", "256MiB"]].concat(), folder.path());
             let result = folder.path().join("x.npy");
             match output.status.code() {
                 Some(0) => fs::remove_file(&result).unwrap(),

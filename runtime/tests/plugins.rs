@@ -202,7 +202,7 @@ fn steps_are_compiled_for_a_tpu_that_is_not_there() {
 #[test]
 fn steps_that_do_not_fit_a_tpu_are_told_and_cut_smaller() {
     let name = "steps_that_do_not_fit_a_tpu_are_told_and_cut_smaller";
-    let Ok(libtpu) = std::env::var("TESSERA_LIBTPU") else { return skipped(name, "TESSERA_LIBTPU") };
+    let Some(libtpu) = ir::knobs::LIBTPU.text() else { return skipped(name, "TESSERA_LIBTPU") };
     let folder = common::model(|_| {});
     let arguments = ["compile", "--model", ".", "--target", "v6e:1x1", "--plugin", &libtpu, "--optimize", "O0"];
     let video = ["--step", "decode-whole", "--frames", "1", "--size", "40000x40000"];

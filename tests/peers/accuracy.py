@@ -24,9 +24,8 @@ GOLDENS = ROOT / "tests" / "goldens"
 CHECKPOINTS = ("two-level", "four-level")
 
 
-def peer(vae: AutoencoderKLCogVideoX, case: dict, metadata: dict, dtype: torch.dtype) -> torch.Tensor:
-    vae = vae.to(dtype)
-    vae.disable_tiling()
+def peer(model: Path, case: dict, metadata: dict, dtype: torch.dtype) -> torch.Tensor:
+    vae = AutoencoderKLCogVideoX.from_pretrained(model, torch_dtype=dtype).eval()
     if tiling := metadata.get("tiling"):
         vae.enable_tiling(
             tiling["sample_height"], tiling["sample_width"], tiling["overlap_height"], tiling["overlap_width"]
@@ -63,14 +62,14 @@ def errors(found: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
     return difference.mean().item(), difference.max().item()
 
 
-def row(name: str, vae: AutoencoderKLCogVideoX, binary: Path, path: Path) -> list[str]:
-    case = load_file(path)
+def row(name: str, binary: Path, path: Path) -> list[str]:
+    model, case = path.parent.parent, load_file(path)
     with safe_open(path, "pt") as file:
         metadata = {key: json.loads(value) for key, value in file.metadata().items()}
-    exact, single, half = (peer(vae, case, metadata, dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16))
+    exact, single, half = (peer(model, case, metadata, dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16))
     cells = [name]
     for expected, theirs, dtype in ((exact, single, "f32"), (single, half, "bf16")):
-        ours = tessera(binary, path.parent.parent, case, metadata, dtype)
+        ours = tessera(binary, model, case, metadata, dtype)
         both = errors(theirs, expected), errors(ours, expected)
         cells += [f"{mean:.1e}, {most:.1e}" for mean, most in both] + [f"{both[1][0] / both[0][0]:.2f}"]
     return cells
@@ -83,10 +82,8 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = []
     for checkpoint in CHECKPOINTS:
-        # Read anew for each case: a model that was bf16 once has lost its weights' lower bits.
         for path in sorted((GOLDENS / checkpoint / "cases").glob("*.safetensors")):
-            vae = AutoencoderKLCogVideoX.from_pretrained(GOLDENS / checkpoint).eval()
-            rows.append(row(f"{checkpoint} {path.stem}", vae, arguments.tessera.resolve(), path))
+            rows.append(row(f"{checkpoint} {path.stem}", arguments.tessera.resolve(), path))
     head = ["case", "PyTorch f32", "Tessera f32", "ratio of means", "PyTorch bf16", "Tessera bf16", "ratio of means"]
     text = markdown(head, rows)
     if arguments.documents:
