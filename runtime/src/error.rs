@@ -13,7 +13,7 @@ use backend_tpu_stablehlo::pjrt::child::ChildError;
 use backend_tpu_stablehlo::pjrt::locate::LocateError;
 use frontend::{ConfigError, DeclareError, Half, Step};
 
-use crate::memory_plan::{MemoryEstimate, at_most};
+use crate::memory_estimate::{MemoryEstimate, at_most};
 use crate::non_finite::NonFiniteActivation;
 use crate::tiling::Tiling;
 

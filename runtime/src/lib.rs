@@ -31,6 +31,7 @@
 //! | [`ahead_of_time`] | the steps of a video compiled for a device that need not be there; what they need and cost |
 //! | [`media`] | reading and writing frames, streamed, as a clip, pictures or an array |
 //! | [`tiling`], `tile_sizes` | the geometry of tiles; which sizes are worth a look |
+//! | [`memory_estimate`] | how much memory a run needs, part by part |
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
 //! | [`memory`], [`error`] | how much memory there is; the one error type |
 //! | `clip`, `source` | a clip in steps and tiles; where its frames come from |
@@ -56,6 +57,7 @@ pub mod loaded_weights;
 pub mod lowering;
 pub mod media;
 pub mod memory;
+pub mod memory_estimate;
 pub mod memory_plan;
 pub mod model;
 pub mod non_finite;
@@ -87,7 +89,8 @@ pub use hub::{Download, HubOptions};
 pub use inspection::Inspection;
 pub use latent_writer::{LatentContent, LatentWriter};
 pub use latents::{LatentScaling, Latents, LatentsLayout};
-pub use memory_plan::{MemoryEstimate, TilingDecision};
+pub use memory_estimate::MemoryEstimate;
+pub use memory_plan::TilingDecision;
 pub use model::{ModelSpec, resolve};
 pub use observer::{Observer, Preparation, Progress, StepPlace, Tap};
 pub use options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
