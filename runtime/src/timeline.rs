@@ -118,7 +118,7 @@ impl TimelineFile {
     /// Opens a file.
     ///
     /// # Errors
-    /// [`Error::OutputPlace`].
+    /// [`Error::OutputPlace`](crate::Error::OutputPlace).
     pub fn create(path: &Path) -> Result<TimelineFile> {
         Ok(TimelineFile { file: StagedFile::create(path)? })
     }
@@ -126,7 +126,7 @@ impl TimelineFile {
     /// Writes the timeline and puts the file in its place; returns that and its size in bytes.
     ///
     /// # Errors
-    /// [`Error::Write`], [`Error::NotInPlace`].
+    /// [`Error::Write`](crate::Error::Write), [`Error::NotInPlace`](crate::Error::NotInPlace).
     pub fn finish(mut self, timeline: &Timeline) -> Result<(PathBuf, u64)> {
         let text = timeline.to_json().to_string();
         self.file.write_all(text.as_bytes()).map_err(|cause| self.file.error(cause))?;

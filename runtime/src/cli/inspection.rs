@@ -13,7 +13,7 @@ pub(super) struct InspectionArguments {
     /// what its inputs lie. Takes about as long again
     #[arg(long)]
     check_finite: bool,
-    /// Write when what was compiled, and which thread worked on which kernel: a timeline that https://ui.perfetto.dev opens; a file that is there
+    /// Write when what was compiled, and which thread worked on which kernel: a timeline that Perfetto (ui.perfetto.dev) opens; a file that is there
     /// is replaced
     #[arg(long, value_name = "FILE.json")]
     trace: Option<PathBuf>,
