@@ -1,14 +1,9 @@
 //! The picture of errors along the depth of the network.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::comparison::{Level, Row};
-use crate::error::{Error, Result};
-use crate::media::staging::StagedFile;
 
 /// Width and height of the picture.
 const SIZE: (u32, u32) = (1200, 700);
@@ -21,38 +16,6 @@ const NUMBERED: [&str; 2] = ["up_blocks", "down_blocks"];
 
 /// One of a row's errors.
 type Pick = fn(&Row) -> f64;
-
-/// An SVG file that appears whole at [`Self::finish`] or not at all.
-pub struct ErrorPlot {
-    file: StagedFile,
-    path: PathBuf,
-}
-
-impl ErrorPlot {
-    /// Opens a file for the picture.
-    ///
-    /// # Errors
-    /// [`Error::UnknownOutput`] unless the path ends in `.svg`; [`Error::OutputPlace`].
-    pub fn create(path: &Path) -> Result<ErrorPlot> {
-        let ending = path.extension().unwrap_or_default().to_string_lossy();
-        if !ending.eq_ignore_ascii_case("svg") {
-            let ending = if ending.is_empty() { "no ending".into() } else { format!(".{ending}") };
-            return Err(Error::UnknownOutput { path: path.into(), ending, known: ".svg, for a picture of errors" });
-        }
-        Ok(ErrorPlot { file: StagedFile::create(path)?, path: path.into() })
-    }
-
-    /// Draws the rows from left to right, without errors that are 0, marks the first jump, and puts the file in its place.
-    ///
-    /// # Errors
-    /// [`Error::Encode`], [`Error::Write`], [`Error::NotInPlace`].
-    pub fn finish(mut self, title: &str, rows: &[Row], first_jump: Option<&Row>) -> Result<()> {
-        let svg = draw(title, rows, first_jump);
-        let svg = svg.map_err(|problem| Error::Encode { path: self.path, format: "SVG", problem })?;
-        self.file.write_all(svg.as_bytes()).map_err(|cause| self.file.error(cause))?;
-        self.file.persist().map(drop)
-    }
-}
 
 /// The part of the network that a module belongs to, without the half's name: `up_blocks.0`, `mid_block`, `conv_in`.
 fn part(module: &str) -> String {
@@ -67,8 +30,11 @@ fn part(module: &str) -> String {
     }
 }
 
-/// The picture as SVG text.
-fn draw(title: &str, rows: &[Row], first_jump: Option<&Row>) -> Result<String, String> {
+/// The rows from left to right, without errors that are 0, and the first jump marked, as SVG text.
+///
+/// # Errors
+/// What the drawing library says.
+pub fn draw(title: &str, rows: &[Row], first_jump: Option<&Row>) -> Result<String, String> {
     let shown = |error: f64| if error.is_finite() { error.clamp(LEAST, MOST) } else { MOST };
     let errors =
         || rows.iter().flat_map(|row| [row.mae, row.relative, row.max]).filter(|error| *error > 0.0).map(shown);
@@ -81,7 +47,7 @@ fn draw(title: &str, rows: &[Row], first_jump: Option<&Row>) -> Result<String, S
     };
 
     let mut svg = String::new();
-    let mut drawn = || -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let mut drawn = || -> Result<(), Box<dyn std::error::Error>> {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         root.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&root)
@@ -183,11 +149,5 @@ mod tests {
             assert!(svg.contains(part), "`{part}` is not in\n{svg}");
         }
         assert!(draw("nothing", &[], None).unwrap().starts_with("<svg"));
-    }
-
-    #[test]
-    fn other_endings_are_refused() {
-        let refused = ErrorPlot::create("errors.png".as_ref()).err().unwrap().to_string();
-        assert!(refused.contains("`.png` is not an output format; known: .svg"), "{refused}");
     }
 }

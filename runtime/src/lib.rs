@@ -26,6 +26,7 @@
 //! | [`verification`], [`comparison`], [`error_plot`] | two runs compared, module by module; how far apart they are, as rows and drawn |
 //! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: values that are no numbers, when what ran |
 //! | [`whole_run`], [`recording`], [`tap_file`] | a run with all of it in memory; its activations, kept; and in files |
+//! | [`svg_file`] | a file for a picture |
 //! | [`profile`], [`roofline`], [`loaded_weights`] | single steps timed call by call, drawn, on weights that need not exist |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
 //! | [`ahead_of_time`] | the steps of a video compiled for a device that need not be there; what they need and cost |
@@ -74,6 +75,7 @@ pub mod shard_index;
 mod source;
 mod spill;
 mod steps;
+pub mod svg_file;
 pub mod tap_file;
 pub mod tensor_file;
 mod tile_sizes;

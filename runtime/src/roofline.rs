@@ -1,12 +1,7 @@
 //! The roofline picture: how fast calls of kernels run, over how much they compute for each byte.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-
 use plotters::prelude::*;
 
-use crate::error::{Error, Result};
-use crate::media::staging::StagedFile;
 use crate::profile::Ceilings;
 
 /// Width and height of the picture.
@@ -25,41 +20,11 @@ pub struct Point {
     pub seconds: f64,
 }
 
-/// An SVG file that appears whole at [`Self::finish`] or not at all.
-pub struct Picture {
-    file: StagedFile,
-    path: PathBuf,
-}
-
-impl Picture {
-    /// Opens a file for the picture.
-    ///
-    /// # Errors
-    /// [`Error::UnknownOutput`] unless the path ends in `.svg`; [`Error::OutputPlace`].
-    pub fn create(path: &Path) -> Result<Picture> {
-        let ending = path.extension().unwrap_or_default().to_string_lossy();
-        if !ending.eq_ignore_ascii_case("svg") {
-            let ending = if ending.is_empty() { "no ending".into() } else { format!(".{ending}") };
-            return Err(Error::UnknownOutput { path: path.into(), ending, known: ".svg, for a picture of times" });
-        }
-        Ok(Picture { file: StagedFile::create(path)?, path: path.into() })
-    }
-
-    /// Draws the points that compute anything, under the roof, and puts the file in its place. A point's area grows with its
-    /// share of the time.
-    ///
-    /// # Errors
-    /// [`Error::Encode`], [`Error::Write`], [`Error::NotInPlace`].
-    pub fn finish(mut self, title: &str, ceilings: &Ceilings, points: &[Point]) -> Result<()> {
-        let failed = |problem: String| Error::Encode { path: self.path.clone(), format: "SVG", problem };
-        let svg = draw(title, ceilings, points).map_err(failed)?;
-        self.file.write_all(svg.as_bytes()).map_err(|cause| self.file.error(cause))?;
-        self.file.persist().map(drop)
-    }
-}
-
-/// The picture as SVG text.
-fn draw(title: &str, ceilings: &Ceilings, points: &[Point]) -> Result<String, String> {
+/// The points that compute anything, under the roof, as SVG text. A point's area grows with its share of the time.
+///
+/// # Errors
+/// What the drawing library says.
+pub fn draw(title: &str, ceilings: &Ceilings, points: &[Point]) -> Result<String, String> {
     let points: Vec<_> = points.iter().filter(|p| p.flops > 0.0 && p.bytes > 0.0 && p.seconds > 0.0).collect();
     let total: f64 = points.iter().map(|point| point.seconds).sum();
     let at = |point: &Point| (point.flops / point.bytes, point.flops / point.seconds / 1e9);
@@ -138,11 +103,5 @@ mod tests {
             assert!(svg.contains(part), "`{part}` is not in\n{svg}");
         }
         assert!(!svg.contains("gather"));
-    }
-
-    #[test]
-    fn other_endings_are_refused() {
-        let refused = Picture::create("roofline.png".as_ref()).err().unwrap().to_string();
-        assert!(refused.contains("`.png` is not an output format; known: .svg"), "{refused}");
     }
 }

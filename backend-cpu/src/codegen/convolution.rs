@@ -3,8 +3,8 @@
 //!
 //! In the scratch, zeros and the frames in front stand where the kernel expects them, so the panels know no borders: a
 //! row of taps (kernel width times input channels) is one contiguous segment, and neighbouring output pixels are a fixed
-//! distance apart. The contraction is cut into slices whose weights stay in cache. The first slice adds bias and residual, so that
-//! the result may overwrite the residual; later ones add to the result of those before. Where the result is bf16, slices
+//! distance apart. The contraction is cut into slices, since short sums round less. The first slice adds bias and residual, so
+//! that the result may overwrite the residual; later ones add to the result of those before. Where the result is bf16, slices
 //! add up in the scratch, and bias and residual are added when the sum is rounded to the result.
 
 use cranelift_codegen::ir::condcodes::IntCC;

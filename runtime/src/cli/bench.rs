@@ -16,7 +16,8 @@ use runtime::loaded_weights::LoadedWeights;
 use runtime::memory::peak_resident_bytes;
 use runtime::options::MOST_THREADS;
 use runtime::profile::{Bench, Prepared, RunTimes, Variant, median_run};
-use runtime::roofline::Picture;
+use runtime::roofline;
+use runtime::svg_file::SvgFile;
 use runtime::vae::read_config;
 use runtime::{Error, RunOptions, demo};
 
@@ -149,7 +150,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let passes =
         without(cpu_pipeline(arguments.dtype), &arguments.without_pass).map_err(|error| usage(error.to_string()))?;
     let variant = Variant { passes, algorithm: arguments.algorithm };
-    let picture = arguments.plot.as_deref().map(Picture::create).transpose()?;
+    let picture = arguments.plot.as_deref().map(SvgFile::create).transpose()?;
 
     let Model { name, config, weights, load_seconds } = arguments.model(manner)?;
     let step = arguments.step_of(&config);
@@ -185,7 +186,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         measured: &measured,
     };
     if let Some(picture) = picture {
-        picture.finish(&context.title(), &ceilings, &context.points())?;
+        picture.finish(roofline::draw(&context.title(), &ceilings, &context.points()))?;
     }
     if arguments.json { print(&context.json()) } else { print(&context.text(arguments.top)) }
 }

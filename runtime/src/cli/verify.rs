@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use runtime::comparison::{Level, Row, Verdict};
-use runtime::error_plot::ErrorPlot;
+use runtime::error_plot;
+use runtime::svg_file::SvgFile;
 use runtime::tap_file::TapFile;
 use runtime::verification::{Against, Verification, verify};
 use runtime::{Error, Precision, RunInput, RunOptions, TilingChoice};
@@ -85,7 +86,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let (inspection, trace) = arguments.inspection.open()?;
     let mut options = RunOptions { inspection, ..arguments.run.options()? };
     let vae = arguments.model.open(manner)?;
-    let plot = arguments.plot.as_deref().map(ErrorPlot::create).transpose()?;
+    let plot = arguments.plot.as_deref().map(SvgFile::create).transpose()?;
     let named = arguments.input.read(&vae, manner)?;
     let is_demo = arguments.model.model.is_none();
     let (input, against) = match BackendName::from_str(&arguments.against, true) {
@@ -119,7 +120,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let context = Context { arguments, input: &input, options: &options, threshold, verification: &verification };
     let verdict = Verdict::of(&verification.rows, threshold);
     if let Some(plot) = plot {
-        plot.finish(&context.title(), &verification.rows, verdict.first_jump)?;
+        plot.finish(error_plot::draw(&context.title(), &verification.rows, verdict.first_jump))?;
     }
     print(&if arguments.json { context.json(&verdict) } else { context.text(&verdict) })?;
     if verdict.passed() { Ok(()) } else { Err(Failure::Differs(complaint(&verdict, threshold))) }
