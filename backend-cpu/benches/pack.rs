@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use backend_cpu::element::Element;
 use backend_cpu::isa::Isa;
 use backend_cpu::pack::{WeightAxes, WeightView, pack};
 use backend_cpu::panel::PanelFamily;
@@ -10,7 +11,7 @@ use criterion::{Criterion, Throughput};
 fn main() {
     let sizes = WeightAxes { output: 512, input: 512, depth: 3, height: 3, width: 3 };
     let values = vec![0.5; 512 * 512 * 27];
-    let family = PanelFamily::for_columns(Isa::probe(), sizes.output);
+    let family = PanelFamily::for_columns(Isa::probe(), Element::F32, sizes.output);
     let mut criterion = Criterion::default().sample_size(20).configure_from_args();
     let mut group = criterion.benchmark_group("pack");
     group.throughput(Throughput::Bytes(size_of_val(&values[..]) as u64));

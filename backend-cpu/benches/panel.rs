@@ -162,7 +162,7 @@ fn shortest(mut work: impl FnMut()) -> f64 {
 }
 
 fn families() -> impl Iterator<Item = &'static PanelFamily> {
-    Isa::supported().into_iter().filter_map(PanelFamily::of).flatten()
+    Isa::supported().into_iter().flat_map(PanelFamily::all)
 }
 
 fn print_shares() {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rayon::ThreadPool;
 
 use crate::buffer::{AlignedBuffer, BufferError};
+use crate::element::Element;
 use crate::isa::Isa;
 use crate::panel::{PanelFamily, PanelShape, Segment};
 
@@ -31,7 +32,7 @@ const PASSES: usize = 4;
 /// The CPU cannot run `isa`.
 pub fn peak_flops(isa: Isa, pool: &ThreadPool) -> Result<f64, BufferError> {
     assert!(isa.is_supported(), "this CPU cannot run {isa}");
-    let [family, _] = PanelFamily::of(isa).unwrap_or_else(|| panic!("no panels are compiled for {isa}"));
+    let [family, _] = PanelFamily::of(isa, Element::F32).unwrap_or_else(|| panic!("no panels are compiled for {isa}"));
     let rows = family.max_rows();
     let depth = (IN_CACHE / size_of::<f32>() - rows * family.nr) / (rows + family.nr) / 4 * 4;
     let flops = (2 * rows * family.nr * depth) as f64;

@@ -1,6 +1,6 @@
 //! [`Element`]: what activations and states are made of in memory.
 //!
-//! Arithmetic is in f32 or wider whatever that is. A result is rounded once, to nearest with ties to even, where it is
+//! Sums are in f32 or wider whatever that is. A result is rounded once, to nearest with ties to even, where it is
 //! stored; NaN stays NaN. Emitted code does that in `codegen::emitter`, panels with their own vector operations.
 
 use ir::ElementType;
@@ -33,6 +33,11 @@ impl Element {
             Self::F32 => 4,
             Self::Bf16 => 2,
         }
+    }
+
+    /// How many a 32-bit word holds: what panels take in one step of k.
+    pub const fn per_word(self) -> usize {
+        size_of::<f32>() / self.bytes()
     }
 
     /// The name in listings.

@@ -62,7 +62,7 @@ impl Code {
     /// Compiles every kernel.
     pub(crate) fn compile(kernels: &[Kernel], isa: Isa) -> Result<Self, CodegenError> {
         let mut builder = JITBuilder::with_isa(target(isa), cranelift_module::default_libcall_names());
-        for family in PanelFamily::of(isa).into_iter().flatten() {
+        for family in PanelFamily::all(isa) {
             for rows in 1..=family.max_rows() {
                 builder.symbol(panel_symbol(family, rows), family.panel(rows) as *const u8);
             }

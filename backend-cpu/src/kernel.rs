@@ -384,9 +384,14 @@ pub struct Convolution {
 }
 
 impl Convolution {
-    /// Rows of a panel of the weights, for each plane: taps times input channels.
+    /// Rows of a panel of the weights, for each plane: taps times words of the input channels.
     pub const fn depth(&self) -> usize {
-        self.algorithm.taps(self.problem.kernel) * self.problem.inputs
+        self.algorithm.taps(self.problem.kernel) * self.pixel_words()
+    }
+
+    /// Words of a pixel in the scratch.
+    pub const fn pixel_words(&self) -> usize {
+        self.algorithm.words(self.problem.inputs)
     }
 
     /// The parts of a block's scratch; behind them are the coefficients of a normalisation.
@@ -394,7 +399,7 @@ impl Convolution {
         self.tile.scratch(self.algorithm, &self.problem)
     }
 
-    /// Elements of scratch for the coefficients of a normalisation.
+    /// Words of scratch for the coefficients of a normalisation.
     fn coefficients(&self) -> usize {
         if matches!(self.prologue, Prologue::Normalize(_)) { 2 * self.problem.inputs } else { 0 }
     }

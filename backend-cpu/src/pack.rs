@@ -2,13 +2,15 @@
 //!
 //! [`WeightView`] says where a convolution's weights lie in somebody's memory (as the checkpoint has them, or permuted);
 //! [`pack`] writes them as one block for each panel of output channels, `[panel][k][nr]`. k runs over depth, height,
-//! width and input channel, in this order, so that a row of taps over a channel-last image is one run of k. Which range
-//! of k a panel call takes is its caller's choice.
+//! width and input channel, in this order, so that a row of taps over a channel-last image is one run of k; a step of
+//! k is a word, in bf16 two input channels. Which range of k a panel call takes is its caller's choice.
 
+use half::bf16;
 use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::buffer::{AlignedBuffer, BufferError};
+use crate::element::Element;
 use crate::panel::PanelFamily;
 
 /// One number for each axis of a convolution's weights: a size, or a stride in elements.
@@ -123,7 +125,7 @@ impl<'a> WeightView<'a> {
     }
 }
 
-/// Packed weights: `[panel][k][nr]`, the first element of a panel aligned to 64 bytes where `nr` is a multiple of 16,
+/// Packed weights: words `[panel][k][nr]`, the first element of a panel aligned to 64 bytes where `nr` is a multiple of 16,
 /// the last panel padded with zero columns.
 #[derive(Debug)]
 pub struct PackedWeights {
@@ -144,7 +146,7 @@ impl PackedWeights {
         self.columns
     }
 
-    /// Steps of k: depth * height * width * input channels.
+    /// Steps of k: depth * height * width * words of input channels.
     pub const fn depth(&self) -> usize {
         self.depth
     }
@@ -178,33 +180,60 @@ impl PackedWeights {
         &self.values[panel * self.panel_stride()..][..self.panel_stride()]
     }
 
-    /// All panels, one after the other.
+    /// All panels, one after the other; what a word holds, the family says they were packed for.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 }
 
-/// Packs weights for the panels of `family`. Panels are packed in parallel.
+/// Packs weights for the panels of `family`, rounded to its element. Panels are packed in parallel.
 ///
 /// # Errors
 ///
 /// The memory cannot be had.
+///
+/// # Panics
+///
+/// The family's words hold pairs, and the number of input channels is odd.
 pub fn pack(weights: WeightView<'_>, family: &PanelFamily) -> Result<PackedWeights, BufferError> {
     let sizes = weights.sizes;
-    let (nr, depth) = (family.nr, sizes.taps() * sizes.input);
+    let per_word = family.element.per_word();
+    assert!(sizes.input.is_multiple_of(per_word), "{} input channels are no words of {}", sizes.input, family.name);
+    let (nr, depth) = (family.nr, sizes.taps() * sizes.input / per_word);
     let mut values = AlignedBuffer::zeroed(sizes.output.div_ceil(nr) * depth * nr)?;
     if !values.is_empty() {
         values.par_chunks_mut(depth * nr).enumerate().for_each(|(panel, packed)| {
             let first = panel * nr;
-            let columns = (sizes.output - first).min(nr);
-            if weights.strides.output == 1 {
-                copy_rows(weights, first, columns, nr, packed);
-            } else {
-                transpose(weights, first, columns, nr, packed);
+            if family.element == Element::F32 {
+                pack_panel(weights, first, nr, packed);
+                return;
+            }
+            let mut numbers = vec![0.0; 2 * depth * nr];
+            pack_panel(weights, first, nr, &mut numbers);
+            for (words, rows) in packed.chunks_exact_mut(nr).zip(numbers.chunks_exact(2 * nr)) {
+                for (column, word) in words.iter_mut().enumerate() {
+                    *word = pair([rows[column], rows[nr + column]]);
+                }
             }
         });
     }
     Ok(PackedWeights { values, columns: sizes.output, depth, nr })
+}
+
+/// Two numbers rounded to bf16 in one word, the first in its lower half: in memory, in their order.
+pub(crate) fn pair([first, second]: [f32; 2]) -> f32 {
+    let [low, high] = [first, second].map(|value| u32::from(bf16::from_f32(value).to_bits()));
+    f32::from_bits(low | high << 16)
+}
+
+/// Packs the panel whose first output channel is `first`.
+fn pack_panel(weights: WeightView<'_>, first: usize, nr: usize, packed: &mut [f32]) {
+    let columns = (weights.sizes.output - first).min(nr);
+    if weights.strides.output == 1 {
+        copy_rows(weights, first, columns, nr, packed);
+    } else {
+        transpose(weights, first, columns, nr, packed);
+    }
 }
 
 /// Packs one panel of weights whose output channels are contiguous: each k is a copy.
@@ -286,7 +315,7 @@ mod tests {
 
     fn check(view: WeightView<'_>) {
         for isa in Isa::ALL {
-            for family in PanelFamily::of(isa).into_iter().flatten() {
+            for family in PanelFamily::of(isa, Element::F32).into_iter().flatten() {
                 let packed = pack(view, family).unwrap();
                 assert_eq!((packed.columns(), packed.nr()), (SIZES.output, family.nr));
                 assert_eq!(packed.values().len(), packed.panels() * packed.panel_stride());
@@ -329,6 +358,27 @@ mod tests {
     }
 
     #[test]
+    fn pairs_are_neighbours_along_k() {
+        // The same for every family of pairs, none of which computes here.
+        let Some([_, narrow]) = PanelFamily::of(Isa::Avx512, Element::Bf16) else { return };
+        let sizes = WeightAxes { output: 3, input: 4, depth: 1, height: 1, width: 2 };
+        let values: Vec<f32> = (1..=24).map(|index| index as f32).collect();
+        let packed = pack(WeightView::oidhw(&values, sizes).unwrap(), narrow).unwrap();
+        assert_eq!((packed.depth(), packed.values().len()), (4, 4 * narrow.nr));
+        for (k, words) in packed.values().chunks_exact(narrow.nr).enumerate() {
+            let (tap, input) = (k / 2, k % 2 * 2);
+            let weight = |output: usize, input: usize| values[(output * sizes.input + input) * 2 + tap];
+            for (output, word) in words[..3].iter().enumerate() {
+                let expected = pair([weight(output, input), weight(output, input + 1)]);
+                assert_eq!(word.to_bits(), expected.to_bits());
+            }
+            assert!(words[3..].iter().all(|word| word.to_bits() == 0));
+        }
+        let halves = pair([1.0, -2.0]).to_bits().to_ne_bytes();
+        assert_eq!(halves, [bf16::from_f32(1.0), bf16::from_f32(-2.0)].map(bf16::to_ne_bytes).concat()[..]);
+    }
+
+    #[test]
     fn too_little_memory_is_an_error() {
         let values = vec![0.0; elements() - 1];
         assert!(WeightView::oidhw(&values, SIZES).is_err());
@@ -340,7 +390,9 @@ mod tests {
     #[test]
     fn nothing_packs_to_nothing() {
         let sizes = WeightAxes { output: 0, ..SIZES };
-        let packed = pack(WeightView::oidhw(&[], sizes).unwrap(), PanelFamily::for_columns(Isa::Portable, 8)).unwrap();
+        let packed =
+            pack(WeightView::oidhw(&[], sizes).unwrap(), PanelFamily::for_columns(Isa::Portable, Element::F32, 8))
+                .unwrap();
         assert_eq!((packed.panels(), packed.values().len()), (0, 0));
     }
 }

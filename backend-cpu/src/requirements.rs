@@ -52,12 +52,13 @@ pub fn requirements(graph: &Graph, options: CompileOptions<'_>) -> Result<Requir
         // Channel-last: output channels are the last axis, and panels are padded to their full width.
         Form::Packed(_, algorithm) => {
             let columns = ty.shape.last().copied().unwrap_or(1).max(1);
-            let nr = PanelFamily::for_columns(isa, columns).nr;
+            let nr = PanelFamily::for_columns(isa, algorithm.factors(), columns).nr;
             let padded = (ty.elements() / columns).saturating_mul(columns.next_multiple_of(nr));
             // `dhwio`: the kernel is in front.
             let kernel: [usize; 3] = std::array::from_fn(|axis| ty.shape.get(axis).copied().unwrap_or(1));
             let taps: usize = kernel.iter().product();
-            (padded / taps.max(1)).saturating_mul(size_of::<f32>() * algorithm.planes() * algorithm.taps(kernel))
+            let element = algorithm.factors().bytes();
+            (padded / taps.max(1)).saturating_mul(element * algorithm.planes() * algorithm.taps(kernel))
         }
     };
     let weights = schedule.weights.iter();

@@ -11,13 +11,14 @@ use passes::inline::inlined;
 
 use crate::buffer::ALIGNMENT;
 use crate::element::Element;
+use crate::isa::DotProducts;
 use crate::kernel::{
     AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction, Prologue,
     Sums,
 };
 use crate::panel::PanelFamily;
 use crate::program::CompileOptions;
-use crate::tile::{Algorithm, Problem, choose};
+use crate::tile::{Problem, choose};
 use crate::weights::Form;
 
 /// An op that this backend has no code for.
@@ -403,7 +404,9 @@ impl Scheduler<'_> {
         let weight_ty = self.graph.ty(*weight);
         let kernel = [weight_ty.shape[0], weight_ty.shape[1], weight_ty.shape[2]];
         let outputs = weight_ty.shape[4];
-        let family = PanelFamily::for_columns(self.options.isa, outputs);
+        let isa = self.options.isa;
+        let family = PanelFamily::for_columns(isa, Element::F32, outputs);
+        let is_narrow = weight_ty.element == ElementType::Bf16;
         let (batch, result) = (node.ty.shape[0], node.ty.space().unwrap_or_default());
         let problem = Problem {
             batch,
@@ -415,6 +418,7 @@ impl Scheduler<'_> {
             panel_columns: family.nr,
             panel_rows: family.max_rows(),
             element: self.element(value)?,
+            dot_products: if is_narrow { isa.dot_products() } else { DotProducts::Absent },
         };
         let chosen = self.options.choices.and_then(|choices| choices.get(&Recipe::of(self.graph, *weight)));
         let only = self.options.algorithm.or(chosen.filter(|chosen| chosen.applies(&problem)));
@@ -432,11 +436,14 @@ impl Scheduler<'_> {
             padding: *padding,
             bias: bias.is_some(),
             residual: residual.is_some(),
-            summed: algorithm != Algorithm::Direct && self.is_normalized(value),
+            summed: algorithm.transforms() && self.is_normalized(value),
             algorithm,
             tile,
         };
-        let packed = self.weights(*weight, Form::Packed(family.name, algorithm))?;
+        let packed = self.weights(
+            *weight,
+            Form::Packed(PanelFamily::for_columns(isa, algorithm.factors(), outputs).name, algorithm),
+        )?;
         let mut arguments = vec![Place::Value(value), source, packed];
         for operand in cache.iter().chain(bias).chain(residual) {
             arguments.push(self.read(*operand)?);

@@ -7,6 +7,7 @@
 //! of threads, so results do not either.
 
 use crate::element::Element;
+use crate::isa::DotProducts;
 
 /// Most steps of a contraction that are added up one by one; the sums of such slices are added to each other. The rounding of
 /// a sum grows with its length: at the published size this one gives the decoder 1.2 times the error of PyTorch's f32, a whole
@@ -33,6 +34,8 @@ pub(crate) const TIME_PLANES: usize = 4;
 pub enum Algorithm {
     /// Multiply every tap.
     Direct,
+    /// The same by dot products of bf16, where the CPU has them: two channels at a time, from bf16 in scratch and weights.
+    Dot,
     /// Winograd's F(2x2, 3x3) over height and width (Lavin and Gray 2015, arXiv:1509.09308): 2.25 times fewer
     /// multiplications.
     Winograd2,
@@ -46,13 +49,14 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 5] =
-        [Self::Direct, Self::Winograd2, Self::Winograd4, Self::Winograd2Time, Self::Winograd4Time];
+    pub const ALL: [Self; 6] =
+        [Self::Direct, Self::Dot, Self::Winograd2, Self::Winograd4, Self::Winograd2Time, Self::Winograd4Time];
 
     /// The name in listings.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
+            Self::Dot => "dot",
             Self::Winograd2 => "winograd2",
             Self::Winograd4 => "winograd4",
             Self::Winograd2Time => "winograd2_time",
@@ -63,10 +67,28 @@ impl Algorithm {
     /// Height and width of the square of outputs that one transform gives; 1 without a transform.
     pub const fn outputs(self) -> usize {
         match self {
-            Self::Direct => 1,
+            Self::Direct | Self::Dot => 1,
             Self::Winograd2 | Self::Winograd2Time => 2,
             Self::Winograd4 | Self::Winograd4Time => 4,
         }
+    }
+
+    /// Whether inputs are transformed before they are multiplied, and products after.
+    pub const fn transforms(self) -> bool {
+        self.outputs() > 1
+    }
+
+    /// What is multiplied: elements of the scratch and of packed weights.
+    pub const fn factors(self) -> Element {
+        match self {
+            Self::Dot => Element::Bf16,
+            _ => Element::F32,
+        }
+    }
+
+    /// Words of a pixel of so many channels in the scratch: the steps of k that it takes.
+    pub const fn words(self, channels: usize) -> usize {
+        channels / self.factors().per_word()
     }
 
     /// Whether time is transformed as well: two frames from four planes.
@@ -77,7 +99,7 @@ impl Algorithm {
     /// How many matrices, each of input by output channels, a plane of the weights has.
     pub const fn taps(self, kernel: [usize; 3]) -> usize {
         match self {
-            Self::Direct => kernel[0] * kernel[1] * kernel[2],
+            Self::Direct | Self::Dot => kernel[0] * kernel[1] * kernel[2],
             Self::Winograd2 | Self::Winograd4 => kernel[0],
             Self::Winograd2Time | Self::Winograd4Time => TIME_PLANES,
         }
@@ -91,17 +113,25 @@ impl Algorithm {
     /// Number of planes: products of a square with the transformed weights.
     pub const fn planes(self) -> usize {
         match self {
-            Self::Direct => 1,
+            Self::Direct | Self::Dot => 1,
             _ => (self.outputs() + 2) * (self.outputs() + 2),
         }
     }
 
     /// Whether it computes this convolution at all.
     pub fn applies(self, problem: &Problem) -> bool {
-        self == Self::Direct
-            || (problem.kernel[1..] == [3, 3]
-                && problem.strides == [1; 3]
-                && (!self.over_time() || (problem.kernel[0] == 3 && problem.result[0] > 1)))
+        match self {
+            Self::Direct => true,
+            Self::Dot => {
+                let is_narrow = problem.element == Element::Bf16 && problem.dot_products != DotProducts::Absent;
+                is_narrow && problem.inputs.is_multiple_of(self.factors().per_word())
+            }
+            _ => {
+                problem.kernel[1..] == [3, 3]
+                    && problem.strides == [1; 3]
+                    && (!self.over_time() || (problem.kernel[0] == 3 && problem.result[0] > 1))
+            }
+        }
     }
 }
 
@@ -137,8 +167,10 @@ pub struct Problem {
     pub panel_columns: usize,
     /// Most rows of a panel.
     pub panel_rows: usize,
-    /// Of input, cache, residual and result; weights and scratch are f32.
+    /// Of input, cache, residual and result.
     pub element: Element,
+    /// What the CPU has to multiply weights in bf16 by.
+    pub dot_products: DotProducts,
 }
 
 impl Tile {
@@ -170,8 +202,9 @@ impl Tile {
     /// The parts of a block's scratch.
     pub fn scratch(&self, algorithm: Algorithm, problem: &Problem) -> Scratch {
         let [frames, lines, columns] = self.scratch_space(problem);
-        let input = [frames, lines, columns].iter().fold(problem.inputs, |n, &size| n.saturating_mul(size));
-        if algorithm == Algorithm::Direct {
+        let words = algorithm.words(problem.inputs);
+        let input = [frames, lines, columns].iter().fold(words, |n, &size| n.saturating_mul(size));
+        if !algorithm.transforms() {
             // What is rounded when it is stored is summed elsewhere until it is whole.
             let summed = self.space.iter().product::<usize>().saturating_mul(self.panels * problem.panel_columns);
             let products = if problem.element == Element::F32 { 0 } else { summed };
@@ -200,7 +233,7 @@ impl Tile {
     }
 }
 
-/// The parts of a block's scratch, in elements, one behind the other.
+/// The parts of a block's scratch, in words of 32 bits, one behind the other; f32 but for the input of some algorithms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scratch {
     /// The part of the input: frames, lines, pixels, channels.
@@ -252,12 +285,12 @@ pub fn choose(problem: &Problem, allowed: &dyn Fn(Algorithm) -> bool) -> (Algori
 /// The tiles worth a look, the smallest first.
 fn tiles(problem: &Problem, algorithm: Algorithm) -> Vec<Tile> {
     let panel_count = problem.outputs.div_ceil(problem.panel_columns);
-    let total_depth = algorithm.summed_taps(problem.kernel) * problem.inputs;
+    let total_depth = algorithm.summed_taps(problem.kernel) * algorithm.words(problem.inputs);
     let depth = total_depth.div_ceil(total_depth.div_ceil(SUM_DEPTH));
     let side = algorithm.outputs();
     // A transform takes all frames together: its weights are read once for them.
     let frames: Vec<usize> = match algorithm {
-        Algorithm::Direct => cuts(problem.result[0], 1).collect(),
+        Algorithm::Direct | Algorithm::Dot => cuts(problem.result[0], 1).collect(),
         Algorithm::Winograd2 | Algorithm::Winograd4 => vec![problem.result[0]],
         Algorithm::Winograd2Time | Algorithm::Winograd4Time => vec![problem.result[0].next_multiple_of(2)],
     };
@@ -286,9 +319,14 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
         count.max(5 * calls) as f64 + 0.3 * calls as f64
     };
     let planes = algorithm.planes() as f64;
-    let depth = (algorithm.summed_taps(problem.kernel) * problem.inputs) as f64;
+    let depth = (algorithm.summed_taps(problem.kernel) * algorithm.words(problem.inputs)) as f64;
+    // Of a row and step of k, beside that of a multiply-add.
+    let step = match problem.dot_products {
+        DotProducts::Slow if algorithm == Algorithm::Dot => 3.5,
+        _ => 1.0,
+    };
     let squares = tile.squares(algorithm);
-    let (lines, transforms) = if algorithm == Algorithm::Direct {
+    let (lines, transforms) = if !algorithm.transforms() {
         (rows(tile.space[2]) * (tile.space[0] * tile.space[1]) as f64, 0.0)
     } else {
         // Loads, stores and additions of the transforms, a vector of channels at a time, and moving planes through
@@ -307,12 +345,12 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
         }
         (lines, transforms)
     };
-    let slow = if algorithm == Algorithm::Direct && bytes > SCRATCH_IN_CACHE as f64 { 1.04 } else { 1.0 };
-    let compute = slow * lines * depth * tile.panels as f64;
+    let slow = if !algorithm.transforms() && bytes > SCRATCH_IN_CACHE as f64 { 1.04 } else { 1.0 };
+    let compute = slow * step * lines * depth * tile.panels as f64;
     // Copies write the scratch and read the input from farther away; weights stream in once a block, most of them from
     // memory.
     let copy = 4.0 * scratch.input as f64 / 6.0;
-    let packed = 4.0 * (algorithm.planes() * algorithm.taps(problem.kernel) * problem.inputs) as f64;
+    let packed = 4.0 * (algorithm.planes() * algorithm.taps(problem.kernel) * algorithm.words(problem.inputs)) as f64;
     let weights = packed * columns / 3.0;
     // They are packed once and held for many runs; each pays a part, so that what is hardly faster takes no more memory.
     let packing = packed * (tile.panel_count * problem.panel_columns) as f64 / 2.0;
@@ -383,7 +421,8 @@ mod tests {
                 outputs,
                 panel_columns: 32,
                 panel_rows: 14,
-                element: Element::F32,
+                element: Element::Bf16,
+                dot_products: DotProducts::Slow,
             };
             for only in Algorithm::ALL {
                 let (algorithm, tile) = choose(&problem, &|a| a == only);
@@ -408,11 +447,22 @@ mod tests {
             panel_columns: 32,
             panel_rows: 14,
             element: Element::F32,
+            dot_products: DotProducts::Absent,
         };
         assert_eq!(choose(&large, &|_| true).0, Algorithm::Winograd4Time);
         assert_eq!(choose(&Problem { result: [8, 768, 1360], ..large }, &|_| true).0, Algorithm::Winograd4Time);
         assert_eq!(choose(&Problem { result: [1, 96, 128], ..large }, &|_| true).0, Algorithm::Winograd4);
         assert_eq!(choose(&Problem { strides: [1, 2, 2], ..large }, &|_| true).0, Algorithm::Direct);
         assert_eq!(choose(&Problem { kernel: [1; 3], ..large }, &|_| true).0, Algorithm::Direct);
+        // Fast dot products take what is not transformed, slow ones nothing, and none an odd number of channels.
+        let narrow = Problem { element: Element::Bf16, strides: [1, 2, 2], ..large };
+        let choice = |problem: Problem| choose(&problem, &|_| true).0;
+        assert_eq!(choice(Problem { dot_products: DotProducts::Fast, ..narrow }), Algorithm::Dot);
+        assert_eq!(choice(Problem { dot_products: DotProducts::Slow, ..narrow }), Algorithm::Direct);
+        assert_eq!(choice(Problem { dot_products: DotProducts::Fast, inputs: 127, ..narrow }), Algorithm::Direct);
+        assert_eq!(
+            choice(Problem { dot_products: DotProducts::Fast, element: Element::F32, ..narrow }),
+            Algorithm::Direct
+        );
     }
 }

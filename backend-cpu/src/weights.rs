@@ -57,7 +57,7 @@ pub enum WeightError {
 pub(crate) enum Form {
     /// Row-major, in the elements of its type.
     Dense,
-    /// For the panels of the family of this name, in f32, transformed as the algorithm asks.
+    /// For the panels of the family of this name, transformed as the algorithm asks.
     Packed(&'static str, Algorithm),
 }
 
@@ -201,11 +201,11 @@ fn pack_strided(
         height: of[axes.space[1]],
         width: of[axes.space[2]],
     };
-    let family = PanelFamily::for_columns(isa, ty.shape[axes.output]);
+    let family = PanelFamily::for_columns(isa, algorithm.factors(), ty.shape[axes.output]);
     let view =
         WeightView::new(values, along(&ty.shape), along(strides)).map_err(|e| WeightError::Compute(e.to_string()))?;
     Ok(match algorithm {
-        Algorithm::Direct => pack(view, family)?,
+        Algorithm::Direct | Algorithm::Dot => pack(view, family)?,
         _ => pack_transformed(view, family, algorithm)?,
     })
 }

@@ -27,7 +27,7 @@ const WEIGHT_TRANSFORM_2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.
 /// The rows of G: `m + 2` of them.
 fn weight_transform(algorithm: Algorithm) -> Vec<[f64; 3]> {
     match algorithm {
-        Algorithm::Direct => vec![],
+        Algorithm::Direct | Algorithm::Dot => vec![],
         Algorithm::Winograd2 | Algorithm::Winograd2Time => WEIGHT_TRANSFORM_2.to_vec(),
         Algorithm::Winograd4 | Algorithm::Winograd4Time => {
             let (a, b) = (POINT_A, POINT_B);

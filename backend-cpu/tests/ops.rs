@@ -2,8 +2,9 @@
 
 mod common;
 
-use backend_cpu::isa::Isa;
-use backend_cpu::program::compile;
+use backend_cpu::isa::{DotProducts, Isa};
+use backend_cpu::program::{CompileOptions, compile};
+use backend_cpu::tile::Algorithm;
 
 /// Runs `text` every way and compares.
 fn check(text: &str) {
@@ -260,6 +261,32 @@ fn convolutions() {
 }
 
 #[test]
+fn dot_products_are_used_where_the_cpu_has_them() {
+    for (channels, element) in [(6, "bf16"), (7, "bf16"), (6, "f32")] {
+        let video = format!("tensor<1x1x5x6x{channels}x{element}, nthwc>");
+        let weight = format!("tensor<1x3x3x{channels}x{channels}x{element}, dhwio>");
+        let (leaf, role) = if element == "f32" { ("input", "result") } else { ("state", "state") };
+        let text = format!(
+            "graph @test {{\n%0 = {leaf} {{name = \"x\"}} : {video}\n%1 = parameter {{name = \"w\"}} : {weight}\n\
+             %2 = convolution %0, %1 {{strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0}} : {video}\n\
+             return {role} \"y\" = %2\n}}\n"
+        );
+        let graph = ir::text::parse(&text).unwrap();
+        for isa in Isa::supported() {
+            let options = CompileOptions { algorithm: Some(Algorithm::Dot), ..isa.into() };
+            let program = compile(&graph, options).unwrap();
+            let found = program.calls().iter().find_map(|call| call.algorithm).unwrap();
+            let can = isa.dot_products() != DotProducts::Absent && (channels, element) == (6, "bf16");
+            assert_eq!(
+                found,
+                if can { Algorithm::Dot } else { Algorithm::Direct },
+                "{isa}, {channels} channels of {element}"
+            );
+        }
+    }
+}
+
+#[test]
 fn outputs_of_leaves_and_twice() {
     check(
         "graph @test {\n  %0 = input {name = \"x\"} : tensor<5xf32>\n  %1 = parameter {name = \"p\"} : tensor<5xf32>\n  \
@@ -273,42 +300,49 @@ fn outputs_of_leaves_and_twice() {
 /// Convolutions that read their input through a prologue, with frames of a normalised input sliced off.
 #[test]
 fn prologues() {
-    for (channels, outputs, cached) in [(6, 7, false), (40, 33, true)] {
+    for element in ["f32", "bf16"] {
+        let (leaf, role) = if element == "f32" { ("input", "result") } else { ("state", "state") };
         let video = |frames: usize, height: usize, width: usize, channels: usize| {
-            format!("tensor<2x{frames}x{height}x{width}x{channels}xf32, nthwc>")
+            format!("tensor<2x{frames}x{height}x{width}x{channels}x{element}, nthwc>")
         };
-        let (x, y) = (video(5, 9, 10, channels), video(5, 9, 10, outputs));
-        let cache = video(2, 9, 10, channels);
-        let (operand, repeat) = if cached { (", cache: %7", 0) } else { ("", 2) };
-        for (gain, shape) in [("", [1, 1, 1]), (", gain: %5, shift: %6", [3, 3, 5])] {
-            let [t, h, w] = shape;
-            let low = video(t, h, w, channels);
+        for (channels, outputs, cached) in [(6, 7, false), (40, 33, true)] {
+            let (x, y) = (video(5, 9, 10, channels), video(5, 9, 10, outputs));
+            let (cache, weight) = (video(2, 9, 10, channels), format!("tensor<3x3x3x{channels}x{outputs}x"));
+            let (operand, repeat) = if cached { (", cache: %7", 0) } else { ("", 2) };
+            for (gain, shape) in [("", [1, 1, 1]), (", gain: %5, shift: %6", [3, 3, 5])] {
+                let [t, h, w] = shape;
+                let low = video(t, h, w, channels);
+                check(&format!(
+                    "graph @test {{\n%0 = {leaf} {{name = \"x\"}} : {x}\n\
+                     %1 = input {{name = \"statistics\"}} : tensor<2x2x2xf32>\n\
+                     %2 = parameter {{name = \"scale\"}} : tensor<{channels}xf32>\n\
+                     %3 = parameter {{name = \"offset\"}} : tensor<{channels}xf32>\n\
+                     %4 = parameter {{name = \"w\"}} : {weight}f32, dhwio>\n\
+                     %5 = {leaf} {{name = \"gain\"}} : {low}\n%6 = {leaf} {{name = \"shift\"}} : {low}\n\
+                     %7 = state {{name = \"cache\"}} : {cache}\n%8 = {leaf} {{name = \"residual\"}} : {y}\n\
+                     %9 = convert %4 {{element = {element}}} : {weight}{element}, dhwio>\n\
+                     %10 = normalize %0, %1, %2, %3{gain} {{first_frame = apart, activation = silu}} : {x}\n\
+                     %11 = slice %10 {{start = [0, 3, 0, 0, 0], limit = [2, 5, 9, 10, {channels}]}} : {cache}\n\
+                     %12 = convolution %10, %9, residual: %8{operand} {{strides = [1, 1, 1], \
+                     padding = [[0, 0], [1, 1], [1, 1]], repeat_first = {repeat}}} : {y}\n\
+                     return {role} \"y\" = %12\nreturn state \"cache\" = %11\n}}\n"
+                ));
+            }
+        }
+        let weight = "tensor<1x3x3x18x20x";
+        for (frames, frame) in [([2, 4], "joined"), ([3, 5], "apart"), ([1, 1], "apart")] {
+            let [from, to] = frames;
+            let [x, resized, y] = [video(from, 3, 5, 18), video(to, 6, 10, 18), video(to, 6, 10, 20)];
             check(&format!(
-                "graph @test {{\n%0 = input {{name = \"x\"}} : {x}\n\
-                 %1 = input {{name = \"statistics\"}} : tensor<2x2x2xf32>\n\
-                 %2 = parameter {{name = \"scale\"}} : tensor<{channels}xf32>\n\
-                 %3 = parameter {{name = \"offset\"}} : tensor<{channels}xf32>\n\
-                 %4 = parameter {{name = \"w\"}} : tensor<3x3x3x{channels}x{outputs}xf32, dhwio>\n\
-                 %5 = input {{name = \"gain\"}} : {low}\n%6 = input {{name = \"shift\"}} : {low}\n\
-                 %7 = state {{name = \"cache\"}} : {cache}\n%8 = input {{name = \"residual\"}} : {y}\n\
-                 %9 = normalize %0, %1, %2, %3{gain} {{first_frame = apart, activation = silu}} : {x}\n\
-                 %10 = slice %9 {{start = [0, 3, 0, 0, 0], limit = [2, 5, 9, 10, {channels}]}} : {cache}\n\
-                 %11 = convolution %9, %4, residual: %8{operand} {{strides = [1, 1, 1], \
-                 padding = [[0, 0], [1, 1], [1, 1]], repeat_first = {repeat}}} : {y}\n\
-                 return result \"y\" = %11\nreturn state \"cache\" = %10\n}}\n"
+                "graph @test {{\n%0 = {leaf} {{name = \"x\"}} : {x}\n\
+                 %1 = parameter {{name = \"w\"}} : {weight}f32, dhwio>\n\
+                 %2 = convert %1 {{element = {element}}} : {weight}{element}, dhwio>\n\
+                 %3 = resize_nearest %0 {{size = [{to}, 6, 10], first_frame = {frame}}} : {resized}\n\
+                 %4 = convolution %3, %2 {{strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0}} \
+                 : {y}\n\
+                 return {role} \"y\" = %4\n}}\n"
             ));
         }
-    }
-    for (frames, frame) in [([2, 4], "joined"), ([3, 5], "apart"), ([1, 1], "apart")] {
-        let [from, to] = frames;
-        check(&format!(
-            "graph @test {{\n%0 = input {{name = \"x\"}} : tensor<1x{from}x3x5x18xf32, nthwc>\n\
-             %1 = parameter {{name = \"w\"}} : tensor<1x3x3x18x20xf32, dhwio>\n\
-             %2 = resize_nearest %0 {{size = [{to}, 6, 10], first_frame = {frame}}} : tensor<1x{to}x6x10x18xf32, nthwc>\n\
-             %3 = convolution %2, %1 {{strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0}} \
-             : tensor<1x{to}x6x10x20xf32, nthwc>\n\
-             return result \"y\" = %3\n}}\n"
-        ));
     }
 }
 

@@ -442,8 +442,9 @@ fn a_bench_needs_no_weights() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("small.json"), CONFIG).unwrap();
     let arguments = ["bench", "--random-weights", "--config", "small.json", "--step", "encode-first", "--repeats", "2"];
-    let report = printed(&[&arguments[..], &["--ablation", "--json"]].concat(), folder.path());
+    let report = printed(&[&arguments[..], &["--ablation", "--dtype", "bf16", "--json"]].concat(), folder.path());
     let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["element"], "bf16");
     assert_eq!(report["step"], json!({"kind": "encode-first", "batch": 1, "frames": 8, "height": 8, "width": 12}));
     let variants = report["variants"].as_array().unwrap();
     assert_eq!(variants[0]["variant"], "as it is");
@@ -454,7 +455,7 @@ fn a_bench_needs_no_weights() {
 fn a_bench_that_cannot_be_is_refused() {
     let folder = model(|_| {});
     let usage: [(&[&str], &str); 7] = [
-        (&["--algorithm", "fft"], "known are direct, winograd2"),
+        (&["--algorithm", "fft"], "known are direct, dot, winograd2"),
         (&["--without-pass", "channel-last"], "brings the graph to the stage ChannelLast"),
         (&["--without-pass", "fuse-all"], "those that can be left out are canonicalize"),
         (&["--config", "config.json"], "--config needs --model or --random-weights"),

@@ -3,7 +3,7 @@
 usage: layers.py --tessera PATH [--top N] [-- ARGUMENT ...]
 
 Arguments behind `--` go to `tessera bench`; without any: --random-weights --frames 2 --height 12 --width 16. It needs Python
-alone. What it rewrites stands between the markers `layers` and `ablation`.
+alone. What it rewrites stands between the markers `layers`, `ablation` and `ablation-bf16`.
 """
 
 import argparse
@@ -86,6 +86,8 @@ def main() -> None:
     arguments = given.arguments or DEFAULT
     replace("BENCHMARKS.md", "layers", layers(bench(given.tessera, arguments), given.top))
     replace("BENCHMARKS.md", "ablation", ablation(bench(given.tessera, [*arguments, "--ablation"])))
+    in_bf16 = bench(given.tessera, [*arguments, "--ablation", "--dtype", "bf16"])
+    replace("BENCHMARKS.md", "ablation-bf16", ablation(in_bf16))
 
 
 if __name__ == "__main__":

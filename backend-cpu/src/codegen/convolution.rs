@@ -18,7 +18,7 @@ use crate::element::Element;
 use crate::isa::Isa;
 use crate::kernel::{Convolution, Front, Prologue};
 use crate::panel::{PanelFamily, PanelShape, Segment};
-use crate::tile::{Algorithm, chunks};
+use crate::tile::chunks;
 
 /// The symbol under which emitted code calls a panel.
 pub(crate) fn panel_symbol(family: &PanelFamily, rows: usize) -> String {
@@ -44,10 +44,10 @@ pub(super) struct Block {
 pub(super) type Chunks = Vec<(usize, usize, FuncRef)>;
 
 pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &Convolution) -> Result<()> {
-    let family = PanelFamily::for_columns(isa, c.problem.outputs);
+    let family = PanelFamily::for_columns(isa, c.algorithm.factors(), c.problem.outputs);
     let block = locate(e, c);
     fill_scratch(e, isa, c, &block)?;
-    if c.algorithm != Algorithm::Direct {
+    if c.algorithm.transforms() {
         return super::winograd::emit(e, family, name, c, &block);
     }
     let shapes = define_shapes(e, name, &direct_shapes(c, family))?;
@@ -122,8 +122,8 @@ fn fill_scratch<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &Convolution, bl
     let end = e.min(end, pitch);
     let end = e.max(end, left);
     let source_column = e.add(origin[2], left);
-    let bytes = 4 * channels;
-    let element = c.problem.element;
+    let (element, factors) = (c.problem.element, c.algorithm.factors());
+    let bytes = factors.bytes() * channels;
     let copied = e.sub(end, left);
     let left_bytes = e.scale(left, bytes);
     let end_bytes = e.scale(end, bytes);
@@ -176,7 +176,7 @@ fn fill_scratch<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &Convolution, bl
                                 let at = e.scale(pixel, channels);
                                 let from = e.address(image, at, element.bytes());
                                 let elements = e.scale(copied, channels);
-                                e.copy_widened(to_pixels, from, elements, element);
+                                e.copy_converted((to_pixels, factors), (from, element), elements);
                             },
                             |e| reader.emit(e, position, to_pixels, copied),
                         ),
@@ -206,7 +206,7 @@ impl<'a> Reader<'a> {
         let row = match c.prologue {
             Prologue::Normalize(kernel) => {
                 let coefficients = e.offset(e.scratch, 4 * c.scratch().elements() as i64);
-                Some(Row::new(e, isa, kernel, Element::F32, c.prologue_argument(), block.n, coefficients)?)
+                Some(Row::new(e, isa, kernel, c.algorithm.factors(), c.prologue_argument(), block.n, coefficients)?)
             }
             Prologue::None | Prologue::Resize(..) => None,
         };
@@ -216,11 +216,12 @@ impl<'a> Reader<'a> {
     /// Puts `pixels` pixels of the prologue's result, from frame, line and pixel `[t, y, x]` on, to `to`.
     fn emit(&self, e: &mut Emitter<'_, impl Module>, [t, y, x]: [Value; 3], to: Value, pixels: Value) {
         let (channels, element) = (self.c.problem.inputs, self.c.problem.element);
+        let factors = self.c.algorithm.factors();
         match self.c.prologue {
             Prologue::None => {
                 let from = self.address(e, self.c.input, [t, y, x]);
                 let elements = e.scale(pixels, channels);
-                e.copy_widened(to, from, elements, element);
+                e.copy_converted((to, factors), (from, element), elements);
             }
             Prologue::Resize(space, apart) => {
                 let [frames, height, width] = self.c.input;
@@ -234,12 +235,12 @@ impl<'a> Reader<'a> {
                     let at = e.scale(column, channels);
                     let from = e.address(line, at, element.bytes());
                     let at = e.scale(i, channels);
-                    let to = e.element(to, at);
-                    if element == Element::F32 {
-                        e.copy(to, from, channels, 4);
+                    let to = e.address(to, at, factors.bytes());
+                    if element == factors {
+                        e.copy(to, from, channels, element.bytes());
                     } else {
                         let channels = e.int(channels);
-                        e.copy_widened(to, from, channels, element);
+                        e.copy_converted((to, factors), (from, element), channels);
                     }
                 });
             }
@@ -292,7 +293,7 @@ fn direct_shapes(c: &Convolution, family: &PanelFamily) -> Vec<Shape> {
     let [_, lines, columns] = c.tile.scratch_space(&c.problem);
     // A row of taps is contiguous.
     let offset =
-        |row: usize| ((row / c.problem.kernel[1]) * lines + row % c.problem.kernel[1]) * columns * c.problem.inputs;
+        |row: usize| ((row / c.problem.kernel[1]) * lines + row % c.problem.kernel[1]) * columns * c.pixel_words();
     let last_columns = match c.problem.element {
         Element::F32 => c.problem.outputs - (c.tile.panel_count - 1) * family.nr,
         // In the scratch there is room for whole panels.
@@ -303,11 +304,11 @@ fn direct_shapes(c: &Convolution, family: &PanelFamily) -> Vec<Shape> {
         let end = (start + c.tile.depth).min(c.depth());
         for columns in [family.nr, last_columns] {
             shapes.push(Shape {
-                a_stride: c.problem.strides[2] * c.problem.inputs,
+                a_stride: c.problem.strides[2] * c.pixel_words(),
                 c_stride: sums_pitch(c, family),
                 columns,
                 accumulate: start > 0,
-                segments: segments(start, end, c.problem.kernel[2] * c.problem.inputs, offset),
+                segments: segments(start, end, c.problem.kernel[2] * c.pixel_words(), offset),
             });
         }
     }
@@ -403,7 +404,7 @@ fn contract(
                     let frame = e.scale(t, c.problem.strides[0] * scratch_lines);
                     let line = e.scale(y, c.problem.strides[1]);
                     let row = e.add(frame, line);
-                    let at = e.scale(row, scratch_columns * c.problem.inputs);
+                    let at = e.scale(row, scratch_columns * c.pixel_words());
                     let a = e.element(e.scratch, at);
 
                     let (pixel, channel) = if in_result {
@@ -503,7 +504,7 @@ fn call_panels(
     [shape, a, b, to, bias, residual]: [Value; 6],
     is_first: Value,
 ) {
-    let a_step = 4 * c.problem.strides[2] * c.problem.inputs;
+    let a_step = 4 * c.problem.strides[2] * c.pixel_words();
     let c_step = 4 * sums_pitch(c, family);
     let mut done = 0;
     for &(rows, count, panel) in columns {

@@ -324,18 +324,18 @@ impl<'a, M: Module> Emitter<'a, M> {
         }
     }
 
-    /// Copies so many elements, which do not overlap, to f32.
-    pub(super) fn copy_widened(&mut self, to: Value, from: Value, elements: Value, element: Element) {
-        if element == Element::F32 {
-            let bytes = self.scale(elements, 4);
-            self.builder.call_memcpy(self.config, to, from, bytes);
+    /// Copies so many elements, which do not overlap, as elements of another kind, or of the same.
+    pub(super) fn copy_converted(&mut self, to: (Value, Element), from: (Value, Element), elements: Value) {
+        if to.1 == from.1 {
+            let bytes = self.scale(elements, to.1.bytes());
+            self.builder.call_memcpy(self.config, to.0, from.0, bytes);
             return;
         }
         self.strip_of(elements, |e, ty, index| {
-            let address = e.address(from, index, element.bytes());
-            let value = e.load_element(element, ty, address, 0);
-            let address = e.element(to, index);
-            e.store(value, address, 0);
+            let address = e.address(from.0, index, from.1.bytes());
+            let value = e.load_element(from.1, ty, address, 0);
+            let address = e.address(to.0, index, to.1.bytes());
+            e.store_element(to.1, value, address);
         });
     }
 

@@ -19,6 +19,7 @@ use super::family::panel_family;
 use super::normalize::normalize_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::transform_kernels;
+use crate::element::Element;
 use crate::isa::Isa;
 use crate::winograd::{POINT_A, POINT_B};
 
@@ -267,10 +268,10 @@ normalize_kernels!(#[target_feature(enable = "avx2,fma")]);
 
 panel_family! {
     /// The wide family: 12 multiply-adds for 8 loads.
-    WIDE = avx2_f32_6x16: Isa::Avx2, 8 lanes, 2 vectors, rows [1 2 3 4 5 6]
+    WIDE = avx2_f32_6x16: Isa::Avx2, Element::F32, 8 lanes, 2 vectors, rows [1 2 3 4 5 6]
 }
 
 panel_family! {
     /// The narrow family, for 8 output channels or fewer: 12 multiply-adds for 13 loads.
-    NARROW = avx2_f32_12x8: Isa::Avx2, 8 lanes, 1 vectors, rows [1 2 3 4 5 6 7 8 9 10 11 12]
+    NARROW = avx2_f32_12x8: Isa::Avx2, Element::F32, 8 lanes, 1 vectors, rows [1 2 3 4 5 6 7 8 9 10 11 12]
 }

@@ -19,52 +19,53 @@ use super::family::panel_family;
 use super::normalize::normalize_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::transform_kernels;
+use crate::element::Element;
 use crate::isa::Isa;
 use crate::winograd::{POINT_A, POINT_B};
 
-const LANES: usize = 16;
-const UNROLL: usize = 2;
+pub(super) const LANES: usize = 16;
+pub(super) const UNROLL: usize = 2;
 
-type Vector = __m512;
-type Mask = __mmask16;
+pub(super) type Vector = __m512;
+pub(super) type Mask = __mmask16;
 type Wide = [__m512d; 2];
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn zero() -> Vector {
+pub(super) fn zero() -> Vector {
     _mm512_setzero_ps()
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn mask(lanes: usize) -> Mask {
+pub(super) fn mask(lanes: usize) -> Mask {
     if lanes >= LANES { Mask::MAX } else { (1 << lanes) - 1 }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load(from: *const f32) -> Vector {
+pub(super) unsafe fn load(from: *const f32) -> Vector {
     // SAFETY: the caller's promise: a whole vector is readable.
     unsafe { _mm512_loadu_ps(from) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn broadcast(from: *const f32) -> Vector {
+pub(super) unsafe fn broadcast(from: *const f32) -> Vector {
     // SAFETY: the caller's promise: one element is readable.
     _mm512_set1_ps(unsafe { *from })
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load_masked(from: *const f32, mask: Mask) -> Vector {
+pub(super) unsafe fn load_masked(from: *const f32, mask: Mask) -> Vector {
     // SAFETY: the caller's promise: the mask's lanes are readable; the instruction touches no others.
     unsafe { _mm512_maskz_loadu_ps(mask, from) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn store_masked(to: *mut f32, mask: Mask, value: Vector) {
+pub(super) unsafe fn store_masked(to: *mut f32, mask: Mask, value: Vector) {
     // SAFETY: the caller's promise: the mask's lanes are writable; the instruction touches no others.
     unsafe { _mm512_mask_storeu_ps(to, mask, value) }
 }
@@ -77,7 +78,7 @@ fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn add(a: Vector, b: Vector) -> Vector {
+pub(super) fn add(a: Vector, b: Vector) -> Vector {
     _mm512_add_ps(a, b)
 }
 
@@ -190,19 +191,19 @@ unsafe fn stream_bf16(to: *mut u16, value: Vector) {
 }
 
 #[inline]
-fn prefetch(at: *const f32) {
+pub(super) fn prefetch(at: *const f32) {
     // SAFETY: a prefetch of any address, even a wild one, has no effect that a program can see.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
 }
 
 #[inline]
-fn prefetch_second(at: *const f32) {
+pub(super) fn prefetch_second(at: *const f32) {
     // SAFETY: as above.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
 }
 
 #[inline(always)]
-fn opaque(value: usize) -> usize {
+pub(super) fn opaque(value: usize) -> usize {
     let mut value = value;
     // SAFETY: no instruction at all. (Not declared `pure`, or the optimiser would move it out of the loop.)
     unsafe { asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
@@ -215,11 +216,11 @@ normalize_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq
 
 panel_family! {
     /// The wide family: 28 multiply-adds for 16 loads.
-    WIDE = avx512_f32_14x32: Isa::Avx512, 16 lanes, 2 vectors, rows [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
+    WIDE = avx512_f32_14x32: Isa::Avx512, Element::F32, 16 lanes, 2 vectors, rows [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
 }
 
 panel_family! {
     /// The narrow family, for 16 output channels or fewer: 28 multiply-adds for 29 loads.
-    NARROW = avx512_f32_28x16: Isa::Avx512, 16 lanes, 1 vectors,
+    NARROW = avx512_f32_28x16: Isa::Avx512, Element::F32, 16 lanes, 1 vectors,
         rows [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28]
 }

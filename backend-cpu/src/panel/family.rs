@@ -4,7 +4,8 @@
 //! tests of every kernel in it. The kernels' body is in `tile`.
 
 use super::PanelFn;
-use crate::isa::Isa;
+use crate::element::Element;
+use crate::isa::{DotProducts, Isa};
 
 /// All panels of one tile size: the same columns, any number of rows up to a maximum.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub struct PanelFamily {
     pub name: &'static str,
     /// What the CPU has to run.
     pub isa: Isa,
+    /// What words of A and B hold. Of bf16 there are two in a word, and the CPU must have dot products.
+    pub element: Element,
     /// f32 lanes in a vector of this instruction set.
     pub lanes: usize,
     /// Columns of a full panel, a multiple of `lanes`; B holds this many values for each k.
@@ -25,6 +28,11 @@ impl PanelFamily {
     /// The most rows that one call computes.
     pub const fn max_rows(&self) -> usize {
         self.panels.len()
+    }
+
+    /// Whether this CPU runs the family.
+    pub fn is_supported(&self) -> bool {
+        self.isa.is_supported() && (self.element == Element::F32 || self.isa.dot_products() != DotProducts::Absent)
     }
 
     /// The kernel for `rows` rows.
@@ -44,12 +52,13 @@ impl PanelFamily {
 macro_rules! panel_family {
     (
         $(#[$doc:meta])*
-        $static:ident = $name:ident: $isa:expr, $lanes:literal lanes, $vectors:literal vectors, rows [$($rows:literal)+]
+        $static:ident = $name:ident: $isa:expr, $element:expr, $lanes:literal lanes, $vectors:literal vectors, rows [$($rows:literal)+]
     ) => {
         $(#[$doc])*
         pub(super) static $static: $crate::panel::PanelFamily = $crate::panel::PanelFamily {
             name: stringify!($name),
             isa: $isa,
+            element: $element,
             lanes: $lanes,
             nr: $lanes * $vectors,
             panels: &[$(panel::<$rows, $vectors>),+],

@@ -8,7 +8,11 @@
 //! - `tile`: the kernel's body, written once over the few vector operations that an instruction set names;
 //! - `transform`: Winograd's transforms, in the same way;
 //! - `normalize`: a fused group normalisation over a run of pixels, likewise;
-//! - `avx512`, `avx2`, `portable` (over `lanes`): these operations, and the families declared with them.
+//! - `avx512`, `avx2`, `portable` (over `lanes`): these operations, and the families declared with them;
+//! - `avx512_bf16`: families whose A and B hold pairs of bf16, where the CPU has dot products.
+//!
+//! A step of k is a 32-bit word of A and of B: a number in f32, or two neighbours along k in bf16. Strides, offsets and lengths
+//! count words; C, bias and residual are f32 always.
 
 mod family;
 pub(crate) mod tile;
@@ -18,6 +22,8 @@ pub(crate) mod transform;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
 mod lanes;
 pub(crate) mod normalize;
 mod portable;
@@ -27,16 +33,17 @@ mod check;
 
 pub use family::PanelFamily;
 
-use crate::isa::Isa;
+use crate::element::Element;
+use crate::isa::{DotProducts, Isa};
 use transform::Transforms;
 
-/// One contiguous run of k: in every row of A, `length` elements starting `offset` elements after the row's start.
+/// One contiguous run of k: in every row of A, `length` words starting `offset` words after the row's start.
 ///
-/// For a convolution it is one row of taps: `kernel width * input channels` contiguous elements of the scratch.
+/// For a convolution it is one row of taps: `kernel width * input channels` contiguous numbers of the scratch.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Segment {
-    /// Distance from the start of a row of A, in elements.
+    /// Distance from the start of a row of A, in words.
     pub offset: usize,
     /// Steps of k, at least 1.
     pub length: usize,
@@ -48,7 +55,7 @@ pub struct Segment {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct PanelShape {
-    /// Distance between two rows of A, in elements.
+    /// Distance between two rows of A, in words.
     pub a_stride: usize,
     /// Distance between two rows of C (and of the residual), in elements.
     pub c_stride: usize,
@@ -67,7 +74,7 @@ pub struct PanelShape {
 /// With `acc = accumulate ? C : 0`, it computes `C = acc + A * B + bias + residual`, where
 ///
 /// - row i of `a` starts at `a + i * a_stride`, and its k-th element is found through the segments;
-/// - `b` holds [`nr`](PanelFamily::nr) values for each k, k over all segments in their order, without gaps;
+/// - `b` holds [`nr`](PanelFamily::nr) words for each k, k over all segments in their order, without gaps;
 /// - `next` is what will be read soon: a cache line for each k from there on is asked into the second-level cache; where there
 ///   is nothing to ask for, `b` costs nothing;
 /// - row i of `c` starts at `c + i * c_stride`;
@@ -78,7 +85,7 @@ pub struct PanelShape {
 ///
 /// # Safety
 ///
-/// - The CPU runs the family's instruction set ([`Isa::is_supported`]).
+/// - The CPU runs the family ([`PanelFamily::is_supported`]).
 /// - `shape` and its segments are readable, `columns` is 1 to `nr`, and each segment's length is at least 1.
 /// - Everything named above but `next` is readable, C is writable, all of it aligned as f32 is, and nobody else writes there
 ///   during the call.
@@ -94,18 +101,25 @@ pub type PanelFn = unsafe extern "C" fn(
 );
 
 impl PanelFamily {
-    /// The families of an instruction set: the wide one, then the narrow one. None if the crate was compiled for
-    /// another architecture.
-    pub fn of(isa: Isa) -> Option<[&'static PanelFamily; 2]> {
-        match isa {
+    /// The families of an instruction set that multiply this element: the wide one, then the narrow one. None if there are
+    /// none, or if the crate was compiled for another architecture.
+    pub fn of(isa: Isa, element: Element) -> Option<[&'static PanelFamily; 2]> {
+        match (isa, element) {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => Some([&avx512::WIDE, &avx512::NARROW]),
+            (Isa::Avx512, Element::F32) => Some([&avx512::WIDE, &avx512::NARROW]),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Some([&avx2::WIDE, &avx2::NARROW]),
-            #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx512 | Isa::Avx2 => None,
-            Isa::Portable => Some([&portable::WIDE, &portable::NARROW]),
+            (Isa::Avx512, Element::Bf16) => Some([&avx512_bf16::WIDE, &avx512_bf16::NARROW]),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, Element::F32) => Some([&avx2::WIDE, &avx2::NARROW]),
+            (Isa::Portable, Element::F32) => Some([&portable::WIDE, &portable::NARROW]),
+            _ => None,
         }
+    }
+
+    /// Every family of an instruction set that this CPU runs, where it runs the instruction set.
+    pub fn all(isa: Isa) -> impl Iterator<Item = &'static PanelFamily> {
+        let has = move |element: &Element| *element == Element::F32 || isa.dot_products() != DotProducts::Absent;
+        Element::ALL.into_iter().filter(has).filter_map(move |element| PanelFamily::of(isa, element)).flatten()
     }
 
     /// The family to use for a contraction of this many columns (output channels) in all.
@@ -114,9 +128,11 @@ impl PanelFamily {
     ///
     /// # Panics
     ///
-    /// The crate was compiled for an architecture without this instruction set; [`Isa::is_supported`] is false then.
-    pub fn for_columns(isa: Isa, columns: usize) -> &'static PanelFamily {
-        let [wide, narrow] = PanelFamily::of(isa).unwrap_or_else(|| panic!("no panels are compiled for {isa}"));
+    /// There are no panels of this element ([`Isa::dot_products`]), or the crate was compiled for an architecture without this
+    /// instruction set; [`Isa::is_supported`] is false then.
+    pub fn for_columns(isa: Isa, element: Element, columns: usize) -> &'static PanelFamily {
+        let families = PanelFamily::of(isa, element);
+        let [wide, narrow] = families.unwrap_or_else(|| panic!("no panels of {} for {isa}", element.name()));
         if columns <= narrow.nr { narrow } else { wide }
     }
 }
@@ -162,21 +178,28 @@ mod tests {
     #[test]
     fn few_columns_take_the_narrow_family() {
         for isa in Isa::supported() {
-            let [wide, narrow] = PanelFamily::of(isa).unwrap();
+            let [wide, narrow] = PanelFamily::of(isa, Element::F32).unwrap();
+            let name = |columns| PanelFamily::for_columns(isa, Element::F32, columns).name;
             assert!(narrow.nr < wide.nr && narrow.max_rows() >= wide.max_rows());
-            assert_eq!(PanelFamily::for_columns(isa, 1).name, narrow.name);
-            assert_eq!(PanelFamily::for_columns(isa, narrow.nr).name, narrow.name);
-            assert_eq!(PanelFamily::for_columns(isa, narrow.nr + 1).name, wide.name);
-            assert_eq!(PanelFamily::for_columns(isa, 512).name, wide.name);
+            assert_eq!([1, narrow.nr].map(name), [narrow.name; 2]);
+            assert_eq!([narrow.nr + 1, 512].map(name), [wide.name; 2]);
+            // A choice of algorithm changes no size of a panel.
+            if let Some(families) = PanelFamily::of(isa, Element::Bf16) {
+                for (of_pairs, family) in families.into_iter().zip([wide, narrow]) {
+                    assert_eq!((of_pairs.nr, of_pairs.max_rows()), (family.nr, family.max_rows()));
+                }
+            }
         }
     }
 
     #[test]
     fn names_tell_isa_and_tile() {
         for isa in Isa::ALL {
-            for family in PanelFamily::of(isa).into_iter().flatten() {
-                assert_eq!(family.name, format!("{isa}_f32_{}x{}", family.max_rows(), family.nr));
-                assert_eq!((family.isa, family.nr % family.lanes), (isa, 0));
+            for (element, family) in Element::ALL.into_iter().flat_map(|element| {
+                PanelFamily::of(isa, element).into_iter().flatten().map(move |family| (element, family))
+            }) {
+                assert_eq!(family.name, format!("{isa}_{}_{}x{}", element.name(), family.max_rows(), family.nr));
+                assert_eq!((family.isa, family.element, family.nr % family.lanes), (isa, element, 0));
             }
         }
     }

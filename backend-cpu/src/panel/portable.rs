@@ -10,6 +10,7 @@ use super::lanes::{self, LANES, Vector, add, clamp, divide, multiply, multiply_a
 use super::normalize::normalize_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::transform_kernels;
+use crate::element::Element;
 use crate::isa::Isa;
 use crate::winograd::{POINT_A, POINT_B};
 
@@ -146,10 +147,10 @@ normalize_kernels!();
 
 panel_family! {
     /// The wide family.
-    WIDE = portable_f32_4x8: Isa::Portable, 4 lanes, 2 vectors, rows [1 2 3 4]
+    WIDE = portable_f32_4x8: Isa::Portable, Element::F32, 4 lanes, 2 vectors, rows [1 2 3 4]
 }
 
 panel_family! {
     /// The narrow family, for 4 output channels or fewer.
-    NARROW = portable_f32_8x4: Isa::Portable, 4 lanes, 1 vectors, rows [1 2 3 4 5 6 7 8]
+    NARROW = portable_f32_8x4: Isa::Portable, Element::F32, 4 lanes, 1 vectors, rows [1 2 3 4 5 6 7 8]
 }

@@ -82,15 +82,15 @@ pub(super) struct Arguments {
     /// Timed runs, of which the median counts; one before them is not timed
     #[arg(long, value_name = "N", default_value = "5", help_heading = "Running", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     repeats: u64,
-    /// The one algorithm for convolutions that it can compute, direct, winograd2, winograd4, winograd2_time or winograd4_time;
-    /// the others stay direct [default: what is estimated to be fastest]
+    /// The one algorithm for convolutions that it can compute, direct, dot, winograd2, winograd4, winograd2_time or
+    /// winograd4_time; the others stay direct [default: what is estimated to be fastest]
     #[arg(long, value_name = "ALGORITHM", value_parser = algorithm, help_heading = "Leave out")]
     algorithm: Option<Algorithm>,
     /// Leave out a pass that is not needed; can be given several times
     #[arg(long, value_name = "PASS", help_heading = "Leave out")]
     without_pass: Vec<String>,
     /// Leave each pass out, and force each algorithm, in turn: a table of what they are worth
-    #[arg(long, help_heading = "Leave out", conflicts_with_all = ["algorithm", "dtype", "without_pass", "top", "plot"])]
+    #[arg(long, help_heading = "Leave out", conflicts_with_all = ["algorithm", "without_pass", "top", "plot"])]
     ablation: bool,
     /// Only the N slowest rows, slowest first
     #[arg(long, value_name = "N", help_heading = "Output", conflicts_with = "json")]
@@ -177,6 +177,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let context = report::Context {
         model: &name,
         step: &step,
+        precision: arguments.dtype,
         bench: &bench,
         ceilings,
         algorithm: variant.algorithm,

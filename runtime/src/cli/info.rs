@@ -187,7 +187,7 @@ fn machine(isa: Isa) -> String {
         row("instruction sets", supported),
         row("chosen", reason),
     ];
-    for family in PanelFamily::of(isa).into_iter().flatten() {
+    for family in PanelFamily::all(isa) {
         rows.push(row("contraction kernel", format!("{}, up to {} x {}", family.name, family.max_rows(), family.nr)));
     }
     format!("\nMachine\n{}", table(&rows, &[]))

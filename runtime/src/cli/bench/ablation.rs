@@ -1,5 +1,7 @@
 //! What each pass and each algorithm is worth: the step without it, in turn with the step as it is.
 
+use backend_cpu::element::Element;
+use backend_cpu::isa::{DotProducts, Isa};
 use backend_cpu::tile::Algorithm;
 use frontend::Step;
 use passes::pipeline::{removable, without};
@@ -31,19 +33,24 @@ impl Row {
 }
 
 /// The step as it is, without each pass that can be left out, without all of them, by each algorithm.
-fn variants() -> Vec<(String, Variant)> {
-    let pipeline = cpu_pipeline(Precision::F32);
+fn variants(isa: Isa, precision: Precision) -> Vec<(String, Variant)> {
+    let pipeline = cpu_pipeline(precision);
     let leave_out = |names: &[&str]| {
         let passes = without(pipeline, names).expect("only what can be left out is left out");
         Variant { passes, algorithm: None }
     };
-    let mut variants = vec![("as it is".to_owned(), Variant::default())];
+    let whole = || leave_out(&[]);
+    let mut variants = vec![("as it is".to_owned(), whole())];
     let names = removable(pipeline);
     variants.extend(names.iter().map(|name| (format!("without {name}"), leave_out(&[*name]))));
     variants.push(("without any of these".to_owned(), leave_out(&names)));
-    variants.extend(Algorithm::ALL.map(|algorithm| {
-        (format!("all {}", algorithm.name()), Variant { algorithm: Some(algorithm), ..Variant::default() })
-    }));
+    // Dot products are of bf16 alone.
+    let has_dots = precision == Precision::Bf16 && isa.dot_products() != DotProducts::Absent;
+    let algorithms = Algorithm::ALL.into_iter().filter(|algorithm| has_dots || algorithm.factors() == Element::F32);
+    variants.extend(
+        algorithms
+            .map(|algorithm| (format!("all {}", algorithm.name()), Variant { algorithm: Some(algorithm), ..whole() })),
+    );
     variants
 }
 
@@ -55,7 +62,7 @@ pub(super) fn run(
     manner: Manner,
 ) -> Result<(), Failure> {
     let mut rows = vec![];
-    for (name, variant) in variants() {
+    for (name, variant) in variants(bench.isa(), arguments.dtype) {
         check_interrupt()?;
         rows.push(Row { name, prepared: bench.prepare(step, &variant)?, runs: vec![] });
     }
@@ -70,11 +77,11 @@ pub(super) fn run(
         }
     }
     drop(bar);
-    let text = if arguments.json { json_text(model, step, bench, &rows, arguments.repeats) } else { table_text(&rows) };
+    let text = if arguments.json { json_text(model, step, bench, &rows, arguments) } else { table_text(&rows) };
     print(&text)
 }
 
-fn json_text(model: &str, step: &Step, bench: &Bench<'_>, rows: &[Row], repeats: u64) -> String {
+fn json_text(model: &str, step: &Step, bench: &Bench<'_>, rows: &[Row], arguments: &Arguments) -> String {
     let whole = rows.first().map_or(0.0, Row::seconds);
     let variant = |row: &Row| {
         json!({
@@ -87,9 +94,9 @@ fn json_text(model: &str, step: &Step, bench: &Bench<'_>, rows: &[Row], repeats:
             "arena_bytes": row.prepared.program().arena_bytes(),
         })
     };
-    let mut object = report::head(model, step, bench);
+    let mut object = report::head(model, step, arguments.dtype, bench);
     if let Value::Object(fields) = &mut object {
-        fields.insert("repeats".into(), json!(repeats));
+        fields.insert("repeats".into(), json!(arguments.repeats));
         fields.insert("variants".into(), rows.iter().map(variant).collect());
     }
     format!("{object}\n")

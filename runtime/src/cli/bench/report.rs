@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use backend_cpu::profile::CallSummary;
 use backend_cpu::tile::Algorithm;
 use frontend::Step;
+use passes::Precision;
 use runtime::profile::{Bench, Ceilings, PrepareSeconds};
 use runtime::roofline::Point;
 use serde_json::{Value, json};
@@ -27,6 +28,7 @@ repeats as above, and variants [{variant, seconds, runs, ratio, calls, bytes, ar
 pub(super) struct Context<'a> {
     pub(super) model: &'a str,
     pub(super) step: &'a Step,
+    pub(super) precision: Precision,
     pub(super) bench: &'a Bench<'a>,
     pub(super) ceilings: Ceilings,
     pub(super) algorithm: Option<Algorithm>,
@@ -64,7 +66,7 @@ fn kind(call: &CallSummary) -> String {
 }
 
 /// What stands at the head of both JSON objects.
-pub(super) fn head(model: &str, step: &Step, bench: &Bench<'_>) -> Value {
+pub(super) fn head(model: &str, step: &Step, precision: Precision, bench: &Bench<'_>) -> Value {
     json!({
         "model": model,
         "step": {
@@ -74,7 +76,7 @@ pub(super) fn head(model: &str, step: &Step, bench: &Bench<'_>) -> Value {
             "height": step.height,
             "width": step.width,
         },
-        "element": "f32",
+        "element": precision.name(),
         "isa": bench.isa().name(),
         "threads": bench.threads(),
         "cpu": cpu_name(),
@@ -152,7 +154,7 @@ impl Context<'_> {
             let Sum { calls, seconds, flops, bytes } = sum;
             json!({"kind": kind, "calls": calls, "seconds": seconds, "flops": flops as u64, "bytes": bytes as u64})
         };
-        let mut object = head(self.model, self.step, self.bench);
+        let mut object = head(self.model, self.step, self.precision, self.bench);
         let rest = json!({
             "algorithm": self.algorithm.map(Algorithm::name),
             "without_passes": self.without_passes,
