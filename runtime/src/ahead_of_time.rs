@@ -29,7 +29,7 @@ pub struct Target {
     /// How the devices share the work.
     pub mesh: Mesh,
     /// How hard to optimise.
-    pub optimization: Option<Optimization>,
+    pub optimization: Optimization,
     /// How this program starts itself again.
     pub reexecution: Reexecution,
 }
@@ -315,7 +315,7 @@ impl Job<'_> {
         let graph = lowering::optimize(&step, &graph, tpu_pipeline(self.precision))?;
         let module = lowering::stablehlo(&step, &graph, &EmitOptions { mesh: *mesh, ..EmitOptions::default() })?;
         let devices = mesh.devices();
-        let options = CompileOptions { partitions: devices, optimization: *optimization };
+        let options = CompileOptions { partitions: devices, optimization: Some(*optimization) };
         let compilation = reexecution.compile(plugin, topology, &module.text, &options, watch);
         let compilation = compilation.map_err(|error| match error {
             ChildError::Refused(refusal) if refusal.is_out_of_memory => {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::thread;
 
 use backend_cpu::isa::Isa;
+use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use frontend::Taps;
 use passes::Precision;
@@ -110,6 +111,9 @@ pub struct RunOptions {
     pub precision: Precision,
     /// For [`Backend::Pjrt`]; by default the one that [`backend_tpu_stablehlo::pjrt::locate::PLUGIN_VARIABLE`] names.
     pub plugin: Option<PluginSpec>,
+    /// For [`Backend::Pjrt`]: how hard the plugin optimises; by default [`Optimization::OF_TPUS`] on TPUs, elsewhere what the
+    /// plugin chooses.
+    pub optimization: Option<Optimization>,
     /// For [`Backend::Pjrt`]: the folder where compiled programs are kept from run to run, if they are.
     pub program_cache: Option<PathBuf>,
     /// What to look at while steps run.
@@ -131,8 +135,10 @@ pub struct RunOptions {
 impl RunOptions {
     /// Refuses what the backend does not have.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.backend != Backend::Pjrt && self.plugin.is_some() {
-            let problem = "a PJRT plugin is named, which the backend `pjrt` alone takes: ask for that one".into();
+        if self.backend != Backend::Pjrt && (self.plugin.is_some() || self.optimization.is_some()) {
+            let named =
+                if self.plugin.is_some() { "a PJRT plugin is named" } else { "a level of optimisation is named" };
+            let problem = format!("{named}, which the backend `pjrt` alone takes: ask for that one");
             return Err(Error::Options { problem });
         }
         Ok(())
@@ -157,6 +163,14 @@ impl RunOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_for_plugins_is_refused_elsewhere() {
+        let optimized = |backend| RunOptions { backend, optimization: Some(Optimization::O1), ..RunOptions::default() };
+        let message = optimized(Backend::Cpu).check().unwrap_err().to_string();
+        assert!(message.contains("a level of optimisation is named, which the backend `pjrt` alone takes"), "{message}");
+        assert!(optimized(Backend::Pjrt).check().is_ok());
+    }
 
     #[test]
     fn what_may_run_at_once_is_named_and_time_is_refused_with_its_reason() {

@@ -297,7 +297,7 @@ impl Vae {
             (None, Backend::Pjrt) => {
                 let session = self.session(job.options)?;
                 device = Some(session.device().to_owned());
-                let engine = PjrtEngine::new(&session, &self.checkpoint, precision);
+                let engine = PjrtEngine::new(&session, &self.checkpoint, job.options);
                 self.run_on(engine, job, &route, source, sink, observer)?
             }
             (None, _) => {

@@ -38,7 +38,7 @@ mod topology;
 
 pub use buffer::{Buffer, Fetch};
 pub use client::Client;
-pub use compile_options::{CompileOptions, Optimization};
+pub use compile_options::{CompileOptions, Optimization, ParseOptimizationError};
 pub use device::{Device, DeviceDescription, DeviceMemory};
 pub use error::{Error, ErrorCode, Result};
 pub use executable::{CostAnalysis, Executable, MemoryStatistics};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::{Args, ValueEnum};
 use frontend::Config;
@@ -181,6 +182,10 @@ pub(super) struct RunArguments {
     /// names]
     #[arg(long, value_name = "PLUGIN", value_parser = |text: &str| text.parse::<PluginSpec>())]
     plugin: Option<PluginSpec>,
+    /// With --backend pjrt, how hard the plugin optimises: less compiles faster [default: O1 on TPUs, elsewhere what the plugin
+    /// chooses]
+    #[arg(long, value_name = "O0|O1|O2|O3")]
+    optimize: Option<Optimization>,
     /// With --backend pjrt, where compiled programs are kept from run to run, or `off` [default: TESSERA_CACHE_DIR, or
     /// tessera/programs in your folder of caches]
     #[arg(long, value_name = "DIR|off")]
@@ -235,6 +240,7 @@ impl RunArguments {
         Ok(RunOptions {
             backend: self.backend.into(),
             plugin: self.plugin.clone(),
+            optimization: self.optimize,
             program_cache: program_cache(self.cache_dir.as_deref()),
             precision: self.dtype,
             threads: self.threads.map(|threads| threads as usize),

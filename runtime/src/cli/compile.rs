@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use backend_tpu_stablehlo::Mesh;
 use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use frontend::{Half, Step, StepKind};
 use passes::Precision;
 use runtime::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
@@ -40,7 +40,7 @@ Targets are topologies as libtpu names them: v5e:1x1, v5p:1x1x1, v6e:1x1, and so
 
 /// Compile a video's steps for a TPU that need not be there, and show what they need
 ///
-/// Only config.json is read, or fetched: weights need not be there. A step takes minutes to compile.
+/// Only config.json is read, or fetched: weights need not be there. A step of the published model takes half a minute and more.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -78,24 +78,15 @@ pub(super) struct Arguments {
     /// The plugin: tpu, or the path of a shared library
     #[arg(long, value_name = "PLUGIN", default_value = "tpu", value_parser = |text: &str| text.parse::<PluginSpec>(), help_heading = "Target")]
     plugin: PluginSpec,
-    /// How hard the plugin optimises; with less than its default, memory and time say little
-    #[arg(long, value_enum, help_heading = "Target")]
-    optimize: Option<Level>,
+    /// How hard the plugin optimises. XLA's own choice, O2, takes ten times as long to compile; at O0, memory and time say little
+    #[arg(long, value_name = "O0|O1|O2|O3", default_value_t = Optimization::OF_TPUS, help_heading = "Target")]
+    optimize: Optimization,
     /// A new folder for the compiled programs, one file a step; the plugin of the same version loads them on the devices
     #[arg(long, short, value_name = "DIR", help_heading = "Output")]
     output: Option<PathBuf>,
     /// Print one JSON object to stdout, and nothing else
     #[arg(long, help_heading = "Output")]
     json: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-#[value(rename_all = "UPPER")]
-enum Level {
-    O0,
-    O1,
-    O2,
-    O3,
 }
 
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
@@ -119,17 +110,11 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         overlap: arguments.tile_overlap.unwrap_or_default(),
         precision: arguments.dtype,
     };
-    let optimization = arguments.optimize.map(|level| match level {
-        Level::O0 => Optimization::O0,
-        Level::O1 => Optimization::O1,
-        Level::O2 => Optimization::O2,
-        Level::O3 => Optimization::O3,
-    });
     let target = Target {
         plugin: arguments.plugin.locate()?,
         topology: arguments.target.clone(),
         mesh: arguments.mesh,
-        optimization,
+        optimization: arguments.optimize,
         reexecution: reexecution()?,
     };
     let mut tell = |event: Event<'_>| match event {
@@ -200,6 +185,7 @@ fn report_json(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared, writte
         "stablehlo": first.and_then(|compilation| compilation.stablehlo.clone()),
         "mesh": {"data": arguments.mesh.data, "height": arguments.mesh.height},
         "dtype": job.precision.name(),
+        "optimization": arguments.optimize.name(),
         "video": job.video,
         "tile": prepared.tiling.map(|tiling| [tiling.height, tiling.width]),
         "rows": prepared.tiles[0],
@@ -218,7 +204,8 @@ fn report_text(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared) -> Str
     let first = prepared.steps.first().map(|step| &step.compilation);
     let (kind, devices) = first.map_or((String::new(), 0), |compilation| compilation.devices.clone());
     let mesh = if arguments.mesh == Mesh::SINGLE { String::new() } else { format!(", mesh {}", arguments.mesh) };
-    let mut text = format!("Target: {} ({devices} x {kind}){mesh}, {}\n", arguments.target, job.precision.name());
+    let (precision, level) = (job.precision, arguments.optimize);
+    let mut text = format!("Target: {} ({devices} x {kind}){mesh}, {precision}, {level}\n", arguments.target);
     let [rows, columns] = prepared.tiles;
     text += &match prepared.tiling {
         None => format!("Video: {frames} frames of {height}x{width}, whole\n\n"),

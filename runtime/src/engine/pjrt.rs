@@ -12,7 +12,7 @@ use backend_cpu::weights::ParameterSource;
 use backend_tpu_stablehlo::pjrt::cache::{ExecutableCache, Origin};
 use backend_tpu_stablehlo::pjrt::{
     Attributes, Buffer, Client, CompileOptions, Device, Element, Error as PjrtError, ErrorCode, Input,
-    LoadedExecutable, NamedValue, Plugin, Run, Signature,
+    LoadedExecutable, NamedValue, Optimization, Plugin, Run, Signature,
 };
 use backend_tpu_stablehlo::{ArgumentRole, EmitOptions, Module, ModuleResult};
 use frontend::Step;
@@ -25,6 +25,7 @@ use super::{Engine, StepObserver, StepOutputs, Work};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::lowering;
+use crate::options::RunOptions;
 
 /// The first and the longest pause between two looks at a run.
 const PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(20)];
@@ -33,6 +34,8 @@ const PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis
 pub(crate) struct PjrtSession {
     client: Client,
     device: Device,
+    /// How programs are compiled where nothing else is asked for.
+    optimization: Option<Optimization>,
     cache: Option<ExecutableCache>,
     weights: Mutex<HashMap<String, Arc<Buffer>>>,
 }
@@ -45,12 +48,13 @@ impl PjrtSession {
         let device = client.devices()?.into_iter().next();
         let device =
             device.ok_or_else(|| PjrtError::Mismatch(format!("{}: it has no device", plugin.path().display())))?;
+        let optimization = (client.platform()?.0 == "tpu").then_some(Optimization::OF_TPUS);
         let cache = cache.map(|folder| ExecutableCache::new(folder, &client)).transpose()?;
         let (major, minor) = plugin.api_version();
         let attributes = plugin.attributes();
         let stablehlo = attributes.get("stablehlo_current_version").map_or("unknown".into(), NamedValue::to_string);
         log::debug!("{}: PJRT API {major}.{minor}, StableHLO {stablehlo}", plugin.path().display());
-        Ok(PjrtSession { client, device, cache, weights: Mutex::default() })
+        Ok(PjrtSession { client, device, optimization, cache, weights: Mutex::default() })
     }
 
     /// Whether this is what [`Self::open`] would open.
@@ -174,6 +178,7 @@ pub(crate) struct PjrtEngine<'a> {
     session: &'a PjrtSession,
     checkpoint: &'a Checkpoint,
     precision: Precision,
+    optimization: Option<Optimization>,
 }
 
 /// A compiled step without weights.
@@ -199,9 +204,10 @@ enum Argument {
 }
 
 impl<'a> PjrtEngine<'a> {
-    /// An engine in this session that computes in this precision.
-    pub(crate) fn new(session: &'a PjrtSession, checkpoint: &'a Checkpoint, precision: Precision) -> Self {
-        Self { session, checkpoint, precision }
+    /// An engine in this session, with the precision and optimisation of the options.
+    pub(crate) fn new(session: &'a PjrtSession, checkpoint: &'a Checkpoint, options: &RunOptions) -> Self {
+        let optimization = options.optimization.or(session.optimization);
+        Self { session, checkpoint, precision: options.precision, optimization }
     }
 }
 
@@ -222,7 +228,8 @@ impl Engine for PjrtEngine<'_> {
     fn compile(&self, step: &Step, graph: Graph) -> Result<PjrtProgram> {
         let graph = lowering::optimize(step, &graph, tpu_pipeline(self.precision))?;
         let module = lowering::stablehlo(step, &graph, &EmitOptions::default())?;
-        let (signature, options) = (Signature::from(&module), CompileOptions::default());
+        let signature = Signature::from(&module);
+        let options = CompileOptions { optimization: self.optimization, ..CompileOptions::default() };
         let (text, client) = (module.text.as_bytes(), &self.session.client);
         let (program, origin) = match &self.session.cache {
             Some(cache) => cache.program(client, text, signature, &options),
