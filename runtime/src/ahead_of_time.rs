@@ -396,18 +396,20 @@ fn bytes_moved(graph: &Graph) -> u64 {
         .sum()
 }
 
-/// How long a run takes. The compiler's own figure, unless it is less than the arithmetic can take or out of all proportion:
-/// for whole networks it has come out negative. Of the bytes it counts those of a loop's body once, so that ours may be more.
+/// How long a run takes. The compiler's own figure, unless it is below the roofline or out of all proportion: it counts a
+/// loop's body once, and for whole networks it has come out negative. Of the bytes ours may be more for the same reason.
 fn estimate(compilation: &Compilation, devices: usize, flops: u64, bytes: u64) -> Option<Estimate> {
     const MOST_TIMES: f64 = 1000.0;
     let device = DEVICES.iter().find(|device| device.kind == compilation.devices.0)?;
     let cost = compilation.cost;
     let arithmetic = flops as f64 / devices as f64 / device.flops;
-    if let Some(seconds) = cost.optimal_seconds.filter(|s| (arithmetic..=arithmetic * MOST_TIMES).contains(s)) {
-        return Some(Estimate { seconds, basis: Basis::Compiler });
-    }
     let bytes = cost.bytes_accessed.unwrap_or(0.0).max(bytes as f64 / devices as f64);
-    Some(Estimate { seconds: arithmetic.max(bytes / device.bandwidth), basis: Basis::Roofline })
+    let roofline = arithmetic.max(bytes / device.bandwidth);
+    let compiler = cost.optimal_seconds.filter(|seconds| (roofline..=arithmetic * MOST_TIMES).contains(seconds));
+    Some(match compiler {
+        Some(seconds) => Estimate { seconds, basis: Basis::Compiler },
+        None => Estimate { seconds: roofline, basis: Basis::Roofline },
+    })
 }
 
 #[cfg(test)]
@@ -431,9 +433,9 @@ mod tests {
     #[test]
     fn estimates_that_make_no_sense_give_way_to_the_roofline() {
         let flops = 918_000_000_000;
-        let sensible = Estimate { seconds: 0.002, basis: Basis::Compiler };
-        assert_eq!(estimate(&compilation(0.002), 1, flops, 0), Some(sensible));
-        for nonsense in [-48.0, 0.0, 1e-4, 10.0, f64::NAN] {
+        let sensible = Estimate { seconds: 0.012, basis: Basis::Compiler };
+        assert_eq!(estimate(&compilation(0.012), 1, flops, 0), Some(sensible));
+        for nonsense in [-48.0, 0.0, 1e-4, 0.002, 10.0, f64::NAN] {
             let found = estimate(&compilation(nonsense), 1, flops, 1 << 30).unwrap();
             assert_eq!(found.basis, Basis::Roofline);
             assert!((found.seconds - 0.01).abs() < 1e-12, "{found:?}");

@@ -168,7 +168,10 @@ mod tests {
     fn what_is_for_plugins_is_refused_elsewhere() {
         let optimized = |backend| RunOptions { backend, optimization: Some(Optimization::O1), ..RunOptions::default() };
         let message = optimized(Backend::Cpu).check().unwrap_err().to_string();
-        assert!(message.contains("a level of optimisation is named, which the backend `pjrt` alone takes"), "{message}");
+        assert!(
+            message.contains("a level of optimisation is named, which the backend `pjrt` alone takes"),
+            "{message}"
+        );
         assert!(optimized(Backend::Pjrt).check().is_ok());
     }
 

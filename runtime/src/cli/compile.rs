@@ -218,8 +218,7 @@ fn report_text(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared) -> Str
             format!("Video: {frames} frames of {height}x{width}, {tile}, {order}\n\n")
         }
     };
-    let titles =
-        ["step", "runs", "compiled in", "arguments", "results", "temporaries", "total", "arithmetic", "at best"];
+    let titles = ["step", "runs", "compiled in", "arguments", "temporaries", "peak", "total", "arithmetic", "at best"];
     let mut lines = vec![titles.map(String::from)];
     for CompiledStep { step, runs, compilation, flops, estimate, .. } in &prepared.steps {
         let memory = &compilation.memory;
@@ -232,8 +231,8 @@ fn report_text(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared) -> Str
             runs.to_string(),
             format!("{:.1} s", compilation.seconds),
             bytes(memory.arguments),
-            bytes(memory.results),
             bytes(memory.temporaries),
+            bytes(memory.peak),
             bytes(memory.total()),
             count(*flops, "FLOP"),
             time,
