@@ -3,7 +3,7 @@
 mod common;
 
 use backend_cpu::isa::{DotProducts, Isa};
-use backend_cpu::program::{CompileOptions, compile};
+use backend_cpu::program::{CompileOptions, compile, listings};
 use backend_cpu::tile::Algorithm;
 
 /// Runs `text` every way and compares.
@@ -282,6 +282,22 @@ fn dot_products_are_used_where_the_cpu_has_them() {
                 if can { Algorithm::Dot } else { Algorithm::Direct },
                 "{isa}, {channels} channels of {element}"
             );
+        }
+    }
+}
+
+/// The system maps code and tables where it likes: beside a large file they are gigabytes apart.
+#[test]
+fn code_calls_and_reads_nothing_by_a_short_distance() {
+    let graph = ir::text::parse(
+        "graph @test {\n%0 = input {name = \"x\"} : tensor<1x2x8x8x6xf32, nthwc>\n\
+         %1 = parameter {name = \"w\"} : tensor<3x3x3x6x8xf32, dhwio>\n\
+         %2 = convolution %0, %1 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 2} \
+         : tensor<1x2x8x8x8xf32, nthwc>\nreturn result \"y\" = %2\n}\n",
+    );
+    for isa in Isa::supported() {
+        for listing in listings(graph.as_ref().unwrap(), isa).unwrap() {
+            assert!(listing.clif.contains("symbol_value") && !listing.clif.contains("colocated"), "{}", listing.clif);
         }
     }
 }

@@ -8,7 +8,7 @@
 //! add up in the scratch, and bias and residual are added when the sum is rounded to the result.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
+use cranelift_codegen::ir::{FuncRef, GlobalValueData, InstBuilder, Value, types};
 use cranelift_module::{DataDescription, Linkage, Module};
 
 use super::Result;
@@ -351,6 +351,10 @@ pub(super) fn define_shapes<M: Module>(e: &mut Emitter<'_, M>, name: &str, shape
     }
     e.module.define_data(id, &description)?;
     let data = e.module.declare_data_in_func(id, e.builder.func);
+    // Code and tables are in mappings of their own, which may be farther apart than a 32-bit distance reaches.
+    if let GlobalValueData::Symbol { colocated, .. } = &mut e.builder.func.global_values[data] {
+        *colocated = false;
+    }
     Ok(e.builder.ins().symbol_value(types::I64, data))
 }
 
