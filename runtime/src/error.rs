@@ -288,12 +288,14 @@ pub enum Error {
         /// The frame that it is in.
         frame: usize,
     },
-    /// The model made NaN or infinity of a clip of numbers.
+    /// The model made NaN or infinity of numbers.
     #[error(
-        "the encoder made {count} of {total} values that are not finite, the first ({value}) in frame {frame} of the latents of \
-         sample {sample}: its weights are damaged, or too large for f32"
+        "the {half} made {count} of {total} values that are not finite, the first ({value}) in frame {frame} of sample {sample}: \
+         weights are damaged, or values grew beyond f32; --check-finite names the module"
     )]
-    NonFiniteLatents {
+    NonFiniteResult {
+        /// The half of the model.
+        half: Half,
         /// How many values of these frames are not finite.
         count: usize,
         /// How many values these frames have.
@@ -302,7 +304,7 @@ pub enum Error {
         value: f32,
         /// The sample that it is in.
         sample: usize,
-        /// The frame of the latents that it is in.
+        /// The frame of the result that it is in: of the video, or of the latents.
         frame: usize,
     },
     /// A step made a value that is not a number, and [`crate::inspection::Inspection::check_finite`] asked to be told.

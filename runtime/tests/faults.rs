@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use common::{latents_file, model, random, tessera, text};
+use common::{entries, latents_file, model, random, tessera, text};
 use tempfile::TempDir;
 
 const DECODE: [&str; 7] = ["decode", "--model", ".", "--latents", "z.safetensors", "--unscaled", "--output"];
@@ -20,13 +20,6 @@ fn workplace() -> TempDir {
     let shape = [1, 4, 5, 8, 12];
     latents_file(folder.path(), "z.safetensors", &shape, &random(5, shape.iter().product()));
     folder
-}
-
-fn entries(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 /// Runs the binary behind shell commands that limit it.

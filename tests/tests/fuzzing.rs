@@ -1,15 +1,13 @@
 //! Every fuzz target over its seeds and over mutations of them, the same ones in every run.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tests::fuzzing::mutation::{Random, mutated};
 use tests::fuzzing::{TARGETS, Target};
 
 /// Mutations of all seeds of a target together.
 const MUTATIONS: usize = 3000;
-/// What a few thousand runs may take, on a machine that has other work to do; they take seconds.
-const AT_MOST: Duration = Duration::from_secs(300);
 
 /// Runs a target; should it panic, the bytes are told.
 fn run(target: &Target, what: &str, bytes: &[u8]) {
@@ -34,7 +32,6 @@ fn replay(name: &str) {
         run(target, &format!("mutation {number}, of {}", path.display()), &bytes);
     }
     println!("{name}: {} seeds and {MUTATIONS} mutations in {:?}", seeds.len(), start.elapsed());
-    assert!(start.elapsed() < AT_MOST);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The text of programs: refused at a place, or a program that verifies, prints, goes through every pass and every backend's
-//! planning, and is evaluated where it is small.
+//! The text of programs: refused at a place, or a program that prints as itself and, if it verifies, goes through every pass
+//! and every backend's planning, and is evaluated where it is small.
 
 use std::borrow::Cow;
 
@@ -8,6 +8,7 @@ use backend_cpu::requirements::requirements;
 use backend_tpu_stablehlo::{EmitOptions, emit};
 use ir::eval::{Bindings, Leaf, Tensor, evaluate};
 use ir::text::{parse, print};
+use ir::verify::verify;
 use ir::{Graph, analysis};
 use passes::pass::Pass;
 use passes::pipeline::{self, PipelineFault};
@@ -20,14 +21,16 @@ const FLOPS: u64 = 1 << 18;
 /// Parses `bytes` and does all that is done to a program without compiling it.
 ///
 /// # Panics
-/// When what was parsed does not verify or does not print as itself, or a pass leaves what is no graph or another one.
+/// When what was parsed does not print as itself, or a pass leaves what is no graph or another one.
 pub fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(graph) = parse(text) else { return };
-    ir::verify::verify(&graph).unwrap_or_else(|error| panic!("what was parsed does not verify: {error}"));
     let printed = print(&graph);
     let again = parse(&printed).unwrap_or_else(|error| panic!("what was printed does not parse: {error}\n{printed}"));
     assert_eq!(print(&again), printed);
+    if verify(&graph).is_err() {
+        return;
+    }
     look_at(&graph);
     for pass in pipeline::ALL {
         rewritten(&[*pass], &graph);
