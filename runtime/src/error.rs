@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use backend_cpu::isa::IsaError;
+use backend_cpu::weights::WeightError;
 use backend_tpu_stablehlo::pjrt;
 use backend_tpu_stablehlo::pjrt::child::ChildError;
 use backend_tpu_stablehlo::pjrt::locate::LocateError;
@@ -138,7 +139,9 @@ pub enum Error {
         problem: String,
     },
     /// The system gives no threads.
-    #[error("{threads} threads cannot be started: {problem}; ask for fewer")]
+    #[error(
+        "{threads} threads cannot be started: {problem}; ask for fewer, or raise the limits on memory and processes"
+    )]
     Threads {
         /// How many were asked for.
         threads: usize,
@@ -421,6 +424,19 @@ impl Error {
     /// [`Error::Memory`] for a step.
     pub(crate) fn memory(step: &Step, cause: &dyn Display) -> Error {
         Error::Memory { step: step.to_string(), problem: one_line(cause) }
+    }
+
+    /// For a step whose weights cannot be had.
+    pub(crate) fn binding(step: &Step, cause: WeightError) -> Error {
+        match cause {
+            // Ours, and already in words for the reader.
+            WeightError::Source(cause) => match cause.downcast::<Error>() {
+                Ok(error) => *error,
+                Err(cause) => Error::internal("reading weights", step, &cause),
+            },
+            WeightError::Memory(cause) => Error::memory(step, &cause),
+            cause => Error::internal("packing weights", step, &cause),
+        }
     }
 }
 
