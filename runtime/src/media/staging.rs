@@ -1,7 +1,7 @@
 //! Outputs that appear whole or not at all: written beside their place under a temporary name, renamed at the end.
 //!
 //! What a dropped writer has written is removed. What stays if the process is killed outright, the next output in the same
-//! folder removes: see [`super::leftover`]. An output that is complete and cannot be renamed is kept under another name
+//! folder removes: see `leftover`. An output that is complete and cannot be renamed is kept under another name
 //! beside its place: the error says which.
 
 use std::fs::{self, File};
