@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use backend_cpu::isa::IsaError;
+use backend_cpu::weights::WeightError;
 use backend_tpu_stablehlo::pjrt;
 use backend_tpu_stablehlo::pjrt::child::ChildError;
 use backend_tpu_stablehlo::pjrt::locate::LocateError;
@@ -138,7 +139,9 @@ pub enum Error {
         problem: String,
     },
     /// The system gives no threads.
-    #[error("{threads} threads cannot be started: {problem}; ask for fewer")]
+    #[error(
+        "{threads} threads cannot be started: {problem}; ask for fewer, or raise the limits on memory and processes"
+    )]
     Threads {
         /// How many were asked for.
         threads: usize,
@@ -288,12 +291,14 @@ pub enum Error {
         /// The frame that it is in.
         frame: usize,
     },
-    /// The model made NaN or infinity of a clip of numbers.
+    /// The model made NaN or infinity of numbers.
     #[error(
-        "the encoder made {count} of {total} values that are not finite, the first ({value}) in frame {frame} of the latents of \
-         sample {sample}: its weights are damaged, or too large for f32"
+        "the {half} made {count} of {total} values that are not finite, the first ({value}) in frame {frame} of sample {sample}: \
+         weights are damaged, or values grew beyond f32; --check-finite names the module"
     )]
-    NonFiniteLatents {
+    NonFiniteResult {
+        /// The half of the model.
+        half: Half,
         /// How many values of these frames are not finite.
         count: usize,
         /// How many values these frames have.
@@ -302,7 +307,7 @@ pub enum Error {
         value: f32,
         /// The sample that it is in.
         sample: usize,
-        /// The frame of the latents that it is in.
+        /// The frame of the result that it is in: of the video, or of the latents.
         frame: usize,
     },
     /// A step made a value that is not a number, and [`crate::inspection::Inspection::check_finite`] asked to be told.
@@ -419,6 +424,19 @@ impl Error {
     /// [`Error::Memory`] for a step.
     pub(crate) fn memory(step: &Step, cause: &dyn Display) -> Error {
         Error::Memory { step: step.to_string(), problem: one_line(cause) }
+    }
+
+    /// For a step whose weights cannot be had.
+    pub(crate) fn binding(step: &Step, cause: WeightError) -> Error {
+        match cause {
+            // Ours, and already in words for the reader.
+            WeightError::Source(cause) => match cause.downcast::<Error>() {
+                Ok(error) => *error,
+                Err(cause) => Error::internal("reading weights", step, &cause),
+            },
+            WeightError::Memory(cause) => Error::memory(step, &cause),
+            cause => Error::internal("packing weights", step, &cause),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! How much memory there is: what this process holds, and what it may still take, of the machine and of its control group.
+//! How much memory there is: what this process holds, and what it may still take, of the machine, of its control group, and
+//! within its own limit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,9 @@ pub fn resident_bytes() -> Option<u64> {
     of_process("VmRSS:")
 }
 
-/// The memory that this process may still take without others being swapped out: what the machine has available, or what
-/// its control groups leave it, whichever is less. `None` where Linux's files for it are not there.
+/// The memory that this process may still take without others being swapped out: what the machine has available, what its
+/// control groups leave it, or what its limit on address space (`ulimit -v`) does, whichever is least. `None` where Linux's
+/// files for it are not there.
 pub fn available_bytes() -> Option<u64> {
     available_under(Path::new("/"))
 }
@@ -41,7 +43,13 @@ fn available_under(root: &Path) -> Option<u64> {
         };
         left_in_groups(&root.join(files.mount), path, files)
     });
-    left.chain([machine]).min()
+    let limits = read("proc/self/limits").unwrap_or_default();
+    // The limit in force comes first, then the one it may be raised to; `unlimited` is no number.
+    let limit = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max address space")?.split_whitespace().next()?.parse::<u64>().ok());
+    let held = kibibytes(&read("proc/self/status").unwrap_or_default(), "VmSize:").unwrap_or(0).saturating_mul(1024);
+    left.chain([machine]).chain(limit.map(|limit| limit.saturating_sub(held))).min()
 }
 
 /// Where a version of control groups keeps its numbers.
@@ -141,5 +149,19 @@ mod tests {
             ("sys/fs/cgroup/memory/memory.usage_in_bytes", "500000"),
         ];
         assert_eq!(available(&unlimited), Some(1_024_000));
+    }
+
+    #[test]
+    fn the_limit_of_the_process_counts() {
+        let available = |limit: &str| {
+            let limits =
+                format!("Limit  Soft Limit  Hard Limit  Units\nMax address space  {limit}  unlimited  bytes\n");
+            let files =
+                [("proc/self/limits", limits.as_str()), ("proc/self/status", "VmPeak:\t 400 kB\nVmSize:\t 300 kB\n")];
+            available_under(root(&files).path())
+        };
+        assert_eq!(available("unlimited"), Some(1_024_000));
+        assert_eq!(available("512000"), Some(512_000 - 307_200));
+        assert_eq!(available("1000"), Some(0));
     }
 }

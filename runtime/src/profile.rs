@@ -167,7 +167,7 @@ impl<'a> Bench<'a> {
         let program = Arc::new(lowering::compile(step, &graph, options)?);
         let codegen = lap();
         let executable = self.workspace.pool().install(|| program.bind(&self.weights));
-        let executable = executable.map_err(|cause| Error::internal("packing weights", step, &cause))?;
+        let executable = executable.map_err(|cause| Error::binding(step, cause))?;
         let pack = lap();
         let input = program.inputs().next().map_or(0, |port| port.ty.elements());
         let states = program.states().enumerate();

@@ -4,6 +4,7 @@
 //! CALL counts a module's calls from 0, as the reference makes them: the steps of a clip, and with tiles all steps of the first tile, then
 //! those of the second. `tools/taps.py` writes such files of PyTorch, [`crate::recording`] of ours.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use frontend::Half;
@@ -34,12 +35,12 @@ impl TapFile {
     /// # Errors
     /// Those of [`TensorFile::open`]; [`Error::MissingTensor`] if it has no activation.
     pub fn open(path: &Path) -> Result<TapFile> {
-        let file = TensorFile::open(path, HINT)?;
-        if !file.names().iter().any(|name| name.starts_with("tap.")) {
-            let present = file.contents();
+        let taps = TapFile { file: TensorFile::open(path, HINT)? };
+        if taps.modules().is_empty() {
+            let present = taps.file.contents();
             return Err(Error::MissingTensor { path: path.into(), tensor: "tap.0.MODULE".into(), present });
         }
-        Ok(TapFile { file })
+        Ok(taps)
     }
 
     /// The file.
@@ -49,14 +50,9 @@ impl TapFile {
 
     /// The modules in it, in the order of their data.
     pub fn modules(&self) -> Vec<String> {
-        let mut modules: Vec<String> = vec![];
-        for name in self.file.names() {
-            let module = name.strip_prefix("tap.").and_then(|rest| rest.split_once('.')).map(|(_, module)| module);
-            if let Some(module) = module.filter(|module| !modules.iter().any(|known| known == module)) {
-                modules.push(module.to_owned());
-            }
-        }
-        modules
+        let (names, mut seen) = (self.file.names(), HashSet::new());
+        let modules = names.iter().filter_map(|name| Some(name.strip_prefix("tap.")?.split_once('.')?.1));
+        modules.filter(|module| seen.insert(*module)).map(str::to_owned).collect()
     }
 
     /// The half of the model whose activations these are: as the metadata says, else as its modules are called.

@@ -225,7 +225,10 @@ fn explain(bytes: &[u8], cause: SafeTensorError) -> String {
             )
         }
         SafeTensorError::MetadataIncompleteBuffer => {
-            format!("its tensors do not end where the file does ({} bytes); it is cut off, fetch it again", bytes.len())
+            let length = bytes.len();
+            format!(
+                "its tensors do not end where the file does ({length} bytes); it is cut off or too long, fetch it again"
+            )
         }
         SafeTensorError::InvalidOffset(tensor) => {
             format!("the bytes of tensor `{tensor}` do not follow those of the tensor before; the header is damaged")

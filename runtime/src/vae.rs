@@ -155,7 +155,7 @@ impl Vae {
     ///
     /// # Errors
     /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`], [`Error::Spill`],
-    /// [`Error::Memory`], [`Error::Threads`], [`Error::Isa`];
+    /// [`Error::Memory`], [`Error::Threads`], [`Error::Isa`]; [`Error::NonFiniteResult`] at the first frame that is no numbers;
     /// [`Error::Interrupted`] if the observer breaks; what `sink` and the observer return.
     pub fn decode(
         &self,
@@ -167,7 +167,7 @@ impl Vae {
         let shape = self.decoded_shape(latents)?;
         self.check_weights(Half::Decoder)?;
         let mut source = InMemory { data: &latents.data, shape: latents.shape };
-        let mut give = |sample, data: &[f32]| sink(sample, &block(&shape, data));
+        let mut give = finite(Half::Decoder, shape, sink);
         let video = [shape.batch.saturating_mul(shape.frames), shape.height, shape.width];
         let job = Job { half: Half::Decoder, shape: latents.shape, video, options };
         self.run(&job, &mut source, &mut give, observer)
@@ -176,7 +176,7 @@ impl Vae {
     /// Encodes a video [B, C, T, H, W] to the moments of its latents, unscaled.
     ///
     /// # Errors
-    /// As [`Self::decode`]; [`Error::NonFiniteLatents`].
+    /// As [`Self::decode`].
     pub fn encode(&self, clip: &Clip, options: &RunOptions, observer: &mut dyn Observer) -> Result<(Moments, Report)> {
         check_input("clip", &clip.data, clip.shape, self.config.in_channels)?;
         let [batch, channels, frames, height, width] = clip.shape;
@@ -243,15 +243,7 @@ impl Vae {
         let [batch, channels, frames, height, width] = axes;
         let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
         self.check_weights(Half::Encoder)?;
-        // The sample whose frames come, and how many of them came.
-        let mut seen = (0, 0);
-        let mut give = |sample, data: &[f32]| {
-            let block = block(&moments, data);
-            let first = if seen.0 == sample { seen.1 } else { 0 };
-            check_made(&block, moments.height * moments.width, sample, first)?;
-            seen = (sample, first + block.frames);
-            sink(sample, &block)
-        };
+        let mut give = finite(Half::Encoder, moments, sink);
         let video = [batch.saturating_mul(frames), height, width];
         self.run(&Job { half: Half::Encoder, shape: axes, video, options }, source, &mut give, observer)
     }
@@ -372,21 +364,34 @@ struct Job<'a> {
     options: &'a RunOptions,
 }
 
-/// Some frames of a clip of this shape. No overflow: a step whose result is beyond the address space is refused when it is
-/// declared.
-fn block<'a>(shape: &ClipShape, data: &'a [f32]) -> FrameBlock<'a> {
-    FrameBlock { data, frames: data.len() / (shape.channels * shape.height * shape.width).max(1) }
+/// Hands frames of a clip of this shape, which come in order, to `sink` once they are seen to be numbers.
+fn finite<'a>(
+    half: Half,
+    shape: ClipShape,
+    sink: &'a mut dyn FnMut(usize, &FrameBlock<'_>) -> Result<()>,
+) -> impl FnMut(usize, &[f32]) -> Result<()> + 'a {
+    // The sample whose frames come, and how many of them came.
+    let mut seen = (0, 0);
+    move |sample, data| {
+        // No overflow: a step whose result is beyond the address space is refused when it is declared.
+        let plane = shape.height * shape.width;
+        let block = FrameBlock { data, frames: data.len() / (shape.channels * plane).max(1) };
+        let first = if seen.0 == sample { seen.1 } else { 0 };
+        check_made(half, &block, plane, sample, first)?;
+        seen = (sample, first + block.frames);
+        sink(sample, &block)
+    }
 }
 
-/// Checks that moments, [2 C, T, H, W] with T from frame `first` on, are numbers.
-fn check_made(block: &FrameBlock<'_>, plane: usize, sample: usize, first: usize) -> Result<()> {
+/// Checks that what a half made, [C, T, H, W] with T from frame `first` on, are numbers.
+fn check_made(half: Half, block: &FrameBlock<'_>, plane: usize, sample: usize, first: usize) -> Result<()> {
     let bad = |value: &f32| !value.is_finite();
     // The earliest frame that has one, whatever its channel.
     let images = block.data.chunks_exact(plane).enumerate();
     let found = images.filter_map(|(i, image)| Some((i % block.frames, *image.iter().find(|value| bad(value))?)));
     let Some((frame, value)) = found.min_by_key(|(frame, _)| *frame) else { return Ok(()) };
     let count = block.data.iter().filter(|value| bad(value)).count();
-    Err(Error::NonFiniteLatents { count, total: block.data.len(), value, sample, frame: first + frame })
+    Err(Error::NonFiniteResult { half, count, total: block.data.len(), value, sample, frame: first + frame })
 }
 
 fn check_input(what: &'static str, data: &[f32], shape: [usize; 5], channels: usize) -> Result<()> {

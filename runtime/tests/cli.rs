@@ -6,17 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{CONFIG, Tensor, latents_file, model, printed, random, tessera, text};
-use safetensors::Dtype;
+use common::{CONFIG, entries, latents_file, model, printed, random, refused, tessera, text};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-fn entries(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
 
 /// A folder with the tiny model, and `z.safetensors`: unscaled latents of so many samples and frames.
 fn workplace(samples: usize, frames: usize) -> TempDir {
@@ -110,20 +102,6 @@ fn scaled_latents_of_the_pipeline_are_the_default() {
     assert_eq!(bytes("a.npy"), bytes("b.npy"));
 }
 
-/// Decodes with these arguments, which must fail with this code, in one line, and leave the folder as it was.
-fn refused(folder: &Path, arguments: &[&str], expected: &[&str]) {
-    let before = entries(folder);
-    let output = tessera(arguments, folder);
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
-    assert!(stderr.starts_with("error: ") && stderr.lines().count() == 1, "{arguments:?}: {stderr}");
-    for part in expected {
-        assert!(stderr.contains(part), "`{part}` is not in {stderr}");
-    }
-    assert!(stdout.is_empty(), "{stdout}");
-    assert_eq!(entries(folder), before, "{arguments:?}");
-}
-
 #[test]
 fn bad_input_is_one_error_and_no_output() {
     let folder = workplace(1, 1);
@@ -163,25 +141,6 @@ fn bad_input_is_one_error_and_no_output() {
 
 #[test]
 fn a_bad_model_is_one_error_and_no_output() {
-    let refuses = |edit: &dyn Fn(&mut Vec<Tensor>), expected: &[&str]| {
-        let folder = model(|tensors| edit(tensors));
-        latents_file(folder.path(), "z.safetensors", &[1, 4, 1, 2, 3], &[0.5; 24]);
-        refused(folder.path(), &DECODE, expected);
-    };
-    let bias = "decoder.conv_out.conv.bias";
-    refuses(&|tensors| tensors.retain(|t| t.name != bias), &["tensors missing: `decoder.conv_out.conv.bias`"]);
-    refuses(
-        &|tensors| tensors.iter_mut().find(|t| t.name == bias).unwrap().shape = vec![3, 1],
-        &["is [3, 1], expected [3]"],
-    );
-    refuses(
-        &|tensors| {
-            let tensor = tensors.iter_mut().find(|t| t.name == bias).unwrap();
-            (tensor.dtype, tensor.bytes) = (Dtype::U8, vec![0; 3]);
-        },
-        &["is U8, expected F32"],
-    );
-
     let folder = workplace(1, 1);
     let path = folder.path();
     fs::write(path.join("config.json"), CONFIG.replace("\"AutoencoderKLCogVideoX\"", "\"AutoencoderKL\"")).unwrap();

@@ -77,8 +77,11 @@ fn what_grows_beyond_f32_is_named_with_its_tile() {
     for part in ["step 0 (decode-first", "sample 0, tile 1: ", "not finite, the first (", "3.000e38"] {
         assert!(complaint.contains(part), "`{part}` is not in {complaint}");
     }
-    // Whoever does not ask gets a file.
-    assert_eq!(decode(&tiles, folder.path()).status.code(), Some(0));
+    // Whoever does not ask is told of the frame alone.
+    let unasked = decode(&tiles, folder.path());
+    let complaint = text(&unasked.stderr);
+    assert_eq!(unasked.status.code(), Some(1), "{complaint}");
+    assert!(complaint.starts_with("error: the decoder made ") && complaint.contains("--check-finite"), "{complaint}");
 }
 
 #[test]

@@ -4,7 +4,8 @@ mod common;
 
 use std::fs;
 use std::io::{self, Write};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use common::text;
 
@@ -147,6 +148,52 @@ fn programs_are_compiled_once_and_run_again() {
     let (_, bf16) = run(&[&pjrt[..], &["--dtype", "bf16"]].concat());
     let differences = values(&expected).iter().zip(values(&bf16)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(differences > 0.0 && differences < 0.2, "{differences}");
+}
+
+#[test]
+#[cfg(unix)]
+fn two_processes_share_a_cache_of_programs() {
+    let name = "two_processes_share_a_cache_of_programs";
+    let Some(plugin) = ir::knobs::PJRT_PLUGIN.text() else { return skipped(name, "TESSERA_PJRT_PLUGIN") };
+    let folder = common::model(|_| {});
+    let path = folder.path();
+    common::latents_file(path, "z.safetensors", &[1, 4, 3, 2, 3], &common::random(5, 72));
+    let start = |output: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
+        command.args([
+            "decode",
+            "--model",
+            ".",
+            "--latents",
+            "z.safetensors",
+            "--unscaled",
+            "--output",
+            output,
+            "--json",
+        ]);
+        command.args(["--backend", "pjrt", "--plugin", &plugin, "--cache-dir", "programs"]).current_dir(path);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let finished = |process: Child| {
+        let output = process.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+        serde_json::from_str::<serde_json::Value>(&text(&output.stdout)).unwrap()
+    };
+    // One that dies as it begins to fill the cache takes nothing along.
+    let mut killed = start("killed.npy");
+    while !path.join("programs").exists() {
+        assert_eq!(killed.try_wait().unwrap(), None);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let both = [start("a.npy"), start("b.npy")];
+    both.into_iter().for_each(|process| drop(finished(process)));
+    let read = |name: &str| fs::read(path.join(name)).unwrap();
+    assert!(read("a.npy") == read("b.npy"));
+    let third = finished(start("c.npy"));
+    assert_eq!(third["programs_compiled"], 0);
+    assert!(read("c.npy") == read("a.npy"));
 }
 
 #[test]

@@ -1,6 +1,9 @@
-//! Golden cases: reading them, and comparing what we compute with what the reference implementation computed.
+//! Golden cases: reading them, and comparing what we compute with what the reference implementation computed. And
+//! [`fuzzing`]: what is done with bytes that anybody could have written.
 //!
 //! The cases themselves are in `goldens/`, described by its README; the tests are in `tests/`.
+
+pub mod fuzzing;
 
 use std::collections::BTreeMap;
 use std::fs;

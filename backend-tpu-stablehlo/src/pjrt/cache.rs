@@ -20,6 +20,7 @@ use super::signature::Signature;
 /// What an entry's file begins with; the checksum follows, then the program.
 const MAGIC: &[u8; 16] = b"tessera pjrt 1\n\0";
 const CHECKSUM_BYTES: usize = 32;
+const HEAD_BYTES: usize = MAGIC.len() + CHECKSUM_BYTES;
 
 /// A folder of compiled programs, for one client.
 pub struct ExecutableCache {
@@ -108,12 +109,26 @@ impl ExecutableCache {
     fn write(&self, entry: &Path, serialized: &[u8]) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(MAGIC)?;
-        file.write_all(&Sha256::digest(serialized))?;
+        file.write_all(&head(serialized))?;
         file.write_all(serialized)?;
         file.persist(entry)?;
         Ok(())
     }
+}
+
+/// What stands in an entry's file in front of the program.
+pub fn head(program: &[u8]) -> [u8; HEAD_BYTES] {
+    let mut head = [0; HEAD_BYTES];
+    let (magic, checksum) = head.split_at_mut(MAGIC.len());
+    magic.copy_from_slice(MAGIC);
+    checksum.copy_from_slice(&Sha256::digest(program));
+    head
+}
+
+/// The program in an entry's file; `None` if the file is damaged, cut off, or something else.
+pub fn program_of(entry: &[u8]) -> Option<&[u8]> {
+    let (found, program) = entry.split_at_checked(HEAD_BYTES)?;
+    (found == head(program)).then_some(program)
 }
 
 /// An entry's program; `None` where there is none.
@@ -122,12 +137,10 @@ fn read(entry: &Path) -> Result<Option<Vec<u8>>, String> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(|cause| cause.to_string())?,
     };
-    let head = MAGIC.len() + CHECKSUM_BYTES;
-    let checksum = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_at_checked(CHECKSUM_BYTES));
-    match checksum {
-        Some((checksum, serialized)) if *checksum == *Sha256::digest(serialized) => Ok(Some(bytes.split_off(head))),
-        _ => Err("it is damaged".into()),
+    if program_of(&bytes).is_none() {
+        return Err("it is damaged".into());
     }
+    Ok(Some(bytes.split_off(HEAD_BYTES)))
 }
 
 /// Removes an entry that is of no use.

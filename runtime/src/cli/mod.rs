@@ -132,21 +132,7 @@ pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log(arguments.log.unwrap_or(if arguments.verbose { LogLevel::Debug } else { LogLevel::Warn }));
     let manner = Manner { quiet: arguments.quiet };
-    let end = match &arguments.command {
-        Command::Decode(arguments) => decode::run(arguments, manner),
-        Command::Encode(arguments) => encode::run(arguments, manner),
-        Command::Roundtrip(arguments) => roundtrip::run(arguments, manner),
-        Command::Bench(arguments) => bench::run(arguments, manner),
-        Command::Emit(arguments) => emit::run(arguments, manner),
-        Command::Info(arguments) => info::run(arguments, manner),
-        Command::Compile(arguments) => compile::run(arguments, manner),
-        Command::Plugin(arguments) => plugin::run(arguments, manner),
-        Command::Taps(arguments) => taps::run(arguments, manner),
-        Command::Verify(arguments) => verify::run(arguments, manner),
-        Command::Knobs(arguments) => knobs::run(arguments),
-        Command::Completions(arguments) => completions::run(arguments),
-        Command::PluginChild(arguments) => plugin::run_child(arguments),
-    };
+    let end = start_threads(&arguments.command).and_then(|()| run(&arguments.command, manner));
     let Err(failure) = end else { return ExitCode::SUCCESS };
     match failure {
         Failure::Usage { command, message } => {
@@ -173,6 +159,41 @@ pub(crate) fn main() -> ExitCode {
             note(&format!("error: cannot write to standard output: {error}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Starts the threads that tensors are read and compared on, for commands that do: later, none to be had would be a panic.
+fn start_threads(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Decode(_)
+        | Command::Encode(_)
+        | Command::Roundtrip(_)
+        | Command::Bench(_)
+        | Command::Taps(_)
+        | Command::Verify(_) => {}
+        _ => return Ok(()),
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let started = rayon::ThreadPoolBuilder::new().build_global();
+    Ok(started.map_err(|cause| Error::Threads { threads, problem: cause.to_string() })?)
+}
+
+/// Runs a command.
+fn run(command: &Command, manner: Manner) -> Result<(), Failure> {
+    match command {
+        Command::Decode(arguments) => decode::run(arguments, manner),
+        Command::Encode(arguments) => encode::run(arguments, manner),
+        Command::Roundtrip(arguments) => roundtrip::run(arguments, manner),
+        Command::Bench(arguments) => bench::run(arguments, manner),
+        Command::Emit(arguments) => emit::run(arguments, manner),
+        Command::Info(arguments) => info::run(arguments, manner),
+        Command::Compile(arguments) => compile::run(arguments, manner),
+        Command::Plugin(arguments) => plugin::run(arguments, manner),
+        Command::Taps(arguments) => taps::run(arguments, manner),
+        Command::Verify(arguments) => verify::run(arguments, manner),
+        Command::Knobs(arguments) => knobs::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+        Command::PluginChild(arguments) => plugin::run_child(arguments),
     }
 }
 

@@ -7,7 +7,7 @@ use backend_cpu::inspect::{self, Span};
 use backend_cpu::isa::Isa;
 use backend_cpu::program::{Choices, CompileOptions, Executable, Program, RunError, States, Workspace};
 use backend_cpu::tile::Algorithm;
-use backend_cpu::weights::{WeightError, Weights};
+use backend_cpu::weights::Weights;
 use frontend::Step;
 use ir::Graph;
 use passes::cpu_pipeline;
@@ -78,15 +78,7 @@ impl Engine for CpuEngine<'_> {
     }
 
     fn bind(&self, workspace: &Workspace, step: &Step, program: Arc<Program>) -> Result<Executable> {
-        workspace.pool().install(|| program.bind(self.weights)).map_err(|cause| match cause {
-            // Ours, and already in words for the reader.
-            WeightError::Source(cause) => match cause.downcast::<Error>() {
-                Ok(error) => *error,
-                Err(cause) => Error::internal("reading weights", step, &cause),
-            },
-            WeightError::Memory(cause) => Error::memory(step, &cause),
-            cause => Error::internal("packing weights", step, &cause),
-        })
+        workspace.pool().install(|| program.bind(self.weights)).map_err(|cause| Error::binding(step, cause))
     }
 
     fn arena_bytes(executable: &Executable) -> usize {

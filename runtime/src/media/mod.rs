@@ -13,6 +13,7 @@ pub mod comparison;
 mod frame_rate;
 mod gif;
 mod h264;
+mod leftover;
 mod mp4;
 mod pictures;
 mod png;

@@ -1,18 +1,18 @@
 //! Outputs that appear whole or not at all: written beside their place under a temporary name, renamed at the end.
 //!
-//! What a dropped writer has written is removed. A `.tessera-` file stays only if the process is killed outright, or if an
-//! output is complete and cannot be renamed: the error then says where it is.
+//! What a dropped writer has written is removed. What stays if the process is killed outright, the next output in the same
+//! folder removes: see `leftover`. An output that is complete and cannot be renamed is kept under another name
+//! beside its place: the error says which.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile, TempDir};
 
+use super::leftover::{KEPT_PREFIX, OLD, PREFIX, hold, sweep};
 use crate::error::{Error, Result};
 
-/// What temporary names begin with.
-const PREFIX: &str = ".tessera-";
 /// The folder to come, inside a temporary one.
 const NEW: &str = "new";
 
@@ -30,12 +30,14 @@ impl StagedFile {
             return Err(place("there is a folder of this name; choose another name or remove it".into()));
         }
         let parent = parent(target)?;
+        sweep(&parent);
         let mut builder = Builder::new();
         builder.prefix(PREFIX);
         // As a file that any program makes: what the umask allows, not only the owner.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder.tempfile_in(&parent).map_err(|cause| refused(target, &parent, &cause))?;
+        hold(file.as_file());
         Ok(StagedFile { file: BufWriter::new(file), target: target.into() })
     }
 
@@ -67,7 +69,7 @@ impl StagedFile {
             Err(cause) => {
                 let problem = format!("the file cannot be put here: {}", cause.error);
                 let (_, kept) = cause.file.keep().map_err(|cause| failed(cause.error))?;
-                Err(Error::NotInPlace { path: target, problem, kept })
+                Err(Error::NotInPlace { path: target, problem, kept: renamed_as_kept(kept) })
             }
         }
     }
@@ -91,8 +93,10 @@ impl Seek for StagedFile {
 
 /// A folder on its way to `target`, which may be there already if it holds nothing that is not ours.
 pub struct StagedFolder {
-    /// Holds [`NEW`], the folder to come, and for a moment `old`, the one it replaces.
+    /// Holds [`NEW`], the folder to come, and for a moment [`OLD`], the one it replaces.
     temporary: TempDir,
+    /// Holds the lock, where a folder can be opened.
+    _held: Option<File>,
     target: PathBuf,
     is_ours: fn(&Path) -> bool,
 }
@@ -111,9 +115,12 @@ impl StagedFolder {
         }
         check_replaceable(&resolved, is_ours).map_err(|problem| Error::OutputPlace { path: target.into(), problem })?;
         let parent = parent(&resolved)?;
+        sweep(&parent);
         let temporary =
             Builder::new().prefix(PREFIX).tempdir_in(&parent).map_err(|cause| refused(target, &parent, &cause))?;
-        let staged = StagedFolder { temporary, target: resolved, is_ours };
+        let held = File::open(temporary.path()).ok();
+        held.iter().for_each(hold);
+        let staged = StagedFolder { temporary, _held: held, target: resolved, is_ours };
         fs::create_dir(staged.staged()).map_err(|cause| staged.error(cause))?;
         Ok(staged)
     }
@@ -137,7 +144,9 @@ impl StagedFolder {
         match self.swap() {
             Ok(()) => Ok(self.target),
             Err(problem) => {
-                let kept = self.temporary.keep().join(NEW);
+                let kept = self.temporary.keep();
+                // The message has said where the old folder is.
+                let kept = if kept.join(OLD).exists() { kept } else { renamed_as_kept(kept) }.join(NEW);
                 Err(Error::NotInPlace { path: self.target, problem, kept })
             }
         }
@@ -146,7 +155,7 @@ impl StagedFolder {
     fn swap(&self) -> Result<(), String> {
         // Looked at again: someone may have put files there in the meantime.
         check_replaceable(&self.target, self.is_ours)?;
-        let old = self.temporary.path().join("old");
+        let old = self.temporary.path().join(OLD);
         let replaces = self.target.exists();
         if replaces {
             fs::rename(&self.target, &old).map_err(|cause| format!("the old folder cannot be moved away: {cause}"))?;
@@ -161,6 +170,13 @@ impl StagedFolder {
             format!("the new folder cannot be put here: {cause}")
         })
     }
+}
+
+/// Gives what is kept under a temporary name one that is no temporary name, if that can be had; returns where it is now.
+fn renamed_as_kept(path: PathBuf) -> PathBuf {
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(PREFIX));
+    let Some(kept) = name.map(|name| path.with_file_name(format!("{KEPT_PREFIX}{name}"))) else { return path };
+    if fs::rename(&path, &kept).is_ok() { kept } else { path }
 }
 
 /// Says what is in the way, if anything is.

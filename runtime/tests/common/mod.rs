@@ -114,3 +114,26 @@ pub(crate) fn printed(arguments: &[&str], folder: &Path) -> String {
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
     text(&output.stdout)
 }
+
+/// The names in a folder, in order.
+pub(crate) fn entries(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Runs a command that must fail with exit code 1, in one line that has all these parts, and leave the folder as it was.
+#[track_caller]
+pub(crate) fn refused(folder: &Path, arguments: &[&str], expected: &[&str]) {
+    let before = entries(folder);
+    let output = tessera(arguments, folder);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+    assert!(stderr.starts_with("error: ") && stderr.lines().count() == 1, "{arguments:?}: {stderr}");
+    for part in expected {
+        assert!(stderr.contains(part), "`{part}` is not in {stderr}");
+    }
+    assert!(stdout.is_empty(), "{stdout}");
+    assert_eq!(entries(folder), before, "{arguments:?}");
+}

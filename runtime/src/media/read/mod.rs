@@ -103,6 +103,37 @@ pub trait ClipReader: Send {
 /// [`Error::InvalidClip`] for options that make no sense; those of [`crate::tensor_file::TensorFile::open`],
 /// [`Error::MissingTensor`], [`Error::WrongDtype`], [`Error::WrongShape`] for safetensors.
 pub fn open(path: &Path, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
+    open_with(path, options, Fallback::Ffmpeg)
+}
+
+/// As [`open`], but starts no other program: what is not decoded here is [`Error::UnsupportedInput`].
+///
+/// # Errors
+/// Those of [`open`].
+pub fn open_without_ffmpeg(path: &Path, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
+    open_with(path, options, Fallback::None)
+}
+
+/// Who decodes what is not decoded here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fallback {
+    /// An `ffmpeg` on the PATH.
+    Ffmpeg,
+    /// Nobody.
+    None,
+}
+
+impl Fallback {
+    /// The clip at `path`, which is not decoded here for this reason.
+    fn open(self, path: &Path, reason: &str) -> Result<ffmpeg::Ffmpeg> {
+        match self {
+            Fallback::Ffmpeg => ffmpeg::Ffmpeg::open(path, reason),
+            Fallback::None => Err(unsupported(path, reason)),
+        }
+    }
+}
+
+fn open_with(path: &Path, options: ReadOptions, fallback: Fallback) -> Result<Box<dyn ClipReader>> {
     check_options(options)?;
     let found = fs::metadata(path).map_err(|cause| match cause.kind() {
         ErrorKind::NotFound => {
@@ -131,16 +162,16 @@ pub fn open(path: &Path, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
         "png" | "jpg" | "jpeg" => Box::new(folder::Folder::single(path)?),
         "y4m" => match y4m::Y4m::open(path) {
             Ok(clip) => Box::new(clip),
-            Err(Error::UnsupportedInput { problem, .. }) => Box::new(ffmpeg::Ffmpeg::open(path, &problem)?),
+            Err(Error::UnsupportedInput { problem, .. }) => Box::new(fallback.open(path, &problem)?),
             Err(error) => return Err(error),
         },
-        "mp4" | "m4v" | "mov" => match mp4::Mp4::open(path) {
+        "mp4" | "m4v" | "mov" => match mp4::Mp4::open(path, fallback) {
             Ok(clip) => Box::new(clip),
-            Err(Error::UnsupportedInput { problem, .. }) => Box::new(ffmpeg::Ffmpeg::open(path, &problem)?),
+            Err(Error::UnsupportedInput { problem, .. }) => Box::new(fallback.open(path, &problem)?),
             Err(error) => return Err(error),
         },
-        "" => Box::new(ffmpeg::Ffmpeg::open(path, "its name has no ending that says its format")?),
-        other => Box::new(ffmpeg::Ffmpeg::open(path, &format!("clips named .{other} are not read without ffmpeg"))?),
+        "" => Box::new(fallback.open(path, "its name has no ending that says its format")?),
+        other => Box::new(fallback.open(path, &format!("clips named .{other} are not read without ffmpeg"))?),
     };
     PictureReader::boxed(path, source, options)
 }

@@ -19,7 +19,7 @@ use super::ffmpeg::Ffmpeg;
 use super::h264::{SampleDecoder, Signal, Trouble};
 use super::pictures::{PictureShape, PictureSource};
 use super::rgb::{Chroma, ColourSpace, YuvView, convert, matrix_of_code};
-use super::{bad, check_size, unsupported};
+use super::{Fallback, bad, check_size, unsupported};
 use crate::error::{Error, Result};
 use crate::media::FrameRate;
 
@@ -50,6 +50,8 @@ pub(super) struct Mp4 {
     /// Frames returned, and when the last of them is shown.
     done: usize,
     last: Option<i64>,
+    /// Who goes on where our decoder cannot.
+    fallback: Fallback,
     /// What goes on where our decoder could not.
     ffmpeg: Option<Ffmpeg>,
 }
@@ -59,7 +61,7 @@ impl Mp4 {
     ///
     /// # Errors
     /// [`Error::UnsupportedInput`] if ffmpeg may help.
-    pub(super) fn open(path: &Path) -> Result<Mp4> {
+    pub(super) fn open(path: &Path, fallback: Fallback) -> Result<Mp4> {
         let read_error = |cause| Error::Read { path: path.into(), cause };
         let mut file = File::open(path).map_err(read_error)?;
         let length = file.metadata().map_err(read_error)?.len();
@@ -109,6 +111,7 @@ impl Mp4 {
             waiting: vec![],
             done: 0,
             last: None,
+            fallback,
             ffmpeg: None,
         };
         clip.shape.frames = Some(clip.count(length)?);
@@ -238,7 +241,7 @@ impl Mp4 {
 
     /// Lets ffmpeg return the frame that is due, and all behind it.
     fn go_on_with_ffmpeg(&mut self, reason: &str, rgb: &mut Vec<u8>) -> Result<bool> {
-        let mut ffmpeg = Ffmpeg::open(&self.path, reason)?;
+        let mut ffmpeg = self.fallback.open(&self.path, reason)?;
         let found = ffmpeg.shape();
         if (found.width, found.height) != (self.shape.width, self.shape.height) {
             return Err(unsupported(&self.path, format!("{reason}, and ffmpeg decodes it to another size")));

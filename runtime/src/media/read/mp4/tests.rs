@@ -8,6 +8,10 @@ use crate::media::{ClipShape, FrameBlock, create};
 /// 70x50, High profile, CABAC, groups of I, B and P frames of which B frames are stored behind those they come before.
 const B_FRAMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/b-frames.mp4");
 
+fn open(path: &Path) -> Result<Mp4> {
+    Mp4::open(path, Fallback::Ffmpeg)
+}
+
 /// The next frame's planes, Y', Cb, Cr.
 fn planes(clip: &mut Mp4) -> Option<Vec<u8>> {
     clip.decode_due().unwrap().then(|| clip.waiting.remove(0).1).map(|frame| [frame.y, frame.u, frame.v].concat())
@@ -24,7 +28,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 
 #[test]
 fn b_frames_come_in_the_order_they_are_shown() {
-    let mut clip = Mp4::open(B_FRAMES.as_ref()).unwrap();
+    let mut clip = open(B_FRAMES.as_ref()).unwrap();
     let PictureShape { width, height, frames, rate } = clip.shape();
     assert_eq!((width, height, frames), (70, 50, Some(10)));
     assert_eq!(rate.map(|rate| (rate.frames(), rate.seconds())), Some((24000, 1001)));
@@ -53,9 +57,9 @@ fn edit_lists_cut_frames_away() {
     edited[list..list + 4].copy_from_slice(&(4u32 * 1001 / 24).to_be_bytes());
     edited[list + 4..list + 8].copy_from_slice(&(start + 3 * 1001).to_be_bytes());
     std::fs::write(&path, edited).unwrap();
-    let mut all = Mp4::open(B_FRAMES.as_ref()).unwrap();
+    let mut all = open(B_FRAMES.as_ref()).unwrap();
     let all: Vec<_> = std::iter::from_fn(|| planes(&mut all)).collect();
-    let mut cut = Mp4::open(&path).unwrap();
+    let mut cut = open(&path).unwrap();
     assert_eq!(cut.shape().frames, Some(4));
     let cut: Vec<_> = std::iter::from_fn(|| planes(&mut cut)).collect();
     assert!(cut == all[3..7]);
@@ -68,7 +72,7 @@ fn every_damaged_byte_is_an_error_or_frames() {
     let path = folder.path().join("damaged.mp4");
     let drain = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        let mut clip = Mp4::open(&path)?;
+        let mut clip = open(&path)?;
         // ffmpeg is not asked here: only what this file does.
         while clip.decode_due()? {
             let _ = clip.waiting.remove(0);
@@ -90,7 +94,7 @@ fn every_damaged_byte_is_an_error_or_frames() {
 #[test]
 fn other_codecs_are_named() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hevc.mp4");
-    let Err(Error::UnsupportedInput { problem, .. }) = Mp4::open(path.as_ref()) else { panic!() };
+    let Err(Error::UnsupportedInput { problem, .. }) = open(path.as_ref()) else { panic!() };
     assert_eq!(problem, "its video is H.265 (HEVC), and H.264 is decoded here");
 }
 
@@ -103,7 +107,7 @@ fn rotated_tracks_are_left_to_ffmpeg() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rotated.mp4");
     std::fs::write(&path, bytes).unwrap();
-    let Err(Error::UnsupportedInput { problem, .. }) = Mp4::open(&path) else { panic!() };
+    let Err(Error::UnsupportedInput { problem, .. }) = open(&path) else { panic!() };
     assert!(problem.contains("rotated"), "{problem}");
 }
 
@@ -151,7 +155,7 @@ fn planes_are_those_of_ffmpeg() {
 fn compare(path: &Path, what: &str) {
     let name = path.to_str().unwrap();
     let expected = ffmpeg(&["-i", name, "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"]).unwrap();
-    let mut clip = Mp4::open(path).unwrap();
+    let mut clip = open(path).unwrap();
     let found: Vec<u8> = std::iter::from_fn(|| planes(&mut clip)).flatten().collect();
     assert_eq!(found.len(), expected.len(), "{what}");
     assert!(found == expected, "{what}");
