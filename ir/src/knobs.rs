@@ -54,6 +54,8 @@ knobs! {
         "Filetests and the op reference take what is found for what is expected.";
     Tests PYTHON = "TESSERA_PYTHON", "a path",
         "The Python with torch and diffusers that tools/taps.py is tested with; else `python3`. Without those the test is skipped.";
+    Convention PROPTEST_CASES = "PROPTEST_CASES", "a number",
+        "How many random cases each property test runs; else each its own few. PROPTEST_RNG_SEED chooses others.";
     Convention RUST_LOG = "RUST_LOG", "a filter",
         "What to log on stderr, by crate, in place of --log.";
     Convention XLA_FLAGS = "XLA_FLAGS", "flags",
