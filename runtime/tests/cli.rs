@@ -33,6 +33,22 @@ fn decode(more: &[&str], folder: &Path) -> String {
 }
 
 #[test]
+fn every_process_makes_the_same_bits() {
+    let folder = workplace(2, 5);
+    for dtype in ["f32", "bf16"] {
+        for tiling in ["off", "4x4"] {
+            let run = |name: &str, threads: &str| {
+                let how = ["--dtype", dtype, "--tiling", tiling, "--tile-overlap", "0.5,0.5", "--threads", threads];
+                decode(&[&["--quiet", "--output", name], how.as_slice()].concat(), folder.path());
+                fs::read(folder.path().join(name)).unwrap()
+            };
+            let one = run("one.npy", "1");
+            assert!(one == run("two.npy", "2") && one == run("three.npy", "3"), "{dtype}, {tiling}");
+        }
+    }
+}
+
+#[test]
 fn json_is_one_object_with_every_field() {
     let folder = workplace(1, 3);
     for (backend, isa_is_none) in [("cpu", false), ("interpret", true)] {
