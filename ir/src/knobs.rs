@@ -48,6 +48,8 @@ knobs! {
         "The PJRT plugin where --plugin names none; tests of plugins run where it names one for CPUs.";
     Tessera CACHE_DIR = "TESSERA_CACHE_DIR", "a folder",
         "Where compiled programs of PJRT plugins are kept; else tessera/programs in your folder of caches.";
+    Tessera GUARD_PAGES = "TESSERA_GUARD_PAGES", "1",
+        "Every buffer of native code ends at an inaccessible page, so that code that leaves its buffers ends the process. Slow.";
     Tests LIBTPU = "TESSERA_LIBTPU", "a path",
         "The libtpu.so that tests compile for TPUs with; without it they are skipped.";
     Tests BLESS = "TESSERA_BLESS", "1",

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use backend_cpu::isa::Isa;
 use common::{CONFIG, Tensor, latents_file, model, printed, random, tessera, text};
 use safetensors::Dtype;
 use serde_json::{Value, json};
@@ -44,6 +45,25 @@ fn every_process_makes_the_same_bits() {
             };
             let one = run("one.npy", "1");
             assert!(one == run("two.npy", "2") && one == run("three.npy", "3"), "{dtype}, {tiling}");
+        }
+    }
+}
+
+/// Each buffer of native code between inaccessible pages, and NaN where nothing was written yet.
+#[test]
+fn guard_pages_change_no_bit() {
+    let folder = workplace(1, 4);
+    for dtype in ["f32", "bf16"] {
+        for isa in Isa::supported() {
+            let run = |guards: &str, name: &str| {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
+                command.args(DECODE).args(["--quiet", "--dtype", dtype, "--output", name]).current_dir(folder.path());
+                command.env("TESSERA_GUARD_PAGES", guards).env("TESSERA_ISA", isa.name());
+                let output = command.output().unwrap();
+                assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{isa}, {dtype}");
+                fs::read(folder.path().join(name)).unwrap()
+            };
+            assert!(run("", "plain.npy") == run("1", "guarded.npy"), "{isa}, {dtype}");
         }
     }
 }
