@@ -88,7 +88,7 @@ fn run<T: Debug + Clone>(
         max_shrink_time: 20_000,
         ..defaults
     };
-    let (ran, compared) = (Cell::new(0), Cell::new(0));
+    let (wanted, ran, compared) = (config.cases, Cell::new(0), Cell::new(0_usize));
     let running = format!("{name}-running");
     let result = TestRunner::new(config).run(&(strategy, any::<u64>()), |(case, seed)| {
         let graph = graph(&case);
@@ -96,7 +96,7 @@ fn run<T: Debug + Clone>(
         let ways = ways(&graph, seed);
         match first_difference(&graph, seed, &ways, client) {
             Ok(count) => {
-                ran.set(ran.get() + usize::from(count > 0));
+                ran.set(ran.get() + u32::from(count > 0));
                 compared.set(compared.get() + count);
                 Ok(())
             }
@@ -106,7 +106,10 @@ fn run<T: Debug + Clone>(
     // It is over, and the process is there. Another one may have taken the file away.
     fs::remove_file(failures().join(running + ".ir")).ok();
     match result {
-        Ok(()) => println!("{name}: {} cases, {} comparisons", ran.get(), compared.get()),
+        Ok(()) => {
+            println!("{name}: {} cases, {} comparisons", ran.get(), compared.get());
+            assert!(2 * ran.get() > wanted, "{name}: only {} of {wanted} have numbers that f32 holds", ran.get());
+        }
         Err(TestError::Fail(_, (case, seed))) => {
             let graph = graph(&case);
             let ways = ways(&graph, seed);
