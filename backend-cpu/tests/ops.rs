@@ -95,19 +95,17 @@ fn arguments_that_do_not_fit_are_refused() {
     assert_eq!(run(&[&x[..6]], &[s]), Ok(()));
     // A slice of f32 that is aligned to nothing more.
     assert_eq!(run(&[&x[1..]], &[s]), Ok(()));
-    let refused: [(&[&[f32]], &[(&str, usize)], &str); 7] = [
-        (&[], &[s], "input \"x\": missing; expected tensor<6xf32>"),
-        (&[&x], &[s], "input \"x\": expected tensor<6xf32> (24 bytes), found 28"),
-        (&[&x[..5]], &[s], "input \"x\": expected tensor<6xf32> (24 bytes), found 20"),
-        (&[&x[..6], &x[..6]], &[s], "input \"1\": the program takes 1, found 2"),
-        (&[&x[..6]], &[], "state \"s\": missing; expected tensor<6xbf16>"),
-        // A step in f32 left it.
-        (&[&x[..6]], &[("s", 24)], "state \"s\": expected tensor<6xbf16> (12 bytes), found 24"),
-        (&[&x[..6]], &[s, ("t", 4)], "state \"t\": the program reads no such state"),
-    ];
-    for (inputs, states, message) in refused {
+    let mut refused = |inputs: &[&[f32]], states: &[(&str, usize)], message: &str| {
         assert_eq!(run(inputs, states), Err(message.to_owned()));
-    }
+    };
+    refused(&[], &[s], "input \"x\": missing; expected tensor<6xf32>");
+    refused(&[&x], &[s], "input \"x\": expected tensor<6xf32> (24 bytes), found 28");
+    refused(&[&x[..5]], &[s], "input \"x\": expected tensor<6xf32> (24 bytes), found 20");
+    refused(&[&x[..6], &x[..6]], &[s], "input \"1\": the program takes 1, found 2");
+    refused(&[&x[..6]], &[], "state \"s\": missing; expected tensor<6xbf16>");
+    // A step in f32 left it.
+    refused(&[&x[..6]], &[("s", 24)], "state \"s\": expected tensor<6xbf16> (12 bytes), found 24");
+    refused(&[&x[..6]], &[s, ("t", 4)], "state \"t\": the program reads no such state");
 }
 
 #[test]
