@@ -514,8 +514,8 @@ impl Executable {
     }
 
     /// Checks that every input and state is there in its size, and no other. What elements they are, types say: inputs and results
-    /// of programs are f32 ([`schedule`] refuses others), states are bytes that a step of the same precision left. What buffers
-    /// and slices are aligned to is more than kernels ask for, which load and store single elements or unaligned vectors.
+    /// of programs are f32 ([`schedule`] refuses others), states are bytes that a step of the same precision left. Slices are
+    /// aligned as f32 is, which is all that kernels ask of what they read; what they write is in buffers of ours.
     fn check(&self, inputs: &[&[f32]], states: &States) -> Result<(), RunError> {
         let refused = |kind, name: &str, message| Err(RunError::Argument { kind, name: name.to_owned(), message });
         let argument = |kind, port: &Port, found: Option<usize>| match found {
