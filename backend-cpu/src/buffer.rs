@@ -19,7 +19,7 @@ pub const ALIGNMENT: usize = 64;
 
 /// Buffers of this many bytes are asked for in huge pages: kernels walk over many planes at once, more than the
 /// address translation of small pages keeps in mind.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 const HUGE: usize = 4 << 20;
 
 /// The memory asked for cannot be had.
@@ -55,7 +55,7 @@ impl Pages {
             return Ok(Self::Guarded(Box::new(GuardedPages::zeroed(bytes)?)));
         }
         let pages = MmapMut::map_anon(bytes)?;
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         if pages.len() >= HUGE
             && let Err(cause) = pages.advise(memmap2::Advice::HugePage)
         {

@@ -202,9 +202,8 @@ mod tests {
             command.output().unwrap().status
         };
         assert!(run("").success(), "without guards nobody notices");
+        // By a signal, or as a sanitizer that caught it ends: not as a test that failed.
         let ended = run("1");
-        #[cfg(unix)]
-        assert!(std::os::unix::process::ExitStatusExt::signal(&ended).is_some(), "{ended}");
-        assert!(!ended.success(), "{ended}");
+        assert!(!matches!(ended.code(), Some(0 | 101)), "{ended}");
     }
 }
