@@ -1,8 +1,10 @@
 //! [`AlignedBuffer`]: memory that starts on a page, is zero at first, and can fail to be allocated.
 //!
-//! Weights, scratches, arenas and states of this backend live in it. What is laid out inside is its owner's affair.
+//! Weights, scratches, arenas and states of this backend live in it. What is laid out inside is its owner's affair. Guard pages
+//! around it are in [`crate::guard`].
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
@@ -10,12 +12,14 @@ use bytemuck::Pod;
 use memmap2::MmapMut;
 use thiserror::Error;
 
+use crate::guard::{self, GuardedPages};
+
 /// Alignment of a buffer's first element, in bytes: a cache line, and the widest vector. (Pages are larger.)
 pub const ALIGNMENT: usize = 64;
 
 /// Buffers of this many bytes are asked for in huge pages: kernels walk over many planes at once, more than the
 /// address translation of small pages keeps in mind.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 const HUGE: usize = 4 << 20;
 
 /// The memory asked for cannot be had.
@@ -34,8 +38,51 @@ pub struct BufferError {
 /// Fresh memory reads as zero. Large buffers cost nothing until a page is first touched.
 pub struct AlignedBuffer<T = f32> {
     /// None if there are no elements.
-    pages: Option<MmapMut>,
+    pages: Option<Pages>,
     elements: PhantomData<T>,
+}
+
+/// Mapped memory.
+enum Pages {
+    Plain(MmapMut),
+    /// Boxed, so that buffers are no larger for a knob.
+    Guarded(Box<GuardedPages>),
+}
+
+impl Pages {
+    fn zeroed(bytes: usize) -> io::Result<Self> {
+        if guard::is_on() {
+            return Ok(Self::Guarded(Box::new(GuardedPages::zeroed(bytes)?)));
+        }
+        let pages = MmapMut::map_anon(bytes)?;
+        #[cfg(all(target_os = "linux", not(miri)))]
+        if pages.len() >= HUGE
+            && let Err(cause) = pages.advise(memmap2::Advice::HugePage)
+        {
+            log::debug!("no huge pages for {} bytes: {cause}", pages.len());
+        }
+        Ok(Self::Plain(pages))
+    }
+}
+
+impl Deref for Pages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Plain(pages) => pages,
+            Self::Guarded(pages) => pages,
+        }
+    }
+}
+
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Plain(pages) => pages,
+            Self::Guarded(pages) => pages,
+        }
+    }
 }
 
 impl<T> Default for AlignedBuffer<T> {
@@ -56,13 +103,7 @@ impl<T: Pod> AlignedBuffer<T> {
         }
         let error = BufferError { elements, size: size_of::<T>() };
         let bytes = elements.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
-        let pages = MmapMut::map_anon(bytes.ok_or_else(|| error.clone())?).map_err(|_| error)?;
-        #[cfg(target_os = "linux")]
-        if pages.len() >= HUGE
-            && let Err(cause) = pages.advise(memmap2::Advice::HugePage)
-        {
-            log::debug!("no huge pages for {} bytes: {cause}", pages.len());
-        }
+        let pages = Pages::zeroed(bytes.ok_or_else(|| error.clone())?).map_err(|_| error)?;
         Ok(AlignedBuffer { pages: Some(pages), elements: PhantomData })
     }
 }

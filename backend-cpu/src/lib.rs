@@ -13,7 +13,7 @@
 //! - [`profile`], [`ceiling`]: what each call of a program is; what this machine reaches at most;
 //! - [`requirements`]: what a step takes of memory, before it is compiled;
 //! - [`element`]: what tensors are made of in memory;
-//! - [`buffer`]: cache-line-aligned memory.
+//! - [`buffer`], `guard`: cache-line-aligned memory; guard pages around it, behind a knob.
 //!
 //! This crate knows nothing of the VAE, of checkpoints or of tiles of a video.
 
@@ -21,6 +21,7 @@ pub mod buffer;
 pub mod ceiling;
 mod codegen;
 pub mod element;
+mod guard;
 pub mod inspect;
 pub mod isa;
 mod jit;

@@ -14,6 +14,7 @@ use passes::inline::inlined;
 use rayon::prelude::*;
 
 use crate::buffer::{ALIGNMENT, AlignedBuffer, BufferError};
+use crate::guard::{self, Apart};
 use crate::inspect::{Inspection, SpanRecorder, Watched, extent, watched};
 use crate::isa::Isa;
 use crate::jit::{self, Code, CodegenError, Listing};
@@ -409,8 +410,11 @@ impl Executable {
         }
         let arena = workspace.arena.as_mut_ptr();
         let temporary = workspace.temporary.as_mut_ptr();
-        let scratch: Vec<Shared> = workspace.scratch.iter_mut().map(|b| Shared(b.as_mut_ptr())).collect();
-        let address = |place: Place| match place {
+        let scratch: Vec<(Shared, usize)> =
+            workspace.scratch.iter_mut().map(|b| (Shared(b.as_mut_ptr()), b.len())).collect();
+        let given = &mut program.inputs.iter().map(|(value, _)| *value).zip(inputs.iter().copied());
+        let apart = guard::is_on().then(|| Apart::new(&program.plan, &program.schedule, given)).transpose()?;
+        let together = |place: Place| match place {
             Place::Value(value) => match program.plan.placement(value) {
                 // In bounds: the arena has `arena_bytes`, and every placement ends within them.
                 Some(placement) => arena.wrapping_add(placement.offset),
@@ -420,6 +424,7 @@ impl Executable {
             Place::Weights(index) => self.weights[index].bytes().as_ptr().cast_mut(),
             Place::Temporary(offset) => temporary.wrapping_add(offset),
         };
+        let address = |place| apart.as_ref().and_then(|apart| apart.address(place)).unwrap_or_else(|| together(place));
 
         let total: u64 = program.calls.iter().map(|call| call.cost.flops).sum();
         let mut done = 0;
@@ -476,7 +481,7 @@ impl Executable {
         pool: &rayon::ThreadPool,
         call: &Call,
         arguments: &[Shared],
-        scratch: &[Shared],
+        scratch: &[(Shared, usize)],
         recorder: Option<&SpanRecorder>,
     ) {
         let kernel = &self.program.schedule.kernels[call.kernel];
@@ -487,15 +492,17 @@ impl Executable {
         let function = self.program.code.function(call.kernel);
         let run_block = |block: usize| {
             let thread = rayon::current_thread_index().unwrap_or(0);
-            let scratch = scratch[thread];
+            let (scratch, reserved) = scratch[thread];
+            let scratch = scratch.0.wrapping_add(guard::scratch_start(reserved, kernel.scratch_bytes()));
             let started = recorder.map(|_| Instant::now());
             // SAFETY: `Shared` is a pointer in memory, so the table is one of pointers. Each points to a tensor with the
             // number of elements that the kernel was specialised to: sizes of inputs and states are checked by `check`,
             // those of weights when they are made, outputs and the arena are allocated to the same types the kernel was
             // scheduled from. Blocks of one call write disjoint parts of the result and read nothing that another
             // block writes (the plan gives a result the memory of an operand only where an element is read by the
-            // block that writes it). The scratch belongs to this thread and has the largest kernel's size.
-            unsafe { function(arguments.as_ptr().cast(), scratch.0, block) }
+            // block that writes it). The scratch belongs to this thread and has the largest kernel's size, and with guards
+            // the last of its bytes are this kernel's.
+            unsafe { function(arguments.as_ptr().cast(), scratch, block) }
             if let Some((recorder, started)) = recorder.zip(started) {
                 recorder.add(thread, started);
             }
@@ -506,24 +513,32 @@ impl Executable {
         }
     }
 
-    /// Checks that every input and state is there in its size.
+    /// Checks that every input and state is there in its size, and no other. What elements they are, types say: inputs and results
+    /// of programs are f32 ([`schedule`] refuses others), states are bytes that a step of the same precision left. Slices are
+    /// aligned as f32 is, which is all that kernels ask of what they read; what they write is in buffers of ours.
     fn check(&self, inputs: &[&[f32]], states: &States) -> Result<(), RunError> {
-        let argument = |kind, port: &Port, found: Option<usize>| {
-            if found == Some(port.ty.bytes()) {
-                return Ok(());
+        let refused = |kind, name: &str, message| Err(RunError::Argument { kind, name: name.to_owned(), message });
+        let argument = |kind, port: &Port, found: Option<usize>| match found {
+            Some(found) if found == port.ty.bytes() => Ok(()),
+            Some(found) => {
+                refused(kind, &port.name, format!("expected {} ({} bytes), found {found}", port.ty, port.ty.bytes()))
             }
-            let message = match found {
-                Some(found) => format!("expected {} ({} bytes), found {found}", port.ty, port.ty.bytes()),
-                None => format!("missing; expected {}", port.ty),
-            };
-            Err(RunError::Argument { kind, name: port.name.clone(), message })
+            None => refused(kind, &port.name, format!("missing; expected {}", port.ty)),
         };
         for (index, (_, port)) in self.program.inputs.iter().enumerate() {
             argument("input", port, inputs.get(index).map(|tensor| size_of_val(*tensor)))?;
         }
-        self.program
-            .states
-            .iter()
-            .try_for_each(|(_, port)| argument("state", port, states.get(&port.name).map(|buffer| buffer.len())))
+        for (_, port) in &self.program.states {
+            argument("state", port, states.get(&port.name).map(|buffer| buffer.len()))?;
+        }
+        if inputs.len() > self.program.inputs.len() {
+            let (name, takes) = (self.program.inputs.len().to_string(), self.program.inputs.len());
+            return refused("input", &name, format!("the program takes {takes}, found {}", inputs.len()));
+        }
+        let ports = &self.program.states;
+        match states.keys().filter(|name| ports.iter().all(|(_, port)| port.name != **name)).min() {
+            Some(name) => refused("state", name, "the program reads no such state".to_owned()),
+            None => Ok(()),
+        }
     }
 }

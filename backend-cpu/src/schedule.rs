@@ -34,7 +34,7 @@ pub struct UnsupportedOp {
 }
 
 /// Where an argument of a call is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     /// A value of the graph.
     Value(Value),

@@ -2,9 +2,17 @@
 
 mod common;
 
+use std::borrow::Cow;
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::isa::{DotProducts, Isa};
-use backend_cpu::program::{CompileOptions, compile, listings};
+use backend_cpu::program::{CompileOptions, Workspace, compile, listings};
 use backend_cpu::tile::Algorithm;
+use backend_cpu::weights::{ParameterSource, Weights};
+use ir::TensorType;
 
 /// Runs `text` every way and compares.
 fn check(text: &str) {
@@ -65,6 +73,68 @@ fn callers_give_and_get_f32() {
         let graph = ir::text::parse(&format!("graph @test {{\n{text}\n}}")).unwrap();
         let error = compile(&graph, Isa::Portable).map(drop).unwrap_err().to_string();
         assert!(error.contains("must be f32, found tensor<2xbf16>"), "{error}");
+    }
+}
+
+#[test]
+fn arguments_that_do_not_fit_are_refused() {
+    let graph = ir::text::parse(
+        "graph @test {\n%0 = input {name = \"x\"} : tensor<6xf32>\n%1 = state {name = \"s\"} : tensor<6xbf16>\n\
+         %2 = silu %0 : tensor<6xf32>\nreturn result \"y\" = %2\nreturn state \"s\" = %1\n}",
+    );
+    let program = Arc::new(compile(&graph.unwrap(), Isa::Portable).unwrap());
+    let executable = program.bind(&Weights::new(Arc::new(NoParameters))).unwrap();
+    let mut workspace = Workspace::new(1).unwrap();
+    let mut run = |inputs: &[&[f32]], states: &[(&str, usize)]| {
+        let buffer = |bytes: usize| AlignedBuffer::zeroed(bytes).unwrap();
+        let states = states.iter().map(|&(name, bytes)| (name.to_owned(), buffer(bytes))).collect();
+        let ran = executable.run(&mut workspace, inputs, states, &mut |_, _| ControlFlow::Continue(()));
+        ran.map(drop).map_err(|error| error.to_string())
+    };
+    let (x, s) = ([0.5_f32; 7], ("s", 12));
+    assert_eq!(run(&[&x[..6]], &[s]), Ok(()));
+    // A slice of f32 that is aligned to nothing more.
+    assert_eq!(run(&[&x[1..]], &[s]), Ok(()));
+    let mut refused = |inputs: &[&[f32]], states: &[(&str, usize)], message: &str| {
+        assert_eq!(run(inputs, states), Err(message.to_owned()));
+    };
+    refused(&[], &[s], "input \"x\": missing; expected tensor<6xf32>");
+    refused(&[&x], &[s], "input \"x\": expected tensor<6xf32> (24 bytes), found 28");
+    refused(&[&x[..5]], &[s], "input \"x\": expected tensor<6xf32> (24 bytes), found 20");
+    refused(&[&x[..6], &x[..6]], &[s], "input \"1\": the program takes 1, found 2");
+    refused(&[&x[..6]], &[], "state \"s\": missing; expected tensor<6xbf16>");
+    // A step in f32 left it.
+    refused(&[&x[..6]], &[("s", 24)], "state \"s\": expected tensor<6xbf16> (12 bytes), found 24");
+    refused(&[&x[..6]], &[s, ("t", 4)], "state \"t\": the program reads no such state");
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused() {
+    let graph = ir::text::parse(
+        "graph @test {\n%0 = parameter {name = \"p\"} : tensor<6xf32>\n%1 = input {name = \"x\"} : tensor<6xf32>\n\
+         %2 = add %0, %1 : tensor<6xf32>\nreturn result \"y\" = %2\n}",
+    );
+    let program = Arc::new(compile(&graph.unwrap(), Isa::Portable).unwrap());
+    let error =
+        |source: Arc<dyn ParameterSource>| program.bind(&Weights::new(source)).map(drop).unwrap_err().to_string();
+    assert!(error(Arc::new(NoParameters)).contains("no parameters here"), "{}", error(Arc::new(NoParameters)));
+    let five = error(Arc::new(FiveNumbers));
+    assert!(five.contains("`p`") && five.contains("tensor<6xf32>") && five.contains('5'), "{five}");
+}
+
+struct NoParameters;
+
+impl ParameterSource for NoParameters {
+    fn parameter(&self, _: &str, _: &TensorType) -> Result<Cow<'_, [f32]>, Box<dyn Error + Send + Sync>> {
+        Err("no parameters here".into())
+    }
+}
+
+struct FiveNumbers;
+
+impl ParameterSource for FiveNumbers {
+    fn parameter(&self, _: &str, _: &TensorType) -> Result<Cow<'_, [f32]>, Box<dyn Error + Send + Sync>> {
+        Ok(Cow::Borrowed(&[0.5; 5]))
     }
 }
 

@@ -96,6 +96,14 @@ fn a_state_that_is_not_read_has_nothing_to_donate() {
 }
 
 #[test]
+fn a_program_may_return_nothing_and_names_stay_on_their_line() {
+    let nothing = module("%0 = input {name = \"x\"} : tensor<2xf32>");
+    assert!(nothing.results.is_empty() && nothing.text.ends_with("    return \n  }\n}\n"), "{}", nothing.text);
+    let lines = module("%0 = input {name = \"x\"} : tensor<2xf32>\nreturn result \"a\\nb\" = %0");
+    assert!(lines.text.contains("tensor<2xf32> // result a\\nb\n"), "{}", lines.text);
+}
+
+#[test]
 fn equal_weights_are_one_argument_and_equal_names_are_told_apart() {
     let module = module(
         r#"%0 = input {name = "x y"} : tensor<2x3xf32>

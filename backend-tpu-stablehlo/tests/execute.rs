@@ -4,8 +4,7 @@ mod common;
 
 use std::borrow::Cow;
 
-use backend_tpu_stablehlo::pjrt::{Buffer, CompileOptions, Device, Input, Signature};
-use backend_tpu_stablehlo::{Argument, ArgumentRole, EmitOptions, emit};
+use backend_tpu_stablehlo::EmitOptions;
 use common::programs::{LARGE, PROGRAMS, graph};
 use half::bf16;
 use ir::eval::{Bindings, Leaf, LeafKind, Tensor, evaluate};
@@ -32,47 +31,20 @@ impl Bindings<f32> for Numbers {
     }
 }
 
-/// What an argument is given.
-fn put(device: &Device, argument: &Argument) -> Buffer {
-    let tensor = match &argument.role {
-        ArgumentRole::Input => Numbers::of(LeafKind::Input, &argument.name, &argument.ty),
-        ArgumentRole::State => Numbers::of(LeafKind::State, &argument.name, &argument.ty),
-        ArgumentRole::Weight(recipe) => evaluate(recipe.graph(), &Numbers).expect("a recipe").swap_remove(0).1,
-    };
-    match argument.ty.element {
-        ElementType::Bf16 => device.put(tensor.data.into_iter().map(bf16::from_f32).collect(), &argument.ty),
-        _ => device.put(tensor.data, &argument.ty),
-    }
-    .expect("a buffer")
-}
-
-fn fetch(buffer: &Buffer) -> Vec<f32> {
-    match buffer.ty().element {
-        ElementType::Bf16 => buffer.fetch::<bf16>().unwrap().wait().unwrap().into_iter().map(bf16::to_f32).collect(),
-        ElementType::I8 => buffer.fetch::<i8>().unwrap().wait().unwrap().into_iter().map(f32::from).collect(),
-        _ => buffer.fetch::<f32>().unwrap().wait().unwrap(),
-    }
-}
-
 #[test]
 fn every_op_computes_what_the_evaluator_says() {
     let Some(client) = common::client("every_op_computes_what_the_evaluator_says", 1) else { return };
-    let device = &client.devices().unwrap()[0];
     let whole = PROGRAMS.into_iter().chain([("large", LARGE)]).map(|(name, body)| (name, body, EmitOptions::default()));
     let strips = EmitOptions { strip_bytes: 300, ..EmitOptions::default() };
     for (name, body, options) in whole.chain([("in strips", LARGE, strips)]) {
         let graph = graph(body);
-        let module = emit(&graph, &options).expect("every op has a form");
-        let text = module.text.as_bytes();
-        let program = client.compile(text, Signature::from(&module), &CompileOptions::default()).expect("it compiles");
-        let arguments = module.arguments.iter().map(|argument| Input::Donate(put(device, argument))).collect();
-        let found = program.run(vec![arguments]).unwrap().wait().unwrap().swap_remove(0);
+        let found = common::run(&client, &graph, &options, &Numbers);
         // In bf16 plugins may leave out a rounding between two ops, and sums in another order round to the other side.
         let is_narrow = graph.nodes().any(|(_, node)| node.ty.element == ElementType::Bf16);
         let step = if is_narrow { 1.0 / 64.0 } else { 1e-5 };
-        for ((output, expected), buffer) in evaluate(&graph, &Numbers).expect("it evaluates").iter().zip(&found) {
+        for ((output, expected), found) in evaluate(&graph, &Numbers).expect("it evaluates").iter().zip(&found) {
             let least: f32 = if expected.ty.element == ElementType::I8 { 1.0 } else { step };
-            for (expected, found) in expected.data.iter().zip(fetch(buffer)) {
+            for (expected, found) in expected.data.iter().zip(found) {
                 let near = (expected - found).abs() <= least.max(step * expected.abs());
                 assert!(near, "{name}, {}: {found}, expected {expected}", output.name);
             }

@@ -48,12 +48,16 @@ knobs! {
         "The PJRT plugin where --plugin names none; tests of plugins run where it names one for CPUs.";
     Tessera CACHE_DIR = "TESSERA_CACHE_DIR", "a folder",
         "Where compiled programs of PJRT plugins are kept; else tessera/programs in your folder of caches.";
+    Tessera GUARD_PAGES = "TESSERA_GUARD_PAGES", "1",
+        "Every buffer of native code ends at an inaccessible page, so that code that leaves its buffers ends the process. Slow.";
     Tests LIBTPU = "TESSERA_LIBTPU", "a path",
         "The libtpu.so that tests compile for TPUs with; without it they are skipped.";
     Tests BLESS = "TESSERA_BLESS", "1",
         "Filetests and the op reference take what is found for what is expected.";
     Tests PYTHON = "TESSERA_PYTHON", "a path",
         "The Python with torch and diffusers that tools/taps.py is tested with; else `python3`. Without those the test is skipped.";
+    Convention PROPTEST_CASES = "PROPTEST_CASES", "a number",
+        "How many random cases each property test runs; else each its own few. PROPTEST_RNG_SEED chooses others.";
     Convention RUST_LOG = "RUST_LOG", "a filter",
         "What to log on stderr, by crate, in place of --log.";
     Convention XLA_FLAGS = "XLA_FLAGS", "flags",

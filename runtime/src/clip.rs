@@ -394,11 +394,13 @@ fn seconds_left(run: Duration, done: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use backend_cpu::isa::Isa;
     use backend_cpu::program::Choices;
     use backend_cpu::weights::Weights;
+    use passes::Precision;
 
     use super::*;
     use crate::demo;
@@ -461,6 +463,61 @@ mod tests {
             let (found, runs) = outputs(&route(order, lanes), source);
             assert_eq!(runs, tiles * batches.len() * batch);
             assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{half} {order:?} {lanes} {streams}");
+        }
+    }
+
+    /// The result of every batch of every tile, where they run in this order, each tile's batches in theirs. Memory that steps
+    /// share holds what other tiles left there.
+    fn results(
+        route: &Route,
+        precision: Precision,
+        data: &[f32],
+        order: &[(usize, (usize, usize))],
+    ) -> BTreeMap<(usize, (usize, usize)), Vec<f32>> {
+        let config = demo::config().unwrap();
+        let checkpoint = Arc::new(demo::checkpoint().unwrap());
+        let weights = Weights::new(checkpoint.clone());
+        let options = RunOptions { precision, ..RunOptions::default() };
+        let engine = CpuEngine::new(Isa::probe(), &options, &weights, &checkpoint, Choices::default());
+        let mut steps = Steps::new(&config, &options, engine, 2, 1).unwrap();
+        let mut source = InMemory { data, shape: route.shape };
+        let (mut frames, mut window, batches) = (vec![], vec![], route.batches());
+        let (mut states, mut found) = (BTreeMap::new(), BTreeMap::new());
+        for &(batch, tile) in order {
+            source.load(0, &batches[batch], &mut frames).unwrap();
+            route.cut(tile, &frames, &mut window).unwrap();
+            let step = route.step(batch, batches[batch].len(), tile);
+            steps.prepare(&[step], &mut |_| ControlFlow::Continue(())).unwrap();
+            let place = StepPlace { sample: 0, step: batch, tile: 0 };
+            let work = Work { step, place, input: &window, states: states.remove(&tile).unwrap_or_default() };
+            let outputs = steps.run(vec![work], &mut |_| ControlFlow::Continue(())).unwrap().swap_remove(0);
+            states.insert(tile, outputs.states);
+            found.insert((batch, tile), outputs.result.to_vec());
+        }
+        found
+    }
+
+    #[test]
+    fn tiles_in_any_order_give_the_same_bits() {
+        let config = demo::config().unwrap();
+        let tiling = Tiling { height: 16, width: 24, overlap: Overlap { height: 0.5, width: 0.0 } };
+        for (half, shape) in [(Half::Decoder, [1, 16, 4, 3, 5]), (Half::Encoder, [1, 3, 16, 22, 40])] {
+            let grid = tiling.grid(&config, half, shape[3], shape[4]).unwrap();
+            let route = Route { half, shape, grid, order: TileOrder::FrameMajor, lanes: 1 };
+            let (data, tiles) = (noise(shape.iter().product()), route.grid.places().collect::<Vec<_>>());
+            let batches = 0..route.batches().len();
+            assert!(tiles.len() >= 4 && batches.len() == 2, "{} tiles, {batches:?}", tiles.len());
+            let forth: Vec<_> = batches.clone().flat_map(|b| tiles.iter().map(move |tile| (b, *tile))).collect();
+            let back: Vec<_> = tiles.iter().rev().flat_map(|tile| batches.clone().map(move |b| (b, *tile))).collect();
+            // Batches in order, the tiles of each in another one.
+            let mut mixed = forth.clone();
+            mixed.sort_by_key(|&(b, (row, column))| (b, (3 * row + 5 * column + b) % 4, row));
+            for precision in Precision::ALL {
+                let expected = results(&route, precision, &data, &forth);
+                for order in [&back, &mixed] {
+                    assert!(results(&route, precision, &data, order) == expected, "{half}, {precision}, {order:?}");
+                }
+            }
         }
     }
 

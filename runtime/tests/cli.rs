@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use backend_cpu::isa::Isa;
 use common::{CONFIG, entries, latents_file, model, printed, random, refused, tessera, text};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -22,6 +23,41 @@ const DECODE: [&str; 6] = ["decode", "--model", ".", "--latents", "z.safetensors
 
 fn decode(more: &[&str], folder: &Path) -> String {
     printed(&[&DECODE, more].concat(), folder)
+}
+
+#[test]
+fn every_process_makes_the_same_bits() {
+    let folder = workplace(2, 5);
+    for dtype in ["f32", "bf16"] {
+        for tiling in ["off", "4x4"] {
+            let run = |name: &str, threads: &str| {
+                let how = ["--dtype", dtype, "--tiling", tiling, "--tile-overlap", "0.5,0.5", "--threads", threads];
+                decode(&[&["--quiet", "--output", name], how.as_slice()].concat(), folder.path());
+                fs::read(folder.path().join(name)).unwrap()
+            };
+            let one = run("one.npy", "1");
+            assert!(one == run("two.npy", "2") && one == run("three.npy", "3"), "{dtype}, {tiling}");
+        }
+    }
+}
+
+/// Each buffer of native code between inaccessible pages, and NaN where nothing was written yet.
+#[test]
+fn guard_pages_change_no_bit() {
+    let folder = workplace(1, 4);
+    for dtype in ["f32", "bf16"] {
+        for isa in Isa::supported() {
+            let run = |guards: &str, name: &str| {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
+                command.args(DECODE).args(["--quiet", "--dtype", dtype, "--output", name]).current_dir(folder.path());
+                command.env("TESSERA_GUARD_PAGES", guards).env("TESSERA_ISA", isa.name());
+                let output = command.output().unwrap();
+                assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{isa}, {dtype}");
+                fs::read(folder.path().join(name)).unwrap()
+            };
+            assert!(run("", "plain.npy") == run("1", "guarded.npy"), "{isa}, {dtype}");
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,17 @@
-//! Golden cases: reading them, and comparing what we compute with what the reference implementation computed. And
-//! [`fuzzing`]: what is done with bytes that anybody could have written.
+//! What tests of the whole stand on; the tests themselves are in `tests/`.
 //!
-//! The cases themselves are in `goldens/`, described by its README; the tests are in `tests/`.
+//! - Golden cases: reading them, and comparing what we compute with what the reference implementation computed. They are in
+//!   `goldens/`, described by its README.
+//! - Random programs ([`random_graph`], [`random_vae`]), numbers for them ([`evaluation`]), how far results may be off
+//!   ([`rounding`]), and making small what fails ([`reduce`]).
+//! - What is done with bytes that anybody could have written ([`fuzzing`]).
 
+pub mod evaluation;
 pub mod fuzzing;
+pub mod random_graph;
+pub mod random_vae;
+pub mod reduce;
+pub mod rounding;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -103,9 +111,9 @@ impl Case {
 ///
 /// # Panics
 /// When the lengths differ.
-pub fn errors(expected: &[f32], found: &[f32]) -> (f64, f64) {
+pub fn errors<T: Copy + Into<f64>>(expected: &[T], found: &[T]) -> (f64, f64) {
     assert_eq!(expected.len(), found.len(), "numbers of elements differ");
-    let differences = expected.iter().zip(found).map(|(e, f)| (f64::from(*e) - f64::from(*f)).abs());
+    let differences = expected.iter().zip(found).map(|(e, f)| ((*e).into() - (*f).into()).abs());
     let (sum, maximum) = differences.fold((0.0, 0.0_f64), |(sum, max), d| {
         // A NaN counts as the largest error there is.
         (sum + d, if d.is_nan() { f64::INFINITY } else { max.max(d) })

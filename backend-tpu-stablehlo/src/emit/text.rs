@@ -32,12 +32,13 @@ pub(super) fn module(
     for (i, result) in results.iter().enumerate() {
         let comma = if i + 1 < results.len() { "," } else { "" };
         let (ty, attributes) = (text_of(&result.ty), attributes([None, sharding(&result.ty)]));
-        let _ = writeln!(text, "    {ty}{attributes}{comma} // {} {}", result.role.word(), result.name);
+        let _ = writeln!(text, "    {ty}{attributes}{comma} // {} {}", result.role.word(), result.name.escape_debug());
     }
     text.push_str("  ) {\n");
     text.push_str(lines);
     let (names, types): (Vec<&str>, Vec<String>) = returned.iter().map(|t| (t.name.as_str(), t.ty())).unzip();
-    let _ = writeln!(text, "    return {} : {}\n  }}\n}}", names.join(", "), types.join(", "));
+    let colon = if names.is_empty() { "" } else { " : " };
+    let _ = writeln!(text, "    return {}{colon}{}\n  }}\n}}", names.join(", "), types.join(", "));
     text
 }
 

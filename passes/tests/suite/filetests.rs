@@ -6,6 +6,8 @@
 //! - `// pass: fuse-bias, eliminate-dead-code`: the passes to run, in order; or `// pass: cpu-pipeline` for that list, `cpu-pipeline
 //!   bf16` in that precision.
 //! - `// expect: unchanged`: the passes must leave the program as it is; there is no expected text.
+//! - `// expect: same meaning`: whatever the passes make of the program, it means the same; there is no expected text. What random
+//!   programs have led to is kept so, in `filetests/regressions/`.
 //! - `// expect: error`: the passes must fail, and the expected text is the message, each line behind `// `.
 //! - `// compare: no (REASON)`: do not evaluate; `// compare: within 0.02 (REASON)`: agree to that.
 //!
@@ -32,6 +34,7 @@ struct Header {
 enum Expect {
     Text,
     Unchanged,
+    SameMeaning,
     Error,
 }
 
@@ -48,8 +51,9 @@ fn header(text: &str) -> Result<Header, String> {
                 }
             }
             ("expect", "unchanged") => header.expect = Expect::Unchanged,
+            ("expect", "same meaning") => header.expect = Expect::SameMeaning,
             ("expect", "error") => header.expect = Expect::Error,
-            ("expect", other) => return Err(format!("expect `unchanged` or `error`, not `{other}`")),
+            ("expect", other) => return Err(format!("expect `unchanged`, `same meaning` or `error`, not `{other}`")),
             ("compare", value) if value.starts_with("no (") => header.compare = None,
             ("compare", value) => {
                 let bound = value.strip_prefix("within ").and_then(|rest| rest.split_once(" ("));
@@ -84,7 +88,7 @@ fn check(text: &str) -> Result<String, String> {
             let (before, after) = (ir::text::print(&before), ir::text::print(after));
             return if before == after { Ok(text.to_owned()) } else { Err(format!("changed to\n{after}")) };
         }
-        (Expect::Text, Ok(after)) => ir::text::print(after),
+        (Expect::Text | Expect::SameMeaning, Ok(after)) => ir::text::print(after),
     };
     if let Ok(after) = &result {
         if let Some(bound) = header.compare {
@@ -96,7 +100,7 @@ fn check(text: &str) -> Result<String, String> {
             return Err(format!("a second run changes it to\n{twice}"));
         }
     }
-    if expected.trim() == becomes.trim() {
+    if header.expect == Expect::SameMeaning || expected.trim() == becomes.trim() {
         return Ok(text.to_owned());
     }
     Ok(format!("{}\n\n{BECOMES}\n{becomes}", given.trim_end()))
