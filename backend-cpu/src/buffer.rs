@@ -1,7 +1,7 @@
 //! [`AlignedBuffer`]: memory that starts on a page, is zero at first, and can fail to be allocated.
 //!
 //! Weights, scratches, arenas and states of this backend live in it. What is laid out inside is its owner's affair. Guard pages
-//! around it are in [`crate::guard`].
+//! around it are in `guard`.
 
 use std::fmt;
 use std::io;

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use common::text;
 
+/// Decodes what is in the folder, told in JSON; the output's path follows.
+const DECODE: [&str; 8] = ["decode", "--model", ".", "--latents", "z.safetensors", "--unscaled", "--json", "--output"];
+
 /// Runs the binary where no plugin is found but those of the environment.
 fn tessera(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let folder = tempfile::tempdir().unwrap();
@@ -99,17 +102,7 @@ fn programs_are_compiled_once_and_run_again() {
     common::latents_file(folder.path(), "z.safetensors", &shape, &common::random(5, shape.iter().product()));
     let run = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
-        command.args([
-            "decode",
-            "--model",
-            ".",
-            "--latents",
-            "z.safetensors",
-            "--unscaled",
-            "--output",
-            "x.npy",
-            "--json",
-        ]);
+        command.args(DECODE).arg("x.npy");
         let output = command.args(more).current_dir(folder.path()).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         let report: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
@@ -160,17 +153,7 @@ fn two_processes_share_a_cache_of_programs() {
     common::latents_file(path, "z.safetensors", &[1, 4, 3, 2, 3], &common::random(5, 72));
     let start = |output: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
-        command.args([
-            "decode",
-            "--model",
-            ".",
-            "--latents",
-            "z.safetensors",
-            "--unscaled",
-            "--output",
-            output,
-            "--json",
-        ]);
+        command.args(DECODE).arg(output);
         command.args(["--backend", "pjrt", "--plugin", &plugin, "--cache-dir", "programs"]).current_dir(path);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };

@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
-use tests::fuzzing::mutation::{Random, mutated};
+use tests::evaluation::Random;
+use tests::fuzzing::mutation::mutated;
 use tests::fuzzing::{TARGETS, Target};
 
 /// Mutations of all seeds of a target together.

@@ -1,23 +1,6 @@
 //! Mutations of a seed, of the kinds that libFuzzer makes, but the same ones every time.
 
-/// The generator SplitMix64 (Steele, Lea and Flood 2014).
-#[derive(Clone, Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `limit`, which is not 0.
-    pub fn below(&mut self, limit: usize) -> usize {
-        (self.bits() % limit as u64) as usize
-    }
-}
+use crate::evaluation::Random;
 
 /// Numbers that programs get wrong, in decimal; as binary numbers, whatever fits.
 const NUMBERS: [&str; 12] = [
