@@ -76,9 +76,10 @@ impl Reference {
         }
         let outputs = graph.outputs().iter().zip(bounds).map(|(output, bounds)| {
             let tensor = exact[output.value.index()].clone();
-            // Few elements may all be rounded the other way.
-            let few = 2.0 * bounds.maximum / (tensor.data.len() as f64).sqrt();
-            let bounds = Bounds { mean: MARGINS[0] * bounds.mean.max(few), maximum: MARGINS[1] * bounds.maximum };
+            let maximum = MARGINS[1] * bounds.maximum;
+            // Few elements may all be rounded the other way: then the mean may be off by what an element may.
+            let few = maximum * (2.0 / (tensor.data.len() as f64).sqrt()).min(1.0);
+            let bounds = Bounds { mean: few.max(MARGINS[0] * bounds.mean), maximum };
             (output.clone(), tensor, bounds)
         });
         Ok(Some(Self { outputs: outputs.collect() }))
