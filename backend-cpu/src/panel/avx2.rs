@@ -219,6 +219,13 @@ fn narrow(value: Vector) -> __m128i {
     _mm_packus_epi32(_mm256_castsi256_si128(upper), _mm256_extracti128_si256::<1>(upper))
 }
 
+/// Each lane as the bf16 that is stored.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn rounded(value: Vector) -> Vector {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(narrow(value))))
+}
+
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn store_bf16(to: *mut u16, mask: Mask, value: Vector) {

@@ -176,6 +176,13 @@ fn narrow(value: Vector) -> __m256i {
     _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded))
 }
 
+/// Each lane as the bf16 that is stored.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn rounded(value: Vector) -> Vector {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(narrow(value))))
+}
+
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx512bw")]
 unsafe fn store_bf16(to: *mut u16, mask: Mask, value: Vector) {

@@ -111,6 +111,14 @@ unsafe fn load_bf16(from: *const u16, mask: Mask) -> Vector {
     lanes::load(&values)
 }
 
+/// Each lane as the bf16 that is stored.
+#[inline(always)]
+fn rounded(vector: Vector) -> Vector {
+    let mut values = [0.0; LANES];
+    lanes::store(&mut values, vector);
+    lanes::load(&values.map(|value| bf16::from_f32(value).to_f32()))
+}
+
 #[inline(always)]
 unsafe fn store_bf16(to: *mut u16, mask: Mask, vector: Vector) {
     let mut values = [0.0; LANES];

@@ -18,6 +18,7 @@
 //! | `Wide`, `wide_zero()` | for `transform` alone: as many f64 as a vector has lanes; zeros |
 //! | `add_wide(w, a, b)`, `store_wide(p, w)` | `w + a * b` in f64; adds to what is in memory |
 //! | `load_bf16(p, m)`, `store_bf16(p, m, v)`, `stream_bf16(p, v)` | the same where memory holds bf16: stores round to the nearest, of two to the even one |
+//! | `rounded(v)` | for `transform` alone: each lane as `store_bf16` stores it |
 //! | `prefetch(p)`, `prefetch_second(p)` | ask for the cache line of `p`, into the first-level cache or the second-level one |
 //! | `opaque(n)` | `n`, of which the optimiser knows nothing |
 //!

@@ -269,6 +269,8 @@ macro_rules! transform_kernels {
                             }
                         }
                         if !sums.is_null() {
+                            // Of what is stored, which is what the normalisation will read.
+                            let value = if BF16 { rounded(value) } else { value };
                             total = add_wide(total, value, splat(1.0));
                             squares = add_wide(squares, value, value);
                         }
