@@ -72,9 +72,12 @@ impl Call {
 
 /// Multiply-adds that never leave the registers: what bounds every kernel of an instruction set.
 mod peak {
-    use super::{Isa, black_box};
+    use super::Isa;
+    #[cfg(target_arch = "x86_64")]
+    use super::black_box;
 
     /// Rounds of one call of [`run`].
+    #[cfg(target_arch = "x86_64")]
     const ROUNDS: usize = 20_000;
 
     /// Runs the loop, and says how many flops that was. Nothing where the vectors of the portable kernels are not SSE2.

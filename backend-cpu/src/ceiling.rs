@@ -129,16 +129,16 @@ fn stream_bytes() -> usize {
 mod tests {
     use super::*;
 
+    /// How fast is no matter of a test: that it is a speed, and that all threads come to an end, is.
     #[test]
-    fn a_machine_computes_and_moves() {
+    fn ceilings_are_speeds() {
         for threads in [1, 2] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            for isa in Isa::supported() {
-                let peak = peak_flops(isa, &pool).unwrap();
-                assert!((1e8..1e15).contains(&peak), "{isa} on {threads} threads: {peak}");
-            }
             let bandwidth = memory_bandwidth(&pool).unwrap();
-            assert!((1e7..1e14).contains(&bandwidth), "{threads} threads: {bandwidth}");
+            let peaks = Isa::supported().into_iter().map(|isa| peak_flops(isa, &pool).unwrap());
+            for speed in peaks.chain([bandwidth]) {
+                assert!(speed.is_finite() && speed > 0.0, "{threads} threads: {speed}");
+            }
         }
     }
 }

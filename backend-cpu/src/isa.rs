@@ -1,6 +1,7 @@
 //! Instruction sets: which ones the kernels know, which one this CPU can run, and the knob that overrides the choice.
 //!
-//! The kernels themselves are in [`crate::panel`]; nothing here runs SIMD code.
+//! The kernels themselves are in [`crate::panel`]; nothing here runs SIMD code. What else is chosen because of the CPU is in
+//! [`crate::target`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,17 +24,6 @@ pub enum Isa {
     Avx2,
     /// Plain Rust for whatever the crate was compiled for.
     Portable,
-}
-
-/// Whether there are dot products of bf16: sums in f32 of the products of neighbours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DotProducts {
-    /// None.
-    Absent,
-    /// There are, and they multiply fewer numbers a second than multiply-adds of f32 do.
-    Slow,
-    /// They multiply twice as many.
-    Fast,
 }
 
 /// Why the instruction set asked for by [`ISA_VARIABLE`] cannot be had.
@@ -84,19 +74,13 @@ impl Isa {
         }
     }
 
-    /// The dot products of bf16 that this CPU has beside this instruction set: AVX512-BF16.
-    ///
-    /// Fast or slow is by the maker, not timed, so that every run on a machine chooses alike. Intel's run one of these
-    /// instructions in the time of three to four multiply-adds (measured: 0.56 of f32's products a second), AMD's since Zen 4
-    /// one in the time of one (by uops.info's tables: no such machine was at hand).
-    pub fn dot_products(self) -> DotProducts {
-        #[cfg(target_arch = "x86_64")]
-        if self == Isa::Avx512 && self.is_supported() && std::arch::is_x86_feature_detected!("avx512bf16") {
-            let maker = std::arch::x86_64::__cpuid(0);
-            let is_amd = [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD";
-            return if is_amd { DotProducts::Fast } else { DotProducts::Slow };
+    /// Whether this CPU has dot products of bf16 beside this instruction set: AVX512-BF16.
+    pub fn has_dot_products(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => self.is_supported() && std::arch::is_x86_feature_detected!("avx512bf16"),
+            _ => false,
         }
-        DotProducts::Absent
     }
 
     /// Every instruction set that this CPU can run, best first; never empty.

@@ -5,7 +5,7 @@
 //! every value its place in one arena. [`weights::Weights`] packs the checkpoint's tensors once, for all programs.
 //! [`program::Executable::run`] then runs the calls in order, the blocks of each shared out over threads.
 //!
-//! - [`isa`]: which instruction set the kernels use, probed once, with one environment knob to override it;
+//! - [`isa`], [`target`]: the instruction sets; which one, and what else is chosen because of the CPU, with knobs to override it;
 //! - [`panel`]: the contraction panels, the microkernels in which nearly all arithmetic of a convolution happens;
 //! - [`pack`]: convolution weights in the order in which the panels read them;
 //! - [`tile`]: which algorithm a convolution runs by, and how it is cut into blocks;
@@ -32,6 +32,7 @@ pub mod profile;
 pub mod program;
 pub mod requirements;
 mod schedule;
+pub mod target;
 pub mod tile;
 pub mod weights;
 pub mod winograd;

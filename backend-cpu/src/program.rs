@@ -21,6 +21,7 @@ use crate::jit::{self, Code, CodegenError, Listing};
 use crate::kernel::Kernel;
 use crate::profile::{CallSummary, summaries};
 use crate::schedule::{Call, Place, Schedule, UnsupportedOp, lives_in_output, schedule};
+use crate::target::Target;
 use crate::tile::Algorithm;
 use crate::weights::{Data, Form, WeightError, Weights};
 
@@ -62,8 +63,8 @@ pub enum RunError {
 /// What a graph is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileOptions<'a> {
-    /// The instruction set of its kernels.
-    pub isa: Isa,
+    /// The instruction set of its kernels, and what may be assumed of the CPU.
+    pub target: Target,
     /// The one algorithm for convolutions that it can compute; the others stay direct. By default each is chosen by its
     /// estimated cost.
     pub algorithm: Option<Algorithm>,
@@ -72,9 +73,9 @@ pub struct CompileOptions<'a> {
     pub choices: Option<&'a Choices>,
 }
 
-impl From<Isa> for CompileOptions<'_> {
-    fn from(isa: Isa) -> Self {
-        Self { isa, algorithm: None, choices: None }
+impl<T: Into<Target>> From<T> for CompileOptions<'_> {
+    fn from(target: T) -> Self {
+        Self { target: target.into(), algorithm: None, choices: None }
     }
 }
 
@@ -149,7 +150,7 @@ pub struct Program {
 /// When an op has no kernel (the message names it), or code generation fails.
 pub fn compile<'a>(graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Result<Program, CompileError> {
     let options = options.into();
-    let isa = options.isa;
+    let isa = options.target.isa;
     let schedule = schedule(graph, options)?;
     let code = Code::compile(&schedule.kernels, isa)?;
     let (plan, in_output) = plan(graph);
@@ -205,8 +206,8 @@ fn port(name: &str, ty: &TensorType) -> Port {
 ///
 /// # Errors
 /// As [`compile`].
-pub fn listings(graph: &Graph, isa: Isa) -> Result<Vec<Listing>, CompileError> {
-    Ok(jit::listings(&schedule(graph, isa.into())?.kernels, isa)?)
+pub fn listings(graph: &Graph, target: Target) -> Result<Vec<Listing>, CompileError> {
+    Ok(jit::listings(&schedule(graph, target.into())?.kernels, target.isa)?)
 }
 
 impl Program {

@@ -36,7 +36,7 @@ pub struct Requirements {
 /// # Errors
 /// When an op has no kernel.
 pub fn requirements(graph: &Graph, options: CompileOptions<'_>) -> Result<Requirements, UnsupportedOp> {
-    let isa = options.isa;
+    let isa = options.target.isa;
     let schedule = schedule(graph, options)?;
     let sum = |sizes: &mut dyn Iterator<Item = usize>| sizes.fold(0, usize::saturating_add);
     let outputs = |role| {

@@ -11,13 +11,13 @@ use passes::inline::inlined;
 
 use crate::buffer::ALIGNMENT;
 use crate::element::Element;
-use crate::isa::DotProducts;
 use crate::kernel::{
     AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction, Prologue,
     Sums,
 };
 use crate::panel::PanelFamily;
 use crate::program::CompileOptions;
+use crate::target::DotProducts;
 use crate::tile::{Problem, choose};
 use crate::weights::Form;
 
@@ -393,6 +393,11 @@ impl Scheduler<'_> {
         Ok((Prologue::Normalize(kernel), source, operands))
     }
 
+    /// Whether a convolution normalises this input as it reads it.
+    fn normalizes(&self, input: Value) -> bool {
+        self.inlined[input.index()] && matches!(self.graph.op(input), Op::Normalize { .. })
+    }
+
     fn convolution(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
         let Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } = &node.op else {
             unreachable!("called for convolutions alone");
@@ -404,7 +409,7 @@ impl Scheduler<'_> {
         let weight_ty = self.graph.ty(*weight);
         let kernel = [weight_ty.shape[0], weight_ty.shape[1], weight_ty.shape[2]];
         let outputs = weight_ty.shape[4];
-        let isa = self.options.isa;
+        let isa = self.options.target.isa;
         let family = PanelFamily::for_columns(isa, Element::F32, outputs);
         let is_narrow = weight_ty.element == ElementType::Bf16;
         let (batch, result) = (node.ty.shape[0], node.ty.space().unwrap_or_default());
@@ -418,7 +423,11 @@ impl Scheduler<'_> {
             panel_columns: family.nr,
             panel_rows: family.max_rows(),
             element: self.element(value)?,
-            dot_products: if is_narrow { isa.dot_products() } else { DotProducts::Absent },
+            dot_products: if is_narrow && !self.normalizes(*input) {
+                self.options.target.dot_products
+            } else {
+                DotProducts::Absent
+            },
         };
         let chosen = self.options.choices.and_then(|choices| choices.get(&Recipe::of(self.graph, *weight)));
         let only = self.options.algorithm.or(chosen.filter(|chosen| chosen.applies(&problem)));

@@ -7,7 +7,7 @@
 //! of threads, so results do not either.
 
 use crate::element::Element;
-use crate::isa::DotProducts;
+use crate::target::DotProducts;
 
 /// Most steps of a contraction that are added up one by one; the sums of such slices are added to each other. The rounding of
 /// a sum grows with its length: at the published size this one gives the decoder 1.2 times the error of PyTorch's f32, a whole
@@ -169,7 +169,8 @@ pub struct Problem {
     pub panel_rows: usize,
     /// Of input, cache, residual and result.
     pub element: Element,
-    /// What the CPU has to multiply weights in bf16 by.
+    /// What its bf16 may be multiplied with. Absent for a convolution that normalises what it reads, whatever the CPU has:
+    /// dot products would round what is normalised, as nothing else does.
     pub dot_products: DotProducts,
 }
 

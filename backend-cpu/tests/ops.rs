@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use backend_cpu::buffer::AlignedBuffer;
-use backend_cpu::isa::{DotProducts, Isa};
+use backend_cpu::isa::Isa;
 use backend_cpu::program::{CompileOptions, Workspace, compile, listings};
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::{ParameterSource, Weights};
@@ -346,7 +346,7 @@ fn dot_products_are_used_where_the_cpu_has_them() {
             let options = CompileOptions { algorithm: Some(Algorithm::Dot), ..isa.into() };
             let program = compile(&graph, options).unwrap();
             let found = program.calls().iter().find_map(|call| call.algorithm).unwrap();
-            let can = isa.dot_products() != DotProducts::Absent && (channels, element) == (6, "bf16");
+            let can = isa.has_dot_products() && (channels, element) == (6, "bf16");
             assert_eq!(
                 found,
                 if can { Algorithm::Dot } else { Algorithm::Direct },
@@ -366,7 +366,7 @@ fn code_calls_and_reads_nothing_by_a_short_distance() {
          : tensor<1x2x8x8x8xf32, nthwc>\nreturn result \"y\" = %2\n}\n",
     );
     for isa in Isa::supported() {
-        for listing in listings(graph.as_ref().unwrap(), isa).unwrap() {
+        for listing in listings(graph.as_ref().unwrap(), isa.into()).unwrap() {
             assert!(listing.clif.contains("symbol_value") && !listing.clif.contains("colocated"), "{}", listing.clif);
         }
     }
@@ -456,6 +456,34 @@ fn statistics_of_convolutions() {
                  %10 = normalize %6, %8, %5, %5 {{first_frame = joined, activation = none}} : {y}\n\
                  return {role} \"a\" = %9\nreturn {role} \"b\" = %10\n}}\n"
             ));
+        }
+    }
+}
+
+/// What is normalised is what was stored: sums of numbers before they were rounded are not theirs.
+#[test]
+fn statistics_are_of_what_is_stored() {
+    let (video, weight) = ("tensor<1x2x5x6x8xbf16, nthwc>", "tensor<3x3x3x8x8xbf16, dhwio>");
+    let graph = ir::text::parse(&format!(
+        "graph @test {{\n%0 = state {{name = \"x\"}} : {video}\n%1 = parameter {{name = \"w\"}} : {weight}\n\
+         %2 = parameter {{name = \"scale\"}} : tensor<8xf32>\n\
+         %3 = convolution %0, %1 {{strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 2}} : {video}\n\
+         %4 = group_statistics %3 {{groups = 8, epsilon = 1e-6}} : tensor<1x8x2xf32>\n\
+         %5 = normalize %3, %4, %2, %2 {{first_frame = joined, activation = none}} : {video}\n\
+         return result \"statistics\" = %4\nreturn state \"stored\" = %3\nreturn state \"y\" = %5\n}}\n"
+    ))
+    .unwrap();
+    for isa in Isa::supported() {
+        for algorithm in Algorithm::ALL {
+            let options = CompileOptions { algorithm: Some(algorithm), ..isa.into() };
+            let outputs = common::run(&graph, options, 2, &common::leaves(&graph).1);
+            let [statistics, stored, _] = outputs.as_slice() else { panic!("three outputs") };
+            for (channel, found) in statistics.chunks_exact(2).enumerate() {
+                let values: Vec<f64> = stored.iter().skip(channel).step_by(8).map(|&x| f64::from(x)).collect();
+                let mean = values.iter().sum::<f64>() / values.len() as f64;
+                let off = (mean - f64::from(found[0])).abs();
+                assert!(off < 1e-6 * mean.abs().max(1.0), "{isa}, {algorithm:?}: mean {mean}, found {}", found[0]);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use backend_tpu_stablehlo::pjrt::{
     ArgumentType, Client, CompileOptions, Error, Input, LoadedExecutable, Optimization, Plugin, Signature, Topology,
 };
-use common::{client, plugin_path};
+use common::client;
 use ir::{ElementType, TensorType};
 
 /// `x + y`, written over `x`.
@@ -180,7 +180,7 @@ fn a_library_that_is_no_plugin_is_told() {
 
 #[test]
 fn plugins_load_once() {
-    let Some(path) = plugin_path("plugins_load_once") else { return };
+    let Some(path) = needs::plugin("plugins_load_once") else { return };
     let first = Plugin::load(&path).unwrap();
     assert_eq!(Plugin::load(&path).unwrap().path(), first.path());
 }

@@ -44,6 +44,8 @@ macro_rules! knobs {
 knobs! {
     Tessera ISA = "TESSERA_ISA", "avx512, avx2 or portable",
         "The instruction set of compiled code; else the best that this CPU has.";
+    Tessera DOT_PRODUCTS = "TESSERA_DOT_PRODUCTS", "absent, slow or fast",
+        "What is assumed of the CPU's dot products of bf16, by which convolutions may be computed; else by what is known of it.";
     Tessera PJRT_PLUGIN = "TESSERA_PJRT_PLUGIN", "cpu, tpu, cuda or a path",
         "The PJRT plugin where --plugin names none; tests of plugins run where it names one for CPUs.";
     Tessera CACHE_DIR = "TESSERA_CACHE_DIR", "a folder",
@@ -52,12 +54,16 @@ knobs! {
         "Every buffer of native code ends at an inaccessible page, so that code that leaves its buffers ends the process. Slow.";
     Tests LIBTPU = "TESSERA_LIBTPU", "a path",
         "The libtpu.so that tests compile for TPUs with; without it they are skipped.";
+    Tests TESTS_MAY_LACK = "TESSERA_TESTS_MAY_LACK", "words: plugin, libtpu, torch, ffmpeg, avx512, ...",
+        "Where CI is set, the needs for want of which tests may be skipped; any other skip fails.";
     Tests BLESS = "TESSERA_BLESS", "1",
         "Filetests and the op reference take what is found for what is expected.";
     Tests PYTHON = "TESSERA_PYTHON", "a path",
         "The Python with torch and diffusers that tools/taps.py is tested with; else `python3`. Without those the test is skipped.";
     Convention PROPTEST_CASES = "PROPTEST_CASES", "a number",
         "How many random cases each property test runs; else each its own few. PROPTEST_RNG_SEED chooses others.";
+    Convention CI = "CI", "anything",
+        "Tests that would be skipped fail.";
     Convention RUST_LOG = "RUST_LOG", "a filter",
         "What to log on stderr, by crate, in place of --log.";
     Convention XLA_FLAGS = "XLA_FLAGS", "flags",

@@ -420,7 +420,7 @@ mod tests {
         let checkpoint = Arc::new(demo::checkpoint().unwrap());
         let weights = Weights::new(checkpoint.clone());
         let options = RunOptions::default();
-        let engine = CpuEngine::new(Isa::probe(), &options, &weights, &checkpoint, Choices::default());
+        let engine = CpuEngine::new(Isa::probe().into(), &options, &weights, &checkpoint, Choices::default());
         let mut steps = Steps::new(&config, &options, engine, 3, route.lanes).unwrap();
         let mut found = vec![];
         let mut sink = |sample, data: &[f32]| {
@@ -478,7 +478,7 @@ mod tests {
         let checkpoint = Arc::new(demo::checkpoint().unwrap());
         let weights = Weights::new(checkpoint.clone());
         let options = RunOptions { precision, ..RunOptions::default() };
-        let engine = CpuEngine::new(Isa::probe(), &options, &weights, &checkpoint, Choices::default());
+        let engine = CpuEngine::new(Isa::probe().into(), &options, &weights, &checkpoint, Choices::default());
         let mut steps = Steps::new(&config, &options, engine, 2, 1).unwrap();
         let mut source = InMemory { data, shape: route.shape };
         let (mut frames, mut window, batches) = (vec![], vec![], route.batches());

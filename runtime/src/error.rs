@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 
-use backend_cpu::isa::IsaError;
+use backend_cpu::target::TargetError;
 use backend_cpu::weights::WeightError;
 use backend_tpu_stablehlo::pjrt;
 use backend_tpu_stablehlo::pjrt::child::ChildError;
@@ -107,9 +107,9 @@ pub enum Error {
     /// address space.
     #[error("{}", one_line(.0))]
     Declare(#[from] DeclareError),
-    /// The instruction set asked for cannot be had.
-    #[error("{variable}: {0}", variable = backend_cpu::isa::ISA_VARIABLE)]
-    Isa(#[from] IsaError),
+    /// What the environment asks of the CPU cannot be had.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// Options that contradict each other.
     #[error("{problem}")]
     Options {

@@ -1,9 +1,9 @@
 //! A declared step on its way to native code, with errors in this package's words. What each stage does is in `passes` and
 //! the backends.
 
-use backend_cpu::isa::Isa;
 use backend_cpu::program::{self, Choices, CompileOptions, Program};
 use backend_cpu::requirements::{Requirements, requirements};
+use backend_cpu::target::Target;
 use backend_tpu_stablehlo::{EmitOptions, Module, emit};
 use frontend::Step;
 use ir::Graph;
@@ -71,9 +71,9 @@ pub fn memory<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions<
 ///
 /// # Errors
 /// As [`compile`].
-pub fn kernels(step: &Step, graph: &Graph, isa: Isa) -> Result<Vec<KernelCode>> {
-    let listings = program::listings(graph, isa).map_err(|cause| Error::internal(BACKEND, step, &cause))?;
-    let calls = compile(step, graph, isa)?.kernels();
+pub fn kernels(step: &Step, graph: &Graph, target: Target) -> Result<Vec<KernelCode>> {
+    let listings = program::listings(graph, target).map_err(|cause| Error::internal(BACKEND, step, &cause))?;
+    let calls = compile(step, graph, target)?.kernels();
     let code = listings.into_iter().zip(calls);
     Ok(code.map(|(l, (_, calls))| KernelCode { name: l.name, calls, clif: l.clif, assembly: l.assembly }).collect())
 }

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::rc::Rc;
 
-use backend_cpu::isa::Isa;
 use backend_cpu::program::{Choices, CompileOptions};
 use backend_cpu::requirements::Requirements;
+use backend_cpu::target::Target;
 use frontend::{Config, Half, Step, declare, parameters};
 use ir::Graph;
 use ir::analysis::total_cost;
@@ -106,7 +106,7 @@ pub(crate) struct Plan<'a> {
     pub options: &'a RunOptions,
     pub threads: usize,
     /// What we compile steps for; `None` for the evaluator and for plugins.
-    pub isa: Option<Isa>,
+    pub target: Option<Target>,
     /// Whether the input is all there, so that samples can be read at once.
     pub in_memory: bool,
     /// Bytes of weights that kernels can read already.
@@ -155,7 +155,7 @@ impl Plan<'_> {
             budget,
             reason,
         };
-        let Some(isa) = self.isa else {
+        let Some(target) = self.target else {
             let route = self.route(grid, TileOrder::FrameMajor);
             let reason = match self.options.backend {
                 _ if reason != WHOLE_FITS => reason,
@@ -165,7 +165,7 @@ impl Plan<'_> {
             let decision = decision(&route, tiling, None, reason);
             return Ok((Route { lanes: self.plugin_lanes(&route), ..route }, decision));
         };
-        let mut estimator = Estimator::new(self, isa)?;
+        let mut estimator = Estimator::new(self, target)?;
         let mut least: Option<MemoryEstimate> = None;
         match estimator.fitting(&grid, budget, &mut least)? {
             Some(planned) => {
@@ -212,7 +212,7 @@ impl Plan<'_> {
 /// Estimates the memory of routes, remembering what each step needs.
 struct Estimator<'a> {
     plan: &'a Plan<'a>,
-    isa: Isa,
+    target: Target,
     /// What each step needs, and its floating-point operations.
     /// By the step whose algorithms are taken, and the step.
     steps: HashMap<(Step, Step), Rc<(Requirements, u64)>>,
@@ -224,7 +224,7 @@ struct Estimator<'a> {
 }
 
 impl<'a> Estimator<'a> {
-    fn new(plan: &'a Plan<'a>, isa: Isa) -> Result<Self> {
+    fn new(plan: &'a Plan<'a>, target: Target) -> Result<Self> {
         let names = parameters(plan.config, plan.half)?;
         let on_disk = names.iter().filter_map(|(name, _)| plan.checkpoint.tensor(name));
         let mapped = on_disk.map(|view| view.bytes.len() as u64).sum();
@@ -232,7 +232,7 @@ impl<'a> Estimator<'a> {
             let input = plan.shape.into_iter().fold(size_of::<f32>(), usize::saturating_mul);
             PROCESS_BYTES.saturating_add(input as u64)
         });
-        Ok(Self { plan, isa, steps: HashMap::new(), choices: HashMap::new(), process, mapped })
+        Ok(Self { plan, target, steps: HashMap::new(), choices: HashMap::new(), process, mapped })
     }
 
     /// This grid in the order that fits, if one does. `least` becomes the smallest estimate seen so far.
@@ -310,7 +310,7 @@ impl<'a> Estimator<'a> {
         }
         let choices = self.choices(leading)?;
         let (graph, flops) = self.lowered(step)?;
-        let options = CompileOptions { choices: Some(&choices), ..self.isa.into() };
+        let options = CompileOptions { choices: Some(&choices), ..self.target.into() };
         let found = Rc::new((lowering::memory(step, &graph, options)?, flops));
         self.steps.insert((*leading, *step), found.clone());
         Ok(found)
@@ -322,7 +322,7 @@ impl<'a> Estimator<'a> {
             return Ok(known.clone());
         }
         let (graph, _) = self.lowered(leading)?;
-        let found = Rc::new(lowering::choices(leading, &graph, self.isa)?);
+        let found = Rc::new(lowering::choices(leading, &graph, self.target)?);
         self.choices.insert(*leading, found.clone());
         Ok(found)
     }
@@ -468,7 +468,7 @@ mod tests {
             shape: [1, 16, frames, height, width],
             options: &options,
             threads: 2,
-            isa: Some(Isa::from_env_or_probe()?),
+            target: Some(Target::from_env_or_probe()?),
             in_memory: true,
             weights_made: 0,
         };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
 
-use backend_cpu::isa::Isa;
+use backend_cpu::target::Target;
 use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use frontend::Taps;
@@ -105,8 +105,8 @@ pub struct RunOptions {
     pub backend: Backend,
     /// From 1 to [`MOST_THREADS`]; by default as many as the system offers. Results do not depend on it.
     pub threads: Option<usize>,
-    /// For [`Backend::Cpu`]; by default what [`backend_cpu::isa::ISA_VARIABLE`] asks for, or the best this CPU has.
-    pub isa: Option<Isa>,
+    /// For [`Backend::Cpu`]; by default what [`Target::from_env_or_probe`] finds.
+    pub target: Option<Target>,
     /// What elements are computed with and kept in. Inputs and results are f32 in any case.
     pub precision: Precision,
     /// For [`Backend::Pjrt`]; by default the one that [`backend_tpu_stablehlo::pjrt::locate::PLUGIN_VARIABLE`] names.
@@ -155,8 +155,8 @@ impl RunOptions {
     }
 
     /// The instruction set asked for, or the default.
-    pub(crate) fn isa(&self) -> Result<Isa> {
-        self.isa.map_or_else(|| Ok(Isa::from_env_or_probe()?), Ok)
+    pub(crate) fn target(&self) -> Result<Target> {
+        self.target.map_or_else(|| Ok(Target::from_env_or_probe()?), Ok)
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Instant;
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::ceiling;
 use backend_cpu::inspect::Inspection;
-use backend_cpu::isa::Isa;
 use backend_cpu::program::{CompileOptions, Executable, Program, RunError, States, Workspace};
+use backend_cpu::target::Target;
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::Weights;
 use frontend::{Config, Step, Taps, declare};
@@ -102,7 +102,7 @@ pub struct Bench<'a> {
     config: &'a Config,
     weights: Weights,
     workspace: Workspace,
-    isa: Isa,
+    target: Target,
     threads: usize,
 }
 
@@ -112,10 +112,10 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// [`Error::Threads`], [`Error::Isa`].
     pub fn new(config: &'a Config, weights: LoadedWeights, options: &RunOptions) -> Result<Self> {
-        let (threads, isa) = (options.threads()?, options.isa()?);
+        let (threads, target) = (options.threads()?, options.target()?);
         let workspace =
             Workspace::new(threads).map_err(|cause| Error::Threads { threads, problem: cause.to_string() })?;
-        Ok(Bench { config, weights: Weights::new(Arc::new(weights)), workspace, isa, threads })
+        Ok(Bench { config, weights: Weights::new(Arc::new(weights)), workspace, target, threads })
     }
 
     /// Threads.
@@ -124,8 +124,8 @@ impl<'a> Bench<'a> {
     }
 
     /// The instruction set.
-    pub fn isa(&self) -> Isa {
-        self.isa
+    pub fn target(&self) -> Target {
+        self.target
     }
 
     /// Bytes of all weights that were packed.
@@ -144,7 +144,7 @@ impl<'a> Bench<'a> {
         };
         let pool = self.workspace.pool();
         Ok(Ceilings {
-            flops: ceiling::peak_flops(self.isa, pool).map_err(memory)?,
+            flops: ceiling::peak_flops(self.target.isa, pool).map_err(memory)?,
             bandwidth: ceiling::memory_bandwidth(pool).map_err(memory)?,
         })
     }
@@ -163,7 +163,7 @@ impl<'a> Bench<'a> {
         let passes = lap();
         self.check_memory(step, &graph)?;
         lap();
-        let options = CompileOptions { algorithm: variant.algorithm, ..self.isa.into() };
+        let options = CompileOptions { algorithm: variant.algorithm, ..self.target.into() };
         let program = Arc::new(lowering::compile(step, &graph, options)?);
         let codegen = lap();
         let executable = self.workspace.pool().install(|| program.bind(&self.weights));
@@ -186,7 +186,7 @@ impl<'a> Bench<'a> {
 
     /// Refuses a step for which there is not enough memory.
     fn check_memory(&self, step: &Step, graph: &ir::Graph) -> Result<()> {
-        let needs = lowering::memory(step, graph, self.isa)?;
+        let needs = lowering::memory(step, graph, self.target)?;
         let weights = needs.weights.values().copied().fold(0, usize::saturating_add);
         let parts =
             [needs.arena, needs.scratch * self.threads, 2 * needs.inputs, needs.results, 3 * needs.states, weights];

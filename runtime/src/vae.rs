@@ -6,7 +6,6 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use backend_cpu::isa::Isa;
 use backend_cpu::weights::Weights;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use frontend::{Config, ConfigWarning, Half, declare};
@@ -258,8 +257,8 @@ impl Vae {
     ) -> Result<Report> {
         job.options.check()?;
         let threads = job.options.threads()?;
-        let isa = match job.options.backend {
-            Backend::Cpu => Some(job.options.isa()?),
+        let target = match job.options.backend {
+            Backend::Cpu => Some(job.options.target()?),
             Backend::Pjrt | Backend::Interpret => None,
         };
         let plan = Plan {
@@ -269,7 +268,7 @@ impl Vae {
             shape: job.shape,
             options: job.options,
             threads,
-            isa,
+            target,
             in_memory: source.is_random_access(),
             weights_made: self.weights.bytes(),
         };
@@ -277,13 +276,13 @@ impl Vae {
         log::info!("{tiling}");
         let precision = job.options.precision;
         let mut device = None;
-        let account = match (isa, job.options.backend) {
-            (Some(isa), _) => {
+        let account = match (target, job.options.backend) {
+            (Some(target), _) => {
                 let leading = route.leading_step();
                 let graph = declare(&self.config, &leading, &job.options.taps)?;
                 let graph = lowering::optimize(&leading, &graph, cpu_pipeline(precision))?;
-                let choices = lowering::choices(&leading, &graph, isa)?;
-                let engine = CpuEngine::new(isa, job.options, &self.weights, &self.checkpoint, choices);
+                let choices = lowering::choices(&leading, &graph, target)?;
+                let engine = CpuEngine::new(target, job.options, &self.weights, &self.checkpoint, choices);
                 self.run_on(engine, job, &route, source, sink, observer)?
             }
             (None, Backend::Pjrt) => {
@@ -304,7 +303,7 @@ impl Vae {
         };
         let Account { programs_compiled, programs_cached, program_runs, arena_bytes, .. } = account;
         let [frames, height, width] = job.video;
-        let isa = isa.map_or("none", Isa::name);
+        let isa = target.map_or("none", |target| target.isa.name());
         Ok(Report {
             frames,
             height,

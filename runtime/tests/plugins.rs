@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -59,10 +59,18 @@ fn what_is_no_plugin_is_told_in_one_line() {
     }
 }
 
+/// A plugin's path as an argument.
+fn plugin(test: &str) -> Option<String> {
+    needs::plugin(test).map(spelled)
+}
+
+fn spelled(path: PathBuf) -> String {
+    path.into_os_string().into_string().expect("a path in UTF-8")
+}
+
 #[test]
 fn a_plugin_describes_itself() {
-    let variable = "TESSERA_PJRT_PLUGIN";
-    let Some(plugin) = ir::knobs::PJRT_PLUGIN.text() else { return skipped("a_plugin_describes_itself", variable) };
+    let Some(plugin) = plugin("a_plugin_describes_itself") else { return };
     let output = tessera(&["plugin", "list", &plugin], &[]);
     let found = text(&output.stdout);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
@@ -86,17 +94,10 @@ fn compiling_needs_a_plugin_and_steps_of_one_half() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
 }
 
-/// Says past the test harness, which shows nothing of tests that pass, that a test was skipped.
-fn skipped(test: &str, variable: &str) {
-    let name = if variable == "TESSERA_LIBTPU" { "tpu" } else { "cpu" };
-    let how = format!("set {variable} to the library that `tessera plugin install {name}` gets");
-    let _ = writeln!(io::stderr(), "SKIPPED {test}: {how}");
-}
-
 #[test]
 fn programs_are_compiled_once_and_run_again() {
     let name = "programs_are_compiled_once_and_run_again";
-    let Some(plugin) = ir::knobs::PJRT_PLUGIN.text() else { return skipped(name, "TESSERA_PJRT_PLUGIN") };
+    let Some(plugin) = plugin(name) else { return };
     let folder = common::model(|_| {});
     let shape = [1, 4, 5, 2, 3];
     common::latents_file(folder.path(), "z.safetensors", &shape, &common::random(5, shape.iter().product()));
@@ -147,7 +148,7 @@ fn programs_are_compiled_once_and_run_again() {
 #[cfg(unix)]
 fn two_processes_share_a_cache_of_programs() {
     let name = "two_processes_share_a_cache_of_programs";
-    let Some(plugin) = ir::knobs::PJRT_PLUGIN.text() else { return skipped(name, "TESSERA_PJRT_PLUGIN") };
+    let Some(plugin) = plugin(name) else { return };
     let folder = common::model(|_| {});
     let path = folder.path();
     common::latents_file(path, "z.safetensors", &[1, 4, 3, 2, 3], &common::random(5, 72));
@@ -193,7 +194,7 @@ fn options_of_another_backend_are_refused() {
 #[test]
 fn steps_are_compiled_for_a_tpu_that_is_not_there() {
     let name = "steps_are_compiled_for_a_tpu_that_is_not_there";
-    let Some(libtpu) = ir::knobs::LIBTPU.text() else { return skipped(name, "TESSERA_LIBTPU") };
+    let Some(libtpu) = needs::libtpu(name).map(spelled) else { return };
     let folder = common::model(|_| {});
     let video = ["--size", "32x48", "--frames", "9", "--tiling", "off"];
     let arguments = ["compile", "--model", ".", "--target", "v6e:1x1", "--plugin", &libtpu, "--optimize", "O0"];
@@ -232,7 +233,7 @@ fn steps_are_compiled_for_a_tpu_that_is_not_there() {
 #[test]
 fn steps_that_do_not_fit_a_tpu_are_told_and_cut_smaller() {
     let name = "steps_that_do_not_fit_a_tpu_are_told_and_cut_smaller";
-    let Some(libtpu) = ir::knobs::LIBTPU.text() else { return skipped(name, "TESSERA_LIBTPU") };
+    let Some(libtpu) = needs::libtpu(name).map(spelled) else { return };
     let folder = common::model(|_| {});
     let arguments = ["compile", "--model", ".", "--target", "v6e:1x1", "--plugin", &libtpu, "--optimize", "O0"];
     let video = ["--step", "decode-whole", "--frames", "1", "--size", "40000x40000"];

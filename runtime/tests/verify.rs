@@ -4,11 +4,11 @@
 mod common;
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 
 use common::{printed, tessera, text};
+use needs::Need;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -220,7 +220,7 @@ fn what_cannot_be_compared_is_refused() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
 }
 
-/// A Python with what tools/taps.py needs. Without one, says so past the test harness, which shows nothing of tests that pass.
+/// A Python with what tools/taps.py needs; where there is none, `test` is skipped.
 fn python(test: &str) -> Option<String> {
     let python = ir::knobs::PYTHON.text().unwrap_or_else(|| "python3".into());
     let check = Command::new(&python).args(["-c", "import torch, diffusers, safetensors"]).output();
@@ -228,10 +228,10 @@ fn python(test: &str) -> Option<String> {
         return Some(python);
     }
     let name = ir::knobs::PYTHON.name;
-    // Nothing depends on whether anyone reads it.
-    let _ = writeln!(
-        io::stderr(),
-        "SKIPPED {test}: `{python}` has no torch, diffusers and safetensors; {name} names one that has"
+    needs::skip(
+        test,
+        Need::Torch,
+        &format!("`{python}` has no torch, diffusers and safetensors; {name} names one that has"),
     );
     None
 }

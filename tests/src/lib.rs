@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use backend_cpu::target::{DotProducts, Target};
+use passes::Precision;
 use safetensors::{Dtype, SafeTensors};
 
 /// The largest mean absolute error that a golden case may show.
@@ -42,6 +44,12 @@ pub struct Case {
     pub tensors: BTreeMap<String, Tensor>,
     /// What was run, each value in JSON.
     pub metadata: BTreeMap<String, serde_json::Value>,
+}
+
+/// Every target of this CPU on which results of this precision may differ: dot products are of bf16 alone.
+pub fn targets(precision: Precision) -> Vec<Target> {
+    let matters = |target: &Target| precision == Precision::Bf16 || target.dot_products == DotProducts::Absent;
+    Target::supported().into_iter().filter(matters).collect()
 }
 
 /// The folder of golden checkpoints.

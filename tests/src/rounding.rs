@@ -19,7 +19,7 @@ const NARROW: f64 = 1.0 / (1 << 8) as f64;
 /// Evaluations with noise.
 const RUNS: u64 = 3;
 /// What the mean, and what any element, may be off, as a multiple of the largest of all runs.
-const MARGINS: [f64; 2] = [1.5, 6.0];
+const MARGINS: [f64; 2] = [1.5, 4.0];
 /// Numbers beyond which f32 may overflow somewhere on the way.
 const TOO_LARGE: f64 = 1e15;
 
@@ -76,10 +76,9 @@ impl Reference {
         }
         let outputs = graph.outputs().iter().zip(bounds).map(|(output, bounds)| {
             let tensor = exact[output.value.index()].clone();
-            let maximum = MARGINS[1] * bounds.maximum;
-            // Few elements may all be rounded the other way: then the mean may be off by what an element may.
-            let few = maximum * (2.0 / (tensor.data.len() as f64).sqrt()).min(1.0);
-            let bounds = Bounds { mean: few.max(MARGINS[0] * bounds.mean), maximum };
+            // Few elements may all be rounded the other way.
+            let few = bounds.maximum / (tensor.data.len() as f64).sqrt();
+            let bounds = Bounds { mean: MARGINS[0] * bounds.mean.max(few), maximum: MARGINS[1] * bounds.maximum };
             (output.clone(), tensor, bounds)
         });
         Ok(Some(Self { outputs: outputs.collect() }))

@@ -4,10 +4,9 @@
 //! That tiles may run in any order is tested beside [`runtime`]'s clips, that every process makes the same bits beside its
 //! command line.
 
-use backend_cpu::isa::Isa;
 use runtime::latents::Latents;
 use runtime::{Backend, Clip, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae};
-use tests::{Case, Tensor, demo_model, errors, goldens};
+use tests::{Case, Tensor, demo_model, errors, goldens, targets};
 
 /// Mean and maximum of what two instruction sets, or native code and the evaluator, may be apart, of numbers of order 1.
 const OTHER_CODE: [(Precision, f64, f64); 2] = [(Precision::F32, 1e-6, 2e-5), (Precision::Bf16, 4e-3, 4e-2)];
@@ -64,11 +63,12 @@ fn threads_lanes_and_runs_change_no_bit() {
 }
 
 #[test]
-fn threads_change_no_bit_on_any_instruction_set() {
+fn threads_change_no_bit_on_any_target() {
     let vae = open();
-    for (isa, precision) in Isa::supported().into_iter().flat_map(|isa| Precision::ALL.map(|p| (isa, p))) {
-        let of = |threads| RunOptions { isa: Some(isa), precision, threads: Some(threads), ..RunOptions::default() };
-        assert!(run(&vae, &of(1)) == run(&vae, &of(3)), "{isa}, {precision}");
+    for (target, precision) in Precision::ALL.into_iter().flat_map(|p| targets(p).into_iter().map(move |t| (t, p))) {
+        let of =
+            |threads| RunOptions { target: Some(target), precision, threads: Some(threads), ..RunOptions::default() };
+        assert!(run(&vae, &of(1)) == run(&vae, &of(3)), "{target}, {precision}");
     }
 }
 
@@ -76,10 +76,10 @@ fn threads_change_no_bit_on_any_instruction_set() {
 fn other_code_is_near() {
     let vae = open();
     for (precision, mean_bound, maximum_bound) in OTHER_CODE {
-        let of = |backend, isa| RunOptions { backend, isa, precision, threads: Some(2), ..RunOptions::default() };
+        let of = |backend, target| RunOptions { backend, target, precision, threads: Some(2), ..RunOptions::default() };
         let evaluator = run(&vae, &of(Backend::Interpret, None));
-        let native: Vec<_> = Isa::supported().into_iter().map(|isa| run(&vae, &of(Backend::Cpu, Some(isa)))).collect();
-        let all: Vec<_> = native.into_iter().chain([evaluator]).collect();
+        let native = targets(precision).into_iter().map(|target| run(&vae, &of(Backend::Cpu, Some(target))));
+        let all: Vec<_> = native.chain([evaluator]).collect();
         for (i, a) in all.iter().enumerate() {
             for b in &all[..i] {
                 let (mean, maximum) = errors(a, b);

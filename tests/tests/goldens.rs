@@ -2,31 +2,29 @@
 //! where PyTorch's own bf16 is the measure. Some of them, or all if ignored tests are asked for, on the PJRT plugin that
 //! `TESSERA_PJRT_PLUGIN` names.
 
-use std::io::{self, Write};
 use std::ops::ControlFlow;
 
-use backend_cpu::isa::Isa;
-use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use frontend::Taps;
 use runtime::latents::Latents;
 use runtime::{Backend, Clip, Observer, Overlap, Precision, Progress, Result, RunOptions, Tap, TilingChoice, Vae};
-use tests::{Case, Tensor, assert_close, demo_model, errors, goldens};
+use tests::{Case, Tensor, assert_close, demo_model, errors, goldens, targets};
 
 /// Every way to run a step: a name and the options.
-fn backends(taps: &Taps) -> Vec<(String, RunOptions)> {
-    let of = |backend, isa| RunOptions { backend, isa, threads: Some(2), taps: taps.clone(), ..RunOptions::default() };
-    let mut all = vec![("interpret".to_owned(), of(Backend::Interpret, None))];
-    all.extend(Isa::supported().into_iter().map(|isa| (isa.to_string(), of(Backend::Cpu, Some(isa)))));
+fn backends(taps: &Taps, precision: Precision) -> Vec<(String, RunOptions)> {
+    let of = |backend| RunOptions { backend, precision, threads: Some(2), taps: taps.clone(), ..RunOptions::default() };
+    let mut all = vec![("interpret".to_owned(), of(Backend::Interpret))];
+    all.extend(
+        targets(precision)
+            .into_iter()
+            .map(|target| (target.to_string(), RunOptions { target: Some(target), ..of(Backend::Cpu) })),
+    );
     all
 }
 
-/// The ways in native code: f32 on each instruction set, and bf16 on the best.
+/// The ways in native code, in both precisions.
 fn native() -> Vec<(String, RunOptions)> {
-    let mut all: Vec<_> =
-        backends(&Taps::None).into_iter().filter(|(_, options)| options.backend == Backend::Cpu).collect();
-    let bf16 = RunOptions { isa: None, precision: Precision::Bf16, threads: Some(2), ..RunOptions::default() };
-    all.push(("the best instruction set".to_owned(), bf16));
-    all
+    let all = Precision::ALL.into_iter().flat_map(|precision| backends(&Taps::None, precision));
+    all.filter(|(_, options)| options.backend == Backend::Cpu).collect()
 }
 
 /// Compares each activation with the case's `tap.STEP.PATH`.
@@ -91,7 +89,7 @@ fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Obser
 fn check(vae: &Vae, case: &Case) {
     let output = &case.tensors["output"];
     let taps = case.tensors.keys().filter(|name| name.starts_with("tap.")).count();
-    for (name, options) in backends(if taps > 0 { &Taps::All } else { &Taps::None }) {
+    for (name, options) in backends(if taps > 0 { &Taps::All } else { &Taps::None }, Precision::F32) {
         let what = format!("{} on {name}", case.name);
         let mut observer = CompareTaps { what: what.clone(), case, compared: 0 };
         let found = run(vae, case, options, &mut observer);
@@ -158,11 +156,10 @@ fn bf16_errs_no_more_than_pytorch() {
     for checkpoint in ["two-level", "four-level"] {
         let vae = Vae::open(&goldens().join(checkpoint)).expect("the checkpoint opens");
         for case in Case::all(checkpoint) {
-            for (way, options) in backends(&Taps::None) {
+            for (way, options) in backends(&Taps::None, Precision::Bf16) {
                 if options.backend == Backend::Interpret && checkpoint != "two-level" {
                     continue;
                 }
-                let options = RunOptions { precision: Precision::Bf16, ..options };
                 let found = run(&vae, &case, options.clone(), &mut ());
                 assert_bf16(checkpoint, &case, &way, &case.tensors["output"].data, &found);
                 let alone = RunOptions { threads: Some(1), ..options };
@@ -237,17 +234,6 @@ fn check_on_plugin(vae: &Vae, checkpoint: &str, case: &Case) {
     assert_bf16(checkpoint, case, "the plugin", output, &found);
 }
 
-/// Whether a plugin is named; if not, says past the test harness, which shows nothing of tests that pass, that `test` is skipped.
-fn has_plugin(test: &str) -> bool {
-    let has = PluginSpec::from_env().is_ok();
-    if !has {
-        let how = "set TESSERA_PJRT_PLUGIN to a PJRT plugin for CPUs, such as `tessera plugin install cpu` gets";
-        // Nothing depends on whether anyone reads it.
-        let _ = writeln!(io::stderr(), "SKIPPED {test}: {how}");
-    }
-    has
-}
-
 /// Runs the cases that are wanted on the plugin.
 fn check_all_on_plugin(is_wanted: fn(checkpoint: &str, case: &str) -> bool) {
     for checkpoint in ["two-level", "four-level"] {
@@ -265,7 +251,7 @@ fn some_cases_on_the_plugin() {
         ("two-level", "encode-4-frames"),
         ("four-level", "decode-3-frames-tiled"),
     ];
-    if has_plugin("some_cases_on_the_plugin") {
+    if needs::plugin("some_cases_on_the_plugin").is_some() {
         check_all_on_plugin(|checkpoint, case| SOME.contains(&(checkpoint, case)));
     }
 }
@@ -273,7 +259,7 @@ fn some_cases_on_the_plugin() {
 #[test]
 #[ignore = "compiles for minutes, on a PJRT plugin"]
 fn every_case_on_the_plugin() {
-    if has_plugin("every_case_on_the_plugin") {
+    if needs::plugin("every_case_on_the_plugin").is_some() {
         check_all_on_plugin(|_, _| true);
         let ways = || {
             let of = |precision| RunOptions { backend: Backend::Pjrt, precision, ..RunOptions::default() };

@@ -206,7 +206,8 @@ impl<'a> Reader<'a> {
         let row = match c.prologue {
             Prologue::Normalize(kernel) => {
                 let coefficients = e.offset(e.scratch, 4 * c.scratch().elements() as i64);
-                Some(Row::new(e, isa, kernel, c.algorithm.factors(), c.prologue_argument(), block.n, coefficients)?)
+                // No algorithm rounds it ([`Problem::dot_products`]).
+                Some(Row::new(e, isa, kernel, Element::F32, c.prologue_argument(), block.n, coefficients)?)
             }
             Prologue::None | Prologue::Resize(..) => None,
         };

@@ -5,7 +5,8 @@
 //! - `pointwise`, `gather`, `norm`, `pool`, `convolution`: one kind of kernel each; `winograd` is the part of a
 //!   convolution that works on transforms.
 //!
-//! Emitted code addresses memory through its arguments alone and calls nothing but what is in `panel`, `memcpy` and `memset`. It never reads or writes outside the extents that its [`Kernel`] describes.
+//! Emitted code addresses memory through its arguments alone and calls nothing but what is in `panel`, `memcpy` and `memset`.
+//! It never reads or writes outside the extents that its [`Kernel`] describes.
 
 mod convolution;
 mod emitter;

@@ -1,7 +1,6 @@
 //! What the property tests of every panel family share: a random case, the plain loop in f64, and guards around C.
 
-use std::io::Write;
-
+use needs::Need;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -70,11 +69,13 @@ pub(super) fn every_tile(family: &PanelFamily) {
     }
 }
 
+/// Whether the CPU lacks what a family needs; then says that its test is skipped.
 fn skips(family: &PanelFamily) -> bool {
     let skips = !family.is_supported();
     if skips {
-        // Not `eprintln!`, which the test harness hides when a test passes.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {}: this CPU cannot run it", family.name);
+        let extension = family.element == Element::Bf16;
+        let need = if extension { "avx512_bf16" } else { family.isa.name() };
+        needs::skip(family.name, Need::Instructions(need), "only a CPU that has these instructions can run it");
     }
     skips
 }

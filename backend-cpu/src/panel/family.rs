@@ -5,7 +5,7 @@
 
 use super::PanelFn;
 use crate::element::Element;
-use crate::isa::{DotProducts, Isa};
+use crate::isa::Isa;
 
 /// All panels of one tile size: the same columns, any number of rows up to a maximum.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl PanelFamily {
 
     /// Whether this CPU runs the family.
     pub fn is_supported(&self) -> bool {
-        self.isa.is_supported() && (self.element == Element::F32 || self.isa.dot_products() != DotProducts::Absent)
+        self.isa.is_supported() && (self.element == Element::F32 || self.isa.has_dot_products())
     }
 
     /// The kernel for `rows` rows.

@@ -34,7 +34,7 @@ mod check;
 pub use family::PanelFamily;
 
 use crate::element::Element;
-use crate::isa::{DotProducts, Isa};
+use crate::isa::Isa;
 use transform::Transforms;
 
 /// One contiguous run of k: in every row of A, `length` words starting `offset` words after the row's start.
@@ -116,10 +116,10 @@ impl PanelFamily {
         }
     }
 
-    /// Every family of an instruction set that this CPU runs, where it runs the instruction set.
+    /// Every family of an instruction set that this CPU runs.
     pub fn all(isa: Isa) -> impl Iterator<Item = &'static PanelFamily> {
-        let has = move |element: &Element| *element == Element::F32 || isa.dot_products() != DotProducts::Absent;
-        Element::ALL.into_iter().filter(has).filter_map(move |element| PanelFamily::of(isa, element)).flatten()
+        let families = Element::ALL.into_iter().filter_map(move |element| PanelFamily::of(isa, element)).flatten();
+        families.filter(|family| family.is_supported())
     }
 
     /// The family to use for a contraction of this many columns (output channels) in all.
@@ -128,7 +128,7 @@ impl PanelFamily {
     ///
     /// # Panics
     ///
-    /// There are no panels of this element ([`Isa::dot_products`]), or the crate was compiled for an architecture without this
+    /// There are no panels of this element ([`Isa::has_dot_products`]), or the crate was compiled for an architecture without this
     /// instruction set; [`Isa::is_supported`] is false then.
     pub fn for_columns(isa: Isa, element: Element, columns: usize) -> &'static PanelFamily {
         let families = PanelFamily::of(isa, element);

@@ -41,10 +41,8 @@ fn noise(seed: &mut u64, elements: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Runs `graph` on every instruction set, with each algorithm if it has convolutions, and compares each output with the
-/// evaluator in f64. Where a result is rounded to bf16, a few may fall to the other side; where more is computed with what
-/// was rounded, all may be a little apart.
-pub(crate) fn check(graph: &Graph) {
+/// Numbers for every leaf of `graph`, those of bf16 leaves rounded: the same in f64 and in f32.
+pub(crate) fn leaves(graph: &Graph) -> (Tensors<f64>, Tensors<f32>) {
     let mut seed = 7;
     let (mut wide, mut narrow) = (Tensors::<f64>::default(), Tensors::<f32>::default());
     for (_, node) in graph.nodes() {
@@ -70,6 +68,14 @@ pub(crate) fn check(graph: &Graph) {
             _ => {}
         }
     }
+    (wide, narrow)
+}
+
+/// Runs `graph` on every instruction set, with each algorithm if it has convolutions, and compares each output with the
+/// evaluator in f64. Where a result is rounded to bf16, a few may fall to the other side; where more is computed with what
+/// was rounded, all may be a little apart.
+pub(crate) fn check(graph: &Graph) {
+    let (wide, narrow) = leaves(graph);
     let expected = evaluate(graph, &wide).expect("the evaluator runs it");
     // Weights are rounded before anything is computed with them.
     let weights = weight_only(graph);

@@ -4,9 +4,6 @@
 
 pub(crate) mod programs;
 
-use std::io::{self, Write};
-use std::path::PathBuf;
-
 use backend_tpu_stablehlo::pjrt::{
     Attributes, Buffer, Client, CompileOptions, Device, Input, NamedValue, Plugin, Signature,
 };
@@ -15,21 +12,9 @@ use half::bf16;
 use ir::eval::{Bindings, Leaf, LeafKind, evaluate};
 use ir::{ElementType, Graph};
 
-/// A CPU plugin's file, from `TESSERA_PJRT_PLUGIN`. Without one, says so past the test harness, which shows nothing of tests
-/// that pass.
-pub(crate) fn plugin_path(test: &str) -> Option<PathBuf> {
-    let path = ir::knobs::PJRT_PLUGIN.get().map(PathBuf::from);
-    if path.is_none() {
-        let how = "set TESSERA_PJRT_PLUGIN to a PJRT plugin for CPUs, such as `tessera plugin install cpu` gets";
-        // Nothing depends on whether anyone reads it.
-        let _ = writeln!(io::stderr(), "SKIPPED {test}: {how}");
-    }
-    path
-}
-
 /// A client with so many CPU devices.
 pub(crate) fn client(test: &str, devices: i64) -> Option<Client> {
-    let plugin = Plugin::load(&plugin_path(test)?).expect("the plugin loads");
+    let plugin = Plugin::load(&needs::plugin(test)?).expect("the plugin loads");
     let options = Attributes::from([("cpu_device_count".to_owned(), NamedValue::Integer(devices))]);
     Some(Client::new(&plugin, &options).expect("a client"))
 }

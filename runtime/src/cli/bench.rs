@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use backend_cpu::isa::Isa;
+use backend_cpu::target::Target;
 use backend_cpu::tile::Algorithm;
 use clap::Args;
 use frontend::{Config, Half, Step, StepKind};
@@ -156,7 +157,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let step = arguments.step_of(&config);
     let options = RunOptions {
         threads: arguments.threads.map(|threads| threads as usize),
-        isa: arguments.isa,
+        target: arguments.isa.map(Target::from),
         ..RunOptions::default()
     };
     let mut bench = Bench::new(&config, weights, &options)?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use backend_cpu::isa::Isa;
+use backend_cpu::target::Target;
 use backend_tpu_stablehlo::EmitOptions;
 use clap::Args;
 use frontend::batches::{DECODE_FRAMES, ENCODE_FRAMES};
@@ -159,9 +159,9 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 
 /// The text that `pick` takes of each kernel, under its name and the number of its calls.
 fn kernels(step: &Step, graph: &Graph, pick: fn(&KernelCode) -> &String) -> Result<String, Failure> {
-    let isa = Isa::from_env_or_probe().map_err(Error::from)?;
-    let kernels = lowering::kernels(step, graph, isa)?;
-    let mut text = format!("; {step} for {isa}: {} kernels\n", kernels.len());
+    let target = Target::from_env_or_probe().map_err(Error::from)?;
+    let kernels = lowering::kernels(step, graph, target)?;
+    let mut text = format!("; {step} for {target}: {} kernels\n", kernels.len());
     for kernel in &kernels {
         let KernelCode { name, calls, .. } = kernel;
         let times = if *calls == 1 { "call" } else { "calls" };

@@ -6,6 +6,7 @@ use std::fs;
 
 use backend_cpu::isa::{ISA_VARIABLE, Isa};
 use backend_cpu::panel::PanelFamily;
+use backend_cpu::target::{DOT_PRODUCTS_VARIABLE, Target};
 use clap::Args;
 use frontend::{Config, Half, StepKind, Taps, declare, parameters};
 use ir::analysis::total_cost;
@@ -46,11 +47,11 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         Some(model) => model.clone(),
         None => format!("the demo of the program ({})", demo::CREDIT),
     };
-    let isa = Isa::from_env_or_probe().map_err(Error::from)?;
+    let target = Target::from_env_or_probe().map_err(Error::from)?;
     let mut text = format!("Model: {name}\n{}", config(vae.config()));
     text += &format!("\nWeights: {}\n{}", vae.checkpoint().path().display(), weights(&vae)?);
-    text += &decode_step(vae.config(), isa, arguments.dtype)?;
-    text += &machine(isa);
+    text += &decode_step(vae.config(), target, arguments.dtype)?;
+    text += &machine(target);
     print(&text)
 }
 
@@ -153,10 +154,10 @@ fn weights(vae: &Vae) -> Result<String, Error> {
 }
 
 /// The cost of the first step over a whole sample.
-fn decode_step(config: &Config, isa: Isa, precision: Precision) -> Result<String, Error> {
+fn decode_step(config: &Config, target: Target, precision: Precision) -> Result<String, Error> {
     let step = step_of(config, StepKind::DecodeFirst, None, None, None);
     let graph = lowering::optimize(&step, &declare(config, &step, &Taps::None)?, cpu_pipeline(precision))?;
-    let program = lowering::compile(&step, &graph, isa)?;
+    let program = lowering::compile(&step, &graph, target)?;
     let kernels = program.kernels();
     let calls: usize = kernels.iter().map(|(_, calls)| calls).sum();
     let rows = [
@@ -173,12 +174,17 @@ fn decode_step(config: &Config, isa: Isa, precision: Precision) -> Result<String
 }
 
 /// The CPU and what is chosen for it.
-fn machine(isa: Isa) -> String {
+fn machine(target: Target) -> String {
+    let isa = target.isa;
     let supported = Isa::supported().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let asked = ir::knobs::ISA.get();
     let reason = match asked {
         Some(_) => format!("{isa}, asked for by {ISA_VARIABLE}"),
         None => format!("{isa}, the best of them; {ISA_VARIABLE} chooses another"),
+    };
+    let dot_products = match ir::knobs::DOT_PRODUCTS.get() {
+        Some(_) => format!("{}, asked for by {DOT_PRODUCTS_VARIABLE}", target.dot_products.name()),
+        None => target.dot_products.name().to_owned(),
     };
     let threads = std::thread::available_parallelism().map_or("unknown".into(), |threads| threads.to_string());
     let mut rows = vec![
@@ -186,6 +192,7 @@ fn machine(isa: Isa) -> String {
         row("threads", threads),
         row("instruction sets", supported),
         row("chosen", reason),
+        row("dot products of bf16", dot_products),
     ];
     for family in PanelFamily::all(isa) {
         rows.push(row("contraction kernel", format!("{}, up to {} x {}", family.name, family.max_rows(), family.nr)));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::inspect::{self, Span};
-use backend_cpu::isa::Isa;
 use backend_cpu::program::{Choices, CompileOptions, Executable, Program, RunError, States, Workspace};
+use backend_cpu::target::Target;
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::Weights;
 use frontend::Step;
@@ -25,7 +25,7 @@ use crate::timeline::Timeline;
 
 /// Native code on one instruction set.
 pub(crate) struct CpuEngine<'a> {
-    isa: Isa,
+    target: Target,
     options: &'a RunOptions,
     weights: &'a Weights,
     checkpoint: &'a Checkpoint,
@@ -36,13 +36,13 @@ pub(crate) struct CpuEngine<'a> {
 impl<'a> CpuEngine<'a> {
     /// An engine for these weights, whose steps take the algorithms of one of them.
     pub(crate) fn new(
-        isa: Isa,
+        target: Target,
         options: &'a RunOptions,
         weights: &'a Weights,
         checkpoint: &'a Checkpoint,
         choices: Choices,
     ) -> Self {
-        Self { isa, options, weights, checkpoint, choices }
+        Self { target, options, weights, checkpoint, choices }
     }
 
     /// Notes which thread worked on which call of a program, and when.
@@ -72,7 +72,7 @@ impl Engine for CpuEngine<'_> {
 
     fn compile(&self, step: &Step, graph: Graph) -> Result<Arc<Program>> {
         let graph = lowering::optimize(step, &graph, cpu_pipeline(self.options.precision))?;
-        let options = CompileOptions { choices: Some(&self.choices), ..self.isa.into() };
+        let options = CompileOptions { choices: Some(&self.choices), ..self.target.into() };
         let program = lowering::compile(step, &graph, options)?;
         Ok(Arc::new(program))
     }

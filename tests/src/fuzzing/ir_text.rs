@@ -39,8 +39,9 @@ pub fn run(bytes: &[u8]) {
         let Some(last) = rewritten(pipeline::cpu_pipeline(precision), &graph) else { continue };
         let _ = emit(&last, &EmitOptions::default());
         let _ = emit(&last, &EmitOptions { strip_bytes: 1, ..EmitOptions::default() });
-        let _ = requirements(&last, Isa::Portable.into());
-        let _ = requirements(&last, Isa::Avx512.into());
+        for isa in Isa::supported() {
+            let _ = requirements(&last, isa.into());
+        }
     }
 }
 

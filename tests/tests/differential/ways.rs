@@ -5,6 +5,7 @@ use std::fmt;
 
 use backend_cpu::isa::Isa;
 use backend_cpu::program::CompileOptions;
+use backend_cpu::target::Target;
 use backend_cpu::tile::Algorithm;
 use backend_tpu_stablehlo::EmitOptions;
 use backend_tpu_stablehlo::pjrt::Client;
@@ -14,6 +15,7 @@ use passes::pipeline::{self, removable, without};
 use passes::{Precision, cpu_pipeline, tpu_pipeline};
 use tests::evaluation::{RandomLeaves, as_declared};
 use tests::rounding::{Reference, Rounding};
+use tests::targets;
 
 use crate::{native, plugin};
 
@@ -37,7 +39,7 @@ pub(crate) enum Computed {
     /// The evaluator, in f64.
     Evaluator,
     /// Native code: with which algorithm for convolutions (else the one of least cost), on how many threads.
-    Native(Isa, Option<Algorithm>, usize),
+    Native(Target, Option<Algorithm>, usize),
     /// StableHLO on a plugin.
     Plugin,
 }
@@ -46,8 +48,8 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.computed {
             Computed::Evaluator => write!(f, "the evaluator behind the passes, in {}", self.precision)?,
-            Computed::Native(isa, algorithm, threads) => {
-                write!(f, "native code for {isa} in {} on {threads} threads", self.precision)?;
+            Computed::Native(target, algorithm, threads) => {
+                write!(f, "native code for {target} in {} on {threads} threads", self.precision)?;
                 algorithm.iter().try_for_each(|algorithm| write!(f, ", convolutions by {algorithm:?}"))?;
             }
             Computed::Plugin => write!(f, "StableHLO on the plugin, in {}", self.precision)?,
@@ -75,7 +77,9 @@ pub(crate) fn ways(graph: &Graph, seed: u64, every: bool) -> Vec<Way> {
         all.push(whole(Computed::Evaluator));
         for (place, isa) in Isa::supported().into_iter().enumerate() {
             let threads = 1 + (seed + place) % 2;
-            all.extend(algorithms.iter().map(|algorithm| whole(Computed::Native(isa, *algorithm, threads))));
+            all.extend(algorithms.iter().map(|algorithm| whole(Computed::Native(isa.into(), *algorithm, threads))));
+            let others = targets(precision).into_iter().filter(|other| other.isa == isa && *other != isa.into());
+            all.extend(others.map(|other| whole(Computed::Native(other, None, threads))));
         }
         let mut left_out = removable(cpu_pipeline(precision));
         if !every {
@@ -83,7 +87,7 @@ pub(crate) fn ways(graph: &Graph, seed: u64, every: bool) -> Vec<Way> {
         }
         for (place, pass) in left_out.into_iter().enumerate() {
             let isas = Isa::supported();
-            let native = Computed::Native(isas[(seed + place) % isas.len()], None, 2);
+            let native = Computed::Native(isas[(seed + place) % isas.len()].into(), None, 2);
             all.extend([Computed::Evaluator, native].map(|computed| Way { without: Some(pass), ..whole(computed) }));
         }
     }
@@ -140,8 +144,8 @@ impl<'a> Declared<'a> {
                 let outputs = evaluate::<f64>(&lowered, &leaves).map_err(|error| error.to_string())?;
                 outputs.into_iter().map(|(_, tensor)| tensor.data).collect()
             }
-            Computed::Native(isa, algorithm, threads) => {
-                let options = CompileOptions { algorithm, ..isa.into() };
+            Computed::Native(target, algorithm, threads) => {
+                let options = CompileOptions { algorithm, ..target.into() };
                 wide(native::run(&lowered, options, threads, &tensors(&lowered, leaves)?))
             }
             Computed::Plugin => {

@@ -1,7 +1,7 @@
 //! What each pass and each algorithm is worth: the step without it, in turn with the step as it is.
 
 use backend_cpu::element::Element;
-use backend_cpu::isa::{DotProducts, Isa};
+use backend_cpu::target::{DotProducts, Target};
 use backend_cpu::tile::Algorithm;
 use frontend::Step;
 use passes::pipeline::{removable, without};
@@ -33,7 +33,7 @@ impl Row {
 }
 
 /// The step as it is, without each pass that can be left out, without all of them, by each algorithm.
-fn variants(isa: Isa, precision: Precision) -> Vec<(String, Variant)> {
+fn variants(target: Target, precision: Precision) -> Vec<(String, Variant)> {
     let pipeline = cpu_pipeline(precision);
     let leave_out = |names: &[&str]| {
         let passes = without(pipeline, names).expect("only what can be left out is left out");
@@ -45,7 +45,7 @@ fn variants(isa: Isa, precision: Precision) -> Vec<(String, Variant)> {
     variants.extend(names.iter().map(|name| (format!("without {name}"), leave_out(&[*name]))));
     variants.push(("without any of these".to_owned(), leave_out(&names)));
     // Dot products are of bf16 alone.
-    let has_dots = precision == Precision::Bf16 && isa.dot_products() != DotProducts::Absent;
+    let has_dots = precision == Precision::Bf16 && target.dot_products != DotProducts::Absent;
     let algorithms = Algorithm::ALL.into_iter().filter(|algorithm| has_dots || algorithm.factors() == Element::F32);
     variants.extend(
         algorithms
@@ -62,7 +62,7 @@ pub(super) fn run(
     manner: Manner,
 ) -> Result<(), Failure> {
     let mut rows = vec![];
-    for (name, variant) in variants(bench.isa(), arguments.dtype) {
+    for (name, variant) in variants(bench.target(), arguments.dtype) {
         check_interrupt()?;
         rows.push(Row { name, prepared: bench.prepare(step, &variant)?, runs: vec![] });
     }

@@ -77,7 +77,7 @@ pub(super) fn head(model: &str, step: &Step, precision: Precision, bench: &Bench
             "width": step.width,
         },
         "element": precision.name(),
-        "isa": bench.isa().name(),
+        "isa": bench.target().isa.name(),
         "threads": bench.threads(),
         "cpu": cpu_name(),
     })
@@ -118,7 +118,7 @@ impl Context<'_> {
 
     /// The picture's heading.
     pub(super) fn title(&self) -> String {
-        let (isa, threads) = (self.bench.isa(), self.bench.threads());
+        let (isa, threads) = (self.bench.target().isa, self.bench.threads());
         format!("{}, {isa}, {threads} threads: {:.4} s", self.step, self.measured.median().seconds)
     }
 
@@ -248,7 +248,7 @@ impl Context<'_> {
                     "{}, {} threads, {}: {:.1} GFLOP/s and {:.1} GB/s measured",
                     cpu_name().unwrap_or_else(|| std::env::consts::ARCH.into()),
                     self.bench.threads(),
-                    self.bench.isa(),
+                    self.bench.target(),
                     flops / 1e9,
                     bandwidth / 1e9
                 ),
