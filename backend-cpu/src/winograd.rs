@@ -13,13 +13,8 @@ use rayon::prelude::*;
 use crate::buffer::{AlignedBuffer, BufferError};
 use crate::pack::{PackedWeights, WeightView};
 use crate::panel::PanelFamily;
+use crate::panel::transform::{POINT_A, POINT_B};
 use crate::tile::{Algorithm, TIME_PLANES};
-
-/// The smaller point of F(4x4).
-pub(crate) const POINT_A: f64 = std::f64::consts::FRAC_1_SQRT_2;
-
-/// The larger point of F(4x4).
-pub(crate) const POINT_B: f64 = std::f64::consts::SQRT_2;
 
 /// G of F(2, 3).
 const WEIGHT_TRANSFORM_2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::rc::Rc;
 
-use backend_cpu::program::{Choices, CompileOptions};
+use backend_cpu::options::{Choices, CompileOptions};
 use backend_cpu::requirements::Requirements;
 use backend_cpu::target::Target;
 use frontend::{Config, Half, Step, declare, parameters};

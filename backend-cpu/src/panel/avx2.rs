@@ -17,11 +17,10 @@ use std::arch::x86_64::{
 use super::family::panel_family;
 use super::normalize::normalize_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
-use super::transform::transform_kernels;
+use super::transform::{POINT_A, POINT_B, transform_kernels};
 use super::{InstructionSet, PanelShape};
 use crate::element::Element;
 use crate::isa::Isa;
-use crate::winograd::{POINT_A, POINT_B};
 
 const LANES: usize = 8;
 const UNROLL: usize = 4;

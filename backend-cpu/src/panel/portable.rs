@@ -8,11 +8,10 @@ use super::family::panel_family;
 use super::lanes::{self, LANES, Vector, add, clamp, divide, multiply, multiply_add, scale_by_power, splat, subtract};
 use super::normalize::normalize_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
-use super::transform::transform_kernels;
+use super::transform::{POINT_A, POINT_B, transform_kernels};
 use super::{InstructionSet, PanelShape};
 use crate::element::Element;
 use crate::isa::Isa;
-use crate::winograd::{POINT_A, POINT_B};
 
 const UNROLL: usize = 2;
 
