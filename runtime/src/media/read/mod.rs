@@ -16,6 +16,7 @@ mod npy;
 mod pictures;
 mod resize;
 mod rgb;
+mod spooled;
 mod y4m;
 
 use std::fs;
@@ -25,6 +26,7 @@ use std::path::Path;
 use super::FrameRate;
 use crate::error::{Error, Result};
 use pictures::PictureReader;
+pub use spooled::Spooled;
 
 /// The formats, for messages and help texts.
 pub const KNOWN_INPUTS: &str = ".mp4, .m4v, .mov (H.264), .gif, .y4m, a folder of PNGs or JPEGs or one of them, .npy, \
