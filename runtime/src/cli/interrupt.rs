@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn what_is_ignored_is_read_from_the_mask() {
-        let status = "Name:\ttessera\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000000\n";
+        let status =
+            "Name:\ttessera\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000000\n";
         assert_eq!([1, 2, 13, 15].map(|signal| ignores(status, signal)), [true, false, true, false]);
         assert!(!ignores("Name:\ttessera\n", 1) && !ignores("SigIgn:\tnonsense\n", 1));
     }

@@ -18,8 +18,10 @@ pub enum Place {
     File(PathBuf),
     /// A folder that is there: the path behind all links.
     Folder(PathBuf),
-    /// What takes bytes as they come and keeps no place, such as a named pipe: what it is, in words.
-    Stream(&'static str),
+    /// A pipe, which hands on bytes as they come.
+    Pipe,
+    /// A device, such as a terminal, or a socket.
+    Device,
     /// The system's null device, which takes all and keeps nothing.
     Null,
 }
@@ -36,7 +38,7 @@ impl Place {
             Ok(found) if is_null(&found) => Ok(Place::Null),
             Ok(found) if found.is_dir() => Ok(Place::Folder(path.canonicalize().map_err(fail)?)),
             Ok(found) if found.is_file() => Ok(Place::File(behind_links(path).map_err(fail)?)),
-            Ok(found) => Ok(Place::Stream(kind(found.file_type()))),
+            Ok(found) => special(found.file_type()).ok_or_else(|| fail(io::Error::other("this is a disk"))),
             Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 Ok(Place::File(behind_links(path).map_err(fail)?))
             }
@@ -93,20 +95,20 @@ fn is_null(_: &Metadata) -> bool {
     false
 }
 
+/// What is neither a file nor a folder; none for a disk, which nobody means to write a clip over.
 #[cfg(unix)]
-fn kind(found: FileType) -> &'static str {
+fn special(found: FileType) -> Option<Place> {
     use std::os::unix::fs::FileTypeExt;
     match () {
-        () if found.is_fifo() => "a pipe",
-        () if found.is_socket() => "a socket",
-        () if found.is_block_device() => "a disk",
-        () => "a device",
+        () if found.is_fifo() => Some(Place::Pipe),
+        () if found.is_block_device() => None,
+        () => Some(Place::Device),
     }
 }
 
 #[cfg(not(unix))]
-fn kind(_: FileType) -> &'static str {
-    "no regular file"
+fn special(_: FileType) -> Option<Place> {
+    Some(Place::Device)
 }
 
 #[cfg(test)]
@@ -128,7 +130,8 @@ mod tests {
         symlink("there", at("folder")).unwrap();
         symlink("../link", at("there/back")).unwrap();
         symlink("circle", at("circle")).unwrap();
-        let is_file = |name: &str, path: &str| assert_eq!(Place::of(&at(name)).unwrap(), Place::File(at(path)), "{name}");
+        let is_file =
+            |name: &str, path: &str| assert_eq!(Place::of(&at(name)).unwrap(), Place::File(at(path)), "{name}");
         is_file("new", "new");
         is_file("link", "there/file");
         is_file("chain", "there/file");
@@ -141,6 +144,6 @@ mod tests {
         let circle = Place::of(&at("circle")).unwrap_err().to_string();
         assert!(circle.contains("circle: ") && circle.contains("symbolic links"), "{circle}");
         assert_eq!(Place::of("/dev/null".as_ref()).unwrap(), Place::Null);
-        assert_eq!(Place::of("/dev/zero".as_ref()).unwrap(), Place::Stream("a device"));
+        assert_eq!(Place::of("/dev/zero".as_ref()).unwrap(), Place::Device);
     }
 }

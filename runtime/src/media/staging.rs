@@ -15,6 +15,9 @@ use super::place::{Place, check_replaceable_file};
 use crate::error::{Error, Result};
 use crate::spill;
 
+/// What a place is told that takes no output whole.
+const NO_FILE: &str = "this is a pipe or a device, and this output appears in its place whole, as a file or folder; what \
+                       streams, frame by frame, is a clip as y4m";
 /// The folder to come, inside a temporary one.
 const NEW: &str = "new";
 
@@ -33,13 +36,10 @@ impl StagedFile {
         let place = |problem: String| Err(Error::OutputPlace { path: path.into(), problem });
         let target = match Place::of(path)? {
             Place::File(target) => target,
-            Place::Folder(_) => return place("there is a folder of this name; choose another name or remove it".into()),
-            Place::Stream(kind) => {
-                return place(format!(
-                    "this is {kind}, and an output of this kind appears in its place whole: name a file; what streams is a \
-                     clip as y4m"
-                ));
+            Place::Folder(_) => {
+                return place("there is a folder of this name; choose another name or remove it".into());
             }
+            Place::Pipe | Place::Device => return place(NO_FILE.into()),
             Place::Null => {
                 let folder = spill::folder();
                 let file = Builder::new().prefix(PREFIX).tempfile_in(&folder);
@@ -131,8 +131,7 @@ impl StagedFolder {
         // A folder is replaced where it really is, not the link to it.
         let resolved = match Place::of(target)? {
             Place::File(path) | Place::Folder(path) => path,
-            Place::Stream(kind) => return Err(place(format!("this is {kind}, where a folder was to be; choose another name"))),
-            Place::Null => return Err(place("this is the null device, where a folder was to be; choose another name".into())),
+            Place::Pipe | Place::Device | Place::Null => return Err(place(NO_FILE.into())),
         };
         if resolved.file_name().is_none() {
             let problem = "this is no name for a new folder; write `NAME/`".to_owned();

@@ -45,7 +45,12 @@ pub fn check_stream(name: &Path, shape: ClipShape) -> Result<()> {
 ///
 /// # Errors
 /// Those of [`check_stream`]; [`Error::Stream`].
-pub fn stream(name: &Path, to: impl Write + Send + 'static, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn ClipWriter>> {
+pub fn stream(
+    name: &Path,
+    to: impl Write + Send + 'static,
+    shape: ClipShape,
+    rate: FrameRate,
+) -> Result<Box<dyn ClipWriter>> {
     check_stream(name, shape)?;
     let clip = Y4m::new(BufWriter::new(to));
     let mut stream = Stream { clip, shape, progress: Progress::new(name, shape), rgb: vec![] };
@@ -116,7 +121,9 @@ mod tests {
         assert!(refused("pipe.mp4", SHAPE).contains("pipe.mp4: .mp4 cannot be streamed"));
         assert!(refused("pipe.npy", SHAPE).contains("what streams, frame by frame, is y4m"));
         assert!(refused("pipe.webm", SHAPE).contains("`.webm` is not an output format"));
-        assert!(refused("-", ClipShape { batch: 2, ..SHAPE }).contains("a stream takes one clip, and this batch makes 2"));
+        assert!(
+            refused("-", ClipShape { batch: 2, ..SHAPE }).contains("a stream takes one clip, and this batch makes 2")
+        );
         assert!(refused("-", ClipShape { channels: 4, ..SHAPE }).contains("a picture has 3 channels"));
         for name in ["-", "/dev/null", "pipe", "pipe.y4m"] {
             check_stream(name.as_ref(), SHAPE).unwrap();

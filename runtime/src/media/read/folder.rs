@@ -26,6 +26,11 @@ pub(super) struct Folder {
 impl Folder {
     /// Files of other endings, and hidden ones, are passed over.
     pub(super) fn open(path: &Path) -> Result<Folder> {
+        Folder::of(Folder::pictures(path)?)
+    }
+
+    /// The pictures in a folder, in their order.
+    pub(super) fn pictures(path: &Path) -> Result<Vec<PathBuf>> {
         let read_error = |cause| Error::Read { path: path.into(), cause };
         let mut pictures = vec![];
         let mut has_folders = false;
@@ -43,7 +48,7 @@ impl Folder {
             return Err(bad(path, format!("no .png, .jpg or .jpeg in this folder{hint}")));
         }
         pictures.sort_by(|a, b| natural_order(&name(a), &name(b)));
-        Folder::of(pictures)
+        Ok(pictures)
     }
 
     /// A clip of one frame.

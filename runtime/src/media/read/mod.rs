@@ -21,7 +21,7 @@ mod y4m;
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::FrameRate;
 use crate::error::{Error, Result};
@@ -114,6 +114,14 @@ pub fn open(path: &Path, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
 /// Those of [`open`].
 pub fn open_without_ffmpeg(path: &Path, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
     open_with(path, options, Fallback::None)
+}
+
+/// The files that [`open`] reads for this path: itself, or the pictures of a folder. None where it is nothing that can be read.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    match path.is_dir() {
+        true => folder::Folder::pictures(path).unwrap_or_default(),
+        false => vec![path.into()],
+    }
 }
 
 /// Who decodes what is not decoded here.

@@ -39,7 +39,8 @@ impl Spooled {
             return Err(bad(name, "nothing came through it"));
         }
         if !head.starts_with(MAGIC) {
-            let what = kind(&head).map_or("what comes through it is not that".to_owned(), |kind| format!("this is {kind}"));
+            let what =
+                kind(&head).map_or("what comes through it is not that".to_owned(), |kind| format!("this is {kind}"));
             return Err(unsupported(name, format!("a clip is streamed as y4m (YUV4MPEG2), and {what}; name a file")));
         }
         let mut from = head.chain(from);
