@@ -229,7 +229,10 @@ fn a_link_is_followed_and_stays() {
         decode(output);
     }
     assert!(fs::read(path.join("there/latest.npy")).unwrap() == fs::read(path.join("there/new.npy")).unwrap());
-    assert_eq!(entries(&path.join("there/frames")), ["frame-00000.png", "frame-00001.png", "frame-00002.png"]);
+    assert_eq!(
+        entries(&path.join("there/frames")),
+        ["frame-00000.png", "frame-00001.png", "frame-00002.png", "frame-00003.png"]
+    );
     assert_eq!(entries(&path.join("there/old")), entries(&path.join("there/frames")));
     assert_eq!(entries(&path.join("there")), ["frame.y4m", "frames", "latest.npy", "new.npy", "old"]);
     links.iter().for_each(|(link, to)| assert_eq!(fs::read_link(path.join(link)).unwrap(), Path::new(to)));
@@ -324,7 +327,7 @@ fn a_named_pipe_takes_a_clip_and_gives_one() {
     assert!(fs::metadata(&to).unwrap().file_type().is_fifo());
 
     let encode = |video: &str, output: &str| {
-        let arguments = ["encode", "--model", ".", "--video", video, "--output", output];
+        let arguments = ["encode", "--model", ".", "--video", video, "--moments", "--quiet", "--output", output];
         Command::new(env!("CARGO_BIN_EXE_tessera"))
             .args(arguments)
             .current_dir(path)
@@ -345,7 +348,7 @@ fn a_named_pipe_takes_a_clip_and_gives_one() {
     );
 
     // Through both at once, and no more than was asked for of what never ends.
-    let roundtrip = ["roundtrip", "--model", ".", "--video", "-", "--frames", "3", "--output", "-"];
+    let roundtrip = ["roundtrip", "--model", ".", "--video", "-", "--frames", "4", "--output", "-"];
     let mut both = Command::new(env!("CARGO_BIN_EXE_tessera"));
     let both = both.args(roundtrip).current_dir(path).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut both = both.stderr(Stdio::piped()).spawn().unwrap();

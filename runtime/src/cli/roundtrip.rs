@@ -87,6 +87,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         Some(rate) => rate,
         None => FrameRate::new(DEFAULT_RATE)?,
     };
+    let mut writer = clip_writer(output, side_by_side_shape(clip), rate, &mut files, manner)?;
     // Beside a stream there is no place for it.
     let mut sheet = match sheet_path(output) {
         _ if is_stream(output) => None,
@@ -95,7 +96,6 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
             Some(ContactSheet::create(&path, clip)?)
         }
     };
-    let mut writer = clip_writer(output, side_by_side_shape(clip), rate, &mut files, manner)?;
     let read_seconds = started.elapsed().as_secs_f64();
 
     let options = with_room_to_compare(options, &vae, clip);
