@@ -37,7 +37,13 @@ impl Place {
         match fs::metadata(path) {
             Ok(found) if is_null(&found) => Ok(Place::Null),
             Ok(found) if found.is_dir() => Ok(Place::Folder(path.canonicalize().map_err(fail)?)),
-            Ok(found) if found.is_file() => Ok(Place::File(behind_links(path).map_err(fail)?)),
+            Ok(found) if found.is_file() => {
+                let target = behind_links(path).map_err(fail)?;
+                // Of an open file, as `/dev/fd` shows them, the link may lead nowhere.
+                let gone =
+                    || fail(io::Error::other("this file has no name any more, under which it could be replaced"));
+                if target.exists() { Ok(Place::File(target)) } else { Err(gone()) }
+            }
             Ok(found) => special(found.file_type()).ok_or_else(|| fail(io::Error::other("this is a disk"))),
             Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 Ok(Place::File(behind_links(path).map_err(fail)?))

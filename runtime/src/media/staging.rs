@@ -43,8 +43,10 @@ impl StagedFile {
             Place::Null => {
                 let folder = spill::folder();
                 let file = Builder::new().prefix(PREFIX).tempfile_in(&folder);
-                let file = BufWriter::new(file.map_err(|cause| refused(path, &folder, &cause))?);
-                return Ok(StagedFile { file, named: path.into(), target: None });
+                let file = file.map_err(|cause| refused(path, &folder, &cause))?;
+                // Without a name it is gone with the process, however that ends.
+                let _ = fs::remove_file(file.path());
+                return Ok(StagedFile { file: BufWriter::new(file), named: path.into(), target: None });
             }
         };
         check_replaceable_file(path, &target)?;
@@ -117,6 +119,9 @@ pub struct StagedFolder {
     temporary: TempDir,
     /// Holds the lock, where a folder can be opened.
     _held: Option<File>,
+    /// As it was given, for messages.
+    named: PathBuf,
+    /// Behind all links.
     target: PathBuf,
     is_ours: fn(&Path) -> bool,
 }
@@ -144,7 +149,8 @@ impl StagedFolder {
             Builder::new().prefix(PREFIX).tempdir_in(&parent).map_err(|cause| refused(target, &parent, &cause))?;
         let held = File::open(temporary.path()).ok();
         held.iter().for_each(hold);
-        let staged = StagedFolder { temporary, _held: held, target: resolved, is_ours };
+        let named = target.components().collect();
+        let staged = StagedFolder { temporary, _held: held, named, target: resolved, is_ours };
         fs::create_dir(staged.staged()).map_err(|cause| staged.error(cause))?;
         Ok(staged)
     }
@@ -156,7 +162,7 @@ impl StagedFolder {
 
     /// The error for a failed write.
     pub fn error(&self, cause: io::Error) -> Error {
-        Error::Write { path: self.target.clone(), cause }
+        Error::Write { path: self.named.clone(), cause }
     }
 
     /// Puts the folder in its place and removes the one it replaces. If that fails the new folder is kept under its
@@ -166,12 +172,12 @@ impl StagedFolder {
     /// [`Error::NotInPlace`].
     pub fn persist(self) -> Result<PathBuf> {
         match self.swap() {
-            Ok(()) => Ok(self.target),
+            Ok(()) => Ok(self.named),
             Err(problem) => {
                 let kept = self.temporary.keep();
                 // The message has said where the old folder is.
                 let kept = if kept.join(OLD).exists() { kept } else { renamed_as_kept(kept) }.join(NEW);
-                Err(Error::NotInPlace { path: self.target, problem, kept })
+                Err(Error::NotInPlace { path: self.named, problem, kept })
             }
         }
     }

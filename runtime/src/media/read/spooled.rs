@@ -137,6 +137,7 @@ fn kind(head: &[u8]) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::FrameRate;
 
     /// Two gray frames of 2x1, the second brighter, and what the head says in front of them.
     fn clip() -> Vec<u8> {
