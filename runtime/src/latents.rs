@@ -432,10 +432,10 @@ mod tests {
     #[test]
     fn the_tensor_is_named_the_only_one_or_latents() {
         let (_folder, path) = file(&[("a", &[1, 2, 1, 1, 1]), ("b", &[1, 3, 1, 1, 1])]);
-        assert_eq!(Latents::read(&format!("{path}#b"), Auto, 3, true).unwrap().shape[1], 3);
+        assert_eq!(Latents::read(format!("{path}#b"), Auto, 3, true).unwrap().shape[1], 3);
         let message = Latents::read(&path, Auto, 3, true).unwrap_err().to_string();
         assert!(message.contains("Append `#NAME`") && message.contains("`b` F32 [1, 3, 1, 1, 1]"), "{message}");
-        let message = Latents::read(&format!("{path}#c"), Auto, 3, true).unwrap_err().to_string();
+        let message = Latents::read(format!("{path}#c"), Auto, 3, true).unwrap_err().to_string();
         assert!(message.contains("no tensor `c`") && message.contains("`a` F32"), "{message}");
         let (_folder, path) = file(&[("a", &[1]), ("latents", &[1, 3, 1, 1, 1])]);
         assert_eq!(Latents::read(&path, Auto, 3, true).unwrap().shape[1], 3);
