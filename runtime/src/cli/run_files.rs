@@ -205,8 +205,8 @@ mod tests {
         for name in ["in/frame-00000.png", "./in/../in/frame-00000.png", "hard", "soft", "folder/frame-00000.png"] {
             for write_first in [false, true] {
                 let mut files = RunFiles { known: vec![] };
-                let mut read = |files: &mut RunFiles| files.reads("the latents", &at("in/frame-00000.png"));
-                let mut write = |files: &mut RunFiles| files.writes("the timeline", &at(name));
+                let read = |files: &mut RunFiles| files.reads("the latents", &at("in/frame-00000.png"));
+                let write = |files: &mut RunFiles| files.writes("the timeline", &at(name));
                 let end = match write_first {
                     true => write(&mut files).and_then(|()| read(&mut files)),
                     false => read(&mut files).and_then(|()| write(&mut files)),
