@@ -385,6 +385,14 @@ pub enum Error {
         /// What the operating system said.
         cause: io::Error,
     },
+    /// A pipe, or whatever else takes a clip frame by frame, takes no more.
+    #[error("{}: writing failed: {cause}; the frames before are written", path.display())]
+    Stream {
+        /// What the stream is called.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
     /// An output is complete but cannot be put in its place; it is kept where it was written.
     #[error("{}: {problem}; the finished output is kept as `{}`", path.display(), kept.display())]
     NotInPlace {

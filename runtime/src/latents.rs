@@ -73,10 +73,15 @@ impl Latents {
     /// Those of [`TensorFile::open`]; [`Error::MissingTensor`] or [`Error::AmbiguousTensor`]; [`Error::WrongDtype`];
     /// [`Error::WrongShape`] unless it has five axes, none of them empty, with `latent_channels` where the layout has
     /// channels; [`Error::NonFinite`].
-    pub fn read(source: &str, layout: LatentsLayout, latent_channels: usize, unscaled: bool) -> Result<Latents> {
-        let (path, tensor) = split_source(source);
+    pub fn read(
+        source: impl AsRef<Path>,
+        layout: LatentsLayout,
+        latent_channels: usize,
+        unscaled: bool,
+    ) -> Result<Latents> {
+        let (path, tensor) = split_source(source.as_ref());
         let file = TensorFile::open(&path, LATENTS_HINT)?;
-        Latents::from_file(&file, tensor, layout, latent_channels, unscaled)
+        Latents::from_file(&file, tensor.as_deref(), layout, latent_channels, unscaled)
     }
 
     /// Reads `tensor` of an open file; see [`Self::read`].
@@ -155,10 +160,10 @@ impl Stored {
     ///
     /// # Errors
     /// Those of [`Latents::read`] for a file that cannot be read, or has no such tensor or several.
-    pub fn read(source: &str, latent_channels: usize) -> Result<Stored> {
-        let (path, tensor) = split_source(source);
+    pub fn read(source: impl AsRef<Path>, latent_channels: usize) -> Result<Stored> {
+        let (path, tensor) = split_source(source.as_ref());
         let file = TensorFile::open(&path, LATENTS_HINT)?;
-        let name = choose(&file, tensor)?;
+        let name = choose(&file, tensor.as_deref())?;
         let moments = file.tensor(&name).is_some_and(|view| are_moments(&name, view.shape, latent_channels));
         let scaled = if moments { Some(false) } else { file.label(SCALED_LABEL).and_then(|value| value.parse().ok()) };
         Ok(Stored { scaled, moments })
@@ -176,12 +181,32 @@ fn mean_of_moments(data: &[f32], [batch, channels, frames, height, width]: [usiz
     Latents { data: means.copied().collect(), shape: [batch, channels / 2, frames, height, width] }
 }
 
-/// `clip.safetensors#latents` -> the file and the tensor. A file whose own name has a `#` is found too.
-fn split_source(source: &str) -> (PathBuf, Option<&str>) {
-    match source.rsplit_once('#') {
-        Some((path, tensor)) if !Path::new(source).exists() && !tensor.is_empty() => (path.into(), Some(tensor)),
-        _ => (source.into(), None),
+/// `clip.safetensors#latents` -> the file and the tensor. A file whose own name has a `#` is found too. The file's name may
+/// be no Unicode; a tensor's always is.
+pub fn split_source(source: &Path) -> (PathBuf, Option<String>) {
+    let whole = || (source.to_owned(), None);
+    if source.exists() {
+        return whole();
     }
+    let bytes = source.as_os_str().as_encoded_bytes();
+    let Some(at) = bytes.iter().rposition(|byte| *byte == b'#') else { return whole() };
+    match std::str::from_utf8(&bytes[at + 1..]) {
+        Ok(tensor) if !tensor.is_empty() => (first_bytes(source, at), Some(tensor.to_owned())),
+        _ => whole(),
+    }
+}
+
+/// What stands in front of an ASCII character at this place of a path's bytes.
+#[cfg(unix)]
+fn first_bytes(path: &Path, count: usize) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(&path.as_os_str().as_bytes()[..count]).into()
+}
+
+/// What stands in front of an ASCII character at this place of a path's bytes; what is no Unicode in it is replaced.
+#[cfg(not(unix))]
+fn first_bytes(path: &Path, count: usize) -> PathBuf {
+    String::from_utf8_lossy(&path.as_os_str().as_encoded_bytes()[..count]).into_owned().into()
 }
 
 fn choose(file: &TensorFile, named: Option<&str>) -> Result<String> {
@@ -340,6 +365,19 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_tensor_is_named_behind_any_path() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+        let split = |bytes: &[u8]| split_source(&path(bytes));
+        assert_eq!(split(b"z\xff.safetensors#a b"), (path(b"z\xff.safetensors"), Some("a b".into())));
+        assert_eq!(split(b"a#b#c"), (path(b"a#b"), Some("c".into())));
+        for whole in [&b"z\xff"[..], b"z#", b"z#\xff"] {
+            assert_eq!(split(whole), (path(whole), None));
+        }
+    }
     use LatentsLayout::{Auto, Bcthw, Btchw};
 
     /// A folder with one file of f32 tensors, each counting up from 0, and the file's path.
@@ -394,10 +432,10 @@ mod tests {
     #[test]
     fn the_tensor_is_named_the_only_one_or_latents() {
         let (_folder, path) = file(&[("a", &[1, 2, 1, 1, 1]), ("b", &[1, 3, 1, 1, 1])]);
-        assert_eq!(Latents::read(&format!("{path}#b"), Auto, 3, true).unwrap().shape[1], 3);
+        assert_eq!(Latents::read(format!("{path}#b"), Auto, 3, true).unwrap().shape[1], 3);
         let message = Latents::read(&path, Auto, 3, true).unwrap_err().to_string();
         assert!(message.contains("Append `#NAME`") && message.contains("`b` F32 [1, 3, 1, 1, 1]"), "{message}");
-        let message = Latents::read(&format!("{path}#c"), Auto, 3, true).unwrap_err().to_string();
+        let message = Latents::read(format!("{path}#c"), Auto, 3, true).unwrap_err().to_string();
         assert!(message.contains("no tensor `c`") && message.contains("`a` F32"), "{message}");
         let (_folder, path) = file(&[("a", &[1]), ("latents", &[1, 3, 1, 1, 1])]);
         assert_eq!(Latents::read(&path, Auto, 3, true).unwrap().shape[1], 3);

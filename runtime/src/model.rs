@@ -47,6 +47,21 @@ pub struct ModelFiles {
     pub weights: WeightFiles,
 }
 
+impl ModelFiles {
+    /// Every file of them: the configuration, then those of the weights, an index included.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let mut paths = vec![self.config.clone()];
+        match &self.weights {
+            WeightFiles::One(path) => paths.push(path.clone()),
+            WeightFiles::Shards(index) => {
+                paths.push(index.path().to_owned());
+                paths.extend(index.shard_names().into_iter().map(|name| index.shard_path(name)));
+            }
+        }
+        paths
+    }
+}
+
 /// Where a model's weights are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WeightFiles {
@@ -75,23 +90,25 @@ pub enum ModelSource {
 }
 
 impl ModelSpec {
-    /// Takes `text` for a path if there is one of this name, else for a hub id `owner/name[@revision]`.
+    /// Takes `model` for a path if there is one of this name, else for a hub id `owner/name[@revision]`.
     ///
     /// # Errors
     /// [`Error::NoModel`] if it is neither, with why.
-    pub fn parse(text: &str, config: Option<&Path>) -> Result<ModelSpec> {
-        let path = PathBuf::from(text);
+    pub fn parse(model: impl AsRef<Path>, config: Option<&Path>) -> Result<ModelSpec> {
+        let path = model.as_ref().to_owned();
         let config = config.map(Path::to_owned);
         if path.exists() {
             return Ok(ModelSpec { source: ModelSource::Path(path), config });
         }
+        // What is not Unicode is no id; the replaced characters are refused.
+        let text = &*path.to_string_lossy();
         let looks_like_file = [WEIGHTS_ENDING, ".json"].iter().any(|ending| text.ends_with(ending));
         let id = if looks_like_file { Err("it ends as a file's name does".into()) } else { HubId::parse(text) };
         match id {
             Ok(id) => Ok(ModelSpec { source: ModelSource::Hub(id), config }),
             Err(reason) => {
                 let problem = format!("there is no such file or folder; nor is it an id on the hub: {reason}");
-                Err(Error::NoModel { path, problem })
+                Err(Error::NoModel { path: path.clone(), problem })
             }
         }
     }

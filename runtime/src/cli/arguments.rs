@@ -6,7 +6,7 @@ use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::{Args, ValueEnum};
 use frontend::Config;
-use runtime::media::read::{self, ClipReader, KNOWN_INPUTS, ReadOptions};
+use runtime::media::read::{self, ClipReader, KNOWN_INPUTS, ReadOptions, Spooled};
 use runtime::media::{ClipShape, FrameRate};
 use runtime::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
 use runtime::model::{ModelSource, locate, resolve_config};
@@ -18,7 +18,8 @@ use runtime::{
 };
 
 use super::progress::DownloadBar;
-use super::{Manner, interrupt, plugin};
+use super::run_files::RunFiles;
+use super::{Manner, interrupt, plugin, streams};
 
 /// Frames read at a time when only their number is wanted.
 const COUNTED: usize = 16;
@@ -29,7 +30,7 @@ pub(super) struct ModelArguments {
     /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a .safetensors file, or an id
     /// on the hub, OWNER/NAME or OWNER/NAME@REVISION [default: the demo's model]
     #[arg(long, value_name = "MODEL")]
-    pub(super) model: Option<String>,
+    pub(super) model: Option<PathBuf>,
     /// The configuration to use, in place of the config.json beside the weights
     #[arg(long, value_name = "FILE", requires = "model")]
     pub(super) config: Option<PathBuf>,
@@ -37,7 +38,7 @@ pub(super) struct ModelArguments {
 
 impl ModelArguments {
     /// Opens the model, the demo's if none is named; fetches it if need be.
-    pub(super) fn open(&self, manner: Manner) -> Result<Vae, Error> {
+    pub(super) fn open(&self, manner: Manner, run_files: &mut RunFiles) -> Result<Vae, Error> {
         let Some(model) = &self.model else { return demo::vae() };
         let spec = ModelSpec::parse(model, self.config.as_deref())?;
         let files = match &spec.source {
@@ -47,6 +48,7 @@ impl ModelArguments {
                 resolve(&spec, &HubOptions::from_env()?, &mut |download| bar.show(download))?
             }
         };
+        run_files.reads_model(&files)?;
         let vae = Vae::open_files(&files)?;
         for warning in vae.warnings() {
             manner.note(&format!("warning: {warning}"));
@@ -55,22 +57,30 @@ impl ModelArguments {
     }
 
     /// Reads the model's configuration alone, the demo's if no model is named; fetches that file if need be.
-    pub(super) fn config(&self, manner: Manner) -> Result<Config, Error> {
+    pub(super) fn config(&self, manner: Manner, files: &mut RunFiles) -> Result<Config, Error> {
         let Some(model) = &self.model else { return demo::config() };
         let spec = ModelSpec::parse(model, self.config.as_deref())?;
         let mut bar = DownloadBar::new(manner);
         let path = resolve_config(&spec, &HubOptions::from_env()?, &mut |download| bar.show(download))?;
         drop(bar);
+        files.reads("the model", &path)?;
         let (config, warnings) = read_config(&path)?;
         warnings.iter().for_each(|warning| manner.note(&format!("warning: {}: {warning}", path.display())));
         Ok(config)
+    }
+
+    /// The model's name, for reports; what is no Unicode in it is replaced.
+    pub(super) fn name(&self) -> Option<String> {
+        Some(self.model.as_ref()?.to_string_lossy().into_owned())
     }
 }
 
 #[derive(Args)]
 #[command(next_help_heading = "Video")]
 pub(super) struct VideoArguments {
-    #[arg(long, value_name = "FILE", help = format!("The video to read: {KNOWN_INPUTS}"))]
+    #[arg(long, value_name = "FILE", help = format!(
+        "The video to read: {KNOWN_INPUTS}; `-` or a named pipe: a stream of y4m, which waits on disk"
+    ))]
     pub(super) video: PathBuf,
     /// Height and width to resize to, such as 480x720: scaled until it covers that, and what juts out is cut off
     #[arg(long, value_name = "HxW", value_parser = height_by_width)]
@@ -82,7 +92,9 @@ pub(super) struct VideoArguments {
 
 /// A video that can be read as often as need be.
 pub(super) struct Video {
-    pub(super) path: PathBuf,
+    path: PathBuf,
+    /// What came through it, where the path is that of a stream.
+    spooled: Option<Spooled>,
     options: ReadOptions,
     pub(super) shape: ClipShape,
     /// Where the file says it.
@@ -90,32 +102,38 @@ pub(super) struct Video {
 }
 
 impl VideoArguments {
-    pub(super) fn open(&self) -> Result<Video, Error> {
+    pub(super) fn open(&self, files: &mut RunFiles) -> Result<Video, Error> {
+        files.reads_video(&self.video)?;
         let frames = self.frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX));
-        Video::open(self.video.clone(), ReadOptions { size: self.size, frames })
+        let spooled = streams::spooled(&self.video, frames)?;
+        Video::open(self.video.clone(), spooled, ReadOptions { size: self.size, frames })
     }
 }
 
 impl Video {
-    fn open(path: PathBuf, options: ReadOptions) -> Result<Video, Error> {
-        let mut reader = read::open(&path, options)?;
+    fn open(path: PathBuf, spooled: Option<Spooled>, options: ReadOptions) -> Result<Video, Error> {
+        let mut reader = reader(&path, spooled.as_ref(), options)?;
         let read::ReadShape { batch, channels, frames, height, width, rate } = reader.shape();
         let frames = match frames {
             Some(frames) => frames,
             None => count(&mut *reader)?,
         };
-        Ok(Video { path, options, shape: ClipShape { batch, channels, frames, height, width }, rate })
+        Ok(Video { path, spooled, options, shape: ClipShape { batch, channels, frames, height, width }, rate })
     }
 
     /// The same video in this size, and so many frames of it.
     pub(super) fn resized(self, height: usize, width: usize, frames: usize) -> Result<Video, Error> {
-        Video::open(self.path, ReadOptions { size: Some((height, width)), frames: Some(frames) })
+        Video::open(self.path, self.spooled, ReadOptions { size: Some((height, width)), frames: Some(frames) })
     }
 
     /// From the first frame.
     pub(super) fn frames(&self) -> Result<VideoFrames<'_>, Error> {
-        Ok(VideoFrames { video: self, reader: read::open(&self.path, self.options)? })
+        Ok(VideoFrames { video: self, reader: reader(&self.path, self.spooled.as_ref(), self.options)? })
     }
+}
+
+fn reader(path: &Path, spooled: Option<&Spooled>, options: ReadOptions) -> Result<Box<dyn ClipReader>, Error> {
+    spooled.map_or_else(|| read::open(path, options), |spooled| spooled.open(options))
 }
 
 /// Gives a video's frames as they are asked for.
@@ -180,7 +198,7 @@ pub(super) struct RunArguments {
     backend: BackendName,
     /// With --backend pjrt, the plugin: cpu, tpu, cuda, or the path of a shared library [default: what TESSERA_PJRT_PLUGIN
     /// names]
-    #[arg(long, value_name = "PLUGIN", value_parser = |text: &str| text.parse::<PluginSpec>())]
+    #[arg(long, value_name = "PLUGIN", value_parser = plugin::parser())]
     plugin: Option<PluginSpec>,
     /// With --backend pjrt, how hard the plugin optimises: less compiles faster [default: O1 on TPUs, elsewhere what the plugin
     /// chooses]
@@ -231,7 +249,15 @@ impl RunArguments {
 
     /// # Errors
     /// When a PJRT plugin cannot be had or does not take the flags that are set for it.
-    pub(super) fn options(&self) -> Result<RunOptions, Error> {
+    pub(super) fn options(&self, files: &mut RunFiles) -> Result<RunOptions, Error> {
+        let program_cache = program_cache(self.cache_dir.as_deref());
+        if matches!(self.backend, BackendName::Pjrt) {
+            let plugin = self.plugin.clone().map_or_else(PluginSpec::from_env, Ok).and_then(|plugin| plugin.locate());
+            // One that is not there is told where it is loaded.
+            for (what, path) in [("the plugin", plugin.ok()), ("the cache of programs", program_cache.clone())] {
+                path.iter().try_for_each(|path| files.reads(what, path))?;
+            }
+        }
         if matches!(self.backend, BackendName::Pjrt) && ir::knobs::XLA_FLAGS.get().is_some() {
             // A plugin ends its process over a flag that it does not know: not this one.
             let plugin = self.plugin.clone().map_or_else(PluginSpec::from_env, Ok)?;
@@ -241,7 +267,7 @@ impl RunArguments {
             backend: self.backend.into(),
             plugin: self.plugin.clone(),
             optimization: self.optimize,
-            program_cache: program_cache(self.cache_dir.as_deref()),
+            program_cache,
             precision: self.dtype,
             threads: self.threads.map(|threads| threads as usize),
             tiling: self.tiling,

@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use runtime::media::{self, FrameBlock, FrameRate, KNOWN_OUTPUTS};
-use runtime::{Error, Latents, RunOptions, Vae, demo};
+use runtime::media::{FrameBlock, FrameRate, KNOWN_OUTPUTS};
+use runtime::{Latents, RunOptions, Vae, demo};
 
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::inspection::InspectionArguments;
 use super::latents::LatentsArguments;
 use super::progress::Bar;
 use super::report::{JSON_FIELDS, object, paths_json, row, summary};
-use super::{EXIT_CODES, Failure, Manner, interrupt, print};
+use super::run_files::RunFiles;
+use super::streams::{clip_writer, interrupted};
+use super::{EXIT_CODES, Failure, Manner, interrupt, print, streams};
 
 /// Where the demo goes unless told otherwise.
 const DEMO_OUTPUT: &str = "demo.mp4";
@@ -43,7 +45,7 @@ pub(super) struct Arguments {
     latents: LatentsArguments,
     #[arg(long, short, value_name = "FILE", help_heading = "Output", help = format!(
         "Where the result goes [default: {OUTPUT}, the demo's: {DEMO_OUTPUT}]. The ending says the format: {KNOWN_OUTPUTS}. \
-         An output that is there is replaced"
+         An output that is there is replaced. `-`, a named pipe or a device: y4m, frame by frame"
     ))]
     output: Option<PathBuf>,
     /// Frames a second of the clip
@@ -55,7 +57,8 @@ pub(super) struct Arguments {
     inspection: InspectionArguments,
     #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
         "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
-         a batch makes several), {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell)."
+         a batch makes several), {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell). \
+         What is no Unicode in a path is replaced."
     ))]
     json: bool,
 }
@@ -64,11 +67,16 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     interrupt::listen();
     let started = Instant::now();
     let default_output = if arguments.is_demo()? { DEMO_OUTPUT } else { OUTPUT };
-    let (vae, latents) = arguments.read(manner)?;
+    let output = arguments.output.as_deref().unwrap_or(Path::new(default_output));
+    streams::check_json("decode", arguments.json, output)?;
+    let manner = manner.beside_clip(output);
+    let mut files = RunFiles::new();
+    let (vae, latents) = arguments.read(manner, &mut files)?;
     let read_seconds = started.elapsed().as_secs_f64();
 
-    let output = arguments.output.as_deref().unwrap_or(Path::new(default_output));
-    let mut writer = media::create(output, vae.decoded_shape(&latents)?, arguments.fps)?;
+    let (inspection, trace) = arguments.inspection.open(&mut files)?;
+    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let mut writer = clip_writer(output, vae.decoded_shape(&latents)?, arguments.fps, &mut files, manner)?;
     let mut write_seconds = 0.0;
     let mut sink = |sample, frames: &FrameBlock<'_>| {
         let started = Instant::now();
@@ -76,15 +84,13 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         write_seconds += started.elapsed().as_secs_f64();
         Ok(())
     };
-    let (inspection, trace) = arguments.inspection.open()?;
-    let options = RunOptions { inspection, ..arguments.run.options()? };
     let mut bar = Bar::new(manner, "decoding");
     let decoded = vae.decode(&latents, &options, &mut sink, &mut bar);
     drop(bar);
-    let mut report = decoded?;
     if interrupt::asked() {
-        return Err(Error::Interrupted.into());
+        return Err(interrupted(output).into());
     }
+    let mut report = decoded?;
     trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;
@@ -112,9 +118,9 @@ impl Arguments {
     }
 
     /// The model, and its latents unscaled.
-    fn read(&self, manner: Manner) -> Result<(Vae, Latents), Failure> {
-        let vae = self.model.open(manner)?;
-        if let Some(latents) = self.latents.read(&vae, manner)? {
+    fn read(&self, manner: Manner, files: &mut RunFiles) -> Result<(Vae, Latents), Failure> {
+        let vae = self.model.open(manner, files)?;
+        if let Some(latents) = self.latents.read(&vae, manner, files)? {
             return Ok((vae, latents));
         }
         if !self.json {

@@ -7,6 +7,7 @@ use runtime::{Clip, RunInput, Vae, demo};
 
 use super::arguments::{VideoArguments, height_by_width};
 use super::latents::LatentsArguments;
+use super::run_files::RunFiles;
 use super::{Failure, Manner};
 
 /// Latent frames, their height and their width, where no input is named.
@@ -29,12 +30,12 @@ pub(super) struct InputArguments {
 
 impl InputArguments {
     /// The input that is named, if one is.
-    pub(super) fn read(&self, vae: &Vae, manner: Manner) -> Result<Option<RunInput>, Failure> {
-        if let Some(latents) = self.latents.read(vae, manner)? {
+    pub(super) fn read(&self, vae: &Vae, manner: Manner, files: &mut RunFiles) -> Result<Option<RunInput>, Failure> {
+        if let Some(latents) = self.latents.read(vae, manner, files)? {
             return Ok(Some(RunInput::Latents(latents)));
         }
         let Some(video) = self.video.clone() else { return Ok(None) };
-        let video = VideoArguments { video, size: self.size, frames: self.frames }.open()?;
+        let video = VideoArguments { video, size: self.size, frames: self.frames }.open(files)?;
         let shape = video.shape.axes();
         let [samples, channels, frames, height, width] = shape;
         let mut data = Vec::with_capacity(samples * channels * frames * height * width);

@@ -1,9 +1,12 @@
 //! Arguments that name latents, and reading them.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
-use runtime::latents::Stored;
+use runtime::latents::{Stored, split_source};
 use runtime::{Error, Latents, LatentsLayout, Vae};
 
+use super::run_files::RunFiles;
 use super::{Failure, Manner};
 
 #[derive(Args)]
@@ -12,7 +15,7 @@ pub(super) struct LatentsArguments {
     /// Latents, a tensor with five axes; #TENSOR says which where there are several and none is named `latents`. Of moments, as
     /// `tessera encode --moments` writes them, the mean
     #[arg(long, value_name = "FILE.safetensors[#TENSOR]")]
-    pub(super) latents: Option<String>,
+    pub(super) latents: Option<PathBuf>,
     /// Order of the latents' axes; `auto` takes what fits the model's channels, if both do: btchw for a pipeline's latents,
     /// bcthw for unscaled ones
     #[arg(long, value_name = "LAYOUT", value_enum, default_value_t, requires = "latents")]
@@ -33,8 +36,9 @@ enum Layout {
 
 impl LatentsArguments {
     /// The latents that are named, unscaled, for this model.
-    pub(super) fn read(&self, vae: &Vae, manner: Manner) -> Result<Option<Latents>, Failure> {
+    pub(super) fn read(&self, vae: &Vae, manner: Manner, files: &mut RunFiles) -> Result<Option<Latents>, Failure> {
         let Some(source) = &self.latents else { return Ok(None) };
+        files.reads("the latents", &split_source(source).0)?;
         let layout = match self.latents_layout {
             Layout::Auto => LatentsLayout::Auto,
             Layout::Bcthw => LatentsLayout::Bcthw,
@@ -42,11 +46,12 @@ impl LatentsArguments {
         };
         let stored = Stored::read(source, vae.config().latent_channels)?;
         if self.unscaled && stored.scaled == Some(true) {
-            let problem = format!("{source} says that they are scaled, --unscaled that they are not; leave it out");
+            let problem =
+                format!("{} says that they are scaled, --unscaled that they are not; leave it out", source.display());
             return Err(Error::Scaling { problem }.into());
         }
         if stored.moments {
-            manner.note(&format!("note: {source} holds mean and log-variance: the mean is decoded"));
+            manner.note(&format!("note: {} holds mean and log-variance: the mean is decoded", source.display()));
         }
         let unscaled = self.unscaled || stored.scaled == Some(false);
         let mut latents = Latents::read(source, layout, vae.config().latent_channels, unscaled)?;

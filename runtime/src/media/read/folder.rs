@@ -24,17 +24,24 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Files of other endings, and hidden ones, are passed over.
+    /// Files of other endings, hidden ones, and what is no file are passed over.
     pub(super) fn open(path: &Path) -> Result<Folder> {
+        Folder::of(Folder::pictures(path)?)
+    }
+
+    /// The pictures in a folder, in their order.
+    pub(super) fn pictures(path: &Path) -> Result<Vec<PathBuf>> {
         let read_error = |cause| Error::Read { path: path.into(), cause };
         let mut pictures = vec![];
         let mut has_folders = false;
         for entry in fs::read_dir(path).map_err(read_error)? {
             let entry = entry.map_err(read_error)?.path();
+            // Opening a named pipe would wait for a writer.
+            let is_special = fs::metadata(&entry).is_ok_and(|found| !found.is_file() && !found.is_dir());
             let hidden = entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
             if entry.is_dir() {
                 has_folders = true;
-            } else if !hidden && Kind::of(&entry).is_some() {
+            } else if !hidden && !is_special && Kind::of(&entry).is_some() {
                 pictures.push(entry);
             }
         }
@@ -43,7 +50,7 @@ impl Folder {
             return Err(bad(path, format!("no .png, .jpg or .jpeg in this folder{hint}")));
         }
         pictures.sort_by(|a, b| natural_order(&name(a), &name(b)));
-        Folder::of(pictures)
+        Ok(pictures)
     }
 
     /// A clip of one frame.

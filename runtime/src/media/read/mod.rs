@@ -16,15 +16,17 @@ mod npy;
 mod pictures;
 mod resize;
 mod rgb;
+mod spooled;
 mod y4m;
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::FrameRate;
 use crate::error::{Error, Result};
 use pictures::PictureReader;
+pub use spooled::Spooled;
 
 /// The formats, for messages and help texts.
 pub const KNOWN_INPUTS: &str = ".mp4, .m4v, .mov (H.264), .gif, .y4m, a folder of PNGs or JPEGs or one of them, .npy, \
@@ -112,6 +114,14 @@ pub fn open(path: &Path, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
 /// Those of [`open`].
 pub fn open_without_ffmpeg(path: &Path, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
     open_with(path, options, Fallback::None)
+}
+
+/// The files that [`open`] reads for this path: itself, or the pictures of a folder. None where it is nothing that can be read.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    match path.is_dir() {
+        true => folder::Folder::pictures(path).unwrap_or_default(),
+        false => vec![path.into()],
+    }
 }
 
 /// Who decodes what is not decoded here.
