@@ -198,7 +198,7 @@ pub(super) fn program_cache(asked: Option<&Path>) -> Option<PathBuf> {
         Some(folder) => Some(folder.into()),
         None => match ir::knobs::CACHE_DIR.get() {
             Some(folder) => Some(folder.into()),
-            None => Some(dirs::cache_dir()?.join("tessera/programs")),
+            None => Some(ir::knobs::cache_folder()?.join("tessera/programs")),
         },
     }
 }

@@ -37,7 +37,7 @@ impl StagedFile {
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder.tempfile_in(&parent).map_err(|cause| refused(target, &parent, &cause))?;
-        hold(file.as_file());
+        hold(file.as_file(), file.path());
         Ok(StagedFile { file: BufWriter::new(file), target: target.into() })
     }
 
@@ -119,7 +119,7 @@ impl StagedFolder {
         let temporary =
             Builder::new().prefix(PREFIX).tempdir_in(&parent).map_err(|cause| refused(target, &parent, &cause))?;
         let held = File::open(temporary.path()).ok();
-        held.iter().for_each(hold);
+        held.iter().for_each(|held| hold(held, temporary.path()));
         let staged = StagedFolder { temporary, _held: held, target: resolved, is_ours };
         fs::create_dir(staged.staged()).map_err(|cause| staged.error(cause))?;
         Ok(staged)
