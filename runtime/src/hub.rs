@@ -11,6 +11,8 @@
 mod cache;
 mod cached_folder;
 mod client;
+#[cfg(test)]
+mod fallback_tests;
 mod failure;
 mod proxies;
 mod settings;
