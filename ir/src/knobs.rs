@@ -152,6 +152,14 @@ knobs! {
         "What tests of snapshots do with new ones.";
 }
 
+/// What libraries read for those who search them for faults, many of a kind: how the names begin, and who reads them.
+pub const FOR_LIBRARIES: &[(&str, &str)] = &[
+    ("RS_H264_", "the H.264 codec"),
+    ("RFF_", "the H.264 codec"),
+    ("GRAVIOLA_", "encryption of connections"),
+    ("PERF_BUILDID_DIR", "the code generator, for `perf`"),
+];
+
 impl Knob {
     /// Its value; an empty one is none.
     pub fn get(&self) -> Option<OsString> {
@@ -161,6 +169,12 @@ impl Knob {
     /// Its value, if that is Unicode.
     pub fn text(&self) -> Option<String> {
         self.get()?.into_string().ok()
+    }
+
+    /// Whether its value may hold a secret: a token, or the password of a proxy.
+    pub fn is_secret(&self) -> bool {
+        // Addresses may hold one.
+        ["a token", "a URL"].contains(&self.takes)
     }
 
     /// Whether it is set to `1`.
@@ -212,5 +226,13 @@ mod tests {
             assert_eq!(knob.name.starts_with("TESSERA_"), knob.origin != Origin::Convention, "{}", knob.name);
             assert!(knob.doc.ends_with('.') && !knob.takes.is_empty(), "{}", knob.name);
         }
+    }
+
+    #[test]
+    fn secrets_are_known() {
+        for knob in [&HF_TOKEN, &HUGGING_FACE_HUB_TOKEN, &HTTPS_PROXY, &LOWER_ALL_PROXY] {
+            assert!(knob.is_secret(), "{}", knob.name);
+        }
+        assert!(!HF_TOKEN_PATH.is_secret() && !LOWER_NO_PROXY.is_secret());
     }
 }

@@ -93,7 +93,10 @@ impl Setting {
         }
         let unreadable = || format!("{variable} names no proxy that can be used: expected `{scheme}://HOST:PORT`");
         let proxy = Proxy::new(&format!("{scheme}://{rest}")).map_err(|_| unreadable())?;
-        if proxy.host().is_empty() {
+        let place = proxy.uri().authority().map_or("", |authority| authority.as_str());
+        let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+        let port = place.rsplit_once(':').filter(|(host, _)| !host.starts_with('[') || host.ends_with(']'));
+        if proxy.host().is_empty() || port.is_some_and(|(_, digits)| digits.parse::<u16>().is_err()) {
             return Err(unreadable());
         }
         let name = format!("{scheme}://{}:{} of {variable}", proxy.host(), proxy.port());
