@@ -173,8 +173,8 @@ impl Knob {
 
     /// Whether its value may hold a secret: a token, or the password of a proxy.
     pub fn is_secret(&self) -> bool {
-        // Addresses may hold one.
-        ["a token", "a URL"].contains(&self.takes)
+        let is_proxy = self.takes == "a URL" && self.name.to_ascii_uppercase().ends_with("_PROXY");
+        self.takes == "a token" || is_proxy
     }
 
     /// Whether it is set to `1`.
@@ -233,6 +233,6 @@ mod tests {
         for knob in [&HF_TOKEN, &HUGGING_FACE_HUB_TOKEN, &HTTPS_PROXY, &LOWER_ALL_PROXY] {
             assert!(knob.is_secret(), "{}", knob.name);
         }
-        assert!(!HF_TOKEN_PATH.is_secret() && !LOWER_NO_PROXY.is_secret());
+        assert!(!HF_TOKEN_PATH.is_secret() && !LOWER_NO_PROXY.is_secret() && !HF_ENDPOINT.is_secret());
     }
 }

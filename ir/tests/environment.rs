@@ -142,7 +142,12 @@ fn nothing_else_reads_the_environment() {
     let ours = ["ir/src/knobs.rs", "ir/tests/environment.rs"];
     for path in found.into_iter().filter(|path| !ours.iter().any(|ours| path.ends_with(ours))) {
         let found = reader(&fs::read_to_string(&path).expect("a source file"));
-        assert!(found.is_none(), "{}: `{}`: declare a knob in ir/src/knobs.rs", path.display(), found.unwrap_or_default());
+        assert!(
+            found.is_none(),
+            "{}: `{}`: declare a knob in ir/src/knobs.rs",
+            path.display(),
+            found.unwrap_or_default()
+        );
     }
 }
 

@@ -11,9 +11,9 @@
 mod cache;
 mod cached_folder;
 mod client;
+mod failure;
 #[cfg(test)]
 mod fallback_tests;
-mod failure;
 mod proxies;
 mod settings;
 #[cfg(test)]
@@ -232,7 +232,9 @@ impl Missing {
                 WEIGHTS_CANDIDATES.map(|candidate| candidate.file).join(" or ")
             ),
             Missing::Shard(shard) => {
-                format!("`{shard}` is not in the repository, but the index beside it names it; the upload is incomplete")
+                format!(
+                    "`{shard}` is not in the repository, but the index beside it names it; the upload is incomplete"
+                )
             }
             Missing::Failed(file, failure) => return failure.explain(id, &file, options),
             Missing::Other(error) => return error,

@@ -157,8 +157,7 @@ impl Plan<'_> {
             memory,
             budget,
             reason,
-            follows_free_memory: reason == TILES_FIT
-                && matches!(self.options.memory, MemoryBudget::OfAvailable { .. }),
+            follows_free_memory: reason == TILES_FIT && matches!(self.options.memory, MemoryBudget::OfAvailable { .. }),
         };
         let Some(isa) = self.isa else {
             let route = self.route(grid, TileOrder::FrameMajor);

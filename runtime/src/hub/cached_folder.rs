@@ -34,12 +34,12 @@ pub(crate) fn model_folder(folder: &Path) -> Result<Option<PathBuf>, String> {
         .filter(|name| name.starts_with(MODEL_PREFIX) && is_repository(&folder.join(name)))
         .collect();
     match models.as_slice() {
-        [] if name.starts_with(MODEL_PREFIX) => Err(format!("it has no folder `{SNAPSHOTS}`: nothing of this model is here")),
+        [] if name.starts_with(MODEL_PREFIX) => {
+            Err(format!("it has no folder `{SNAPSHOTS}`: nothing of this model is here"))
+        }
         [] => Ok(None),
         [one] => snapshot(&folder.join(one)).map(Some),
-        several => {
-            Err(format!("it is a cache with several models, {}: name one of these folders", several.join(", ")))
-        }
+        several => Err(format!("it is a cache with several models, {}: name one of these folders", several.join(", "))),
     }
 }
 
@@ -66,8 +66,10 @@ fn snapshot(repository: &Path) -> Result<PathBuf, String> {
 /// The folders in a folder, in order.
 fn folder_names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.filter(|entry| entry.path().is_dir()).filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     names.sort();
     names
 }

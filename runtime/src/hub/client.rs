@@ -137,7 +137,10 @@ impl Client {
                 Some(to) if is_path(headers) || !headers.contains_key(COMMIT_HEADER) && self.is_hub(&to) => url = to,
                 _ if answer.status().is_success() || moved.is_some() => {
                     return describe(url, headers).map_err(|problem| {
-                        Attempt::Final(Failure::Protocol(format!("{problem}{}", seen_instead(headers, moved.as_deref()))))
+                        Attempt::Final(Failure::Protocol(format!(
+                            "{problem}{}",
+                            seen_instead(headers, moved.as_deref())
+                        )))
                     });
                 }
                 _ => return Err(self.refusal(&answer)),
@@ -171,7 +174,8 @@ impl Client {
         }
         let protocol = |problem: String| Attempt::Final(Failure::Protocol(problem));
         let request = request.body(()).map_err(|cause| protocol(format!("it leads to `{url}`: {cause}")))?;
-        let route = self.proxies.route(request.uri()).map_err(|problem| Attempt::Final(Failure::Unreachable(problem)))?;
+        let route =
+            self.proxies.route(request.uri()).map_err(|problem| Attempt::Final(Failure::Unreachable(problem)))?;
         let (proxy, name) = route.map_or((None, None), |Route { proxy, name }| (Some(proxy), Some(name)));
         let timeout = Some(if is_question { self.answer_timeout } else { self.timeout });
         let configured = self
@@ -209,7 +213,11 @@ impl Client {
         if of_token && says("expired") {
             return Attempt::Final(Failure::ExpiredToken);
         }
-        if of_token && ["invalid credentials", "invalid username or password", "invalid user token", "invalid_token"].iter().any(|words| says(words)) {
+        if of_token
+            && ["invalid credentials", "invalid username or password", "invalid user token", "invalid_token"]
+                .iter()
+                .any(|words| says(words))
+        {
             return Attempt::Final(Failure::InvalidToken);
         }
         if says("resource is disabled") {

@@ -95,7 +95,9 @@ impl Failure {
                 format!("`{file}`: what arrived is not the file: {problem}; nothing was kept, try again later")
             }
             Failure::Protocol(problem) => {
-                format!("`{file}`: the answer is not a hub's: {problem}; is HF_ENDPOINT right, is there a proxy in between?")
+                format!(
+                    "`{file}`: the answer is not a hub's: {problem}; is HF_ENDPOINT right, is there a proxy in between?"
+                )
             }
             Failure::Disk { path, cause } => match cause.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => format!(

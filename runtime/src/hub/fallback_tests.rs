@@ -150,9 +150,8 @@ fn neither_locks_nor_refs_are_needed() {
 
 #[test]
 fn without_locks_two_callers_make_one_whole_file() {
-    let Case { server: _server, options, cache } = case(&pipeline(), |request| {
-        is_content(request).then_some(Fault::Stall(Duration::from_millis(100)))
-    });
+    let Case { server: _server, options, cache } =
+        case(&pipeline(), |request| is_content(request).then_some(Fault::Stall(Duration::from_millis(100))));
     fs::write(cache.path().join(".locks"), "").unwrap();
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -177,10 +176,16 @@ fn a_token_of_no_use_is_called_what_it_is() {
         said(401, "User Access Token \"mine\" is expired"),
         said(403, "OAuth token has EXPIRED"),
         said(400, "Token expired on 2024-01-01"),
-        Fault::Page(401, ["WWW-Authenticate", "Bearer error=\"invalid_token\", error_description=\"The access token expired\""]),
+        Fault::Page(
+            401,
+            ["WWW-Authenticate", "Bearer error=\"invalid_token\", error_description=\"The access token expired\""],
+        ),
     ] {
         let message = refused(fault, Some("x"));
-        assert!(message.contains("the token that was sent") && message.contains("has expired: make a new one"), "{message}");
+        assert!(
+            message.contains("the token that was sent") && message.contains("has expired: make a new one"),
+            "{message}"
+        );
     }
     for fault in [
         said(401, "Invalid credentials in Authorization header"),

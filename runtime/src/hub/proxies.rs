@@ -75,7 +75,8 @@ impl Proxies {
     }
 
     fn is_direct(&self, address: &Uri) -> bool {
-        let host = address.host().unwrap_or_default().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+        let host =
+            address.host().unwrap_or_default().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
         let customary = if address.scheme_str() == Some("https") { 443 } else { 80 };
         let port = address.port_u16().unwrap_or(customary);
         self.direct.split(SEPARATORS).filter(|entry| !entry.is_empty()).any(|entry| matches(entry, &host, port))
@@ -89,7 +90,9 @@ impl Setting {
         let scheme = scheme.to_ascii_lowercase();
         if !SCHEMES.contains(&scheme.as_str()) {
             let known = SCHEMES.map(|scheme| format!("{scheme}://")).join(", ");
-            return Err(format!("{variable} names a proxy of a kind that cannot be used, `{scheme}://`; known are {known}"));
+            return Err(format!(
+                "{variable} names a proxy of a kind that cannot be used, `{scheme}://`; known are {known}"
+            ));
         }
         let unreadable = || format!("{variable} names no proxy that can be used: expected `{scheme}://HOST:PORT`");
         let proxy = Proxy::new(&format!("{scheme}://{rest}")).map_err(|_| unreadable())?;
@@ -144,9 +147,7 @@ mod tests {
 
     fn proxies(variables: &[(&str, &str)]) -> Proxies {
         let variables: Vec<_> = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        Proxies::from_variables(|name| {
-            variables.iter().find(|(found, _)| found == name).map(|(_, value)| value.into())
-        })
+        Proxies::from_variables(|name| variables.iter().find(|(found, _)| found == name).map(|(_, value)| value.into()))
     }
 
     fn name(variables: &[(&str, &str)], address: &str) -> Result<Option<String>, String> {
@@ -198,9 +199,8 @@ mod tests {
 
     #[test]
     fn some_are_asked_directly() {
-        let direct = |list: &str, address: &str| {
-            name(&[("ALL_PROXY", "x"), ("NO_PROXY", list)], address).unwrap().is_none()
-        };
+        let direct =
+            |list: &str, address: &str| name(&[("ALL_PROXY", "x"), ("NO_PROXY", list)], address).unwrap().is_none();
         for (list, address) in [
             ("*", "https://any.where"),
             ("a.net, hub.co", "https://hub.co"),

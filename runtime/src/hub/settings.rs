@@ -161,7 +161,9 @@ fn expanded(path: OsString, home: Option<&Path>, variable: impl Fn(&str) -> Opti
         whole.push(before);
         let (name, after) = match behind.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
             Some(parts) => parts,
-            None => behind.split_at(behind.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(behind.len())),
+            None => {
+                behind.split_at(behind.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(behind.len()))
+            }
         };
         match variable(name).filter(|_| !name.is_empty()) {
             Some(value) => {

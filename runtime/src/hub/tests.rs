@@ -50,7 +50,10 @@ pub(super) struct Case {
     pub(super) cache: TempDir,
 }
 
-pub(super) fn case(files: &[(&str, Vec<u8>)], fault: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static) -> Case {
+pub(super) fn case(
+    files: &[(&str, Vec<u8>)],
+    fault: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static,
+) -> Case {
     let server = Server::start(revisions(files), fault);
     let cache = tempfile::tempdir().unwrap();
     let options = HubOptions {

@@ -88,11 +88,8 @@ pub(super) fn bytes_left(root: &Path) -> Option<u64> {
 /// What the group of this path and those around it leave, by every mount that shows them.
 fn left_in_hierarchy(root: &Path, mounts: &[Mount], version: Version, group: &Path) -> Option<u64> {
     let mut mounts: Vec<&Mount> = mounts.iter().filter(|mount| mount.version == version).collect();
-    let customary: Vec<Mount> = version
-        .customary()
-        .iter()
-        .map(|point| Mount { version, group: "/".into(), point: point.into() })
-        .collect();
+    let customary: Vec<Mount> =
+        version.customary().iter().map(|point| Mount { version, group: "/".into(), point: point.into() }).collect();
     if mounts.is_empty() {
         mounts.extend(&customary);
     }
@@ -215,8 +212,13 @@ mod tests {
     #[test]
     fn what_the_kernel_would_give_back_is_not_used() {
         let bytes = |mib: u64| (mib * MIB).to_string();
-        let stat = format!("anon {}\nfile 0\ninactive_file {}\nactive_file {}\nslab_reclaimable {}\nslab_unreclaimable 9\n",
-            20 * MIB, 200 * MIB, 130 * MIB, 5 * MIB);
+        let stat = format!(
+            "anon {}\nfile 0\ninactive_file {}\nactive_file {}\nslab_reclaimable {}\nslab_unreclaimable 9\n",
+            20 * MIB,
+            200 * MIB,
+            130 * MIB,
+            5 * MIB
+        );
         let files = |limits: [&str; 2]| {
             left_with(&[
                 ("proc/self/cgroup", "0::/c\n"),
@@ -232,7 +234,11 @@ mod tests {
         assert_eq!(files(["max\n", "max\n"]), None);
 
         // Fields without `total_` are of the group without those in it.
-        let stat = format!("inactive_file 1\nactive_file 2\ntotal_inactive_file {}\ntotal_active_file {}\n", 30 * MIB, 300 * MIB);
+        let stat = format!(
+            "inactive_file 1\nactive_file 2\ntotal_inactive_file {}\ntotal_active_file {}\n",
+            30 * MIB,
+            300 * MIB
+        );
         let version_1 = [
             ("proc/self/cgroup", "4:memory:/c\n"),
             ("sys/fs/cgroup/memory/c/memory.limit_in_bytes", &bytes(400)),
@@ -267,7 +273,8 @@ mod tests {
         let limits = [limit("sys/fs/cgroup", 90), limit("sys/fs/outside", 1)];
         assert_eq!(left(namespace, "/../outside", &limits), Some(90));
         // The first version beside another controller.
-        let together = "31 1 0:24 / /cg/both rw - cgroup cgroup rw,cpu,memory\n32 1 0:25 / /cg/cpu rw - cgroup cgroup rw,cpuset\n";
+        let together =
+            "31 1 0:24 / /cg/both rw - cgroup cgroup rw,cpu,memory\n32 1 0:25 / /cg/cpu rw - cgroup cgroup rw,cpuset\n";
         let files = [
             ("proc/self/mountinfo", together),
             ("proc/self/cgroup", "3:cpuset:/x\n2:cpu,memory:/x\n"),
