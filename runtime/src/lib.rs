@@ -50,6 +50,7 @@ pub mod demo;
 mod engine;
 pub mod error;
 pub mod error_plot;
+mod file_lock;
 pub mod hub;
 pub mod inspection;
 mod latent_writer;

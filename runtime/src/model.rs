@@ -143,7 +143,7 @@ pub fn resolve_config(spec: &ModelSpec, hub: &HubOptions, progress: &mut OnDownl
 }
 
 /// Finds the VAE in `model`: a folder with config.json and the weights, a pipeline's folder with such a folder `vae`, a
-/// weights file, or an index of shards. `config` takes the place of the config.json beside the weights.
+/// repository's folder in the hub's cache, a weights file, or an index of shards. `config` takes the place of the config.json beside the weights.
 ///
 /// # Errors
 /// [`Error::NoModel`] with what was looked for; [`Error::MissingFile`] if `config` is not there; those of
@@ -190,6 +190,8 @@ struct Found {
 fn search(model: &Path) -> Result<Place> {
     let no_model = |problem: String| Err(Error::NoModel { path: model.into(), problem });
     if model.is_dir() {
+        let of_cache = hub::model_folder(model).map_err(|problem| Error::NoModel { path: model.into(), problem })?;
+        let model = of_cache.as_deref().unwrap_or(model);
         let nested = model.join(VAE_FOLDER);
         let weights = find_weights(model);
         // A pipeline may have a config.json of its own: what decides is where the weights are.

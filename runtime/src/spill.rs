@@ -1,6 +1,5 @@
 //! Tensors put aside on disk, in a file without a name: gone with the process, however that ends.
 
-use std::env;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ pub(crate) fn folder() -> PathBuf {
     let large_files = Path::new(LARGE_FILES);
     match ir::knobs::TMPDIR.get() {
         None if large_files.is_dir() => large_files.into(),
-        _ => env::temp_dir(),
+        _ => ir::knobs::temporary_folder(),
     }
 }
 

@@ -344,6 +344,47 @@ fn a_memory_budget_is_kept() {
     assert!(peak as f64 <= (needed + 2.0) * 1048576.0);
 }
 
+/// A limit on address space is memory that is not there: it makes the same tiles on every machine.
+#[test]
+#[cfg(target_os = "linux")]
+fn tiles_that_follow_from_free_memory_are_told_and_can_be_pinned() {
+    let folder = model(|_| {});
+    let path = folder.path();
+    let shape = [1, 4, 7, 60, 90];
+    latents_file(path, "z.safetensors", &shape, &random(5, shape.iter().product()));
+    let (_, whole, _) = memory(path, "8GiB");
+    // Of what is left, a budget of less than whole frames take.
+    let limited = |more: &[&str]| {
+        let script = format!("ulimit -v {}; exec \"$0\" \"$@\"", 4 << 20);
+        let percent = format!("{:.3}%", whole as f64 * 60.0 / (4_u64 << 30) as f64);
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_tessera")]).args(DECODE).args(["--threads", "2"]);
+        command.args(["--memory-budget", &percent]).args(more).current_dir(path);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let report: Value = serde_json::from_str(&limited(&["--json", "--output", "a.npy"])).unwrap();
+    let tiling = &report["tiling"];
+    assert_eq!(tiling["follows_free_memory"], true, "{tiling}");
+    let pin = tiling["pinned_by"].as_str().unwrap();
+    let tile = &tiling["tile"];
+    assert_eq!(pin, format!("--tiling {}x{}", tile[0], tile[1]));
+    let summary = limited(&["--output", "b.npy"]);
+    for part in ["pixels", "follow from the memory that was free", "other tiles give other pixels", "`--tiling "] {
+        assert!(summary.contains(part), "`{part}` is not in\n{summary}");
+    }
+    // What pins them gives the same pixels with all memory there is, and nothing to tell.
+    let pinned: Vec<&str> = pin.split(' ').collect();
+    let report = decode(&[&["--json", "--output", "c.npy", "--threads", "2"], &pinned[..]].concat(), path);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(
+        (&report["tiling"]["follows_free_memory"], &report["tiling"]["pinned_by"]),
+        (&false.into(), &Value::Null)
+    );
+    assert!(fs::read(path.join("a.npy")).unwrap() == fs::read(path.join("c.npy")).unwrap());
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let folder = tempfile::tempdir().unwrap();

@@ -173,7 +173,7 @@ impl PluginSpec {
 
 /// The folder of Tessera's own plugin of this name.
 fn data_folder(name: PluginName) -> Option<PathBuf> {
-    Some(dirs::data_dir()?.join("tessera/plugins").join(name.name()))
+    Some(ir::knobs::data_folder()?.join("tessera/plugins").join(name.name()))
 }
 
 /// Pythons that may be on the PATH.

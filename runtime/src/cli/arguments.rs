@@ -8,7 +8,6 @@ use clap::{Args, ValueEnum};
 use frontend::Config;
 use runtime::media::read::{self, ClipReader, KNOWN_INPUTS, ReadOptions, Spooled};
 use runtime::media::{ClipShape, FrameRate};
-use runtime::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
 use runtime::model::{ModelSource, locate, resolve_config};
 use runtime::options::MOST_THREADS;
 use runtime::vae::read_config;
@@ -181,7 +180,7 @@ pub(super) struct RunArguments {
     tile_overlap: Option<Overlap>,
     /// The most memory to hold, such as 8GiB, 500MB, or 70% of what is available [default: 70%]
     #[arg(long, value_name = "SIZE", value_parser = budget)]
-    memory_budget: Option<Budget>,
+    memory_budget: Option<MemoryBudget>,
     /// Threads, 1 to 1024 [default: as many as the system offers]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64))]
     threads: Option<u64>,
@@ -217,7 +216,7 @@ pub(super) fn program_cache(asked: Option<&Path>) -> Option<PathBuf> {
         Some(folder) => Some(folder.into()),
         None => match ir::knobs::CACHE_DIR.get() {
             Some(folder) => Some(folder.into()),
-            None => Some(dirs::cache_dir()?.join("tessera/programs")),
+            None => Some(ir::knobs::cache_folder()?.join("tessera/programs")),
         },
     }
 }
@@ -273,34 +272,14 @@ impl RunArguments {
             tiling: self.tiling,
             overlap: self.tile_overlap.unwrap_or_default(),
             parallel: self.parallel,
-            memory: self.memory_budget.map_or(MemoryBudget::OfAvailable, Budget::of_now),
+            memory: self.memory_budget.unwrap_or_default(),
             ..RunOptions::default()
         })
     }
 }
 
-/// A memory budget as it is written.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Budget {
-    Bytes(u64),
-    /// Of what is available, in percent.
-    Percent(f64),
-}
-
-impl Budget {
-    /// In bytes; as with the default, what this process holds already is its own.
-    fn of_now(self) -> MemoryBudget {
-        MemoryBudget::Bytes(match self {
-            Budget::Bytes(bytes) => bytes,
-            Budget::Percent(percent) => {
-                let available = available_bytes().unwrap_or(ASSUMED_AVAILABLE);
-                resident_bytes().unwrap_or(0).saturating_add((available as f64 * percent / 100.0) as u64)
-            }
-        })
-    }
-}
-
-fn budget(text: &str) -> Result<Budget, String> {
+/// A memory budget.
+fn budget(text: &str) -> Result<MemoryBudget, String> {
     const UNITS: [(&str, u64); 9] = [
         ("B", 1),
         ("kB", 1000),
@@ -321,12 +300,12 @@ fn budget(text: &str) -> Result<Budget, String> {
     let number: f64 = number.parse().map_err(|_| known())?;
     if unit.trim() == "%" {
         return match number > 0.0 && number <= 100.0 {
-            true => Ok(Budget::Percent(number)),
+            true => Ok(MemoryBudget::OfAvailable { percent: number }),
             false => Err("expected more than 0 % and at most 100 %".into()),
         };
     }
     let unit = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim())).ok_or_else(known)?;
-    Ok(Budget::Bytes((number * unit.1 as f64) as u64))
+    Ok(MemoryBudget::Bytes((number * unit.1 as f64) as u64))
 }
 
 pub(super) fn height_by_width(text: &str) -> Result<(usize, usize), String> {
@@ -371,9 +350,9 @@ mod tests {
 
     #[test]
     fn budgets_have_units() {
-        assert_eq!(budget("8GiB"), Ok(Budget::Bytes(8 << 30)));
-        assert_eq!(budget("1.5 mb"), Ok(Budget::Bytes(1_500_000)));
-        assert_eq!(budget("70%"), Ok(Budget::Percent(70.0)));
+        assert_eq!(budget("8GiB"), Ok(MemoryBudget::Bytes(8 << 30)));
+        assert_eq!(budget("1.5 mb"), Ok(MemoryBudget::Bytes(1_500_000)));
+        assert_eq!(budget("70%"), Ok(MemoryBudget::OfAvailable { percent: 70.0 }));
         for text in ["8", "", "GiB", "8 Gig", "-1GiB", "0%", "101%", "1.2.3GB"] {
             assert!(budget(text).unwrap_err().starts_with("expected"), "{text}");
         }

@@ -14,7 +14,7 @@ use runtime::media::{ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
 use runtime::memory::peak_resident_bytes;
 use runtime::posterior::{Draw, Posterior};
 use runtime::quality::{self, FrameQuality};
-use runtime::{Error, Latents, MemoryBudget, Report, RunOptions, Vae};
+use runtime::{Error, Latents, Report, RunOptions, Vae};
 use serde_json::{Value, json};
 
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
@@ -219,8 +219,7 @@ fn with_room_to_compare(mut options: RunOptions, vae: &Vae, clip: ClipShape) -> 
     // What is left over joins a clip's first step: one more frame of latents than others have.
     let frames = vae.config().decoded_step_frames(DECODE_FRAMES + 1);
     let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
-    let held = frame.saturating_mul(4 * frames + 12 * threads) as u64;
-    options.memory = MemoryBudget::Bytes(options.memory.bytes().saturating_sub(held));
+    options.taken = frame.saturating_mul(4 * frames + 12 * threads) as u64;
     options
 }
 

@@ -58,7 +58,7 @@ impl StagedFile {
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder.tempfile_in(&parent).map_err(|cause| refused(path, &parent, &cause))?;
-        hold(file.as_file());
+        hold(file.as_file(), file.path());
         Ok(StagedFile { file: BufWriter::new(file), named: path.into(), target: Some(target) })
     }
 
@@ -148,7 +148,7 @@ impl StagedFolder {
         let temporary =
             Builder::new().prefix(PREFIX).tempdir_in(&parent).map_err(|cause| refused(target, &parent, &cause))?;
         let held = File::open(temporary.path()).ok();
-        held.iter().for_each(hold);
+        held.iter().for_each(|held| hold(held, temporary.path()));
         let named = target.components().collect();
         let staged = StagedFolder { temporary, _held: held, named, target: resolved, is_ours };
         fs::create_dir(staged.staged()).map_err(|cause| staged.error(cause))?;
