@@ -116,48 +116,62 @@ fn what_is_read_is_never_written() {
         ["z.safetensors", "./z.safetensors", "frames/../z.safetensors", "hard.safetensors", "soft.safetensors"]
     {
         let expected =
-            [&format!("error: {output}: this is the latents of this run, `z.safetensors`"), "is not written"];
+            [&format!("error: {output}: this run reads the latents from here (`z.safetensors`)"), "is not written"];
         refuses(&[&DECODE[..], &["--output", output]].concat(), &expected);
         let named = ["decode", "--model", ".", "--latents", "z.safetensors#latents", "--unscaled", "--output", output];
         refuses(&named, &expected);
     }
-    let of_model = "this is the model of this run, `./diffusion_pytorch_model.safetensors`";
+    let of_model = "this run reads the model from here (`./diffusion_pytorch_model.safetensors`)";
     refuses(&[&DECODE[..], &["--output", WEIGHTS]].concat(), &[of_model]);
     refuses(&["encode", "--model", ".", "--video", "clip.y4m", "--output", "hard-weights.safetensors"], &[of_model]);
     let trace = |file: &str, expected: &str| {
         refuses(&[&DECODE[..], &["--output", "x.npy", "--trace", file]].concat(), &[expected, "the timeline"]);
     };
-    trace("config.json", "this is the model of this run, `./config.json`");
-    trace("soft.safetensors", "this is the latents of this run");
+    trace("config.json", "this run reads the model from here (`./config.json`)");
+    trace("soft.safetensors", "this run reads the latents from here");
     trace("x.npy", "would be the same file");
     trace("./frames/../x.npy", "would be the same file");
 
     let roundtrip = |video: &str, output: &str, expected: &[&str]| {
         refuses(&["roundtrip", "--model", ".", "--video", video, "--output", output], expected);
     };
-    roundtrip("clip.y4m", "clip.y4m", &["clip.y4m: this is the video of this run, `clip.y4m`"]);
-    roundtrip("clip.y4m", "soft.y4m", &["soft.y4m: this is the video of this run, `clip.y4m`", "place for the clip"]);
-    roundtrip("soft.y4m", "clip.y4m", &["clip.y4m: this is the video of this run, `soft.y4m`"]);
-    roundtrip("compared.png", "compared.y4m", &["compared.png: this is the video", "place for the contact sheet"]);
-    roundtrip("frames", "frames/", &["this is the video of this run"]);
-    roundtrip("frames", "link", &["link: this is the video of this run, `frames`"]);
-    roundtrip("frames/frame-00001.png", "frames", &["this folder is to be replaced, and the video of this run"]);
-    roundtrip("frames", ".", &[".: this folder is to be replaced, and the model of this run"]);
+    roundtrip("clip.y4m", "clip.y4m", &["clip.y4m: this run reads the video from here (`clip.y4m`)"]);
+    roundtrip(
+        "clip.y4m",
+        "soft.y4m",
+        &["soft.y4m: this run reads the video from here (`clip.y4m`)", "place for the clip"],
+    );
+    roundtrip("soft.y4m", "clip.y4m", &["clip.y4m: this run reads the video from here (`soft.y4m`)"]);
+    roundtrip("compared.png", "compared.y4m", &["compared.png: this run reads the video", "place for the contact sheet"]);
+    roundtrip("frames", "frames/", &["this run reads the video from here"]);
+    roundtrip("frames", "link", &["link: this run reads the video from here (`frames`)"]);
+    roundtrip(
+        "frames/frame-00001.png",
+        "frames",
+        &["this folder is to be replaced, and this run reads the video from it"],
+    );
+    roundtrip("frames", ".", &[".: this folder is to be replaced, and this run reads the model from it"]);
 
-    refuses(&[&["taps"], &DECODE[1..], &["--output", "z.safetensors"]].concat(), &["this is the latents of this run"]);
+    refuses(
+        &[&["taps"], &DECODE[1..], &["--output", "z.safetensors"]].concat(),
+        &["this run reads the latents from here"],
+    );
     let verify = [&["verify"], &DECODE[1..]].concat();
     refuses(&[&verify[..], &["--plot", "x.svg", "--trace", "x.svg"]].concat(), &["the timeline", "the picture"]);
-    refuses(&[&verify[..], &["--config", "config.svg", "--plot", "config.svg"]].concat(), &["the model of this run"]);
+    refuses(
+        &[&verify[..], &["--config", "config.svg", "--plot", "config.svg"]].concat(),
+        &["this run reads the model from here"],
+    );
     let bench = ["bench", "--random-weights", "--config", "config.svg", "--plot", "config.svg"];
-    refuses(&bench, &["config.svg: this is the configuration of this run, `config.svg`"]);
+    refuses(&bench, &["config.svg: this run reads the configuration from here (`config.svg`)"]);
     let compile = ["compile", "--model", ".", "--target", "v6e:1x1", "--output", "."];
-    refuses(&compile, &[".: this folder is to be replaced, and the model of this run"]);
+    refuses(&compile, &[".: this folder is to be replaced, and this run reads the model from it"]);
     printed(&["taps", "--model", ".", "--quiet", "--output", "taps.safetensors"], path);
     let taps = fs::read(path.join("taps.safetensors")).unwrap();
     refused(
         path,
         &["verify", "--model", ".", "--against", "taps.safetensors", "--trace", "taps.safetensors"],
-        &["taps.safetensors: this is the file of activations of this run"],
+        &["taps.safetensors: this run reads the file of activations from here"],
     );
     assert!(fs::read(path.join("taps.safetensors")).unwrap() == taps);
 }
@@ -179,10 +193,10 @@ fn shards_and_their_index_are_read_too() {
     fs::remove_file(path.join(WEIGHTS)).unwrap();
     for file in ["a.safetensors", "b.safetensors", &index, "config.json"] {
         let trace = [&DECODE[..], &["--output", "x.npy", "--trace", file]].concat();
-        refused(path, &trace, &[&format!("{file}: this is the model of this run, `./{file}`")]);
+        refused(path, &trace, &[&format!("{file}: this run reads the model from here (`./{file}`)")]);
     }
     // The encoder's shard is read as well, though decoding needs none of it.
-    refused(path, &[&DECODE[..], &["--output", "b.safetensors"]].concat(), &["this is the model of this run"]);
+    refused(path, &[&DECODE[..], &["--output", "b.safetensors"]].concat(), &["this run reads the model from here"]);
 }
 
 /// Files that the shell opens for standard input and output are files of the run as well.
@@ -198,7 +212,7 @@ fn redirected_files_are_told_apart() {
         assert!(contents(folder.path()) == before, "{script} {arguments:?}");
     };
     let roundtrip = ["roundtrip", "--model", ".", "--video", "-", "--output", "clip.y4m"];
-    refuses("tessera < clip.y4m", &roundtrip, "clip.y4m: this is the video of this run, `/dev/stdin`");
+    refuses("tessera < clip.y4m", &roundtrip, "clip.y4m: this run reads the video from here (`/dev/stdin`)");
     refuses("tessera >> z.safetensors", &[&DECODE[..], &["--output", "x.npy"]].concat(), "standard output");
     refuses("tessera >> config.json", &[&DECODE[..], &["--output", "-"]].concat(), "the model");
 }

@@ -155,12 +155,12 @@ fn conflict(written: &Known, other: &Known) -> Option<(PathBuf, String)> {
         (Role::Read, _) => return None,
         (_, Role::Read) if written.is(other) => {
             format!(
-                "this is {what} of this run, `{named}`, and what is read is not written; choose another place for {}",
+                "this run reads {what} from here (`{named}`), and what is read is not written; choose another place for {}",
                 written.what
             )
         }
         (Role::WriteFolder, Role::Read) if other.is_in(written) => format!(
-            "this folder is to be replaced, and {what} of this run, `{named}`, is in it: what is read is not written; choose \
+            "this folder is to be replaced, and this run reads {what} from it (`{named}`): what is read is not written; choose \
              another place for {}",
             written.what
         ),
@@ -213,7 +213,7 @@ mod tests {
                 };
                 let message = end.unwrap_err().to_string();
                 let expected = format!(
-                    "{}: this is the latents of this run, `{}`, and what is read is not written; choose another place for \
+                    "{}: this run reads the latents from here (`{}`), and what is read is not written; choose another place for \
                      the timeline",
                     at(name).display(),
                     at("in/frame-00000.png").display()
@@ -237,7 +237,7 @@ mod tests {
             assert!(message.contains("what is read is not written"), "{name}: {message}");
         }
         let above = with(&|files| files.writes_folder("the clip", folder.path())).unwrap_err();
-        assert!(above.contains("this folder is to be replaced, and the video of this run"), "{above}");
+        assert!(above.contains("this folder is to be replaced, and this run reads the video from it"), "{above}");
         assert!(with(&|files| files.writes("the clip", &at("hard"))).is_err());
         for name in ["in/notes.txt", "in/new.mp4", "new"] {
             with(&|files| files.writes("the clip", &at(name))).unwrap();
