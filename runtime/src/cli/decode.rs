@@ -11,7 +11,7 @@ use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::inspection::InspectionArguments;
 use super::latents::LatentsArguments;
 use super::progress::Bar;
-use super::report::{JSON_FIELDS, object, paths_json, row, summary};
+use super::report::{JSON_FIELDS, object, paths_json, rate_note, row, summary};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 /// Where the demo goes unless told otherwise.
@@ -69,6 +69,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 
     let output = arguments.output.as_deref().unwrap_or(Path::new(default_output));
     let mut writer = media::create(output, vae.decoded_shape(&latents)?, arguments.fps)?;
+    rate_note(output, arguments.fps).iter().for_each(|note| manner.note(note));
     let mut write_seconds = 0.0;
     let mut sink = |sample, frames: &FrameBlock<'_>| {
         let started = Instant::now();

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
 use super::inspection::InspectionArguments;
 use super::progress::Bar;
-use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, row, rows};
+use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, rate_note, row, rows};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print, table};
 
 /// The frame rate of a video that tells none.
@@ -78,6 +78,10 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         None => FrameRate::new(DEFAULT_RATE)?,
     };
     let mut writer = media::create(&arguments.output, side_by_side_shape(clip), rate)?;
+    if arguments.fps.or(video.rate).is_none() && media::played_rate(&arguments.output, rate).is_some() {
+        manner.note(&format!("note: the video tells no frame rate: {rate} a second are taken; --fps asks for others"));
+    }
+    rate_note(&arguments.output, rate).iter().for_each(|note| manner.note(note));
     let mut sheet = ContactSheet::create(&sheet_path(&arguments.output), clip)?;
     let read_seconds = started.elapsed().as_secs_f64();
 
