@@ -65,6 +65,8 @@ impl Ffmpeg {
             // The first track of video that is no picture beside a clip: no cover, no pictures of chapters.
             .args(["-map", "0:V:0"])
             .args(every_frame_once)
+            // Times that grow by the unit they are counted in: some versions complain of others, which no pixmap has.
+            .args(["-vf", "settb=1/25,setpts=N", "-enc_time_base", "1/25"])
             .args(["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"])
             .args(["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"])
             .stdin(Stdio::null())
@@ -218,7 +220,9 @@ fn source(path: &Path) -> OsString {
 /// What helps who has no ffmpeg here.
 fn advice(path: &Path) -> String {
     let name = |path: &Path| match path.display().to_string() {
-        plain if plain.chars().all(|c| c.is_alphanumeric() || "/\\._-+:~".contains(c)) && !plain.starts_with('-') => plain,
+        plain if plain.chars().all(|c| c.is_alphanumeric() || "/\\._-+:~".contains(c)) && !plain.starts_with('-') => {
+            plain
+        }
         other => format!("\"{other}\""),
     };
     let mut converted = path.file_stem().unwrap_or_default().to_os_string();
@@ -231,22 +235,27 @@ fn advice(path: &Path) -> String {
     )
 }
 
-/// The average rate as the tool beside ffmpeg tells it; `None` if it is not there or does not know.
+/// The average rate as the tool beside ffmpeg tells it, or the one that it takes the clip to have; `None` if it is not there or
+/// does not know.
 fn rate_by_ffprobe(ffprobe: &str, path: &Path) -> Option<FrameRate> {
     let output = Command::new(ffprobe)
         .args(["-loglevel", "quiet", "-protocol_whitelist", "file", "-select_streams", "V:0"])
-        .args(["-show_entries", "stream=avg_frame_rate", "-of", "default=noprint_wrappers=1:nokey=1"])
+        .args(["-show_entries", "stream=avg_frame_rate,r_frame_rate", "-of", "default=noprint_wrappers=1"])
         .arg(source(path))
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
         .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let (frames, seconds) = text.lines().next()?.trim().split_once('/')?;
-    FrameRate::new(frames.parse::<f64>().ok()? / seconds.parse::<f64>().ok()?).ok()
+    let told = String::from_utf8(output.stdout).ok()?;
+    let rate = |name: &str| {
+        let fraction = told.lines().find_map(|line| line.trim().strip_prefix(name))?;
+        let (frames, seconds) = fraction.split_once('/')?;
+        FrameRate::new(frames.parse::<f64>().ok()? / seconds.parse::<f64>().ok()?).ok()
+    };
+    rate("avg_frame_rate=").or_else(|| rate("r_frame_rate="))
 }
 
-/// The average rate to two digits behind the point, which ffmpeg tells about a clip that it is to do nothing with.
+/// The same to two digits behind the point, which ffmpeg tells about a clip that it is to do nothing with.
 fn rate_by_ffmpeg(ffmpeg: &str, path: &Path) -> Option<FrameRate> {
     let output = Command::new(ffmpeg)
         .args(["-nostdin", "-hide_banner", "-loglevel", "info", "-protocol_whitelist", "file", "-i"])
@@ -265,9 +274,14 @@ fn told_rate(told: &str) -> Option<FrameRate> {
             && line.contains(": Video: ")
             && !["(attached pic)", "(timed thumbnails)"].iter().any(|mark| line.contains(mark))
     };
-    let rate = told.lines().find(is_clip)?.split(',').find_map(|word| word.trim().strip_suffix(" fps"))?;
-    let (digits, unit) = rate.strip_suffix('k').map_or((rate, 1.0), |digits| (digits, 1000.0));
-    FrameRate::new(digits.parse::<f64>().ok()? * unit).ok()
+    let line = told.lines().find(is_clip)?;
+    let rate = |unit: &str| {
+        let number = line.split(',').find_map(|word| word.trim().strip_suffix(unit))?;
+        let (digits, times) = number.strip_suffix('k').map_or((number, 1.0), |digits| (digits, 1000.0));
+        FrameRate::new(digits.parse::<f64>().ok()? * times).ok()
+    };
+    // The average, or the one that it takes the clip to have.
+    rate(" fps").or_else(|| rate(" tbr"))
 }
 
 /// What kind of clip it is, as far as its head tells, for the person who has no ffmpeg.
@@ -337,7 +351,9 @@ mod tests {
         assert_eq!(told("29.97 fps, "), Some((30000, 1001)));
         assert_eq!(told("59.94 fps, "), Some((60000, 1001)));
         assert_eq!(told("1k fps, "), Some((1000, 1)));
-        assert_eq!((told("1k tbr, "), told_rate("Stream #0:0: Audio: aac, 5 fps")), (None, None));
+        // Where the average is not known, what it goes by.
+        assert_eq!((told("10 tbr, "), told("90k tbr, ")), (Some((10, 1)), None));
+        assert_eq!(told_rate("Stream #0:0: Audio: aac, 5 fps"), None);
     }
 
     /// A program that takes the arguments of an ffmpeg which knows one of the two options, and returns two frames.
@@ -367,7 +383,10 @@ esac
         std::fs::write(&path, script).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         // Another test's child may still hold the file open to be written, as it was when that was started.
-        while Command::new(&path).arg("-version").output().is_err_and(|cause| cause.kind() == ErrorKind::ExecutableFileBusy)
+        while Command::new(&path)
+            .arg("-version")
+            .output()
+            .is_err_and(|cause| cause.kind() == ErrorKind::ExecutableFileBusy)
         {
             thread::yield_now();
         }

@@ -224,10 +224,13 @@ fn read_sample(path: &Path, file: &mut File, track: &Track, index: usize) -> Res
     Ok(bytes)
 }
 
-/// The stream's own word, else the container's, else none: in that order, as ffmpeg has it.
+/// What the stream says, else what the container says, else what an unmarked clip is taken for.
 fn colour_space(path: &Path, signal: Signal, colours: Option<Colours>) -> Result<ColourSpace> {
     const UNSPECIFIED: u16 = 2;
-    let code = signal.matrix.map(u16::from).or(colours.map(|colours| colours.matrix)).unwrap_or(UNSPECIFIED);
+    // Of ITU-T H.273, 3 and codes from 18 on are reserved.
+    let specified = |&code: &u16| !matches!(code, UNSPECIFIED | 3 | 18..);
+    let of_stream = signal.matrix.map(u16::from).filter(specified);
+    let code = of_stream.or(colours.map(|colours| colours.matrix).filter(specified)).unwrap_or(UNSPECIFIED);
     let matrix = u8::try_from(code).ok().and_then(matrix_of_code).ok_or_else(|| {
         unsupported(path, format!("its colours are of matrix {code} (ITU-T H.273), which is not known here"))
     })?;

@@ -24,7 +24,8 @@ pub(super) struct BoxBytes<'a> {
 impl<'a> BoxBytes<'a> {
     /// The box that `bytes` begin with.
     pub(super) fn first(bytes: &'a [u8]) -> Result<BoxBytes<'a>, Trouble> {
-        let (kind, size) = header(bytes).ok_or_else(|| Trouble::Damaged("its index is damaged: a box has no whole header".into()))?;
+        let (kind, size) =
+            header(bytes).ok_or_else(|| Trouble::Damaged("its index is damaged: a box has no whole header".into()))?;
         let front = if bytes[..4] == 1u32.to_be_bytes() { LONG_HEADER } else { HEADER };
         let size = usize::try_from(size.unwrap_or(bytes.len() as u64)).unwrap_or(usize::MAX);
         match bytes.get(..size).and_then(|whole| Some((whole, whole.get(front..)?))) {
@@ -49,9 +50,8 @@ impl<'a> BoxBytes<'a> {
 
     /// The first box of a kind in it, which must be there.
     pub(super) fn child(self, kind: &[u8; 4]) -> Result<BoxBytes<'a>, Trouble> {
-        self.find(kind)?.ok_or_else(|| {
-            rare(format!("box `{}` has no `{}`", self.kind.escape_ascii(), kind.escape_ascii()))
-        })
+        self.find(kind)?
+            .ok_or_else(|| rare(format!("box `{}` has no `{}`", self.kind.escape_ascii(), kind.escape_ascii())))
     }
 
     /// Has it parsed.

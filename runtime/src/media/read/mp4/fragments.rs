@@ -43,14 +43,18 @@ impl Track {
                 (None, true) => Some(at),
                 (None, false) => end,
             };
-            end = match (start, part.header.track_id == self.id) {
-                (None, true) => return Err(Trouble::Damaged("its index is damaged: the part of another track says nothing of where this one's samples are".into())),
-                (None, false) => None,
-                (Some(start), true) => Some(self.read_part(&part, traf, start, length)?),
-                (Some(start), false) => {
-                    runs(traf, 0, length).and_then(|runs| part.places(&runs, start)).ok().map(|(_, end)| end)
-                }
-            };
+            end =
+                match (start, part.header.track_id == self.id) {
+                    (None, true) => return Err(Trouble::Damaged(
+                        "its index is damaged: the part of another track says nothing of where this one's samples are"
+                            .into(),
+                    )),
+                    (None, false) => None,
+                    (Some(start), true) => Some(self.read_part(&part, traf, start, length)?),
+                    (Some(start), false) => {
+                        runs(traf, 0, length).and_then(|runs| part.places(&runs, start)).ok().map(|(_, end)| end)
+                    }
+                };
         }
         Ok(())
     }
@@ -65,7 +69,8 @@ impl Track {
         }
         if let Some(time) = traf.find(b"tfdt")? {
             let time = time.decode::<TfdtBox>()?.base_media_decode_time;
-            self.end = i64::try_from(time).map_err(|_| Trouble::Damaged(format!("its index is damaged: samples at time {time}")))?;
+            self.end = i64::try_from(time)
+                .map_err(|_| Trouble::Damaged(format!("its index is damaged: samples at time {time}")))?;
         }
         let runs = runs(traf, self.samples.len() as u64, length)?;
         let (places, end) = part.places(&runs, start)?;

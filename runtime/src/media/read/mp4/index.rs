@@ -105,8 +105,7 @@ impl Track {
         let units = media.child(b"mdhd")?.decode::<MdhdBox>()?.timescale;
         let id = header.track_id;
         let shown = shown(movie, track, units, defaults.is_some())?;
-        let mut track =
-            Track { id, units, shown, descriptions, samples: vec![], end: 0, duration: 0, defaults };
+        let mut track = Track { id, units, shown, descriptions, samples: vec![], end: 0, duration: 0, defaults };
         track.read_table(table, length)?;
         Ok(track)
     }
@@ -202,12 +201,7 @@ fn header_of_video(track: BoxBytes<'_>) -> Result<Option<TkhdBox>, Trouble> {
 }
 
 /// The times of frames that an edit list leaves (ISO/IEC 14496-12, 8.6.6).
-fn shown(
-    movie: BoxBytes<'_>,
-    track: BoxBytes<'_>,
-    units: NonZeroU32,
-    fragmented: bool,
-) -> Result<Range<i64>, Trouble> {
+fn shown(movie: BoxBytes<'_>, track: BoxBytes<'_>, units: NonZeroU32, fragmented: bool) -> Result<Range<i64>, Trouble> {
     let Some(list) = track.find(b"edts")?.map(|edits| edits.find(b"elst")).transpose()?.flatten() else {
         return Ok(i64::MIN..i64::MAX);
     };

@@ -15,8 +15,8 @@ const MAX_BOXES: usize = 1 << 22;
 const MAX_INDEX: u64 = 1 << 28;
 /// What the first box of a file may be.
 const KNOWN: [&[u8; 4]; 14] = [
-    b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"uuid", b"pdin", b"moof", b"sidx", b"emsg",
-    b"prft",
+    b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"uuid", b"pdin", b"moof", b"sidx",
+    b"emsg", b"prft",
 ];
 
 /// Where a box is: its kind, its first byte, and the one behind its last.
@@ -48,10 +48,13 @@ pub(super) fn read_track(path: &Path, file: &mut File, length: u64) -> Result<Tr
         let mut at = 0;
         for _ in 0..MAX_BOXES {
             let Some(place) = scan.next(at)? else { break };
+            if place.end > length && &place.kind != b"mdat" {
+                return Err(scan.cut_off(&place));
+            }
             if &place.kind == b"moof" {
                 let bytes = scan.read(&place)?;
-                let read = BoxBytes::first(&bytes)
-                    .and_then(|fragment| track.read_fragment(fragment, place.start, length));
+                let read =
+                    BoxBytes::first(&bytes).and_then(|fragment| track.read_fragment(fragment, place.start, length));
                 read.map_err(problem)?;
             }
             at = place.end;
@@ -93,21 +96,24 @@ impl Scan<'_> {
         Err(bad(self.path, "it has too many boxes; it is damaged"))
     }
 
-    /// The box at `at`; `None` at the file's end, and where nothing but zeros can follow.
+    /// The box at `at`; `None` at the file's end, and where zeros fill it up.
     fn next(&mut self, at: u64) -> Result<Option<Place>> {
         // A header with a size of 64 bits.
         const LONGEST: u64 = 16;
-        if self.length.saturating_sub(at) < HEADER as u64 {
-            return Ok(None);
-        }
         let mut bytes = vec![];
         let read =
             self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.by_ref().take(LONGEST).read_to_end(&mut bytes));
         read.map_err(|cause| Error::Read { path: self.path.into(), cause })?;
-        let (kind, size) = header(&bytes).ok_or_else(|| bad(self.path, format!("the box at {at} is damaged")))?;
-        if bytes[..HEADER] == [0; HEADER] {
+        if bytes.iter().take(HEADER).all(|&byte| byte == 0) {
             return Ok(None);
         }
+        if bytes.len() < HEADER {
+            return Err(bad(
+                self.path,
+                format!("it is cut off: a box at {at} begins in its last {} bytes", bytes.len()),
+            ));
+        }
+        let (kind, size) = header(&bytes).ok_or_else(|| bad(self.path, format!("the box at {at} is damaged")))?;
         let end = size.map_or(self.length, |size| at.saturating_add(size));
         Ok(Some(Place { kind, start: at, end }))
     }
@@ -136,7 +142,9 @@ impl Scan<'_> {
 fn check_samples(path: &Path, track: &Track, length: u64) -> Result<()> {
     if track.samples.is_empty() {
         return Err(match track.defaults {
-            Some(_) => bad(path, "it has no frames: it is the beginning of a fragmented MP4, without the pieces behind it"),
+            Some(_) => {
+                bad(path, "it has no frames: it is the beginning of a fragmented MP4, without the pieces behind it")
+            }
             None => bad(path, "it has no frames"),
         });
     }

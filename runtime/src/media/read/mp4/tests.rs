@@ -217,6 +217,11 @@ fn planes_are_those_of_ffmpeg() {
         "-x264-params cabac=0:8x8dct=1:slices=4:cqm=jvt",
         "-x264-params intra-refresh=1:weightp=2:ref=16:aud=1",
         "-x264-params fake-interlaced=1",
+        "-bf 2 -movflags frag_keyframe -g 6",
+        "-bf 2 -movflags frag_keyframe+empty_moov -g 6",
+        "-bf 2 -movflags frag_keyframe+empty_moov+default_base_moof+global_sidx -g 6",
+        "-bf 3 -movflags empty_moov+frag_custom+delay_moov -frag_duration 300000",
+        "-bf 2 -movflags dash+empty_moov+negative_cts_offsets -frag_size 900",
     ];
     for variant in variants {
         let source = "testsrc2=size=94x62:rate=5,noise=alls=20:allf=t";

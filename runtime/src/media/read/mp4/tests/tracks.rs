@@ -41,7 +41,10 @@ fn tracks_that_are_not_read_are_passed_over() {
     for (what, other) in others {
         // In front, and so that the library that parses boxes refuses it.
         let bytes = with_index(|index| splice(index, 8 + 108, &other));
-        assert!(MoovBox::decode(&bytes[bytes.len() - index_length(&bytes)..]).is_err() || what.contains("text"), "{what}");
+        assert!(
+            MoovBox::decode(&bytes[bytes.len() - index_length(&bytes)..]).is_err() || what.contains("text"),
+            "{what}"
+        );
         assert_eq!(frames(&bytes), 10, "{what}");
     }
 }
@@ -69,10 +72,13 @@ fn quicktime_ends_lists_with_zeros() {
         let bytes = with_index(|index| rewritten(&index, &path, &|list| boxed(&kind(list), &[&list[8..], &[0; 4]])));
         assert_eq!(frames(&bytes), 10, "{path:?}");
     }
-    assert_eq!(frames(&with_description(&|mut entry| {
-        entry.extend([0; 4]);
-        entry
-    })), 10);
+    assert_eq!(
+        frames(&with_description(&|mut entry| {
+            entry.extend([0; 4]);
+            entry
+        })),
+        10
+    );
 }
 
 /// The clip with its description changed, header included.
@@ -123,8 +129,10 @@ fn the_stream_has_the_last_word_on_colours() {
         colour_space(path, signal, colours).map(|space: ColourSpace| (space.matrix, space.full_range)).unwrap()
     };
     assert_eq!(space(signal(Some(6), None), colours(None)), (BT601, false));
-    // Also where it says that it does not know, as for ffmpeg.
-    assert_eq!(space(signal(Some(2), None), colours(None)), (BT601, false));
+    // But where it says that it does not know, as encoders do that are not told, the container may.
+    assert_eq!(space(signal(Some(2), None), colours(None)), (BT709, false));
+    assert_eq!(space(signal(Some(2), None), None), (BT601, false));
+    assert_eq!(space(signal(Some(3), None), Some(Colours { matrix: 200, full_range: None })), (BT601, false));
     assert_eq!(space(signal(None, Some(false)), colours(Some(true))), (BT709, false));
     assert_eq!(space(signal(None, None), colours(Some(true))), (BT709, true));
     let message = colour_space(path, signal(Some(8), None), None).err().unwrap().to_string();
