@@ -237,11 +237,14 @@ fn fragments_that_are_cut_off_are_an_error_and_whole_ones_frames() {
     let bytes = fragmented(PLAIN, 4);
     let starts: Vec<usize> =
         (0..bytes.len() - 3).filter(|&at| &bytes[at..at + 4] == b"sidx").map(|at| at - 4).collect();
-    // Behind the last fragment is one box more.
-    let ends = [&starts[1..], &[bytes.len() - 8]].concat();
+    // Where boxes end, with how many fragments in front: behind a `sidx` of 32 bytes, too, and in front of the last box.
+    let before = starts.iter().enumerate();
+    let mut ends: Vec<_> = before.flat_map(|(fragments, &at)| [(at, fragments), (at + 32, fragments)]).collect();
+    ends.push((bytes.len() - 8, starts.len()));
     for end in starts[0] + 1..bytes.len() {
-        match ends.iter().position(|&whole| whole == end) {
-            Some(fragments) => assert_eq!(frames(&bytes[..end]), 10.min(4 * fragments + 4)),
+        match ends.iter().find(|&&(whole, _)| whole == end) {
+            Some((_, 0)) => assert!(refusal(&bytes[..end]).contains("without the pieces behind it")),
+            Some(&(_, fragments)) => assert_eq!(frames(&bytes[..end]), 10.min(4 * fragments)),
             None => {
                 let message = refusal(&bytes[..end]);
                 assert!(message.contains("it is cut off"), "{end}: {message}");
