@@ -121,6 +121,27 @@ fn the_summary_says_what_where_and_how_long() {
 }
 
 #[test]
+fn a_rate_that_a_gif_cannot_have_is_said() {
+    let folder = workplace(1, 2);
+    let said = |more: &[&str]| {
+        let output = tessera(&[&DECODE, more].concat(), folder.path());
+        assert_eq!(output.status.code(), Some(0));
+        text(&output.stderr)
+    };
+    let note = said(&["--output", "a.gif", "--fps", "60"]);
+    assert!(
+        note.starts_with(
+            "note: a.gif: a GIF shows at most 50 frames a second: it plays at 50 in place of 60, 1.20 times"
+        )
+    );
+    assert_eq!(note.lines().count(), 1, "{note}");
+    assert!(said(&["--output", "a.gif", "--fps", "59.94", "--json"]).contains("in place of 59.94"));
+    for [output, fps] in [["a.gif", "50"], ["a.gif", "24"], ["a.mp4", "60"], ["a.y4m", "60"], ["a.npy", "60"]] {
+        assert_eq!(said(&["--output", output, "--fps", fps]), "", "{output} {fps}");
+    }
+}
+
+#[test]
 fn scaled_latents_of_the_pipeline_are_the_default() {
     let folder = workplace(1, 2);
     // The same latents as a pipeline has them: [B, T, C, H, W] and multiplied by the scaling factor, 0.5.

@@ -11,7 +11,7 @@ use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::inspection::InspectionArguments;
 use super::latents::LatentsArguments;
 use super::progress::Bar;
-use super::report::{JSON_FIELDS, object, paths_json, row, summary};
+use super::report::{JSON_FIELDS, object, paths_json, rate_note, row, summary};
 use super::run_files::RunFiles;
 use super::streams::{clip_writer, interrupted};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print, streams};
@@ -77,6 +77,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
     let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
     let mut writer = clip_writer(output, vae.decoded_shape(&latents)?, arguments.fps, &mut files, manner)?;
+    rate_note(output, arguments.fps).iter().for_each(|note| manner.note(note));
     let mut write_seconds = 0.0;
     let mut sink = |sample, frames: &FrameBlock<'_>| {
         let started = Instant::now();

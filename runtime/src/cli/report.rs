@@ -1,8 +1,8 @@
 //! What a run has cost, for people and as JSON: what the commands that run the model have in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use runtime::media::Output;
+use runtime::media::{self, FrameRate, Output};
 use runtime::memory::peak_resident_bytes;
 use runtime::{Overlap, Report, TileOrder, Tiling, TilingDecision};
 use serde_json::{Map, Value, json};
@@ -159,6 +159,17 @@ fn order_text(order: TileOrder) -> &'static str {
         TileOrder::FrameMajor => "frame by frame",
         TileOrder::TileMajor => "tile by tile",
     }
+}
+
+/// What is to be said of an output that cannot be played at the rate that was asked for.
+pub(super) fn rate_note(output: &Path, asked: FrameRate) -> Option<String> {
+    let played = media::played_rate(output, asked).filter(|&played| played != asked)?;
+    let longer = asked.per_second() / played.per_second();
+    Some(format!(
+        "note: {}: a GIF shows at most {played} frames a second: it plays at {played} in place of {asked}, {longer:.2} times as \
+         long; .mp4 and .y4m have any rate",
+        output.display()
+    ))
 }
 
 /// The row about memory.

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
 use super::inspection::InspectionArguments;
 use super::progress::Bar;
-use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, row, rows};
+use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, rate_note, row, rows};
 use super::run_files::RunFiles;
 use super::streams::{clip_writer, interrupted, is_stream};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print, streams, table};
@@ -88,6 +88,11 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         None => FrameRate::new(DEFAULT_RATE)?,
     };
     let mut writer = clip_writer(output, side_by_side_shape(clip), rate, &mut files, manner)?;
+    let has_rate = is_stream(output) || runtime::media::played_rate(output, rate).is_some();
+    if arguments.fps.or(video.rate).is_none() && has_rate {
+        manner.note(&format!("note: the video tells no frame rate: {rate} a second are taken; --fps asks for others"));
+    }
+    rate_note(output, rate).iter().for_each(|note| manner.note(note));
     // Beside a stream there is no place for it.
     let mut sheet = match sheet_path(output) {
         _ if is_stream(output) => None,

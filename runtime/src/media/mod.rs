@@ -152,6 +152,16 @@ pub fn outputs(path: &Path, batch: usize) -> Result<Outputs> {
     })
 }
 
+/// The rate at which a clip is played that is written to `path` at `rate`: a GIF has at most 50 frames a second. `None` if the
+/// format has none, as arrays and folders of PNGs, or is not known.
+pub fn played_rate(path: &Path, rate: FrameRate) -> Option<FrameRate> {
+    match Format::of(path).ok()? {
+        Format::Gif => Some(gif::played_rate(rate)),
+        Format::Mp4 | Format::Y4m => Some(rate),
+        Format::PngFolder | Format::Safetensors | Format::Npy => None,
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Mp4,

@@ -92,8 +92,9 @@ pub trait ClipReader: Send {
 
 /// Opens the clip at `path`; see [`KNOWN_INPUTS`].
 ///
-/// - H.264 is decoded here, or by ffmpeg if it has what the decoder cannot do (such as interlacing or ten bits). Frames
-///   come in the order they are shown; an edit list is honoured; of a varying frame rate each frame is returned once.
+/// - H.264 is decoded here, fragmented files included, or by ffmpeg if it has what the decoder cannot do (such as interlacing
+///   or ten bits). Frames come in the order they are shown; an edit list is honoured; each frame is returned once, whatever
+///   the rate and however it varies, also through ffmpeg.
 ///   Chroma is interpolated where it lies; an unspecified matrix is BT.601 and an unspecified range limited, as ffmpeg has
 ///   it for every size. Transparency of pictures is dropped, 16 bits become 8, and gray becomes RGB; unpainted pixels of
 ///   a GIF are white.

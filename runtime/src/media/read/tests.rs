@@ -522,6 +522,43 @@ fn the_tensor_of_a_clip_is_found_or_asked_for() {
     assert!(complaint(&path).contains("cut off"));
 }
 
+// ---- clips that people have
+
+/// A clip of the folder of test data, read without ffmpeg.
+fn read_here(name: &str) -> Result<(ReadShape, Vec<f32>)> {
+    let mut reader = open_without_ffmpeg(format!("{DATA}{name}").as_ref(), ReadOptions::default())?;
+    let data = reader.read(usize::MAX)?.unwrap().data;
+    Ok((reader.shape(), data))
+}
+
+#[test]
+fn fragmented_clips_and_sound_of_quicktime_are_read_here() {
+    for name in ["frag.mp4", "v1-stereo.mov"] {
+        let (found, values) = read_here(name).unwrap();
+        assert_eq!((found.frames, found.height, found.width), (Some(9), 32, 48), "{name}");
+        assert_eq!((found.rate, values.len()), (FrameRate::new(8.0).ok(), 3 * 9 * 32 * 48), "{name}");
+    }
+}
+
+#[test]
+fn both_ways_to_tell_colours_are_the_same_colours() {
+    // One stream, which says that it does not know its matrix; `colr` says BT.709, as `nclc` and as `nclx`.
+    let [nclc, nclx] = ["nclc.mov", "nclx.mp4"].map(|name| read_here(name).unwrap().1);
+    assert!(nclc == nclx);
+    let unmarked = fs::read(format!("{DATA}nclc.mov")).unwrap();
+    let at = unmarked.windows(4).position(|kind| kind == b"colr").unwrap();
+    let (_folder, path) = file("a.mov", &[&unmarked[..at], b"free", &unmarked[at + 4..]].concat());
+    let (_, unmarked) = read_all(&path, ReadOptions::default()).unwrap();
+    // Colours of BT.601 are others.
+    assert!(psnr(&nclc, &unmarked) < 40.0);
+}
+
+#[test]
+fn what_h264_is_not_decoded_here_is_said() {
+    let message = read_here("f444.mp4").unwrap_err().to_string();
+    assert!(message.ends_with("its H.264 has 4:4:4 chroma, which is not decoded here"), "{message}");
+}
+
 // ---- places
 
 #[test]
@@ -564,6 +601,9 @@ fn other_clips_go_through_ffmpeg() {
         ("a.mov", "-c:v mjpeg"),
         ("a.y4m", "-pix_fmt yuv420p10 -strict -1"),
         ("a.mp4", "-c:v libx264 -pix_fmt yuv444p"),
+        ("d.mp4", "-c:v libx265 -x265-params log-level=error"),
+        ("e.webm", "-c:v libvpx-vp9 -pix_fmt yuv420p"),
+        ("f.avi", "-c:v mpeg4 -bf 2"),
         ("b.mp4", "-c:v libx264 -pix_fmt yuv420p -flags +ilme+ildct"),
         ("c.mp4", "-c:v libx264 -pix_fmt yuv420p -movflags +frag_keyframe+empty_moov"),
     ] {
@@ -585,6 +625,24 @@ fn other_clips_go_through_ffmpeg() {
             let message = complaint(&path);
             assert!(message.contains("ffmpeg failed at frame"), "{message}");
         }
+    }
+}
+
+#[test]
+fn each_frame_comes_once_through_ffmpeg_at_any_rate() {
+    let folder = folder();
+    let path = folder.path().join("a.mkv");
+    // When frame N is shown, in seconds: at a rate, ever later, and with a gap.
+    for time in ["N", "N/8", "N/16", "N*1001/24000", "N/60", "N/240", "N/1000", "N*N/70", "N*(1+N*N*N)/30"] {
+        let times = format!("-vf settb=1/1000,setpts={time}/TB -enc_time_base 1/1000");
+        if !made_by_ffmpeg(&path, &format!("{times} -c:v libx264 -pix_fmt yuv444p -bf 2")) {
+            continue;
+        }
+        let (found, values) = read_all(&path, ReadOptions::default()).unwrap();
+        assert_eq!(values.len(), 3 * 5 * 48 * 64, "{time}");
+        assert!(found.rate.is_some(), "{time}");
+        let frame = |t: usize| &values[t * 48 * 64..][..48 * 64];
+        assert!((1..5).all(|t| frame(t) != frame(t - 1)), "{time}");
     }
 }
 
