@@ -43,7 +43,7 @@ pub fn vae() -> Result<Vae> {
 /// As [`config`].
 pub fn checkpoint() -> Result<Checkpoint> {
     let weights = TensorFile::from_static(Path::new("demo/diffusion_pytorch_model.safetensors"), WEIGHTS)?;
-    Checkpoint::from_file(weights)
+    Ok(Checkpoint::from_file(weights))
 }
 
 /// The latents as the pipeline saves them: still scaled, in [B, C, T, H, W].
@@ -52,5 +52,5 @@ pub fn checkpoint() -> Result<Checkpoint> {
 /// As [`config`].
 pub fn latents() -> Result<Latents> {
     let file = TensorFile::from_static(Path::new("demo/bunny.safetensors"), LATENTS)?;
-    Latents::from_file(&file, None, LatentsLayout::Btchw, config()?.latent_channels, false)
+    Ok(Latents::from_file(&file, None, LatentsLayout::Btchw, config()?.latent_channels, false)?.0)
 }

@@ -2,21 +2,21 @@
 //!
 //! How a clip falls into steps and tiles is in `clip`; what runs them in `engine`.
 
-use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use backend_cpu::isa::Isa;
 use backend_cpu::weights::Weights;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
-use frontend::{Config, ConfigWarning, Half, declare};
+use frontend::{Config, ConfigError, ConfigWarning, Half, declare};
 use passes::cpu_pipeline;
 
 use crate::checkpoint::Checkpoint;
 use crate::clip::{self, Route};
 use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
-use crate::latents::{LatentScaling, Latents};
+use crate::latent_scaling::LatentScaling;
+use crate::latents::Latents;
 use crate::lowering;
 use crate::media::{ClipShape, FrameBlock};
 use crate::memory_plan::Plan;
@@ -27,6 +27,7 @@ use crate::parameters;
 use crate::report::{Report, Seconds};
 use crate::source::{InMemory, NextFrames, Source, Stream};
 use crate::steps::{Account, Steps};
+use crate::text_file::{self, NotText};
 
 /// A model that is open: its configuration, and its weights, mapped.
 ///
@@ -63,7 +64,10 @@ pub struct Moments {
 /// # Errors
 /// [`Error::Read`]; [`Error::Config`] with every field that cannot be honoured.
 pub fn read_config(path: &Path) -> Result<(Config, Vec<ConfigWarning>)> {
-    let text = fs::read_to_string(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
+    let text = text_file::read_json(path).map_err(|fault| match fault {
+        NotText::Read(cause) => Error::Read { path: path.into(), cause },
+        NotText::Other(problem) => Error::Config { path: path.into(), cause: ConfigError::Syntax(problem) },
+    })?;
     Config::from_json(&text).map_err(|cause| Error::Config { path: path.into(), cause })
 }
 
@@ -82,18 +86,36 @@ impl Vae {
     /// # Errors
     /// Those of [`read_config`] and [`Checkpoint::open`].
     pub fn open_files(files: &ModelFiles) -> Result<Vae> {
+        Vae::open_prefixed(files, None)
+    }
+
+    /// [`Self::open_files`] with only those of the weights whose names begin with `prefix`, where files hold several models.
+    ///
+    /// # Errors
+    /// As [`Self::open_files`]; [`Error::NoPrefix`].
+    pub fn open_prefixed(files: &ModelFiles, prefix: Option<&str>) -> Result<Vae> {
         let (config, warnings) = read_config(&files.config)?;
-        let mut vae = Vae::new(config, Checkpoint::open(&files.weights)?)?;
+        let checkpoint = Checkpoint::open(&files.weights)?;
+        let checkpoint = match prefix {
+            Some(prefix) => checkpoint.under(prefix)?,
+            None => checkpoint,
+        };
+        let mut vae = Vae::new(config, checkpoint)?;
         let of_config = warnings.iter().map(|warning| format!("{}: {warning}", files.config.display()));
         vae.warnings.splice(..0, of_config);
         Ok(vae)
     }
 
-    /// The model of a configuration and a checkpoint that are open already.
+    /// The model of a configuration and a checkpoint that are open already. The model's tensors are found among the
+    /// checkpoint's also where others stand beside them and where their names have more in them than the model's; see
+    /// [`Checkpoint::account`].
     ///
     /// # Errors
+    /// [`Error::AmbiguousWeights`] if they hold the model more than once, [`Error::DuplicateTensor`] a tensor;
     /// [`Error::Declare`] if the configuration cannot be honoured; one that was read can.
     pub fn new(config: Config, checkpoint: Checkpoint) -> Result<Vae> {
+        let expected = |half| Ok::<_, Error>((half, frontend::parameters(&config, half)?));
+        let checkpoint = checkpoint.named(&[expected(Half::Encoder)?, expected(Half::Decoder)?])?;
         let checkpoint = Arc::new(checkpoint);
         let warnings = parameters::unused(&checkpoint, &config)?.into_iter().collect();
         let weights = Weights::new(checkpoint.clone());

@@ -46,8 +46,8 @@ Examples:
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
-    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a .safetensors file, or an id
-    /// on the hub, OWNER/NAME or OWNER/NAME@REVISION [default: the demo's model]
+    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a file of weights (safetensors,
+    /// or of torch.save), or an id on the hub, OWNER/NAME or OWNER/NAME@REVISION [default: the demo's model]
     #[arg(long, value_name = "MODEL", help_heading = "Model", conflicts_with = "random_weights")]
     model: Option<String>,
     /// The configuration to use, in place of the config.json beside the weights; with --random-weights, in place of the
@@ -211,7 +211,7 @@ impl Arguments {
             let name = format!("{name}, random weights");
             return Ok(Model { name, config, weights, load_seconds: started.elapsed().as_secs_f64() });
         }
-        let named = ModelArguments { model: self.model.clone(), config: self.config.clone() };
+        let named = ModelArguments { model: self.model.clone(), config: self.config.clone(), weights_prefix: None };
         let vae = named.open(manner)?;
         let started = Instant::now();
         let weights = LoadedWeights::read(&vae, half)?;

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use clap::Args;
 use runtime::media::{self, FrameBlock, FrameRate, KNOWN_OUTPUTS};
-use runtime::{Error, Latents, RunOptions, Vae, demo};
+use runtime::{Error, Latents, LatentsAccount, RunOptions, Vae, demo};
+use serde_json::json;
 
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::inspection::InspectionArguments;
@@ -55,7 +56,8 @@ pub(super) struct Arguments {
     inspection: InspectionArguments,
     #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
         "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
-         a batch makes several), {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell)."
+         a batch makes several), latents {{layout (bcthw or btchw), guessed (the other one fits as well, and nothing said which)}} (null for the demo), \
+         {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell)."
     ))]
     json: bool,
 }
@@ -64,7 +66,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     interrupt::listen();
     let started = Instant::now();
     let default_output = if arguments.is_demo()? { DEMO_OUTPUT } else { OUTPUT };
-    let (vae, latents) = arguments.read(manner)?;
+    let (vae, latents, account) = arguments.read(manner)?;
     let read_seconds = started.elapsed().as_secs_f64();
 
     let output = arguments.output.as_deref().unwrap_or(Path::new(default_output));
@@ -92,10 +94,14 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     report.seconds.load += read_seconds;
 
     if arguments.json {
-        let head = [("output".to_owned(), paths_json(&output.paths))];
+        let read_as = account.as_ref().map(|account| {
+            json!({"layout": account.layout.to_string(), "guessed": account.layout_is_guess})
+        });
+        let head = [("output".to_owned(), paths_json(&output.paths)), ("latents".to_owned(), json!(read_as))];
         return print(&object(head.into_iter().collect(), &report, write_seconds));
     }
-    let latents = row("latents", format!("{:?} [B, C, T, H, W]", latents.shape));
+    let guess = if account.is_some_and(|account| account.layout_is_guess) { ", a guess (--latents-layout)" } else { "" };
+    let latents = row("latents", format!("{:?} [B, C, T, H, W]{guess}", latents.shape));
     manner.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
 }
 
@@ -111,17 +117,17 @@ impl Arguments {
         }
     }
 
-    /// The model, and its latents unscaled.
-    fn read(&self, manner: Manner) -> Result<(Vae, Latents), Failure> {
+    /// The model, its latents unscaled, and how they were read if they are of a file.
+    fn read(&self, manner: Manner) -> Result<(Vae, Latents, Option<LatentsAccount>), Failure> {
         let vae = self.model.open(manner)?;
-        if let Some(latents) = self.latents.read(&vae, manner)? {
-            return Ok((vae, latents));
+        if let Some((latents, account)) = self.latents.read(&vae, manner)? {
+            return Ok((vae, latents, Some(account)));
         }
         if !self.json {
             manner.say(&format!("No --model: decoding the demo of the program. {}\n", demo::CREDIT))?;
         }
         let mut latents = demo::latents()?;
         vae.latent_scaling().unscale(&mut latents)?;
-        Ok((vae, latents))
+        Ok((vae, latents, None))
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct InputArguments {
 impl InputArguments {
     /// The input that is named, if one is.
     pub(super) fn read(&self, vae: &Vae, manner: Manner) -> Result<Option<RunInput>, Failure> {
-        if let Some(latents) = self.latents.read(vae, manner)? {
+        if let Some((latents, _)) = self.latents.read(vae, manner)? {
             return Ok(Some(RunInput::Latents(latents)));
         }
         let Some(video) = self.video.clone() else { return Ok(None) };
