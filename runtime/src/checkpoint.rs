@@ -73,7 +73,9 @@ impl Checkpoint {
     }
 
     fn from_files(path: PathBuf, files: Vec<TensorFile>) -> Checkpoint {
-        let of = |(place, file): (usize, &TensorFile)| file.names().into_iter().map(move |name| (name.clone(), (place, name)));
+        let of = |(place, file): (usize, &TensorFile)| {
+            file.names().into_iter().map(move |name| (name.clone(), (place, name)))
+        };
         let names = files.iter().enumerate().flat_map(of).collect();
         Checkpoint { path, files, names, account: None }
     }
@@ -85,7 +87,9 @@ impl Checkpoint {
     pub fn under(mut self, prefix: &str) -> Result<Checkpoint> {
         let without = |name: &String| {
             let mut rest = components(name);
-            components(prefix).all(|component| rest.next() == Some(component)).then(|| rest.collect::<Vec<_>>().join("."))
+            components(prefix)
+                .all(|component| rest.next() == Some(component))
+                .then(|| rest.collect::<Vec<_>>().join("."))
         };
         let below: BTreeMap<_, _> = self
             .names
@@ -113,17 +117,11 @@ impl Checkpoint {
             let path = self.path.clone();
             match fault {
                 Fault::Twice { name, first, second } => Error::DuplicateTensor { path, name, first, second },
-                Fault::Several { half, prefixes } => {
-                    let prefixes = prefixes.iter().map(|prefix| format!("`{prefix}.`")).collect::<Vec<_>>().join(" and ");
-                    Error::AmbiguousWeights { path, half, prefixes }
-                }
+                Fault::Several { half, prefixes } => Error::AmbiguousWeights { path, half, prefixes },
             }
         })?;
-        let mut found: BTreeMap<_, _> = names
-            .found
-            .iter()
-            .filter_map(|(name, raw)| Some((name.clone(), self.names.remove(raw)?)))
-            .collect();
+        let mut found: BTreeMap<_, _> =
+            names.found.iter().filter_map(|(name, raw)| Some((name.clone(), self.names.remove(raw)?))).collect();
         let before = self.names.len();
         self.names.retain(|raw, _| names.is_near(raw));
         self.account = names.account(before - self.names.len());
@@ -209,7 +207,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(WEIGHTS_FILE);
         write(&path, &["vae._orig_mod.b.weight", "vae.a._orig_mod.weight", "vae.c", "other.d", "other.e"]);
-        let checkpoint = Checkpoint::open(&WeightFiles::One(path)).unwrap().named(&decoder(&["a.weight", "b.weight"])).unwrap();
+        let checkpoint =
+            Checkpoint::open(&WeightFiles::One(path)).unwrap().named(&decoder(&["a.weight", "b.weight"])).unwrap();
         assert_eq!(checkpoint.to_f32("b.weight").unwrap(), [0.0]);
         let all: Vec<_> = checkpoint.iter().map(|(name, view)| (name, view.dtype, view.shape)).collect();
         let of = |name| (name, Dtype::F32, &[1][..]);
@@ -233,7 +232,7 @@ mod tests {
         write(&path, &["ema.b.weight", "model.b.weight"]);
         let message = open().named(&decoder(&["b.weight"])).unwrap_err().to_string();
         assert!(message.contains("more than once, under `ema.` and `model.`"), "{message}");
-        assert!(message.contains("--weights-prefix"), "{message}");
+        assert!(message.contains("as in `#ema`"), "{message}");
         let chosen = open().under("model.").unwrap().named(&decoder(&["b.weight"])).unwrap();
         assert_eq!(chosen.to_f32("b.weight").unwrap(), [1.0]);
         let message = open().under("vae").unwrap_err().to_string();

@@ -233,8 +233,10 @@ pub enum Error {
     },
     /// Several parts of a checkpoint hold the model's weights.
     #[error(
-        "{}: the {half} is in it more than once, under {prefixes}; name one with --weights-prefix",
-        path.display()
+        "{}: the {half} is in it more than once, under {}; append `#` and one of them to the model's name, as in `#{}`",
+        path.display(),
+        prefixes.iter().map(|prefix| format!("`{prefix}.`")).collect::<Vec<_>>().join(" and "),
+        prefixes.first().map_or("", String::as_str)
     )]
     AmbiguousWeights {
         /// The checkpoint.
@@ -242,7 +244,7 @@ pub enum Error {
         /// The half of the model.
         half: Half,
         /// What the names of each begin with.
-        prefixes: String,
+        prefixes: Vec<String>,
     },
     /// No weights where they were said to be.
     #[error("{}: no tensor's name begins with `{prefix}.`; names begin with {present}", path.display())]

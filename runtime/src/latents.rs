@@ -8,10 +8,9 @@
 //! as it loads them; so is it here.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::tensor_file::TensorFile;
+use crate::tensor_file::{TensorFile, split_name};
 
 /// The name of what is written, and the first of [`USUAL_NAMES`].
 pub(crate) const USUAL_NAME: &str = "latents";
@@ -146,8 +145,8 @@ impl Latents {
         latent_channels: usize,
         unscaled: bool,
     ) -> Result<(Latents, LatentsAccount)> {
-        let (path, tensor) = split_source(source);
-        let file = TensorFile::open(&path, LATENTS_HINT)?;
+        let (path, tensor) = split_name(source);
+        let file = TensorFile::open(path.as_ref(), LATENTS_HINT)?;
         Latents::from_file(&file, tensor, layout, latent_channels, unscaled)
     }
 
@@ -237,8 +236,8 @@ impl Stored {
     /// # Errors
     /// Those of [`Latents::read`] for a file that cannot be read, or has no such tensor or several.
     pub fn read(source: &str, latent_channels: usize) -> Result<Stored> {
-        let (path, tensor) = split_source(source);
-        let file = TensorFile::open(&path, LATENTS_HINT)?;
+        let (path, tensor) = split_name(source);
+        let file = TensorFile::open(path.as_ref(), LATENTS_HINT)?;
         let name = choose(&file, tensor)?;
         let moments = file.shape(&name).is_some_and(|shape| are_moments(&name, shape, latent_channels));
         let scaled = match moments || comfy(&file, &name).is_some() {
@@ -282,14 +281,6 @@ fn mean_of_moments(data: &[f32], [batch, channels, frames, height, width]: [usiz
     let sample = channels * frames * height * width;
     let means = data.chunks_exact(sample).flat_map(|moments| &moments[..sample / 2]);
     Latents { data: means.copied().collect(), shape: [batch, channels / 2, frames, height, width] }
-}
-
-/// `clip.safetensors#latents` -> the file and the tensor. A file whose own name has a `#` is found too.
-fn split_source(source: &str) -> (PathBuf, Option<&str>) {
-    match source.rsplit_once('#') {
-        Some((path, tensor)) if !Path::new(source).exists() && !tensor.is_empty() => (path.into(), Some(tensor)),
-        _ => (source.into(), None),
-    }
 }
 
 fn choose(file: &TensorFile, named: Option<&str>) -> Result<String> {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::hub::{self, HubId, HubOptions, OnDownload};
 use crate::shard_index::ShardIndex;
+use crate::tensor_file::split_name;
 
 /// The file that holds the model's configuration.
 pub const CONFIG_FILE: &str = "config.json";
@@ -71,6 +72,8 @@ pub struct ModelSpec {
     pub source: ModelSource,
     /// A configuration to use in place of the one beside the weights.
     pub config: Option<PathBuf>,
+    /// What the names of its weights begin with, where files hold several models; see [`crate::Vae::open_prefixed`].
+    pub prefix: Option<String>,
 }
 
 /// Where a model is.
@@ -83,20 +86,25 @@ pub enum ModelSource {
 }
 
 impl ModelSpec {
-    /// Takes `text` for a path if there is one of this name, else for a hub id `owner/name[@revision]`.
+    /// Takes `text` for a path if there is one of this name, else for a hub id `owner/name[@revision]`; `#PREFIX` behind either
+    /// says what the names of its weights begin with.
     ///
     /// # Errors
     /// [`Error::NoModel`] if it is neither, with why.
     pub fn parse(text: &str, config: Option<&Path>) -> Result<ModelSpec> {
+        let (text, prefix) = split_name(text);
         let path = PathBuf::from(text);
-        let config = config.map(Path::to_owned);
+        let spec = |source| {
+            let (config, prefix) = (config.map(Path::to_owned), prefix.map(str::to_owned));
+            ModelSpec { source, config, prefix }
+        };
         if path.exists() {
-            return Ok(ModelSpec { source: ModelSource::Path(path), config });
+            return Ok(spec(ModelSource::Path(path)));
         }
         let looks_like_file = WEIGHTS_ENDINGS.iter().any(|ending| text.ends_with(ending));
         let id = if looks_like_file { Err("it ends as a file's name does".into()) } else { HubId::parse(text) };
         match id {
-            Ok(id) => Ok(ModelSpec { source: ModelSource::Hub(id), config }),
+            Ok(id) => Ok(spec(ModelSource::Hub(id))),
             Err(reason) => {
                 let problem = format!("there is no such file or folder; nor is it an id on the hub: {reason}");
                 Err(Error::NoModel { path, problem })
@@ -300,6 +308,9 @@ mod tests {
         };
         assert_eq!(hub("owner/Name-2b"), ("owner/Name-2b".into(), "main".into()));
         assert_eq!(hub("owner/name@refs/pr/1"), ("owner/name".into(), "refs/pr/1".into()));
+        assert_eq!(hub("owner/name@v1#ema"), ("owner/name".into(), "v1".into()));
+        let named = ModelSpec::parse(&format!("{text}#ema.model"), None).unwrap();
+        assert_eq!((named.source, named.prefix.as_deref()), (ModelSource::Path(text.into()), Some("ema.model")));
         for text in [
             "",
             "name",

@@ -275,6 +275,14 @@ impl TensorFile {
     }
 }
 
+/// `clip.safetensors#latents` -> the file and what of it. A file whose own name has a `#` is found too.
+pub(crate) fn split_name(source: &str) -> (&str, Option<&str>) {
+    match source.rsplit_once('#') {
+        Some((path, name)) if !Path::new(source).exists() && !name.is_empty() => (path, Some(name)),
+        _ => (source, None),
+    }
+}
+
 /// The first twelve of `count` tensors with element types and shapes, for messages, and a count of the others.
 pub(crate) fn describe<'a>(count: usize, tensors: impl Iterator<Item = (&'a str, TensorView<'a>)>) -> String {
     const SHOWN: usize = 12;

@@ -78,12 +78,9 @@ mod tests {
         let text = "{\"a\": \"\u{e9}\"}";
         let utf16 = |unit: fn(u16) -> [u8; 2]| "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(unit);
         let utf8 = [b"\xef\xbb\xbf", text.as_bytes()].concat();
-        for bytes in [
-            text.as_bytes().to_vec(),
-            utf8,
-            utf16(u16::to_le_bytes).collect(),
-            utf16(u16::to_be_bytes).collect(),
-        ] {
+        for bytes in
+            [text.as_bytes().to_vec(), utf8, utf16(u16::to_le_bytes).collect(), utf16(u16::to_be_bytes).collect()]
+        {
             assert_eq!(read(&bytes).unwrap(), text);
         }
     }

@@ -66,7 +66,7 @@ pub struct Moments {
 pub fn read_config(path: &Path) -> Result<(Config, Vec<ConfigWarning>)> {
     let text = text_file::read_json(path).map_err(|fault| match fault {
         NotText::Read(cause) => Error::Read { path: path.into(), cause },
-        NotText::Other(problem) => Error::Config { path: path.into(), cause: ConfigError::Syntax(problem) },
+        NotText::Other(problem) => Error::Config { path: path.into(), cause: ConfigError::Other(problem) },
     })?;
     Config::from_json(&text).map_err(|cause| Error::Config { path: path.into(), cause })
 }

@@ -72,10 +72,8 @@ pub(crate) fn find(present: &[(&str, &[usize])], halves: &[Expected]) -> Result<
         // A prefix under which more of the model is whole is a better one.
         let halves_whole = |prefix: &String| (0..halves.len()).filter(|half| is_whole(*half, prefix)).count();
         let most = found.keys().filter(|prefix| is_whole(place, prefix)).map(halves_whole).max();
-        let whole: Vec<&String> = found
-            .keys()
-            .filter(|prefix| is_whole(place, prefix) && Some(halves_whole(prefix)) == most)
-            .collect();
+        let whole: Vec<&String> =
+            found.keys().filter(|prefix| is_whole(place, prefix) && Some(halves_whole(prefix)) == most).collect();
         let prefix = match whole[..] {
             // What is there of it will be told; the first of equals, and no prefix comes first.
             [] => found.iter().rev().max_by_key(|(_, candidate)| candidate.names.len()).map(|(prefix, _)| prefix),
@@ -96,10 +94,7 @@ pub(crate) fn find(present: &[(&str, &[usize])], halves: &[Expected]) -> Result<
 }
 
 /// For each half the prefixes under which something of it was found.
-fn candidates<'a>(
-    present: &[(&'a str, &[usize])],
-    halves: &'a [Expected],
-) -> Vec<BTreeMap<String, Candidate<'a>>> {
+fn candidates<'a>(present: &[(&'a str, &[usize])], halves: &'a [Expected]) -> Vec<BTreeMap<String, Candidate<'a>>> {
     let mut expected: HashMap<&str, (usize, &Dims)> = HashMap::new();
     let mut known: HashSet<&str> = HashSet::new();
     for (place, (_, tensors)) in halves.iter().enumerate() {
@@ -196,7 +191,8 @@ impl Names {
             }
             format!("the model's weights are those {}", place(first))
         } else {
-            let parts = self.prefixes.iter().map(|(half, prefix)| format!("the {half}'s weights are {}", place(prefix)));
+            let parts =
+                self.prefixes.iter().map(|(half, prefix)| format!("the {half}'s weights are {}", place(prefix)));
             parts.collect::<Vec<_>>().join(", ")
         };
         if !self.passed_over.is_empty() {
@@ -251,7 +247,9 @@ mod tests {
             ("", renamed(after("conv_in", "_fsdp_wrapped_module")), "at the top, without `_fsdp_wrapped_module` in"),
             (
                 "",
-                renamed(|name| format!("_fsdp_wrapped_module.{}", after("decoder", "_checkpoint_wrapped_module")(name))),
+                renamed(|name| {
+                    format!("_fsdp_wrapped_module.{}", after("decoder", "_checkpoint_wrapped_module")(name))
+                }),
                 "without `_checkpoint_wrapped_module`, `_fsdp_wrapped_module` in",
             ),
             ("", renamed(after("conv_in", "base_layer")), "without `base_layer` in"),
@@ -275,11 +273,16 @@ mod tests {
     fn a_vae_is_found_in_a_pipeline() {
         let mut names = renamed(|name| format!("vae.{name}"));
         // A text encoder, a transformer, and an adapter whose tensor of another shape is none of the model's.
-        names.extend(["text_encoder.encoder.norm.weight", "transformer.conv_in.conv.weight", "encoder.final"].map(Into::into));
+        names.extend(
+            ["text_encoder.encoder.norm.weight", "transformer.conv_in.conv.weight", "encoder.final"].map(Into::into),
+        );
         let mut present: Vec<(&str, &[usize])> = names.iter().map(|name| (name.as_str(), &[2usize][..])).collect();
         present.push(("vae.decoder.conv_in.lora_A.conv.weight", &[7]));
         let found = find(&present, &expected()).unwrap();
-        assert_eq!(found.account(3).unwrap(), "the model's weights are those under `vae.`; 3 other tensors are not read");
+        assert_eq!(
+            found.account(3).unwrap(),
+            "the model's weights are those under `vae.`; 3 other tensors are not read"
+        );
         assert_eq!(found.found["encoder.norm.bias"], "vae.encoder.norm.bias");
         assert!(found.is_near("vae.decoder.conv_in.lora_A.conv.weight") && !found.is_near("transformer.conv_in"));
     }

@@ -27,15 +27,13 @@ const COUNTED: usize = 16;
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArguments {
     /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a file of weights (safetensors,
-    /// or of torch.save), or an id on the hub, OWNER/NAME or OWNER/NAME@REVISION [default: the demo's model]
-    #[arg(long, value_name = "MODEL")]
+    /// or of torch.save), or an id on the hub, OWNER/NAME or OWNER/NAME@REVISION. #PREFIX behind it, such as #ema, takes only
+    /// weights whose names begin so, where files hold the model more than once [default: the demo's model]
+    #[arg(long, value_name = "MODEL[#PREFIX]")]
     pub(super) model: Option<String>,
     /// The configuration to use, in place of the config.json beside the weights
     #[arg(long, value_name = "FILE", requires = "model")]
     pub(super) config: Option<PathBuf>,
-    /// Take only weights whose names begin so, such as `ema`; needed where a file holds the model more than once
-    #[arg(long, value_name = "PREFIX", requires = "model")]
-    pub(super) weights_prefix: Option<String>,
 }
 
 impl ModelArguments {
@@ -50,7 +48,7 @@ impl ModelArguments {
                 resolve(&spec, &HubOptions::from_env()?, &mut |download| bar.show(download))?
             }
         };
-        let vae = Vae::open_prefixed(&files, self.weights_prefix.as_deref())?;
+        let vae = Vae::open_prefixed(&files, spec.prefix.as_deref())?;
         if let Some(account) = vae.checkpoint().account() {
             manner.note(&format!("note: {}: {account}", vae.checkpoint().path().display()));
         }

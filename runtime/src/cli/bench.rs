@@ -211,7 +211,7 @@ impl Arguments {
             let name = format!("{name}, random weights");
             return Ok(Model { name, config, weights, load_seconds: started.elapsed().as_secs_f64() });
         }
-        let named = ModelArguments { model: self.model.clone(), config: self.config.clone(), weights_prefix: None };
+        let named = ModelArguments { model: self.model.clone(), config: self.config.clone() };
         let vae = named.open(manner)?;
         let started = Instant::now();
         let weights = LoadedWeights::read(&vae, half)?;

@@ -94,13 +94,14 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     report.seconds.load += read_seconds;
 
     if arguments.json {
-        let read_as = account.as_ref().map(|account| {
-            json!({"layout": account.layout.to_string(), "guessed": account.layout_is_guess})
-        });
+        let read_as = account
+            .as_ref()
+            .map(|account| json!({"layout": account.layout.to_string(), "guessed": account.layout_is_guess}));
         let head = [("output".to_owned(), paths_json(&output.paths)), ("latents".to_owned(), json!(read_as))];
         return print(&object(head.into_iter().collect(), &report, write_seconds));
     }
-    let guess = if account.is_some_and(|account| account.layout_is_guess) { ", a guess (--latents-layout)" } else { "" };
+    let guess =
+        if account.is_some_and(|account| account.layout_is_guess) { ", a guess (--latents-layout)" } else { "" };
     let latents = row("latents", format!("{:?} [B, C, T, H, W]{guess}", latents.shape));
     manner.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
 }

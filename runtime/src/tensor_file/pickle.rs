@@ -474,7 +474,9 @@ impl<'a> Machine<'a> {
             }
             (Global::Size, [sizes]) => self.push(*sizes),
             (Global::Device, _) => self.push(Value::Other),
-            _ => Err(format!("its pickle calls {function:?} with {} arguments, which it does not take", arguments.len())),
+            _ => {
+                Err(format!("its pickle calls {function:?} with {} arguments, which it does not take", arguments.len()))
+            }
         }
     }
 

@@ -43,7 +43,8 @@ pub(super) fn bare_pickle(bytes: &[u8]) -> Option<String> {
         "it is in the format that `torch.save` had before PyTorch 1.6; load it in PyTorch and save it again, best as safetensors"
             .into()
     } else {
-        "it is a Python pickle that `torch.save` did not write, and is not executed; save the tensors as safetensors".into()
+        "it is a Python pickle that `torch.save` did not write, and is not executed; save the tensors as safetensors"
+            .into()
     })
 }
 
@@ -87,8 +88,10 @@ pub(super) fn entries(bytes: &[u8], members: &[Member]) -> Result<Vec<Entry>, St
         let fault = |problem: &str| format!("tensor `{name}`: {problem}");
         let storage = storage.ok_or_else(|| fault("its storage is not in the archive; it is damaged"))?;
         if !storage.is_stored() {
-            return Err(fault("its storage is compressed, which `torch.save` never does; unpack the archive, and pack it without \
-                              compression (zip -0), or save it with PyTorch again"));
+            return Err(fault(
+                "its storage is compressed, which `torch.save` never does; unpack the archive, and pack it without \
+                              compression (zip -0), or save it with PyTorch again",
+            ));
         }
         let (range, strides) = view(tensor, storage.range.clone()).map_err(fault)?;
         let shape = tensor.shape.clone();
@@ -109,9 +112,11 @@ fn view(tensor: &Tensor, storage: Range<usize>) -> Result<(Range<usize>, Option<
     if elements == 0 {
         return Ok((storage.start..storage.start, None));
     }
-    let reach = tensor.shape.iter().zip(&tensor.strides).try_fold(0usize, |reach, (axis, stride)| {
-        reach.checked_add((axis - 1).checked_mul(*stride)?)
-    });
+    let reach = tensor
+        .shape
+        .iter()
+        .zip(&tensor.strides)
+        .try_fold(0usize, |reach, (axis, stride)| reach.checked_add((axis - 1).checked_mul(*stride)?));
     let end = reach.and_then(|reach| reach.checked_add(tensor.offset)?.checked_add(1));
     let end = end.filter(|end| *end <= stored).ok_or(beyond)?;
     if elements > stored.max(EXPANDED_LIMIT) {
@@ -150,7 +155,9 @@ impl Walk<'_> {
     fn visit(&mut self, value: Value, name: &str, depth: usize) -> Result<(), String> {
         self.visits += 1;
         if self.visits > VISIT_LIMIT || depth > DEPTH_LIMIT {
-            return Err("dictionaries in its pickle hold each other too often or too deep; save the tensors alone".into());
+            return Err(
+                "dictionaries in its pickle hold each other too often or too deep; save the tensors alone".into()
+            );
         }
         let below = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
         match self.pickle.object(value) {
