@@ -14,7 +14,8 @@ use crate::weight_names::{self, Expected, Fault, components};
 /// How many prefixes a message lists.
 const SHOWN: usize = 12;
 
-/// A model's weights, mapped and not copied. Names are the files' until [`crate::Vae::new`] finds the model's among them.
+/// A model's weights, mapped and not copied. Names are the files' until [`crate::Vae::new`] finds the model's among
+/// them.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// The weights file, or the index of the shards.
@@ -30,7 +31,8 @@ impl Checkpoint {
     /// Opens the weights of a model, each file once.
     ///
     /// # Errors
-    /// Those of [`TensorFile::open`]; [`Error::ShardIndex`] if a tensor is not in the shard that the index says, or in two.
+    /// Those of [`TensorFile::open`]; [`Error::ShardIndex`] if a tensor is not in the shard that the index says, or
+    /// in two.
     pub fn open(weights: &WeightFiles) -> Result<Checkpoint> {
         match weights {
             WeightFiles::One(path) => {

@@ -1,4 +1,5 @@
-//! The demo: a small model and a clip's latents that are part of the program, so that it can be tried without a download.
+//! The demo: a small model and a clip's latents that are part of the program, so that it can be tried without a
+//! download.
 //!
 //! The latents are of a scene of Big Buck Bunny; the model has the architecture of CogVideoX's VAE in a small size.
 

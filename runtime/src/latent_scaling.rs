@@ -20,12 +20,13 @@ pub struct LatentScaling {
 }
 
 impl LatentScaling {
-    /// Turns a pipeline's latents x into the decoder's z, in place: z = x / scaling_factor, or, with mean and standard
-    /// deviation of the channel, z = x * std / scaling_factor + mean; then z += shift_factor. This is the arithmetic of
-    /// the diffusers pipelines, done in f64 and rounded once.
+    /// Turns a pipeline's latents x into the decoder's z, in place: z = x / scaling_factor, or, with mean and
+    /// standard deviation of the channel, z = x * std / scaling_factor + mean; then z += shift_factor. This is the
+    /// arithmetic of the diffusers pipelines, done in f64 and rounded once.
     ///
     /// # Errors
-    /// [`Error::Scaling`] if the factor is zero, a number is not finite, or a list is not as long as there are channels.
+    /// [`Error::Scaling`] if the factor is zero, a number is not finite, or a list is not as long as there are
+    /// channels.
     pub fn unscale(&self, latents: &mut Latents) -> Result<()> {
         self.for_each_channel(latents, |value, offset, deviation| value * deviation / self.scaling_factor + offset)
     }
@@ -43,7 +44,8 @@ impl LatentScaling {
         self.for_each_channel(latents, |value, offset, deviation| (value - offset) * self.scaling_factor / deviation)
     }
 
-    /// Replaces every value by `formula` of it, the mean and shift together, and the standard deviation of its channel.
+    /// Replaces every value by `formula` of it, the mean and shift together, and the standard deviation of its
+    /// channel.
     fn for_each_channel(&self, latents: &mut Latents, formula: impl Fn(f64, f64, f64) -> f64) -> Result<()> {
         let [_, channels, frames, height, width] = latents.shape;
         self.check(channels)?;

@@ -1,11 +1,12 @@
 //! Latents to decode: read from a file, brought to [B, C, T, H, W].
 //!
-//! What a file says of its latents is read here, and what it leaves open is decided, by [`Latents::read_with_account`] with
-//! an account of how. Undoing the pipeline's scaling is in [`crate::latent_scaling`].
+//! What a file says of its latents is read here, and what it leaves open is decided, by
+//! [`Latents::read_with_account`] with an account of how. Undoing the pipeline's scaling is in
+//! [`crate::latent_scaling`].
 //!
-//! ComfyUI's `.latent` is a safetensors file with a tensor `latent_tensor`, [B, C, T, H, W] as its VAE takes it. Files of the
-//! time before it marked them with `latent_format_version_0` are scaled by Stable Diffusion's factor, which ComfyUI undoes
-//! as it loads them; so is it here.
+//! ComfyUI's `.latent` is a safetensors file with a tensor `latent_tensor`, [B, C, T, H, W] as its VAE takes it.
+//! Files of the time before it marked them with `latent_format_version_0` are scaled by Stable Diffusion's factor,
+//! which ComfyUI undoes as it loads them; so is it here.
 
 use std::fmt;
 
@@ -20,9 +21,11 @@ const COMFY_NAME: &str = "latent_tensor";
 const COMFY_MARK: &str = "latent_format_version_0";
 /// What [`COMFY_NAME`] is divided by where the mark is missing, as ComfyUI does it.
 const COMFY_OLD_FACTOR: f32 = 0.18215;
-/// The tensors taken when a file holds several and none is named, the first that is there; `samples` are ComfyUI's in memory.
+/// The tensors taken when a file holds several and none is named, the first that is there; `samples` are ComfyUI's in
+/// memory.
 const USUAL_NAMES: [&str; 3] = [USUAL_NAME, COMFY_NAME, "samples"];
-/// The tensor of a distribution's mean and log-variance, [B, 2 C, T, H, W], unscaled: diffusers' attribute of that name.
+/// The tensor of a distribution's mean and log-variance, [B, 2 C, T, H, W], unscaled: diffusers' attribute of that
+/// name.
 pub(crate) const MOMENTS_NAME: &str = "parameters";
 /// What a missing file should have been.
 const LATENTS_HINT: &str = "expected latents as FILE or FILE#TENSOR";
@@ -37,9 +40,9 @@ pub(crate) const SCALED_LABEL: &str = "scaled";
 /// The order of axes in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LatentsLayout {
-    /// [B, T, C, H, W] for scaled latents (as the diffusers pipeline saves them), [B, C, T, H, W] for unscaled ones (as
-    /// `vae.decode` takes them), if the channel axis fits the model; else the other one if that fits. A file that says its
-    /// layout in its metadata, as those we write, is read in that.
+    /// [B, T, C, H, W] for scaled latents (as the diffusers pipeline saves them), [B, C, T, H, W] for unscaled ones
+    /// (as `vae.decode` takes them), if the channel axis fits the model; else the other one if that fits. A file that
+    /// says its layout in its metadata, as those we write, is read in that.
     #[default]
     Auto,
     /// [B, C, T, H, W].
@@ -93,23 +96,21 @@ pub struct LatentsAccount {
 
 impl LatentsAccount {
     /// What a person should know of it, a sentence each, for latents of this shape.
-    pub fn notes(&self, [_, channels, frames, ..]: [usize; 5]) -> Vec<String> {
+    pub fn notes(&self, [_, _, frames, ..]: [usize; 5]) -> Vec<String> {
         let LatentsAccount { layout, layout_is_guess, is_single, is_old_comfy } = *self;
-        let (axes, other) = match layout {
-            LatentsLayout::Btchw => (["batch", "frames", "channels"], LatentsLayout::Bcthw),
-            _ => (["batch", "channels", "frames"], LatentsLayout::Btchw),
+        let ([second, third], other) = match layout {
+            LatentsLayout::Btchw => (["frames", "channels"], LatentsLayout::Bcthw),
+            _ => (["channels", "frames"], LatentsLayout::Btchw),
         };
         let mut notes = vec![];
         if layout_is_guess {
             notes.push(format!(
-                "they fit as [{}, height, width] and with frames and channels the other way round ({frames} of both or of \
-                 {channels}): read as {layout}, which is a guess; --latents-layout {other} reads them the other way, \
-                 --latents-layout {layout} says that this is right",
-                axes.join(", "),
+                "frames and channels are both {frames}: read as {layout}, [batch, {second}, {third}, height, width], which is a \
+                 guess; --latents-layout {other} reads them the other way, --latents-layout {layout} says that this is right"
             ));
         }
         if is_single {
-            notes.push(format!("four axes: read as one video, [{}, {}, height, width]", axes[1], axes[2]));
+            notes.push(format!("four axes: read as one video, [{second}, {third}, height, width]"));
         }
         if is_old_comfy {
             notes.push(format!(
@@ -121,16 +122,17 @@ impl LatentsAccount {
 }
 
 impl Latents {
-    /// Reads `FILE[#TENSOR]`: safetensors, what `torch.save` writes, `.npy` or `.npz`, told apart by their content. Without
-    /// `#TENSOR` it is the file's only tensor with elements, or the one named `latents`, `latent_tensor` or `samples`. F32, F16,
-    /// BF16 and F64 are accepted, in five axes, or in four for a single video. `unscaled` says that the file's values are
-    /// already those that the decoder takes; here it only decides which layout [`LatentsLayout::Auto`] prefers: see
-    /// [`LatentScaling::unscale`](crate::LatentScaling::unscale). Of moments (see [`Stored::moments`]) it is the mean.
+    /// Reads `FILE[#TENSOR]`: safetensors, what `torch.save` writes, `.npy` or `.npz`, told apart by their content.
+    /// Without `#TENSOR` it is the file's only tensor with elements, or the one named `latents`, `latent_tensor` or
+    /// `samples`. F32, F16, BF16 and F64 are accepted, in five axes, or in four for a single video. `unscaled` says
+    /// that the file's values are already those that the decoder takes; here it only decides which layout
+    /// [`LatentsLayout::Auto`] prefers: see [`LatentScaling::unscale`](crate::LatentScaling::unscale). Of moments
+    /// (see [`Stored::moments`]) it is the mean.
     ///
     /// # Errors
     /// Those of [`TensorFile::open`]; [`Error::MissingTensor`] or [`Error::AmbiguousTensor`]; [`Error::WrongDtype`];
-    /// [`Error::WrongShape`] unless it has these axes, none of them empty, with `latent_channels` where the layout has
-    /// channels; [`Error::NonFinite`].
+    /// [`Error::WrongShape`] unless it has these axes, none of them empty, with `latent_channels` where the layout
+    /// has channels; [`Error::NonFinite`].
     pub fn read(source: &str, layout: LatentsLayout, latent_channels: usize, unscaled: bool) -> Result<Latents> {
         Ok(Latents::read_with_account(source, layout, latent_channels, unscaled)?.0)
     }
@@ -429,10 +431,10 @@ mod tests {
         };
         let (layout, is_guess, note) = account(Auto, false);
         assert_eq!((layout, is_guess), (Btchw, true));
-        assert!(note.contains("read as btchw, which is a guess; --latents-layout bcthw reads"), "{note}");
+        assert!(note.contains("which is a guess; --latents-layout bcthw reads"), "{note}");
         let (layout, is_guess, note) = account(Auto, true);
         assert_eq!((layout, is_guess), (Bcthw, true));
-        assert!(note.contains("read as bcthw, which is a guess; --latents-layout btchw reads"), "{note}");
+        assert!(note.contains("which is a guess; --latents-layout btchw reads"), "{note}");
         // Who says it has no guess, nor has a file that says it or of which one reading fits.
         assert_eq!(account(Bcthw, false), (Bcthw, false, String::new()));
         assert_eq!(account(Btchw, true), (Btchw, false, String::new()));

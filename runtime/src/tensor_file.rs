@@ -1,10 +1,12 @@
-//! A file of tensors, mapped into memory or part of the program: names, shapes, element types, bytes, and values as f32.
+//! A file of tensors, mapped into memory or part of the program: names, shapes, element types, bytes, and values as
+//! f32.
 //!
-//! What a file is read as, its content decides and not its name: safetensors; what `torch.save` writes; NumPy's arrays. Holds
-//! the package's only unsafe block, the memory map. Knows no model and no meaning of any tensor: see [`crate::checkpoint`]
-//! and [`crate::latents`] for those.
+//! What a file is read as, its content decides and not its name: safetensors; what `torch.save` writes; NumPy's
+//! arrays. Holds the package's only unsafe block, the memory map. Knows no model and no meaning of any tensor: see
+//! [`crate::checkpoint`] and [`crate::latents`] for those.
 
 mod archive;
+mod globals;
 mod numpy;
 mod pickle;
 #[cfg(test)]
@@ -33,8 +35,8 @@ pub use safetensors::Dtype;
 /// Elements converted at a time by one thread; a tensor up to this long is converted on the calling thread.
 const CHUNK: usize = 1 << 16;
 
-/// An open file of tensors. Its header is checked whole when it is opened: every tensor lies inside the file and is as long
-/// as its shape and element type say.
+/// An open file of tensors. Its header is checked whole when it is opened: every tensor lies inside the file and is
+/// as long as its shape and element type say.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
@@ -200,9 +202,10 @@ impl TensorFile {
             return Err(bad("it is empty; the download did not finish"));
         }
         let file = File::open(path).map_err(read_error)?;
-        // SAFETY: the map is read-only and its pages are only ever read as bytes, for which every bit pattern is valid.
-        // What is left is another process that changes or shortens the file while it is mapped; that is ruled out by
-        // contract, as for every program that maps its weights: a checkpoint is not rewritten in place while in use.
+        // SAFETY: the map is read-only and its pages are only ever read as bytes, for which every bit pattern is
+        // valid. What is left is another process that changes or shortens the file while it is mapped; that is ruled
+        // out by contract, as for every program that maps its weights: a checkpoint is not rewritten in place while
+        // in use.
         let map = unsafe { Mmap::map(&file) }.map_err(read_error)?;
         TensorFile::parse(path, Content::Mapped(map))
     }
@@ -243,8 +246,8 @@ impl TensorFile {
         Some(&self.entries[*self.places.get(name)?].shape)
     }
 
-    /// The tensor of this exact name. One that does not lie in the file row by row and little-endian is copied when it is
-    /// first asked for, and the copy kept.
+    /// The tensor of this exact name. One that does not lie in the file row by row and little-endian is copied when
+    /// it is first asked for, and the copy kept.
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         let entry = &self.entries[*self.places.get(name)?];
         Some(TensorView { dtype: entry.dtype, shape: &entry.shape, bytes: entry.bytes(&self.content) })

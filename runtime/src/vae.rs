@@ -80,8 +80,8 @@ impl Vae {
         Vae::open_files(&locate(model, None)?)
     }
 
-    /// Opens a model whose files are known; see [`crate::model::resolve`]. Which tensors a half needs is checked when that half is first asked for,
-    /// so that a checkpoint of one half will do for it.
+    /// Opens a model whose files are known; see [`crate::model::resolve`]. Which tensors a half needs is checked when
+    /// that half is first asked for, so that a checkpoint of one half will do for it.
     ///
     /// # Errors
     /// Those of [`read_config`] and [`Checkpoint::open`].
@@ -89,7 +89,8 @@ impl Vae {
         Vae::open_prefixed(files, None)
     }
 
-    /// [`Self::open_files`] with only those of the weights whose names begin with `prefix`, where files hold several models.
+    /// [`Self::open_files`] with only those of the weights whose names begin with `prefix`, where files hold several
+    /// models.
     ///
     /// # Errors
     /// As [`Self::open_files`]; [`Error::NoPrefix`].
@@ -172,13 +173,15 @@ impl Vae {
         })
     }
 
-    /// Decodes unscaled latents [B, C, T, H, W]; see [`LatentScaling::unscale`] for a pipeline's. `sink` gets the frames of
-    /// each sample in order, unclamped, a step's at a time: [`crate::media::ClipWriter::write`] takes them as they are.
+    /// Decodes unscaled latents [B, C, T, H, W]; see [`LatentScaling::unscale`] for a pipeline's. `sink` gets the
+    /// frames of each sample in order, unclamped, a step's at a time: [`crate::media::ClipWriter::write`] takes them
+    /// as they are.
     ///
     /// # Errors
-    /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`], [`Error::Spill`],
-    /// [`Error::Memory`], [`Error::Threads`], [`Error::Isa`]; [`Error::NonFiniteResult`] at the first frame that is no numbers;
-    /// [`Error::Interrupted`] if the observer breaks; what `sink` and the observer return.
+    /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`],
+    /// [`Error::Spill`], [`Error::Memory`], [`Error::Threads`], [`Error::Isa`]; [`Error::NonFiniteResult`] at the
+    /// first frame that is no numbers; [`Error::Interrupted`] if the observer breaks; what `sink` and the observer
+    /// return.
     pub fn decode(
         &self,
         latents: &Latents,
@@ -236,10 +239,10 @@ impl Vae {
         })
     }
 
-    /// Encodes a video of this shape whose frames come as they are asked for: [`Self::encode`] in memory that does not
-    /// depend on the length of the clip. `next` is asked for the frames of each sample in order, a step's at a time: it is
-    /// given the sample and how many, and returns row-major [C, T, H, W]. `sink` gets the moments of each sample in the
-    /// same way, in the shape that [`Self::encoded_shape`] tells.
+    /// Encodes a video of this shape whose frames come as they are asked for: [`Self::encode`] in memory that does
+    /// not depend on the length of the clip. `next` is asked for the frames of each sample in order, a step's at a
+    /// time: it is given the sample and how many, and returns row-major [C, T, H, W]. `sink` gets the moments of each
+    /// sample in the same way, in the shape that [`Self::encoded_shape`] tells.
     ///
     /// # Errors
     /// As [`Self::encode`], and what `next` returns; [`Error::InvalidClip`] if it gives another number of values.

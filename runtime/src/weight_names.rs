@@ -2,10 +2,10 @@
 //!
 //! Trainers, compilers and pipelines put a model's tensors under names of their own: in front of them
 //! (`first_stage_model.decoder.conv_in.weight`, `state_dict.module.vae.decoder...`), or in their midst
-//! (`decoder._fsdp_wrapped_module.conv_in.weight`). So an expected name is looked for at the end of each name; components
-//! that no expected name has are passed over. What stands in front is the *prefix*; under one prefix the tensors are of one
-//! model. The prefix under which a half of the model is whole, in the right shapes, is taken; several are refused, unless one
-//! of them is no prefix at all.
+//! (`decoder._fsdp_wrapped_module.conv_in.weight`). So an expected name is looked for at the end of each name;
+//! components that no expected name has are passed over. What stands in front is the *prefix*; under one prefix the
+//! tensors are of one model. The prefix under which a half of the model is whole, in the right shapes, is taken;
+//! several are refused, unless one of them is no prefix at all.
 //!
 //! Names that say the same in other words (`up.3.block.0` for `up_blocks.0.resnets.0`) are not known here.
 
@@ -181,7 +181,8 @@ impl Names {
         self.prefixes.is_empty() || self.prefixes.iter().any(|(_, prefix)| near(prefix))
     }
 
-    /// One sentence about which tensors were taken, where their names were not simply the expected ones; `others` are not read.
+    /// One sentence about which tensors were taken, where their names were not simply the expected ones; `others` are
+    /// not read.
     pub(crate) fn account(&self, others: usize) -> Option<String> {
         let place = |prefix: &str| if prefix.is_empty() { "at the top".into() } else { format!("under `{prefix}.`") };
         let first = self.prefixes.first().map(|(_, prefix)| prefix.as_str())?;

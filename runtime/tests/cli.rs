@@ -71,6 +71,7 @@ fn json_is_one_object_with_every_field() {
             keys,
             [
                 "output",
+                "latents",
                 "frames",
                 "height",
                 "width",

@@ -1,5 +1,5 @@
-//! Weights, latents and configurations in all the forms in which they lie about, through the command line: the same frames as of
-//! the plain ones, or one error that says what they are.
+//! Weights, latents and configurations in all the forms in which they lie about, through the command line: the same
+//! frames as of the plain ones, or one error that says what they are.
 
 mod common;
 
@@ -213,7 +213,9 @@ fn a_guess_is_told_and_can_be_settled() {
     let (guessed, said) = of(&[]);
     assert!(said.starts_with("note: amb.safetensors: ") && said.lines().count() == 1, "{said}");
     assert!(
-        said.contains("read as btchw, which is a guess; --latents-layout bcthw reads them the other way"),
+        said.contains(
+            "read as btchw, [batch, frames, channels, height, width], which is a guess; --latents-layout bcthw reads"
+        ),
         "{said}"
     );
     assert_eq!(of(&["--latents-layout", "btchw"]), (guessed.clone(), String::new()));

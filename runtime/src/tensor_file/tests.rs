@@ -1,7 +1,8 @@
 //! Files of every kind that is read, and of kinds that are not.
 //!
-//! The files of `tests/data` that end in `.pt` were written by PyTorch 2.15: `views` of `base = arange(24)` in all the ways in
-//! which tensors share a storage, among numbers and names; a file of the old format, a program, and a whole module.
+//! The files of `tests/data` that end in `.pt` were written by PyTorch 2.15: `views` of `base = arange(24)` in all
+//! the ways in which tensors share a storage, among numbers and names; a file of the old format, a program, and a
+//! whole module.
 
 use std::io::Write;
 
@@ -60,7 +61,8 @@ fn a_long_tensor_is_converted_in_chunks() {
 fn bad_files_are_explained() {
     let one = r#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
     assert!(complaint(b"").contains("is empty"));
-    assert!(complaint(b"abc").contains("first eight bytes"));
+    assert!(complaint(b"ab\x01").contains("first eight bytes"));
+    assert!(complaint(b"abc").contains("tensor file: it is text that begins `abc`"));
     assert!(complaint(&[0xff; 64]).contains("first eight bytes"));
     assert!(complaint(&bytes(one, &[])).contains("cut off"));
     assert!(complaint(&bytes(one, &[0; 9])).contains("do not end where the file does"));
