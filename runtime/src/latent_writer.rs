@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::error::Result;
-use crate::latents::{LAYOUT_LABEL, LatentScaling, Latents, LatentsLayout, MOMENTS_NAME, SCALED_LABEL, USUAL_NAME};
+use crate::latent_scaling::LatentScaling;
+use crate::latents::{LAYOUT_LABEL, Latents, LatentsLayout, MOMENTS_NAME, SCALED_LABEL, USUAL_NAME};
 use crate::media::array::{ArrayWriter, TensorLabel};
 use crate::media::place::require_ending;
 use crate::media::{ClipShape, ClipWriter, FrameBlock, Output};

@@ -71,6 +71,7 @@ fn json_is_one_object_with_every_field() {
             keys,
             [
                 "output",
+                "latents",
                 "frames",
                 "height",
                 "width",
@@ -178,7 +179,7 @@ fn bad_input_is_one_error_and_no_output() {
         refused(path, &["decode", "--model", ".", "--latents", latents], expected);
     };
     of("nowhere.safetensors", &["nowhere.safetensors: no such file"]);
-    of("text.safetensors", &["text.safetensors: not a usable safetensors file"]);
+    of("text.safetensors", &["text.safetensors: not a usable tensor file: it is text", "`these are no latents`"]);
     of("channels.safetensors", &["[1, 5, 3, 2, 2]", "4 latent channels"]);
     of("rank.safetensors", &["[4, 2, 2]", "five axes"]);
     of("nan.safetensors", &["16 of 16 values that are not finite"]);
@@ -207,7 +208,7 @@ fn a_bad_model_is_one_error_and_no_output() {
     refused(path, &DECODE, &["act_fn: expected", "gelu", "pad_mode: expected"]);
     fs::write(path.join("config.json"), CONFIG).unwrap();
     fs::write(path.join("diffusion_pytorch_model.safetensors"), "no weights at all").unwrap();
-    refused(path, &DECODE, &["diffusion_pytorch_model.safetensors: not a usable safetensors file"]);
+    refused(path, &DECODE, &["diffusion_pytorch_model.safetensors: not a usable tensor file: it is text"]);
 }
 
 #[test]

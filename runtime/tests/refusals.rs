@@ -41,10 +41,10 @@ fn weights_that_are_no_safetensors_file() {
     let whole = fs::read(&path).unwrap();
     let refuses = |bytes: &[u8], expected: &str| {
         fs::write(&path, bytes).unwrap();
-        refused(folder.path(), &DECODE, &[&format!("{WEIGHTS}: not a usable safetensors file: "), expected]);
+        refused(folder.path(), &DECODE, &[&format!("{WEIGHTS}: not a usable "), expected]);
     };
     let length = whole.len();
-    refuses(b"", "it is empty; the download did not finish");
+    refuses(b"", "tensor file: it is empty; the download did not finish");
     refuses(&whole[..5], "its first eight bytes are not the length of a header");
     refuses(&whole[..100], "its header should end beyond the file's 100 bytes; it is cut off");
     refuses(&whole[..length - 1], &format!("({} bytes); it is cut off or too long, fetch it again", length - 1));

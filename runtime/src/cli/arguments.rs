@@ -26,9 +26,10 @@ const COUNTED: usize = 16;
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArguments {
-    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a .safetensors file, or an id
-    /// on the hub, OWNER/NAME or OWNER/NAME@REVISION [default: the demo's model]
-    #[arg(long, value_name = "MODEL")]
+    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a file of weights (safetensors,
+    /// or of torch.save), or an id on the hub, OWNER/NAME or OWNER/NAME@REVISION. #PREFIX behind it, such as #ema, takes only
+    /// weights whose names begin so, where files hold the model more than once [default: the demo's model]
+    #[arg(long, value_name = "MODEL[#PREFIX]")]
     pub(super) model: Option<PathBuf>,
     /// The configuration to use, in place of the config.json beside the weights
     #[arg(long, value_name = "FILE", requires = "model")]
@@ -48,7 +49,10 @@ impl ModelArguments {
             }
         };
         run_files.reads_model(&files)?;
-        let vae = Vae::open_files(&files)?;
+        let vae = Vae::open_prefixed(&files, spec.prefix.as_deref())?;
+        if let Some(account) = vae.checkpoint().account() {
+            manner.note(&format!("note: {}: {account}", vae.checkpoint().path().display()));
+        }
         for warning in vae.warnings() {
             manner.note(&format!("warning: {warning}"));
         }

@@ -48,8 +48,8 @@ Examples:
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
-    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a .safetensors file, or an id
-    /// on the hub, OWNER/NAME or OWNER/NAME@REVISION [default: the demo's model]
+    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a file of weights (safetensors,
+    /// or of torch.save), or an id on the hub, OWNER/NAME or OWNER/NAME@REVISION [default: the demo's model]
     #[arg(long, value_name = "MODEL", help_heading = "Model", conflicts_with = "random_weights")]
     model: Option<PathBuf>,
     /// The configuration to use, in place of the config.json beside the weights; with --random-weights, in place of the

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use clap::Args;
 use runtime::media::{FrameBlock, FrameRate, KNOWN_OUTPUTS};
-use runtime::{Latents, RunOptions, Vae, demo};
+use runtime::{Latents, LatentsAccount, RunOptions, Vae, demo};
+use serde_json::json;
 
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::inspection::InspectionArguments;
@@ -57,8 +58,8 @@ pub(super) struct Arguments {
     inspection: InspectionArguments,
     #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
         "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
-         a batch makes several), {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell). \
-         What is no Unicode in a path is replaced."
+         a batch makes several), latents {{layout (bcthw or btchw), guessed (the other one fits as well, and nothing said which)}} (null for the demo), \
+         {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell). What is no Unicode in a path is replaced."
     ))]
     json: bool,
 }
@@ -71,7 +72,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     streams::check_json("decode", arguments.json, output)?;
     let manner = manner.beside_clip(output);
     let mut files = RunFiles::new();
-    let (vae, latents) = arguments.read(manner, &mut files)?;
+    let (vae, latents, account) = arguments.read(manner, &mut files)?;
     let read_seconds = started.elapsed().as_secs_f64();
 
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
@@ -99,10 +100,15 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     report.seconds.load += read_seconds;
 
     if arguments.json {
-        let head = [("output".to_owned(), paths_json(&output.paths))];
+        let read_as = account
+            .as_ref()
+            .map(|account| json!({"layout": account.layout.to_string(), "guessed": account.layout_is_guess}));
+        let head = [("output".to_owned(), paths_json(&output.paths)), ("latents".to_owned(), json!(read_as))];
         return print(&object(head.into_iter().collect(), &report, write_seconds));
     }
-    let latents = row("latents", format!("{:?} [B, C, T, H, W]", latents.shape));
+    let guess =
+        if account.is_some_and(|account| account.layout_is_guess) { ", a guess (--latents-layout)" } else { "" };
+    let latents = row("latents", format!("{:?} [B, C, T, H, W]{guess}", latents.shape));
     manner.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
 }
 
@@ -118,17 +124,17 @@ impl Arguments {
         }
     }
 
-    /// The model, and its latents unscaled.
-    fn read(&self, manner: Manner, files: &mut RunFiles) -> Result<(Vae, Latents), Failure> {
+    /// The model, its latents unscaled, and how they were read if they are of a file.
+    fn read(&self, manner: Manner, files: &mut RunFiles) -> Result<(Vae, Latents, Option<LatentsAccount>), Failure> {
         let vae = self.model.open(manner, files)?;
-        if let Some(latents) = self.latents.read(&vae, manner, files)? {
-            return Ok((vae, latents));
+        if let Some((latents, account)) = self.latents.read(&vae, manner, files)? {
+            return Ok((vae, latents, Some(account)));
         }
         if !self.json {
             manner.say(&format!("No --model: decoding the demo of the program. {}\n", demo::CREDIT))?;
         }
         let mut latents = demo::latents()?;
         vae.latent_scaling().unscale(&mut latents)?;
-        Ok((vae, latents))
+        Ok((vae, latents, None))
     }
 }

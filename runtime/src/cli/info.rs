@@ -48,6 +48,9 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let target = Target::from_env_or_probe().map_err(Error::from)?;
     let mut text = format!("Model: {name}\n{}", config(vae.config()));
     text += &format!("\nWeights: {}\n{}", vae.checkpoint().path().display(), weights(&vae)?);
+    if let Some(account) = vae.checkpoint().account() {
+        text += &format!("  {account}\n");
+    }
     text += &decode_step(vae.config(), target, arguments.dtype)?;
     text += &machine(target);
     print(&text)

@@ -31,7 +31,7 @@ pub(super) struct InputArguments {
 impl InputArguments {
     /// The input that is named, if one is.
     pub(super) fn read(&self, vae: &Vae, manner: Manner, files: &mut RunFiles) -> Result<Option<RunInput>, Failure> {
-        if let Some(latents) = self.latents.read(vae, manner, files)? {
+        if let Some((latents, _)) = self.latents.read(vae, manner, files)? {
             return Ok(Some(RunInput::Latents(latents)));
         }
         let Some(video) = self.video.clone() else { return Ok(None) };

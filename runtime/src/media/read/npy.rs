@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::pictures::{PictureShape, PictureSource};
 use super::{bad, check_size};
 use crate::error::{Error, Result};
+use crate::npy_header::dictionary;
 use crate::tensor_file::Dtype;
 
 /// Length of a header, at most; NumPy itself refuses more than 10000 by default.
@@ -65,7 +66,7 @@ pub(super) fn open(path: &Path) -> Result<Npy> {
     file.read_exact(&mut header).map_err(read_error)?;
     let header = String::from_utf8_lossy(&header);
     let (descr, fortran, axes) =
-        parse(&header).ok_or_else(|| bad(path, format!("its header is not understood: {}", header.trim_end())))?;
+        dictionary(&header).ok_or_else(|| bad(path, format!("its header is not understood: {}", header.trim_end())))?;
     if fortran {
         return Err(bad(path, "it is in Fortran order; write it with numpy.ascontiguousarray"));
     }
@@ -109,21 +110,6 @@ pub(super) fn open(path: &Path) -> Result<Npy> {
     }
 }
 
-/// Element type, Fortran order and shape of a header, a Python dictionary such as
-/// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.
-fn parse(header: &str) -> Option<(String, bool, Vec<usize>)> {
-    let value = |key: &str| Some(header.split_once(&format!("'{key}':"))?.1.trim_start());
-    let descr = value("descr")?.strip_prefix('\'')?.split_once('\'')?.0;
-    let order = value("fortran_order")?;
-    let fortran = order.starts_with("True");
-    if !fortran && !order.starts_with("False") {
-        return None;
-    }
-    let shape = value("shape")?.strip_prefix('(')?.split_once(')')?.0;
-    let axes = shape.split(',').map(str::trim).filter(|axis| !axis.is_empty());
-    Some((descr.into(), fortran, axes.map(|axis| axis.parse().ok()).collect::<Option<_>>()?))
-}
-
 impl Floats {
     /// Fills `bytes` with those at `at`, counted from the first value.
     pub(super) fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<()> {
@@ -145,22 +131,5 @@ impl PictureSource for Pictures {
         rgb.resize(self.shape.width * self.shape.height * 3, 0);
         self.file.read_exact(rgb).map_err(|cause| Error::Read { path: self.path.clone(), cause })?;
         Ok(true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_are_python_dictionaries() {
-        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 2, 3, 5), }  \n";
-        assert_eq!(parse(header), Some(("<f4".into(), false, vec![1, 3, 2, 3, 5])));
-        assert_eq!(parse("{'shape':(7,),'fortran_order':True,'descr':'|u1'}"), Some(("|u1".into(), true, vec![7])));
-        for bad in ["", "{'descr': '<f4'}", "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': ()}"] {
-            assert_eq!(parse(bad), None);
-        }
-        let huge = "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999999,), }";
-        assert_eq!(parse(huge), None);
     }
 }
