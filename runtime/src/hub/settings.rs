@@ -151,11 +151,11 @@ fn expanded(path: OsString, home: Option<&Path>, variable: impl Fn(&str) -> Opti
     let Some(text) = path.to_str() else { return path.into() };
     let mut rest = text;
     let mut whole = OsString::new();
-    if let (Some(home), Some(below)) = (home, text.strip_prefix('~')) {
-        if below.is_empty() || below.starts_with(std::path::is_separator) {
-            whole.push(home);
-            rest = below;
-        }
+    if let (Some(home), Some(below)) = (home, text.strip_prefix('~'))
+        && (below.is_empty() || below.starts_with(std::path::is_separator))
+    {
+        whole.push(home);
+        rest = below;
     }
     while let Some((before, behind)) = rest.split_once('$') {
         whole.push(before);
