@@ -142,7 +142,11 @@ fn what_is_read_is_never_written() {
         &["soft.y4m: this run reads the video from here (`clip.y4m`)", "place for the clip"],
     );
     roundtrip("soft.y4m", "clip.y4m", &["clip.y4m: this run reads the video from here (`soft.y4m`)"]);
-    roundtrip("compared.png", "compared.y4m", &["compared.png: this run reads the video", "place for the contact sheet"]);
+    roundtrip(
+        "compared.png",
+        "compared.y4m",
+        &["compared.png: this run reads the video", "place for the contact sheet"],
+    );
     roundtrip("frames", "frames/", &["this run reads the video from here"]);
     roundtrip("frames", "link", &["link: this run reads the video from here (`frames`)"]);
     roundtrip(
