@@ -71,8 +71,8 @@ impl Track {
                     break;
                 }
                 Ok(_) => {}
-                // It may be what was meant.
-                Err(trouble) => other = other.and(Err(trouble)),
+                // It may have been the one.
+                Err(trouble) => other = Err(trouble),
             }
         }
         let Some((track, header)) = video else { return other };

@@ -242,7 +242,9 @@ fn fragments_that_are_cut_off_are_an_error_and_whole_ones_frames() {
     let mut ends: Vec<_> = before.flat_map(|(fragments, &at)| [(at, fragments), (at + 32, fragments)]).collect();
     ends.push((bytes.len() - 8, starts.len()));
     for end in starts[0] + 1..bytes.len() {
-        match ends.iter().find(|&&(whole, _)| whole == end) {
+        match ends.iter().find(|&&(whole, _)| (whole..whole + 4).contains(&end)) {
+            // The next box's size begins with zeros, which may be padding.
+            Some(&(whole, _)) if whole < end => {}
             Some((_, 0)) => assert!(refusal(&bytes[..end]).contains("without the pieces behind it")),
             Some(&(_, fragments)) => assert_eq!(frames(&bytes[..end]), 10.min(4 * fragments)),
             None => {
