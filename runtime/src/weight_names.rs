@@ -44,12 +44,20 @@ pub(crate) enum Fault {
 /// What was found of one half under one prefix.
 #[derive(Debug, Default)]
 struct Candidate<'a> {
-    /// Expected name -> the checkpoint's, and whether only wrappers were passed over.
-    names: BTreeMap<&'a str, (&'a str, bool)>,
+    /// Expected name -> the checkpoint's tensor.
+    names: BTreeMap<&'a str, Taken<'a>>,
     /// Those that have the expected shape.
     fitting: usize,
-    passed_over: BTreeSet<&'a str>,
     twice: Option<(&'a str, [&'a str; 2])>,
+}
+
+/// A tensor of the checkpoint under an expected name.
+#[derive(Debug)]
+struct Taken<'a> {
+    raw: &'a str,
+    /// Whether only wrappers were passed over.
+    is_exact: bool,
+    passed_over: Vec<&'a str>,
 }
 
 /// The components of a name. Some programs separate them by slashes or colons.
@@ -86,8 +94,10 @@ pub(crate) fn find(present: &[(&str, &[usize])], halves: &[Expected]) -> Result<
         if let Some((name, [first, second])) = candidate.twice {
             return Err(Fault::Twice { name: name.into(), first: first.into(), second: second.into() });
         }
-        names.found.extend(candidate.names.iter().map(|(name, (raw, _))| ((*name).to_owned(), (*raw).to_owned())));
-        names.passed_over.extend(candidate.passed_over.iter().map(|component| (*component).to_owned()));
+        for (name, taken) in &candidate.names {
+            names.found.insert((*name).to_owned(), taken.raw.to_owned());
+            names.passed_over.extend(taken.passed_over.iter().map(|component| (*component).to_owned()));
+        }
         names.prefixes.push((*half, prefix.clone()));
     }
     Ok(names)
@@ -111,17 +121,21 @@ fn candidates<'a>(present: &[(&'a str, &[usize])], halves: &'a [Expected]) -> Ve
         let Some(found) = match_name(raw, shape, &known, key) else { continue };
         let candidate = candidates[found.half].entry(found.prefix).or_default();
         match candidate.names.get(found.name) {
-            Some((first, first_is_exact)) if *first_is_exact == found.is_exact => {
-                candidate.twice.get_or_insert((found.name, [first, raw]));
+            Some(first) if first.is_exact == found.is_exact => {
+                candidate.twice.get_or_insert((found.name, [first.raw, raw]));
                 continue;
             }
-            Some((_, true)) => continue,
-            Some(_) => candidate.fitting -= 1,
+            Some(first) if first.is_exact => continue,
+            // The very name is better than any with more in it, and than two of those.
+            Some(_) => {
+                candidate.fitting -= 1;
+                candidate.twice.take_if(|(name, _)| *name == found.name);
+            }
             None => {}
         }
-        candidate.names.insert(found.name, (raw, found.is_exact));
         candidate.fitting += usize::from(found.fits);
-        candidate.passed_over.extend(found.passed_over);
+        let taken = Taken { raw, is_exact: found.is_exact, passed_over: found.passed_over };
+        candidate.names.insert(found.name, taken);
     }
     candidates
 }
@@ -310,6 +324,10 @@ mod tests {
         let decoder = DECODER.map(|name| format!("ema.{name}"));
         let found = find_in(&[renamed(|name| format!("model.{name}")), decoder.to_vec()].concat()).unwrap();
         assert!(found.prefixes.iter().all(|(_, prefix)| prefix == "model"));
+        // Nor do an adapter's tensors beside the very name.
+        let adapted = ["encoder.norm.a.bias", "encoder.norm.b.bias"].map(str::to_owned);
+        let found = find_in(&[adapted.to_vec(), renamed(str::to_owned)].concat()).unwrap();
+        assert_eq!((found.found["encoder.norm.bias"].as_str(), found.account(0)), ("encoder.norm.bias", None));
         let twice = [renamed(str::to_owned), vec!["_orig_mod.encoder.norm.bias".into()]].concat();
         let fault = find_in(&twice).unwrap_err();
         let (first, second) = ("encoder.norm.bias".to_owned(), "_orig_mod.encoder.norm.bias".to_owned());
