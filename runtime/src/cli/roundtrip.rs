@@ -21,6 +21,7 @@ use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, fram
 use super::inspection::InspectionArguments;
 use super::progress::Bar;
 use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, row, rows};
+use super::returned::{Extent, counted};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print, table};
 
 /// The frame rate of a video that tells none.
@@ -60,7 +61,8 @@ pub(super) struct Arguments {
     inspection: InspectionArguments,
     #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
         "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
-         a batch makes several), contact_sheet, psnr_db and ssim (means over all frames), frame_quality (a list of sample, \
+         a batch makes several), contact_sheet, given {{frames, height, width}} (of the video), comes_back (the same, of what is \
+         compared), psnr_db and ssim (means over all frames), frame_quality (a list of sample, \
          frame, psnr_db, ssim; psnr_db is null where nothing differs, ssim for frames smaller than 11x11), encode and decode, \
          each with {JSON_FIELDS}; peak_rss_bytes (null where the system does not tell)."
     ))]
@@ -71,7 +73,9 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     interrupt::listen();
     let started = Instant::now();
     let vae = arguments.model.open(manner)?;
-    let video = comparable(&vae, arguments.video.open()?, &arguments.video, manner)?;
+    let video = arguments.video.open(manner)?;
+    let given = Extent::of(video.shape);
+    let video = comparable(&vae, video, &arguments.video, manner)?;
     let clip = video.shape;
     let rate = match arguments.fps.or(video.rate) {
         Some(rate) => rate,
@@ -122,6 +126,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         let object = json!({
             "output": paths_json(&output.paths),
             "contact_sheet": paths_json(&sheet.paths),
+            "given": given.json(),
+            "comes_back": Extent::of(clip).json(),
             "psnr_db": mean.map(|mean| mean.psnr_db),
             "ssim": mean.and_then(|mean| mean.ssim),
             "frame_quality": frames_json(clip, &compared),
@@ -171,11 +177,6 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
         return Ok(video);
     }
     let compression = config.spatial_compression();
-    if good_height == 0 || good_width == 0 {
-        let problem =
-            format!("frames of {width}x{height} (width x height) are smaller than one latent, {compression} pixels");
-        return Err(Error::InvalidClip { problem });
-    }
     if (good_height, good_width) != (height, width) {
         let problem = format!("height and width must be multiples of {compression} to be compared");
         if asked.size.is_some() {
@@ -185,11 +186,12 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
         manner.note(&format!("note: {problem}: brought from {height}x{width} to {good_height}x{good_width}"));
     }
     if good_frames != frames {
-        let problem = format!("{frames} frames do not come back from their latents as {frames} frames");
+        let problem = format!("{} do not come back from their latents as {frames}", counted(frames, "frame"));
         if asked.frames.is_some() {
             return Err(Error::InvalidClip { problem: format!("{problem}; ask for --frames {good_frames}") });
         }
-        manner.note(&format!("note: {problem}: the first {good_frames} are taken"));
+        let verb = if good_frames == 1 { "is" } else { "are" };
+        manner.note(&format!("note: {problem}: the first {good_frames} {verb} taken"));
     }
     video.resized(good_height, good_width, good_frames)
 }

@@ -11,6 +11,7 @@ use super::npy::{Npy, row_major};
 use super::resize::Resize;
 use super::{ClipReader, Frames, ReadOptions, ReadShape, bad, check_size, frames_to_read, no_frames_asked, npy};
 use crate::error::{Error, Result};
+use crate::media::array::RANGE_LABEL;
 use crate::tensor_file::{Dtype, TensorFile};
 
 /// The names a clip goes by in a safetensors file that has several tensors.
@@ -80,6 +81,8 @@ impl ArrayReader {
             });
         }
         let strides = row_major(&shape);
+        let labelled = file.label(RANGE_LABEL).and_then(|range| range.parse().ok());
+        let options = ReadOptions { range: options.range.or(labelled), ..options };
         let description = Description { dtype, big_endian: false, shape: &shape, strides: &strides };
         ArrayReader::boxed(path, Values::Tensor { file, name }, &description, options)
     }
@@ -124,7 +127,9 @@ impl ArrayReader {
             (None, Dtype::U8) => ValueRange::Pixels,
             (None, _) => array.range(frames)?,
         };
-        let note = (axes != Axes::OWN || !others.is_empty()).then(|| {
+        // Pixels are pixels, and what was said needs no saying.
+        let known = axes == Axes::OWN || dtype == Dtype::U8 || options.axes.and(options.range).is_some();
+        let note = (!known || !others.is_empty()).then(|| {
             let others: Vec<String> = others.iter().map(ToString::to_string).collect();
             let guess = match others.is_empty() {
                 true => String::new(),
