@@ -45,7 +45,9 @@ pub(crate) fn kind(bytes: &[u8]) -> Option<String> {
     }
     let start = &bytes[..bytes.len().min(LOOK)];
     if start.len() >= 16 && start.iter().all(|byte| *byte == 0) {
-        return Some("it begins with nothing but zeros: room for a download that did not finish; fetch it again".into());
+        return Some(
+            "it begins with nothing but zeros: room for a download that did not finish; fetch it again".into(),
+        );
     }
     text_kind(&text(start)?)
 }
@@ -131,8 +133,18 @@ fn json_kind(json: &Value) -> String {
 pub(crate) fn server_answer(json: &Value) -> Option<String> {
     const MESSAGES: [&str; 5] = ["error", "message", "detail", "errors", "error_description"];
     const TRIMMINGS: [&str; 12] = [
-        "code", "status", "statusCode", "status_code", "errorCode", "type", "path", "timestamp", "documentation_url",
-        "requestId", "request_id", "success",
+        "code",
+        "status",
+        "statusCode",
+        "status_code",
+        "errorCode",
+        "type",
+        "path",
+        "timestamp",
+        "documentation_url",
+        "requestId",
+        "request_id",
+        "success",
     ];
     let object = json.as_object()?;
     let of = |names: &[&str], key: &str| names.contains(&key);

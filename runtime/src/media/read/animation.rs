@@ -38,7 +38,8 @@ pub(super) fn whole_frames(path: &Path, format: &str, whole: usize, asked: Optio
     if let Some(asked) = asked.filter(|&asked| asked <= whole) {
         return Ok(asked);
     }
-    let help = if whole == 0 { String::new() } else { format!("; those before it are whole, --frames {whole} takes them") };
+    let help =
+        if whole == 0 { String::new() } else { format!("; those before it are whole, --frames {whole} takes them") };
     Err(bad(path, format!("the {format} is damaged or cut off in frame {whole}{help}")))
 }
 
@@ -157,9 +158,7 @@ fn over(front: [u8; 4], back: [u8; 4]) -> [u8; 4] {
     // In parts of 255 * 255.
     let (front_part, back_part) = (front_alpha * 255, back_alpha * (255 - front_alpha));
     let all = front_part + back_part;
-    let mix = |at: usize| {
-        ((u32::from(front[at]) * front_part + u32::from(back[at]) * back_part + all / 2) / all) as u8
-    };
+    let mix = |at: usize| ((u32::from(front[at]) * front_part + u32::from(back[at]) * back_part + all / 2) / all) as u8;
     [mix(0), mix(1), mix(2), ((all + 127) / 255) as u8]
 }
 

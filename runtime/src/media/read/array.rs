@@ -235,7 +235,8 @@ impl ClipReader for ArrayReader {
                 self.array.plane(place, &mut plane)?;
                 plane.iter_mut().for_each(|value| *value = self.range.value(*value));
                 if let Some(at) = plane.iter().position(|value| value.abs() > MAX_VALUE) {
-                    let problem = format!("far from {}; --range says which values are black and white", ValueRange::Signed);
+                    let problem =
+                        format!("far from {}; --range says which values are black and white", ValueRange::Signed);
                     return Err(self.array.wrong(place, at, plane[at], &problem));
                 }
                 match &mut self.resize {

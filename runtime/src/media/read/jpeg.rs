@@ -33,11 +33,9 @@ impl Jpeg {
             .set_max_height(side);
         let mut decoder = JpegDecoder::new_with_options(BufReader::new(file), options);
         decoder.decode_headers().map_err(|cause| damaged(path, &cause))?;
-        let (width, height) =
-            decoder.info().map_or((0, 0), |info| (usize::from(info.width), usize::from(info.height)));
+        let (width, height) = decoder.info().map_or((0, 0), |info| (usize::from(info.width), usize::from(info.height)));
         check_size(path, width as u64, height as u64)?;
-        let orientation =
-            if decoder.exif().is_some() { Orientation::of_jpeg(path) } else { Orientation::UPRIGHT };
+        let orientation = if decoder.exif().is_some() { Orientation::of_jpeg(path) } else { Orientation::UPRIGHT };
         let shape = PictureShape { width, height, frames: Some(1), rate: None };
         Ok(Jpeg { path: path.into(), decoder: Some(decoder), shape, orientation })
     }

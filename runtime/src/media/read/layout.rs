@@ -217,7 +217,9 @@ mod tests {
             assert!(range(axes, &[0.0, 200.0]).unwrap_err().contains("from 0 to 200, which is neither"));
         }
         for axes in ["BCTHW", "CTHW"] {
-            assert!(range(axes, &[0.0, 0.9]).unwrap_err().contains("looks as if it lay in [0, 1]; say which with --range"));
+            assert!(
+                range(axes, &[0.0, 0.9]).unwrap_err().contains("looks as if it lay in [0, 1]; say which with --range")
+            );
             assert!(range(axes, &[-0.02, 1.03]).is_err());
         }
         for axes in ["BTHWC", "BTCHW", "THWC", "TCHW", "HWC", "CHW"] {

@@ -167,7 +167,8 @@ fn open_with(path: &Path, options: ReadOptions, fallback: Fallback) -> Result<Bo
         _ => Error::Read { path: path.into(), cause },
     })?;
     let no_array = || {
-        let problem = "--axes and --range say what the numbers of an .npy or .safetensors are, and this is neither".into();
+        let problem =
+            "--axes and --range say what the numbers of an .npy or .safetensors are, and this is neither".into();
         Err(Error::InvalidClip { problem })
     };
     let about_array = options.axes.is_some() || options.range.is_some();

@@ -34,10 +34,10 @@ impl Orientation {
     fn read(exif: Result<Exif, Error>) -> Orientation {
         let exif = exif.or_else(|error| error.distill_partial_result(|_| {}));
         let number = exif.ok().and_then(|exif| exif.get_field(Tag::Orientation, In::PRIMARY)?.value.get_uint(0));
-        number.and_then(|number| u8::try_from(number).ok()).filter(|number| (1..=8).contains(number)).map_or(
-            Orientation::UPRIGHT,
-            Orientation,
-        )
+        number
+            .and_then(|number| u8::try_from(number).ok())
+            .filter(|number| (1..=8).contains(number))
+            .map_or(Orientation::UPRIGHT, Orientation)
     }
 
     /// Whether rows become columns.
@@ -122,9 +122,16 @@ pub(super) mod tests {
     fn every_orientation_is_turned_upright() {
         // Stored as 3 columns, 2 rows: abc / def.
         let stored: Vec<u8> = b"abcdef".iter().flat_map(|&letter| [letter; 3]).collect();
-        for (number, shown) in
-            [(1, "abcdef"), (2, "cbafed"), (3, "fedcba"), (4, "defabc"), (5, "adbecf"), (6, "daebfc"), (7, "fcebda"), (8, "cfbead")]
-        {
+        for (number, shown) in [
+            (1, "abcdef"),
+            (2, "cbafed"),
+            (3, "fedcba"),
+            (4, "defabc"),
+            (5, "adbecf"),
+            (6, "daebfc"),
+            (7, "fcebda"),
+            (8, "cfbead"),
+        ] {
             for big_endian in [false, true] {
                 let orientation = Orientation::of_exif(&exif(number, big_endian));
                 assert_eq!(orientation, Orientation(number as u8));

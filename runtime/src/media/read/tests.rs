@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::media::{ClipShape, FrameBlock, create};
 
-mod arrays;
-mod pictures;
+mod array_files;
+mod picture_files;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/");
 
@@ -186,12 +186,14 @@ fn the_size_and_number_asked_for_are_returned() {
         assert_eq!((found.frames, found.height, found.width), (Some(2), 16, 24), "{name}");
         assert_eq!(values.len(), 3 * 2 * 16 * 24);
         assert!(values.iter().all(|value| (value - 0.5).abs() < 0.02), "{name}");
-        let message = complaint_with(&path, ReadOptions { frames: Some(5), range: range(name), ..ReadOptions::default() });
+        let message =
+            complaint_with(&path, ReadOptions { frames: Some(5), range: range(name), ..ReadOptions::default() });
         assert!(message.ends_with("5 frames were asked for, the clip has 4"), "{message}");
     }
     let path = folder.path().join("frames");
     assert!(
-        complaint_with(&path, ReadOptions { frames: Some(0), ..ReadOptions::default() }).contains("0 frames of it were asked for")
+        complaint_with(&path, ReadOptions { frames: Some(0), ..ReadOptions::default() })
+            .contains("0 frames of it were asked for")
     );
     for size in [(0, 4), (4, 0), (1 << 20, 1 << 20), (usize::MAX, usize::MAX)] {
         let message = complaint_with(&path, ReadOptions { size: Some(size), ..ReadOptions::default() });

@@ -67,7 +67,12 @@ impl WebP {
                 check_size(path, width as u64, height as u64)?;
                 let count = if cut_off { whole_frames(path, "WebP", frames.len(), asked)? } else { frames.len() };
                 frames.truncate(count);
-                ((width, height), count, delays.rate(), Content::Animation { canvas: Canvas::new(width, height), frames })
+                (
+                    (width, height),
+                    count,
+                    delays.rate(),
+                    Content::Animation { canvas: Canvas::new(width, height), frames },
+                )
             }
             None => {
                 let bytes = picture_file(&mut file, &still).map_err(read_error)?;

@@ -124,7 +124,6 @@ fn bad_pictures_are_refused() {
     assert!(complaint(empty.path()).contains("give one of its subfolders"));
 }
 
-
 // ---- orientation
 
 /// A chunk of a PNG.
@@ -499,7 +498,8 @@ fn animated_webp(frames: &[PngFrame]) -> Vec<u8> {
         bytes.resize(bytes.len().next_multiple_of(2), 0);
         bytes
     };
-    let mut body = [b"WEBP", &chunk(b"VP8X", &[2 | 16, 0, 0, 0, 3, 0, 0, 0, 0, 0])[..], &chunk(b"ANIM", &[0; 6])].concat();
+    let mut body =
+        [b"WEBP", &chunk(b"VP8X", &[2 | 16, 0, 0, 0, 3, 0, 0, 0, 0, 0])[..], &chunk(b"ANIM", &[0; 6])].concat();
     for &(left, top, width, height, colour, over, dispose) in frames {
         let still = webp(width, height, image_webp::ColorType::Rgba8, &colour.repeat((width * height) as usize), &[]);
         let flags = u8::from(!over) << 1 | u8::from(dispose == ::png::DisposeOp::Background);
@@ -527,7 +527,11 @@ fn animated_webps_are_read_frame_by_frame() {
     // A part that is cleared while what follows is elsewhere.
     let (_folder, path) = file(
         "a.webp",
-        &animated_webp(&[(0, 0, 4, 1, RED, false, None), (0, 0, 2, 1, GREEN, true, Background), (2, 0, 2, 1, GREEN, true, None)]),
+        &animated_webp(&[
+            (0, 0, 4, 1, RED, false, None),
+            (0, 0, 2, 1, GREEN, true, Background),
+            (2, 0, 2, 1, GREEN, true, None),
+        ]),
     );
     let (_, values) = read_all(&path, ReadOptions::default()).unwrap();
     assert_eq!(painted(&values)[2], [(0, 0), (0, 0), (0, 255), (0, 255)]);
@@ -536,10 +540,9 @@ fn animated_webps_are_read_frame_by_frame() {
 #[test]
 fn still_webps_are_read() {
     use image_webp::ColorType;
-    for (colour, data) in [
-        (ColorType::Rgb8, &b"\x01\x02\x03\x04\x05\x06"[..]),
-        (ColorType::Rgba8, b"\x01\x02\x03\x80\x04\x05\x06\xff"),
-    ] {
+    for (colour, data) in
+        [(ColorType::Rgb8, &b"\x01\x02\x03\x04\x05\x06"[..]), (ColorType::Rgba8, b"\x01\x02\x03\x80\x04\x05\x06\xff")]
+    {
         let bytes = webp(2, 1, colour, data, &[]);
         let (_folder, path) = file("a.webp", &bytes);
         assert_eq!(pixels(&path), [1, 2, 3, 4, 5, 6]);

@@ -24,8 +24,12 @@ fn bad_npy_is_refused() {
     };
     assert!(message("|u1", "False", "2, 1, 2, 3", 11).contains("cut off or damaged"));
     assert!(message("|u1", "False", "2, 1, 2, 3", 13).contains("cut off or damaged"));
-    assert!(message("|u1", "False", "2, 1, 2, 4", 16).contains("an array of U8 [2, 1, 2, 4]; no axis has three channels"));
-    assert!(message("<f4", "False", "9, 32, 48, 4", 9 * 32 * 48 * 16).contains("expected [B, C, T, H, W], [B, T, H, W, C]"));
+    assert!(
+        message("|u1", "False", "2, 1, 2, 4", 16).contains("an array of U8 [2, 1, 2, 4]; no axis has three channels")
+    );
+    assert!(
+        message("<f4", "False", "9, 32, 48, 4", 9 * 32 * 48 * 16).contains("expected [B, C, T, H, W], [B, T, H, W, C]")
+    );
     for descr in ["<i8", "<u2", "|b1", "<c8", "|O"] {
         let bytes = 3 * if descr == "|b1" { 1 } else { descr[2..].parse().unwrap_or(8) };
         assert!(message(descr, "False", "1, 3, 1, 1, 1", bytes).contains(&format!("an array of {descr}")));
@@ -92,7 +96,6 @@ fn the_tensor_of_a_clip_is_found_or_asked_for() {
     assert!(complaint(&path).contains("cut off"));
 }
 
-
 // ---- axes, ranges and kinds of numbers
 
 /// The bytes of numbers of this kind, as NumPy names it.
@@ -129,9 +132,9 @@ fn arranged(axes: &str, fortran: bool, value: impl Fn(usize) -> f32) -> (String,
             index[axis] = rest % shape[axis];
             rest /= shape[axis];
         }
-        let place = SIZES.iter().fold(0, |place, &(letter, size)| {
-            place * size + axes.find(letter).map_or(0, |axis| index[axis])
-        });
+        let place = SIZES
+            .iter()
+            .fold(0, |place, &(letter, size)| place * size + axes.find(letter).map_or(0, |axis| index[axis]));
         value(place)
     });
     let text: Vec<String> = shape.iter().map(ToString::to_string).collect();
@@ -149,8 +152,15 @@ fn arrays_of_every_order_kind_and_range_are_one_clip() {
     let quarter = |place: usize| ((place * 7 + place / 80) % 5) as f32 / 4.0;
     for axes in ["BCTHW", "BTCHW", "BTHWC", "CTHW", "TCHW", "THWC", "CHW", "HWC"] {
         for (descr, fortran) in [
-            ("<f4", false), (">f4", false), ("<f2", false), (">f2", true), ("<f8", true), (">f8", false), ("<f4", true),
-            ("|u1", false), ("|u1", true),
+            ("<f4", false),
+            (">f4", false),
+            ("<f2", false),
+            (">f2", true),
+            ("<f8", true),
+            (">f8", false),
+            ("<f4", true),
+            ("|u1", false),
+            ("|u1", true),
         ] {
             let pixels = descr == "|u1";
             let stored = |place| if pixels { quarter(place) * 252.0 } else { 2.0 * quarter(place) - 1.0 };
@@ -228,7 +238,10 @@ fn guesses_of_axes_are_told_and_can_be_overruled() {
     let values: Vec<f32> = (0..3 * 3 * 64).map(|i| (i % 9) as f32 / 4.0 - 1.0).collect();
     let (_folder, path) = file("a.npy", &npy("<f4", "False", "1, 3, 3, 8, 8", &numbers("<f4", &values)));
     let note = open(&path, ReadOptions::default()).unwrap().note().unwrap().to_owned();
-    assert!(note.contains("F32 [1, 3, 3, 8, 8] is read as [B, C, T, H, W] in [-1, 1]; [B, T, C, H, W] fits too: --axes"), "{note}");
+    assert!(
+        note.contains("F32 [1, 3, 3, 8, 8] is read as [B, C, T, H, W] in [-1, 1]; [B, T, C, H, W] fits too: --axes"),
+        "{note}"
+    );
     let other = ReadOptions { axes: "BTCHW".parse().ok(), ..ReadOptions::default() };
     let swapped = read_all(&path, other).unwrap().1;
     assert_eq!((&swapped[..64], &swapped[64..128]), (&values[..64], &values[3 * 64..4 * 64]));
