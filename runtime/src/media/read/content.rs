@@ -63,7 +63,7 @@ impl Content {
         let cut_off =
             |named| SIGNATURES.iter().any(|&(signature, content)| content == named && signature.starts_with(&head));
         // RIFF has clips too, and is told apart by what plays them.
-        if named.is_some_and(cut_off) || head.starts_with(b"RIFF") {
+        if named.is_some_and(cut_off) || head.starts_with(b"RIFF") || b"RIFF".starts_with(&head) {
             return Ok(named);
         }
         foreign::kind(&head).map_or(Ok(named), |kind| Err(bad(path, kind)))

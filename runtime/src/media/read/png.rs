@@ -221,10 +221,6 @@ impl Chunks {
                 _ => {}
             }
         }
-        // Nothing is lost where only the end's mark is.
-        if at == length {
-            chunks.whole = begun;
-        }
         Ok(chunks)
     }
 }

@@ -99,13 +99,16 @@ fn arrays_are_read_back_as_they_were_written() {
         let shape = shape(2, 5, 7, 3, 4);
         let data = clip(shape);
         write(&path, shape, &data);
-        let (found, values) = read_all(&path, ReadOptions::default()).unwrap();
+        // So dark a corner of the wave might be in [0, 1].
+        let range = name.ends_with(".npy").then_some(ValueRange::Signed);
+        let options = ReadOptions { range, ..ReadOptions::default() };
+        let (found, values) = read_all(&path, options).unwrap();
         let ReadShape { batch, channels, frames, height, width, rate } = found;
         assert_eq!((batch, channels, frames, height, width, rate), (2, 5, Some(7), 3, 4, None));
         assert_eq!(values, data);
 
         // In blocks, which end with the sample, and only the first frames.
-        let mut reader = open(&path, ReadOptions { frames: Some(5), ..ReadOptions::default() }).unwrap();
+        let mut reader = open(&path, ReadOptions { frames: Some(5), ..options }).unwrap();
         let mut blocks = vec![];
         while let Some(block) = reader.read(3).unwrap() {
             let first = [0, 3][blocks.len() % 2];
@@ -314,15 +317,24 @@ fn bad_gifs_are_refused() {
     // Only the mark of its end is missing.
     assert_eq!(whole(&bytes[..bytes.len() - 1], None).unwrap(), (shape, values.clone()));
     let first = whole(&bytes, Some(1)).unwrap().1;
-    let mut offered = false;
+    let (mut offered, mut between) = (false, 0);
     for end in 1..bytes.len() - 1 {
-        let message = whole(&bytes[..end], None).unwrap_err().to_string();
+        let message = match whole(&bytes[..end], None) {
+            Err(error) => error.to_string(),
+            // Between two frames a cut is no other than a missing mark of the end.
+            Ok((_, values)) => {
+                assert_eq!(values, first);
+                between += 1;
+                continue;
+            }
+        };
         assert!(message.contains("damaged or cut off"), "{end}: {message}");
         if message.contains("frame 1; those before it are whole, --frames 1 takes them") {
             assert_eq!(whole(&bytes[..end], Some(1)).unwrap().1, first);
             offered = true;
         }
     }
+    assert_eq!(between, 1);
     assert!(offered);
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();

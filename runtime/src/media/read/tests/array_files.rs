@@ -39,7 +39,7 @@ fn bad_npy_is_refused() {
     assert!(message("<f4", "False", "9999999999, 9999999999, 9999999999, 1, 1", 0).contains("cut off or damaged"));
     let (_folder, path) = file("a.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xff");
     assert!(complaint(&path).contains("4294967295 bytes long"));
-    let (_folder, path) = file("a.npy", b"\x93NUM");
+    let (_folder, path) = file("a.npy", b"\x93NUMPY\x01\x00\x80");
     assert!(complaint(&path).contains("cut off in its header"));
     let (_folder, path) = file("a.npy", b"PK\x03\x04........");
     assert!(complaint(&path).contains("does not begin as an .npy file"));
