@@ -15,7 +15,7 @@ mod torch;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -202,11 +202,7 @@ impl TensorFile {
             return Err(bad("it is empty; the download did not finish"));
         }
         let file = File::open(path).map_err(read_error)?;
-        // SAFETY: the map is read-only and its pages are only ever read as bytes, for which every bit pattern is
-        // valid. What is left is another process that changes or shortens the file while it is mapped; that is ruled
-        // out by contract, as for every program that maps its weights: a checkpoint is not rewritten in place while
-        // in use.
-        let map = unsafe { Mmap::map(&file) }.map_err(read_error)?;
+        let map = map(&file).map_err(read_error)?;
         TensorFile::parse(path, Content::Mapped(map))
     }
 
@@ -276,6 +272,14 @@ impl TensorFile {
         let names = self.names();
         describe(names.len(), names.iter().filter_map(|name| Some((name.as_str(), self.tensor(name)?))))
     }
+}
+
+/// The bytes of a regular file.
+pub(crate) fn map(file: &File) -> io::Result<Mmap> {
+    // SAFETY: the map is read-only and its pages are only ever read as bytes, for which every bit pattern is valid.
+    // What is left is another process that changes or shortens the file while it is mapped; that is ruled out by
+    // contract, as for every program that maps its weights: a checkpoint is not rewritten in place while in use.
+    unsafe { Mmap::map(file) }
 }
 
 /// The first twelve of `count` tensors with element types and shapes, for messages, and a count of the others.

@@ -229,6 +229,14 @@ impl Vae {
     /// [`Error::Input`] if it is not a clip for this model.
     pub fn encoded_shape(&self, clip: &ClipShape) -> Result<ClipShape> {
         check_shape("clip", clip.axes(), self.config.in_channels)?;
+        let least = self.config.spatial_compression();
+        if clip.height.min(clip.width) < least {
+            let problem = format!(
+                "its frames are {}x{} pixels (width x height); the model needs {least}x{least} at least, enlarge them",
+                clip.width, clip.height
+            );
+            return Err(Error::Input { what: "clip", found: clip.axes(), problem });
+        }
         Ok(ClipShape {
             batch: clip.batch,
             channels: 2 * self.config.latent_channels,

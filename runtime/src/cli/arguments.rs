@@ -6,7 +6,7 @@ use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::{Args, ValueEnum};
 use frontend::Config;
-use runtime::media::read::{self, ClipReader, KNOWN_INPUTS, ReadOptions, Spooled};
+use runtime::media::read::{self, Axes, ClipReader, KNOWN_INPUTS, ReadOptions, Spooled, ValueRange};
 use runtime::media::{ClipShape, FrameRate};
 use runtime::model::{ModelSource, locate, resolve_config};
 use runtime::options::MOST_THREADS;
@@ -91,6 +91,14 @@ pub(super) struct VideoArguments {
     /// Only the first N frames
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) frames: Option<u64>,
+    #[arg(long, value_name = "AXES", value_parser = str::parse::<Axes>, help = format!(
+        "The axes of an .npy or .safetensors: {} [default: told by where three channels are]", Axes::KNOWN.join(", ")
+    ))]
+    axes: Option<Axes>,
+    /// Which values of an .npy or .safetensors are black and white: -1,1 or 0,1 or 0,255 [default: told from them, where they
+    /// leave no doubt]
+    #[arg(long, value_name = "LOW,HIGH", allow_hyphen_values = true, value_parser = str::parse::<ValueRange>)]
+    range: Option<ValueRange>,
 }
 
 /// A video that can be read as often as need be.
@@ -105,28 +113,41 @@ pub(super) struct Video {
 }
 
 impl VideoArguments {
-    pub(super) fn open(&self, files: &mut RunFiles) -> Result<Video, Error> {
+    pub(super) fn open(&self, manner: Manner, files: &mut RunFiles) -> Result<Video, Error> {
         files.reads_video(&self.video)?;
         let frames = self.frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX));
         let spooled = streams::spooled(&self.video, frames)?;
-        Video::open(self.video.clone(), spooled, ReadOptions { size: self.size, frames })
+        let options = ReadOptions { size: self.size, frames, axes: self.axes, range: self.range };
+        let (video, note) = Video::open(self.video.clone(), spooled, options)?;
+        if let Some(note) = note {
+            manner.note(&format!("note: {note}"));
+        }
+        Ok(video)
     }
 }
 
 impl Video {
-    fn open(path: PathBuf, spooled: Option<Spooled>, options: ReadOptions) -> Result<Video, Error> {
+    /// The video, and what should be known of it.
+    fn open(
+        path: PathBuf,
+        spooled: Option<Spooled>,
+        options: ReadOptions,
+    ) -> Result<(Video, Option<String>), Error> {
         let mut reader = reader(&path, spooled.as_ref(), options)?;
         let read::ReadShape { batch, channels, frames, height, width, rate } = reader.shape();
         let frames = match frames {
             Some(frames) => frames,
             None => count(&mut *reader)?,
         };
-        Ok(Video { path, spooled, options, shape: ClipShape { batch, channels, frames, height, width }, rate })
+        let note = reader.note().map(str::to_owned);
+        let shape = ClipShape { batch, channels, frames, height, width };
+        Ok((Video { path, spooled, options, shape, rate }, note))
     }
 
     /// The same video in this size, and so many frames of it.
     pub(super) fn resized(self, height: usize, width: usize, frames: usize) -> Result<Video, Error> {
-        Video::open(self.path, self.spooled, ReadOptions { size: Some((height, width)), frames: Some(frames) })
+        let options = ReadOptions { size: Some((height, width)), frames: Some(frames), ..self.options };
+        Ok(Video::open(self.path, self.spooled, options)?.0)
     }
 
     /// From the first frame.

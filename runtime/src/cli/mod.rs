@@ -16,6 +16,7 @@ mod latents;
 mod plugin;
 mod progress;
 mod report;
+mod returned;
 mod roundtrip;
 mod run_files;
 mod streams;

@@ -21,6 +21,7 @@ use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, fram
 use super::inspection::InspectionArguments;
 use super::progress::Bar;
 use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, rate_note, row, rows};
+use super::returned::{Extent, counted};
 use super::run_files::RunFiles;
 use super::streams::{clip_writer, interrupted, is_stream};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print, streams, table};
@@ -62,7 +63,8 @@ pub(super) struct Arguments {
     inspection: InspectionArguments,
     #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
         "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
-         a batch makes several), contact_sheet (null beside a stream), psnr_db and ssim (means over all frames), frame_quality (a list of sample, \
+         a batch makes several), contact_sheet (null beside a stream), given {{frames, height, width}} (of the video), comes_back \
+         (the same, of what is compared), psnr_db and ssim (means over all frames), frame_quality (a list of sample, \
          frame, psnr_db, ssim; psnr_db is null where nothing differs, ssim for frames smaller than 11x11), encode and decode, \
          each with {JSON_FIELDS}; peak_rss_bytes (null where the system does not tell). What is no Unicode in a path is \
          replaced."
@@ -80,7 +82,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let vae = arguments.model.open(manner, &mut files)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
     let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
-    let video = arguments.video.open(&mut files)?;
+    let video = arguments.video.open(manner, &mut files)?;
+    let given = Extent::of(video.shape);
     let video = comparable(&vae, video, &arguments.video, manner)?;
     let clip = video.shape;
     let rate = match arguments.fps.or(video.rate) {
@@ -143,6 +146,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         let object = json!({
             "output": paths_json(&output.paths),
             "contact_sheet": sheet.map(|sheet| paths_json(&sheet.paths)),
+            "given": given.json(),
+            "comes_back": Extent::of(clip).json(),
             "psnr_db": mean.map(|mean| mean.psnr_db),
             "ssim": mean.and_then(|mean| mean.ssim),
             "frame_quality": frames_json(clip, &compared),
@@ -194,11 +199,6 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
         return Ok(video);
     }
     let compression = config.spatial_compression();
-    if good_height == 0 || good_width == 0 {
-        let problem =
-            format!("frames of {width}x{height} (width x height) are smaller than one latent, {compression} pixels");
-        return Err(Error::InvalidClip { problem });
-    }
     if (good_height, good_width) != (height, width) {
         let problem = format!("height and width must be multiples of {compression} to be compared");
         if asked.size.is_some() {
@@ -208,11 +208,12 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
         manner.note(&format!("note: {problem}: brought from {height}x{width} to {good_height}x{good_width}"));
     }
     if good_frames != frames {
-        let problem = format!("{frames} frames do not come back from their latents as {frames} frames");
+        let problem = format!("{} do not come back from their latents as {frames}", counted(frames, "frame"));
         if asked.frames.is_some() {
             return Err(Error::InvalidClip { problem: format!("{problem}; ask for --frames {good_frames}") });
         }
-        manner.note(&format!("note: {problem}: the first {good_frames} are taken"));
+        let verb = if good_frames == 1 { "is" } else { "are" };
+        manner.note(&format!("note: {problem}: the first {good_frames} {verb} taken"));
     }
     video.resized(good_height, good_width, good_frames)
 }
