@@ -91,13 +91,20 @@ pub(super) struct VideoArguments {
     /// Only the first N frames
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) frames: Option<u64>,
-    #[arg(long, value_name = "AXES", value_parser = str::parse::<Axes>, help = format!(
+    #[command(flatten)]
+    pub(super) array: ArrayArguments,
+}
+
+/// What an array may not tell of itself.
+#[derive(Args, Clone, Copy)]
+pub(super) struct ArrayArguments {
+    #[arg(long, value_name = "AXES", help_heading = "Video", value_parser = str::parse::<Axes>, help = format!(
         "The axes of an .npy or .safetensors: {} [default: told by where three channels are]", Axes::KNOWN.join(", ")
     ))]
     axes: Option<Axes>,
     /// Which values of an .npy or .safetensors are black and white: -1,1 or 0,1 or 0,255 [default: told from them, where they
     /// leave no doubt]
-    #[arg(long, value_name = "LOW,HIGH", allow_hyphen_values = true, value_parser = str::parse::<ValueRange>)]
+    #[arg(long, value_name = "LOW,HIGH", help_heading = "Video", allow_hyphen_values = true, value_parser = str::parse::<ValueRange>)]
     range: Option<ValueRange>,
 }
 
@@ -117,7 +124,7 @@ impl VideoArguments {
         files.reads_video(&self.video)?;
         let frames = self.frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX));
         let spooled = streams::spooled(&self.video, frames)?;
-        let options = ReadOptions { size: self.size, frames, axes: self.axes, range: self.range };
+        let options = ReadOptions { size: self.size, frames, axes: self.array.axes, range: self.array.range };
         let (video, note) = Video::open(self.video.clone(), spooled, options)?;
         if let Some(note) = note {
             manner.note(&format!("note: {note}"));
@@ -128,11 +135,7 @@ impl VideoArguments {
 
 impl Video {
     /// The video, and what should be known of it.
-    fn open(
-        path: PathBuf,
-        spooled: Option<Spooled>,
-        options: ReadOptions,
-    ) -> Result<(Video, Option<String>), Error> {
+    fn open(path: PathBuf, spooled: Option<Spooled>, options: ReadOptions) -> Result<(Video, Option<String>), Error> {
         let mut reader = reader(&path, spooled.as_ref(), options)?;
         let read::ReadShape { batch, channels, frames, height, width, rate } = reader.shape();
         let frames = match frames {

@@ -137,7 +137,8 @@ impl Blocks {
                 Decoded::SubBlock { ext, is_last } => {
                     blocks.ended = is_last && blocks.whole > 0 && ext.into_known() != Some(Extension::Control);
                 }
-                Decoded::BlockStart(_) => blocks.ended = false,
+                // The first bytes of a block are read before it is known which.
+                Decoded::BlockStart(_) | Decoded::Nothing => blocks.ended = false,
                 _ => {}
             }
         }
