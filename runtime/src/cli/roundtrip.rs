@@ -78,9 +78,6 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         None => FrameRate::new(DEFAULT_RATE)?,
     };
     let mut writer = media::create(&arguments.output, side_by_side_shape(clip), rate)?;
-    if arguments.fps.or(video.rate).is_none() && media::played_rate(&arguments.output, rate).is_some() {
-        manner.note(&format!("note: the video tells no frame rate: {rate} a second are taken; --fps asks for others"));
-    }
     rate_note(&arguments.output, rate).iter().for_each(|note| manner.note(note));
     let mut sheet = ContactSheet::create(&sheet_path(&arguments.output), clip)?;
     let read_seconds = started.elapsed().as_secs_f64();
@@ -144,6 +141,9 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     }
     summary.push(row("seconds", format!("{:.2}", started.elapsed().as_secs_f64())));
     summary.push(memory_row(encoded.arena_bytes.max(decoded.arena_bytes)));
+    if arguments.fps.or(video.rate).is_none() && media::played_rate(&arguments.output, rate).is_some() {
+        summary.push(row("rate", format!("{rate} frames a second: the video tells none; --fps asks for others")));
+    }
     summary.push(row("written", paths_text(&output.paths, output.bytes)));
     summary.push(row("contact sheet", paths_text(&sheet.paths, sheet.bytes)));
     if let Some(mean) = mean {
