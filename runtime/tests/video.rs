@@ -132,6 +132,8 @@ fn a_roundtrip_tells_and_shows_what_is_lost() {
     for part in ["PSNR dB", "quality", "whole frames", "contact sheet", "frames.png ("] {
         assert!(summary.contains(part), "`{part}` is not in\n{summary}");
     }
+    let summary = printed(&["roundtrip", "--model", ".", "--video", "clip.npy", "--output", "both.y4m"], path);
+    assert!(summary.contains("8 frames a second: the video tells none; --fps asks for others"), "{summary}");
 }
 
 #[test]

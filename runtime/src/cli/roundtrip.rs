@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::Args;
 use frontend::batches::DECODE_FRAMES;
 use runtime::media::comparison::{ContactSheet, side_by_side, side_by_side_shape};
-use runtime::media::{ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
+use runtime::media::{self, ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
 use runtime::memory::peak_resident_bytes;
 use runtime::posterior::{Draw, Posterior};
 use runtime::quality::{self, FrameQuality};
@@ -91,10 +91,6 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         None => FrameRate::new(DEFAULT_RATE)?,
     };
     let mut writer = clip_writer(output, side_by_side_shape(clip), rate, &mut files, manner)?;
-    let has_rate = is_stream(output) || runtime::media::played_rate(output, rate).is_some();
-    if arguments.fps.or(video.rate).is_none() && has_rate {
-        manner.note(&format!("note: the video tells no frame rate: {rate} a second are taken; --fps asks for others"));
-    }
     rate_note(output, rate).iter().for_each(|note| manner.note(note));
     // Beside a stream there is no place for it.
     let mut sheet = match sheet_path(output) {
@@ -166,6 +162,10 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     }
     summary.push(row("seconds", format!("{:.2}", started.elapsed().as_secs_f64())));
     summary.push(memory_row(encoded.arena_bytes.max(decoded.arena_bytes)));
+    let has_rate = is_stream(output) || media::played_rate(output, rate).is_some();
+    if arguments.fps.or(video.rate).is_none() && has_rate {
+        summary.push(row("rate", format!("{rate} frames a second: the video tells none; --fps asks for others")));
+    }
     summary.push(row("written", paths_text(&output.paths, output.bytes)));
     if let Some(sheet) = sheet {
         summary.push(row("contact sheet", paths_text(&sheet.paths, sheet.bytes)));

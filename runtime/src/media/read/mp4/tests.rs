@@ -221,7 +221,6 @@ fn planes_are_those_of_ffmpeg() {
         "-bf 2 -movflags frag_keyframe+empty_moov -g 6",
         "-bf 2 -movflags frag_keyframe+empty_moov+default_base_moof+global_sidx -g 6",
         "-bf 3 -movflags empty_moov+delay_moov -frag_duration 300000",
-        "-bf 2 -movflags dash+empty_moov+negative_cts_offsets -frag_size 900",
     ];
     for variant in variants {
         let source = "testsrc2=size=94x60:rate=5,noise=alls=20:allf=t";
