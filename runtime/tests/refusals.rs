@@ -204,7 +204,7 @@ fn clips_and_latents_without_frames() {
     fs::write(path.join("clip.y4m"), "YUV4MPEG2 W4 H4 F25:1 C420\n").unwrap();
     encode(path, "clip.y4m", &["clip.y4m: not a usable clip: it has no frames"]);
     fs::create_dir(path.join("frames")).unwrap();
-    encode(path, "frames", &["no .png, .jpg or .jpeg in this folder"]);
+    encode(path, "frames", &["no PNG, JPEG or WebP in this folder"]);
     refused(path, &["emit", "--step", "encode-first", "--frames", "0"], &["must each be at least 1"]);
 }
 

@@ -229,7 +229,7 @@ fn arrays_are_what_they_are_said_to_be() {
 fn tiles_are_told() {
     let folder = workplace();
     let path = folder.path();
-    clip(&path.join("wide.npy"), 3, 24, 40);
+    clip(&path.join("wide.npy"), 5, 24, 40);
     let arguments =
         ["encode", "--model", ".", "--video", "wide.npy", "--tiling", "16x16", "--tile-overlap", "0.25,0.25"];
     let told = report(&arguments, path);
