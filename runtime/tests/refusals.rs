@@ -138,7 +138,7 @@ fn weights_that_are_no_numbers_make_no_video() {
             let decode = [&DECODE[..7], &[output]].concat();
             refused(path, &decode, &["the decoder made ", &said, "--check-finite names the module"]);
         }
-        latents_file(path, "clip.safetensors", &[1, 3, 1, 4, 6], &[0.5; 72]);
+        latents_file(path, "clip.safetensors", &[1, 3, 1, 4, 6], &[-0.5; 72]);
         let encode = ["encode", "--model", ".", "--video", "clip.safetensors", "--output", "e.safetensors"];
         refused(path, &encode, &["the encoder made ", &said]);
         refused(

@@ -176,7 +176,7 @@ fn what_encoding_leaves_out_is_said() {
 
     clip(&path.join("tiny.npy"), 5, 1, 17);
     for command in ["encode", "roundtrip"] {
-        let expected = "its frames are 17x1 pixels (width x height); the model needs 2x2 at least";
+        let expected = "its frames are 17x1 (width x height); the model needs at least 2x2 pixels";
         refused(path, &[command, "--model", ".", "--video", "tiny.npy"], 1, expected);
     }
 }
