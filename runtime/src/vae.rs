@@ -232,7 +232,7 @@ impl Vae {
         let least = self.config.spatial_compression();
         if clip.height.min(clip.width) < least {
             let problem = format!(
-                "its frames are {}x{} pixels (width x height); the model needs {least}x{least} at least, enlarge them",
+                "its frames are {}x{} (width x height); the model needs at least {least}x{least} pixels, enlarge them",
                 clip.width, clip.height
             );
             return Err(Error::Input { what: "clip", found: clip.axes(), problem });

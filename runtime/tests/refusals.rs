@@ -138,7 +138,7 @@ fn weights_that_are_no_numbers_make_no_video() {
             let decode = [&DECODE[..7], &[output]].concat();
             refused(path, &decode, &["the decoder made ", &said, "--check-finite names the module"]);
         }
-        latents_file(path, "clip.safetensors", &[1, 3, 1, 4, 6], &[0.5; 72]);
+        latents_file(path, "clip.safetensors", &[1, 3, 1, 4, 6], &[-0.5; 72]);
         let encode = ["encode", "--model", ".", "--video", "clip.safetensors", "--output", "e.safetensors"];
         refused(path, &encode, &["the encoder made ", &said]);
         refused(
@@ -204,7 +204,7 @@ fn clips_and_latents_without_frames() {
     fs::write(path.join("clip.y4m"), "YUV4MPEG2 W4 H4 F25:1 C420\n").unwrap();
     encode(path, "clip.y4m", &["clip.y4m: not a usable clip: it has no frames"]);
     fs::create_dir(path.join("frames")).unwrap();
-    encode(path, "frames", &["no .png, .jpg or .jpeg in this folder"]);
+    encode(path, "frames", &["no PNG, JPEG or WebP in this folder"]);
     refused(path, &["emit", "--step", "encode-first", "--frames", "0"], &["must each be at least 1"]);
 }
 

@@ -178,7 +178,7 @@ fn what_encoding_leaves_out_is_said() {
 
     clip(&path.join("tiny.npy"), 5, 1, 17);
     for command in ["encode", "roundtrip"] {
-        let expected = "its frames are 17x1 pixels (width x height); the model needs 2x2 at least";
+        let expected = "its frames are 17x1 (width x height); the model needs at least 2x2 pixels";
         refused(path, &[command, "--model", ".", "--video", "tiny.npy"], 1, expected);
     }
 }
@@ -231,7 +231,7 @@ fn arrays_are_what_they_are_said_to_be() {
 fn tiles_are_told() {
     let folder = workplace();
     let path = folder.path();
-    clip(&path.join("wide.npy"), 3, 24, 40);
+    clip(&path.join("wide.npy"), 5, 24, 40);
     let arguments =
         ["encode", "--model", ".", "--video", "wide.npy", "--tiling", "16x16", "--tile-overlap", "0.25,0.25"];
     let told = report(&arguments, path);

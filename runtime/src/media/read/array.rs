@@ -37,8 +37,7 @@ struct Array {
     path: PathBuf,
     values: Values,
     axes: Axes,
-    /// Bytes of a number, and what they say.
-    number: (usize, fn(&[u8]) -> f32),
+    number: Number,
     /// Of batch, channels, time, height and width.
     sizes: [usize; 5],
     /// Steps along each of them, in numbers.
@@ -193,7 +192,9 @@ impl Array {
 }
 
 /// The size of a number in bytes, and what its bytes say.
-fn number(dtype: Dtype, big_endian: bool) -> Option<(usize, fn(&[u8]) -> f32)> {
+type Number = (usize, fn(&[u8]) -> f32);
+
+fn number(dtype: Dtype, big_endian: bool) -> Option<Number> {
     fn word<const N: usize>(bytes: &[u8]) -> [u8; N] {
         bytes.first_chunk().copied().unwrap_or([0; N])
     }
