@@ -162,7 +162,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     }
     summary.push(row("seconds", format!("{:.2}", started.elapsed().as_secs_f64())));
     summary.push(memory_row(encoded.arena_bytes.max(decoded.arena_bytes)));
-    let has_rate = is_stream(output) || media::played_rate(output, rate).is_some();
+    let has_rate = is_stream(&arguments.output) || media::played_rate(&arguments.output, rate).is_some();
     if arguments.fps.or(video.rate).is_none() && has_rate {
         summary.push(row("rate", format!("{rate} frames a second: the video tells none; --fps asks for others")));
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use needs::Need;
 use tempfile::TempDir;
 
 use super::*;
@@ -416,7 +417,7 @@ fn made_by_ffmpeg(path: &Path, arguments: &str) -> bool {
         .output();
     let made = made.is_ok_and(|output| output.status.success());
     if !made {
-        eprintln!("skipped: no ffmpeg on the PATH that knows {arguments}");
+        needs::skip("clips through ffmpeg", Need::Ffmpeg, &format!("put one on the PATH that knows {arguments}"));
     }
     made
 }

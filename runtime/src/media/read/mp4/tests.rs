@@ -5,6 +5,8 @@ mod tracks;
 
 use std::process::Command;
 
+use needs::Need;
+
 use super::*;
 use crate::media::colour::Matrix;
 use crate::media::{ClipShape, FrameBlock, FrameRate, create};
@@ -229,7 +231,7 @@ fn planes_are_those_of_ffmpeg() {
         make.push(name);
         if ffmpeg(&make).is_none() {
             assert_eq!(variant, variants[0], "ffmpeg makes some clips and not this one");
-            eprintln!("skipped: no ffmpeg with x264 on the PATH");
+            needs::skip("planes_are_those_of_ffmpeg", Need::Ffmpeg, "put one with x264 on the PATH");
             return;
         }
         compare(&path, variant);
