@@ -391,7 +391,7 @@ fn tiles_that_follow_from_free_memory_are_told_and_can_be_pinned() {
     assert_eq!(tiling["follows_free_memory"], true, "{tiling}");
     let pin = tiling["pinned_by"].as_str().unwrap();
     let tile = &tiling["tile"];
-    assert_eq!(pin, format!("--tiling {}x{}", tile[0], tile[1]));
+    assert!(pin.starts_with(&format!("--tiling {}x{}", tile[0], tile[1])), "{pin}: {tiling}");
     let summary = limited(&["--output", "b.npy"]);
     for part in ["pixels", "follow from the memory that was free", "other tiles give other pixels", "`--tiling "] {
         assert!(summary.contains(part), "`{part}` is not in\n{summary}");

@@ -237,9 +237,9 @@ fn bad_y4m_is_refused() {
     assert!(message("YUV4MPEG2 W2 H2 Cmono\n").contains("it has no frames"));
     assert!(message("YUV4MPEG2 W2 H0 Cmono\n").contains("a frame of 2x0"));
     assert!(message("YUV4MPEG2 W99999999999 H99999999999\n").contains("a frame of 99999999999x99999999999"));
-    assert!(message("YUV4MPEG2 W2 H2 Cmono\nFRAME\nabc").contains("cut off at frame 0"));
+    assert!(message("YUV4MPEG2 W2 H2 Cmono\nFRAME\nabc").contains("cut off in frame 0"));
     assert!(message("YUV4MPEG2 W2 H2 Cmono\nFRAME\nabcdFRAM").contains("no FRAME line where frame 1"));
-    assert!(message("YUV4MPEG2 W8192 H8192\nFRAME\n").contains("cut off at frame 0"));
+    assert!(message("YUV4MPEG2 W8192 H8192\nFRAME\n").contains("cut off in frame 0"));
     let (_folder, path) = file("clip.y4m", b"YUV4MPEG2 W2 H2 C420p10\n");
     assert!(
         matches!(y4m::Y4m::open(&path), Err(Error::UnsupportedInput { problem, .. }) if problem.contains("C420p10"))
@@ -344,7 +344,7 @@ fn bad_gifs_are_refused() {
         let _ = read_all(&path, ReadOptions::default());
     }
     let (_folder, path) = file("a.gif", b"GIF89a\x04\x00\x02\x00\x00\x00\x00;");
-    assert!(complaint(&path).contains("cut off at frame 0"));
+    assert!(complaint(&path).contains("cut off in frame 0"));
     let mut huge = bytes;
     huge[6..10].fill(0xff);
     let (_folder, path) = file("a.gif", &huge);
