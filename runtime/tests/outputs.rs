@@ -400,9 +400,9 @@ fn what_a_stream_brings_is_called_by_its_name() {
         assert!(stderr.starts_with("error: -: ") && stderr.contains(expected), "{stderr}");
         assert!(!path.join("e.safetensors").exists());
     };
-    refuses("clip.mp4", "a clip is streamed as y4m (YUV4MPEG2), and this is MP4 or QuickTime; name a file");
-    refuses("z.safetensors", "this is safetensors");
-    refuses("config.json", "this is text");
+    refuses("clip.mp4", "a clip is streamed as y4m (YUV4MPEG2), and it is MP4 or QuickTime; name a file");
+    refuses("z.safetensors", "it is safetensors");
+    refuses("config.json", "it is JSON");
     refuses("/dev/null", "nothing came through it");
     let null = ["encode", "--model", ".", "--video", "/dev/null", "--output", "e.safetensors"];
     refused(path, &null, &["/dev/null: not a usable clip: nothing came through it"]);

@@ -69,7 +69,8 @@ impl Content {
         foreign::kind(&head).map_or(Ok(named), |kind| Err(bad(path, kind)))
     }
 
-    fn of_bytes(head: &[u8]) -> Option<Content> {
+    /// What a file is that begins so, as far as its first bytes say.
+    pub(super) fn of_bytes(head: &[u8]) -> Option<Content> {
         if let Some(&(_, content)) = SIGNATURES.iter().find(|(signature, _)| head.starts_with(signature)) {
             return Some(content);
         }
@@ -97,6 +98,20 @@ impl Content {
             "safetensors" => Content::Safetensors,
             _ => return None,
         })
+    }
+
+    /// What people call it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Content::Png => "a PNG",
+            Content::Jpeg => "a JPEG",
+            Content::WebP => "a WebP",
+            Content::Gif => "a GIF",
+            Content::Y4m => "y4m",
+            Content::Mp4 => "MP4 or QuickTime",
+            Content::Npy => "a NumPy array",
+            Content::Safetensors => "safetensors",
+        }
     }
 
     /// Whether it can be a frame of a folder.

@@ -6,11 +6,12 @@ use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::content::Content;
 use super::pictures::PictureReader;
 use super::y4m::{self, Header, Y4m};
 use super::{ClipReader, ReadOptions, bad, check_options, frames_to_read, unsupported};
 use crate::error::{Error, Result};
-use crate::spill;
+use crate::{foreign, spill};
 
 /// What every Y4M clip begins with.
 const MAGIC: &[u8] = b"YUV4MPEG2 ";
@@ -39,8 +40,7 @@ impl Spooled {
             return Err(bad(name, "nothing came through it"));
         }
         if !head.starts_with(MAGIC) {
-            let what =
-                kind(&head).map_or("what comes through it is not that".to_owned(), |kind| format!("this is {kind}"));
+            let what = kind(&head);
             return Err(unsupported(name, format!("a clip is streamed as y4m (YUV4MPEG2), and {what}; name a file")));
         }
         let mut from = head.chain(from);
@@ -112,26 +112,12 @@ impl Seek for Rereading {
     }
 }
 
-/// What a stream is that begins so, as far as people are likely to send it.
-fn kind(head: &[u8]) -> Option<&'static str> {
-    let is_riff = |of: &[u8]| head.starts_with(b"RIFF") && head.get(8..12) == Some(of);
-    Some(match () {
-        () if head.get(4..8) == Some(b"ftyp") => "MP4 or QuickTime",
-        () if head.starts_with(b"\x1a\x45\xdf\xa3") => "Matroska or WebM",
-        () if head.starts_with(b"GIF8") => "a GIF",
-        () if head.starts_with(b"\x89PNG") => "a PNG",
-        () if head.starts_with(b"\xff\xd8\xff") => "a JPEG",
-        () if is_riff(b"AVI ") => "AVI",
-        () if is_riff(b"WEBP") => "WebP",
-        () if head.starts_with(b"\x93NUMPY") => "a NumPy array",
-        () if head.starts_with(b"PK\x03\x04") => "a ZIP archive",
-        () if head.starts_with(b"P6") => "a portable pixmap",
-        () if head.first() == Some(&0x47) => "an MPEG transport stream",
-        () if head.starts_with(b"\0\0\0\x01") || head.starts_with(b"\0\0\x01") => "a bare H.264 or MPEG stream",
-        () if head.get(8) == Some(&b'{') => "safetensors",
-        () if std::str::from_utf8(head).is_ok_and(|text| !text.contains('\0')) => "text",
-        () => return None,
-    })
+/// What a stream is that begins so.
+fn kind(head: &[u8]) -> String {
+    match Content::of_bytes(head) {
+        Some(content) => format!("it is {}", content.name()),
+        None => foreign::kind(head).unwrap_or_else(|| "what comes through it is something else".into()),
+    }
 }
 
 #[cfg(test)]
@@ -178,12 +164,12 @@ mod tests {
             let complaint = complaint(bytes, None);
             assert!(complaint.contains("streamed as y4m") && complaint.contains(kind), "{complaint}");
         };
-        of(b"\0\0\0\x20ftypisom\0\0\x02\0", "this is MP4 or QuickTime");
-        of(b"GIF89a\x01\0", "this is a GIF");
-        of(b"\x89PNG\r\n\x1a\n", "this is a PNG");
-        of(b"\x40\0\0\0\0\0\0\0{\"x\":", "this is safetensors");
-        of(b"hello\n", "this is text");
-        of(&[0xfe; 80], "what comes through it is not that");
+        of(b"\0\0\0\x20ftypisom\0\0\x02\0", "it is MP4 or QuickTime");
+        of(b"GIF89a\x01\0", "it is a GIF");
+        of(b"\x89PNG\r\n\x1a\n", "it is a PNG");
+        of(b"\x40\0\0\0\0\0\0\0{\"x\":", "it is safetensors");
+        of(b"hello\n", "text");
+        of(&[0xfe; 80], "something else");
         for end in 1..8 {
             let whole = clip();
             let found = complaint(&whole[..whole.len() - end], None);
