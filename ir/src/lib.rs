@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`types`] | element types, shapes, layouts |
 //! | [`attribute`] | the constants an op carries |
-//! | [`op`] | the one op table |
+//! | [`op`] | the one op table, and what its columns mean |
 //! | [`graph`], [`builder`] | ops in order; building them |
 //! | [`shape`] | the type of each op's result, and the numbered constraints |
 //! | [`verify`] | all that a graph must hold |
@@ -27,6 +27,7 @@ pub mod finite;
 pub mod graph;
 pub mod knobs;
 pub mod op;
+mod operand;
 pub mod recipe;
 pub mod shape;
 pub mod text;
@@ -36,6 +37,6 @@ pub mod verify;
 pub use attribute::{Activation, Elements, FirstFrame, PadMode};
 pub use builder::{BuildError, Builder};
 pub use graph::{Graph, Node, Output, Path, Role, Value};
-pub use op::{Op, Values};
+pub use op::{Class, Op, OperandRole, Values};
 pub use recipe::Recipe;
 pub use types::{Dims, ElementType, Layout, TensorType};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ir::analysis::weight_only;
-use ir::{ElementType, Graph, Layout, Op, Role, Value};
+use ir::{Class, ElementType, Graph, Layout, Op, Role, Value};
 
 /// How far a graph has come on its way to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub fn check(graph: &Graph, stage: Stage) -> Result<(), LegalityError> {
         if !rules.layouts.contains(&node.ty.layout) {
             fault(format!("an activation may not be {} here", node.ty.layout.name()));
         }
-        if !rules.elements.contains(&node.ty.element) && !matches!(node.op, Op::GroupStatistics { .. }) {
+        if !rules.elements.contains(&node.ty.element) && node.op.class() != Class::Summarizes {
             fault(format!("an activation may not be {} here", node.ty.element));
         }
     }

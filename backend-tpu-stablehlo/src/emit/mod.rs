@@ -23,7 +23,7 @@ use std::collections::{HashMap, HashSet};
 
 use ir::analysis::weight_only;
 use ir::types::VideoAxes;
-use ir::{Activation, ElementType, FirstFrame, Graph, Node, Op, Recipe, Role, Value};
+use ir::{Activation, Class, ElementType, FirstFrame, Graph, Node, Op, Recipe, Role, Value};
 
 use body::{Body, Tensor};
 use plan::{Front, Strip, frames_in_front, in_strips};
@@ -209,17 +209,7 @@ impl Emitter<'_> {
     }
 
     fn lines(&mut self, node: &Node, operands: &[Tensor]) -> Result<Tensor, UnsupportedOp> {
-        let moves = matches!(
-            node.op,
-            Op::Pad { .. }
-                | Op::Slice { .. }
-                | Op::Concatenate { .. }
-                | Op::Transpose { .. }
-                | Op::Reshape { .. }
-                | Op::ResizeNearest { .. }
-                | Op::Convert { .. }
-        );
-        if !moves && !node.ty.element.is_float() {
+        if node.op.class() != Class::Moves && !node.ty.element.is_float() {
             return Err(UnsupportedOp {
                 mnemonic: node.op.mnemonic(),
                 path: node.path.to_string(),
