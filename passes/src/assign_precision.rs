@@ -59,7 +59,7 @@ const NARROW: ElementType = ElementType::Bf16;
 const fn assigned(element: ElementType) -> ElementType {
     match element {
         ElementType::F32 => NARROW,
-        other => other,
+        ElementType::Bf16 | ElementType::F16 | ElementType::I8 | ElementType::I32 => element,
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn convolution(
     // Else f32 is multiplied in bf16 on a TPU.
     let precision = match input.element {
         ElementType::F32 => ", precision_config = [#stablehlo<precision HIGHEST>, #stablehlo<precision HIGHEST>]",
-        _ => "",
+        ElementType::Bf16 | ElementType::F16 | ElementType::I8 | ElementType::I32 => "",
     };
     let head = format!(
         "convolution({}, {}) dim_numbers = {video}x{kernel}->{video}, window = {{stride = {:?}, pad = {:?}}} \
