@@ -146,7 +146,11 @@ mod tests {
                 ElementType::F16 => [-2.0, 3.0].map(|x| f16::from_f32(x).to_ne_bytes()).concat(),
                 ElementType::I8 => [-2_i8, 3].map(i8::to_ne_bytes).concat(),
             };
-            assert_eq!(extent(&TensorType::plain(element, [2]), &bytes), Extent::of([-2.0, 3.0].into_iter()), "{element}");
+            assert_eq!(
+                extent(&TensorType::plain(element, [2]), &bytes),
+                Extent::of([-2.0, 3.0].into_iter()),
+                "{element}"
+            );
         }
     }
 }

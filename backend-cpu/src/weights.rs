@@ -203,7 +203,7 @@ fn pack_strided(
     isa: Isa,
     algorithm: Algorithm,
 ) -> Result<PackedWeights, WeightError> {
-    let axes = Layout::Dhwio.kernel().filter(|_| ty.layout == Layout::Dhwio);
+    let axes = ty.layout.kernel().filter(|_| ty.layout == Layout::DHWIO);
     let axes = axes.ok_or_else(|| WeightError::Compute(format!("convolution weights must be dhwio, found {ty}")))?;
     let along = |of: &Dims| WeightAxes {
         output: of[axes.output],

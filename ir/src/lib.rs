@@ -3,7 +3,7 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`types`] | element types, shapes, layouts |
+//! | [`types`], [`layout`] | element types, shapes; axes by name |
 //! | [`attribute`] | the constants an op carries |
 //! | [`op`] | the one op table, and what its columns mean |
 //! | [`graph`], [`builder`] | ops in order; building them |
@@ -26,6 +26,7 @@ pub mod eval;
 pub mod finite;
 pub mod graph;
 pub mod knobs;
+pub mod layout;
 pub mod op;
 mod operand;
 pub mod recipe;
@@ -39,4 +40,4 @@ pub use builder::{BuildError, Builder};
 pub use graph::{Graph, Node, Output, Path, Role, Value};
 pub use op::{Class, Op, OperandRole, Values};
 pub use recipe::Recipe;
-pub use types::{Dims, ElementType, Layout, TensorType};
+pub use types::{Axis, Dims, ElementType, Layout, TensorType};

@@ -6,7 +6,7 @@
 //!
 //! Every op has one result. A row says which kind of work the op does ([`Class`]). Operands come next, in parentheses: a
 //! [`Value`] is required, an `Option<Value>` may be left out and is named in the text, a [`Values`] is a list; behind `as`
-//! stands what it is to the op ([`OperandRole`]). Attributes follow in braces, `as PerAxis` or `as Axis` if they speak of the
+//! stands what it is to the op ([`OperandRole`]). Attributes follow in braces, `as PerAxis` or `as AxisPlace` if they speak of the
 //! operands' axes. Last come the floating-point operations, of the row's own operands and attributes and of the sizes of what
 //! they name; an op without is free.
 
@@ -15,7 +15,7 @@ use std::hash::{Hash, Hasher};
 use crate::attribute::{Activation, Attribute, Elements, FirstFrame, Literal, PadMode};
 use crate::graph::Value;
 pub use crate::operand::{Arity, Class, Operand, OperandRole, Sizes, Values};
-use crate::operand::{Axis, OfAxes, PerAxis};
+use crate::operand::{AxisPlace, OfAxes, PerAxis};
 use crate::text::{ParseOpError, RawOp};
 use crate::types::{Dims, ElementType, TensorType};
 
@@ -304,7 +304,7 @@ op_table! {
     Slice = "slice", slice: Moves (input: Value as Part) { start: Dims as PerAxis, limit: Dims as PerAxis }
 
     /// The operands one behind the other along `axis`.
-    Concatenate = "concatenate", concatenate: Moves (inputs: Values as Activation) { axis: usize as Axis }
+    Concatenate = "concatenate", concatenate: Moves (inputs: Values as Activation) { axis: usize as AxisPlace }
 
     /// Axis `i` of the result is axis `permutation[i]` of the operand. A named layout becomes the layout with its letters
     /// in that order.
@@ -341,5 +341,54 @@ impl Op {
     /// Whether the value comes from outside the program: an input, a state, a parameter or a constant.
     pub const fn is_leaf(&self) -> bool {
         matches!(self.class(), Class::Leaf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn statistics(epsilon: f64) -> Op {
+        Op::GroupStatistics { input: Value(0), groups: 2, epsilon }
+    }
+
+    #[test]
+    fn ops_are_told_apart_by_operands_attributes_and_bits() {
+        let constant = |value| Op::Constant { value, ty: TensorType::plain(ElementType::F32, [1]) };
+        let splat = |x: f64| constant(Elements::Splat(x));
+        let different = [
+            statistics(0.0),
+            statistics(-0.0),
+            statistics(f64::NAN),
+            Op::GroupStatistics { input: Value(1), groups: 2, epsilon: 0.0 },
+            Op::GroupStatistics { input: Value(0), groups: 4, epsilon: 0.0 },
+            Op::GroupNorm { input: Value(0), scale: Value(1), offset: Value(2), groups: 2, epsilon: 0.0 },
+            Op::GroupNorm { input: Value(0), scale: Value(2), offset: Value(1), groups: 2, epsilon: 0.0 },
+            splat(0.0),
+            splat(-0.0),
+            splat(f64::NAN),
+            constant(Elements::Dense([0.0].into())),
+            Op::Constant { value: Elements::Splat(0.0), ty: TensorType::plain(ElementType::Bf16, [1]) },
+        ];
+        assert_eq!(different.iter().cloned().collect::<HashSet<Op>>().len(), different.len());
+        for op in &different {
+            assert_eq!(*op, op.clone(), "NaN too is itself");
+        }
+    }
+
+    #[test]
+    fn attributes_of_axes_follow_them() {
+        let dims = |dims: [usize; 3]| dims.into_iter().collect::<Dims>();
+        let mut slice = Op::Slice { input: Value(0), start: dims([1, 2, 3]), limit: dims([4, 5, 6]) };
+        slice.reorder_axes(&[0, 2, 1]);
+        assert_eq!(slice, Op::Slice { input: Value(0), start: dims([1, 3, 2]), limit: dims([4, 6, 5]) });
+        let mut concatenate = Op::Concatenate { inputs: Values::new(), axis: 0 };
+        concatenate.reorder_axes(&[2, 0, 1]);
+        assert_eq!(concatenate, Op::Concatenate { inputs: Values::new(), axis: 1 });
+        let mut statistics = statistics(0.0);
+        statistics.reorder_axes(&[2, 0, 1]);
+        assert_eq!(statistics, self::statistics(0.0), "groups are no axis");
     }
 }

@@ -161,7 +161,7 @@ impl Class {
     /// The word in the op reference.
     pub const fn word(self) -> &'static str {
         match self {
-            Self::Leaf => "a leaf",
+            Self::Leaf => "leaf",
             Self::Moves => "moves elements",
             Self::Pointwise => "pointwise",
             Self::Reduces => "reduces",
@@ -188,9 +188,9 @@ impl OfAxes<Dims> for PerAxis {
 }
 
 /// An attribute that names an axis by its place.
-pub(crate) struct Axis;
+pub(crate) struct AxisPlace;
 
-impl OfAxes<usize> for Axis {
+impl OfAxes<usize> for AxisPlace {
     fn reorder(place: &mut usize, order: &[usize]) {
         *place = order.iter().position(|axis| axis == place).unwrap_or(*place);
     }

@@ -41,7 +41,7 @@ fn reads_as_input(op: &Op, value: Value) -> bool {
 fn is_slice_of_frames(graph: &Graph, value: Value) -> bool {
     let Op::Slice { input, .. } = graph.op(value) else { return false };
     let (from, to) = (graph.ty(*input), graph.ty(value));
-    from.layout == Layout::Nthwc && (0..from.rank()).all(|axis| axis == 1 || from.shape[axis] == to.shape[axis])
+    from.layout == Layout::NTHWC && (0..from.rank()).all(|axis| axis == 1 || from.shape[axis] == to.shape[axis])
 }
 
 /// The stored values that `op` reads: its operands, and for those that are inlined, theirs.

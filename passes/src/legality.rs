@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ir::analysis::weight_only;
-use ir::{Class, ElementType, Graph, Layout, Op, Role, Value};
+use ir::{Axis, Class, ElementType, Graph, Layout, Op, Role, Value};
 
 /// How far a graph has come on its way to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Rules {
     pub absent: &'static [&'static str],
     /// Layouts of activations. At the borders (inputs, results, taps, and the transposes and converts next to them) and in
     /// what is computed of parameters alone, any layout and element type may stand.
-    pub layouts: &'static [Layout],
+    pub layouts: fn(Layout) -> bool,
     /// Element types of activations, but for the statistics of a norm, which are always f32.
     pub elements: &'static [ElementType],
 }
@@ -37,28 +37,29 @@ pub const TABLE: &[Rules] = &[
     Rules {
         stage: Stage::Declared,
         absent: &["group_statistics", "normalize"],
-        layouts: &[Layout::Plain, Layout::Ncthw],
+        layouts: is_channel_first,
         elements: &ElementType::ALL,
     },
-    Rules {
-        stage: Stage::ChannelLast,
-        absent: &[],
-        layouts: &[Layout::Plain, Layout::Nthwc],
-        elements: &ElementType::ALL,
-    },
-    Rules {
-        stage: Stage::Fused,
-        absent: &["group_norm"],
-        layouts: &[Layout::Plain, Layout::Nthwc],
-        elements: &ElementType::ALL,
-    },
+    Rules { stage: Stage::ChannelLast, absent: &[], layouts: is_channel_last, elements: &ElementType::ALL },
+    Rules { stage: Stage::Fused, absent: &["group_norm"], layouts: is_channel_last, elements: &ElementType::ALL },
     Rules {
         stage: Stage::Bf16,
         absent: &["group_norm"],
-        layouts: &[Layout::Plain, Layout::Nthwc],
+        layouts: is_channel_last,
         elements: &[ElementType::Bf16, ElementType::F16, ElementType::I8, ElementType::I32],
     },
 ];
+
+/// Whether an activation in this layout has its channels in front, if it has any.
+fn is_channel_first(layout: Layout) -> bool {
+    let in_front = layout.axes().position(|axis| axis != Axis::Batch);
+    !layout.is_weight() && layout.place(Axis::Channel).is_none_or(|place| in_front == Some(place))
+}
+
+/// Whether an activation in this layout has its channels last, if it has any.
+fn is_channel_last(layout: Layout) -> bool {
+    !layout.is_weight() && layout == layout.channel_last()
+}
 
 /// Ops that may not exist at a stage.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,8 +100,8 @@ pub fn check(graph: &Graph, stage: Stage) -> Result<(), LegalityError> {
         if matches!(node.op, Op::Transpose { .. }) {
             fault("a transpose may stand behind an input or in front of a result or tap alone".to_owned());
         }
-        if !rules.layouts.contains(&node.ty.layout) {
-            fault(format!("an activation may not be {} here", node.ty.layout.name()));
+        if !(rules.layouts)(node.ty.layout) {
+            fault(format!("an activation may not be {} here", node.ty.layout));
         }
         if !rules.elements.contains(&node.ty.element) && node.op.class() != Class::Summarizes {
             fault(format!("an activation may not be {} here", node.ty.element));

@@ -73,7 +73,7 @@ fn graph(leaves: &mut Dice, ops: Vec<Dice>, narrow: bool) -> Graph {
     let channels = leaves.of(&[4, 4, 4, 1, 2, 3, 6, 8, 17]);
     let space = [1 + leaves.below(4), 1 + leaves.below(5), 1 + leaves.below(5)];
     let video =
-        |[t, h, w]: [usize; 3]| TensorType::with_layout(ElementType::F32, Layout::Ncthw, [batch, channels, t, h, w]);
+        |[t, h, w]: [usize; 3]| TensorType::with_layout(ElementType::F32, Layout::NCTHW, [batch, channels, t, h, w]);
     let frames = leaves.of(&[2, 1, 3]);
     let other = [1 + leaves.below(3), 1 + leaves.below(5), 1 + leaves.below(5)];
     let number = leaves.of(&[0.5, 0.0, 1.0, -1.75]);
@@ -196,7 +196,7 @@ impl Declared<'_> {
     /// A kernel of this size for `input`, in its elements.
     fn kernel(&mut self, input: Value, outputs: usize, [d, h, w]: [usize; 3]) -> Option<Value> {
         let (element, channels) = (self.b.ty(input).element, self.b.ty(input).channels()?);
-        let ty = TensorType::with_layout(ElementType::F32, Layout::Oidhw, [outputs, channels, d, h, w]);
+        let ty = TensorType::with_layout(ElementType::F32, Layout::OIDHW, [outputs, channels, d, h, w]);
         let kernel = self.parameter("weight", ty)?;
         if element == ElementType::F32 { Some(kernel) } else { self.b.convert(kernel, element).ok() }
     }

@@ -3,7 +3,7 @@
 //! Sums of products in f32, then bias and residual in f32, then one rounding: the compiler fuses what follows the products
 //! into the convolution.
 
-use ir::{ElementType, Layout};
+use ir::{Axis, ElementType, Layout};
 
 use super::body::{Body, Tensor};
 
@@ -21,16 +21,15 @@ pub(super) struct Convolution<'a> {
 /// `layout`'s axes as a convolution's dimension numbers: `[b, 0, 1, 2, f]`, `[0, 1, 2, i, o]`.
 fn dimension_numbers(layout: Layout) -> String {
     let names: Vec<&str> = layout
-        .letters()
-        .chars()
-        .map(|letter| match letter {
-            'n' => "b",
-            'c' => "f",
-            't' | 'd' => "0",
-            'h' => "1",
-            'w' => "2",
-            'i' => "i",
-            _ => "o",
+        .axes()
+        .map(|axis| match axis {
+            Axis::Batch => "b",
+            Axis::Channel => "f",
+            Axis::Time | Axis::Depth => "0",
+            Axis::Height => "1",
+            Axis::Width => "2",
+            Axis::Input => "i",
+            Axis::Output => "o",
         })
         .collect();
     format!("[{}]", names.join(", "))

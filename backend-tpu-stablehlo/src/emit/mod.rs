@@ -192,6 +192,13 @@ impl Emitter<'_> {
         if of_deferred || self.deferred.contains(&value) {
             return Ok(());
         }
+        if node.op.class() != Class::Moves && !node.ty.element.is_float() {
+            return Err(UnsupportedOp {
+                mnemonic: node.op.mnemonic(),
+                path: node.path.to_string(),
+                ty: node.ty.to_string(),
+            });
+        }
         // Constants among the operands first: their lines carry their own module.
         let whole = |v: &&Value| !self.deferred.contains(v);
         let operands: Vec<Value> = node.op.operands().iter().filter(whole).copied().collect();
@@ -199,7 +206,7 @@ impl Emitter<'_> {
         self.body.begin(value.index(), &node.path);
         let tensor = match (&node.op, self.strips.get(&value).copied()) {
             (Op::Convolution { .. }, Some(strip)) => self.convolution_in_strips(value, node, strip),
-            _ => self.lines(node, &operands)?,
+            _ => self.lines(node, &operands),
         };
         self.tensors[value.index()] = Some(tensor.clone());
         if let Some((front, slices)) = self.in_front.get(&value).cloned() {
@@ -208,18 +215,11 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    fn lines(&mut self, node: &Node, operands: &[Tensor]) -> Result<Tensor, UnsupportedOp> {
-        if node.op.class() != Class::Moves && !node.ty.element.is_float() {
-            return Err(UnsupportedOp {
-                mnemonic: node.op.mnemonic(),
-                path: node.path.to_string(),
-                ty: node.ty.to_string(),
-            });
-        }
+    fn lines(&mut self, node: &Node, operands: &[Tensor]) -> Tensor {
         let graph = self.graph;
         let axes = |value: &Value| -> VideoAxes { graph.ty(*value).layout.video().expect("a graph that verifies") };
         let body = &mut self.body;
-        Ok(match &node.op {
+        match &node.op {
             Op::Input { .. } | Op::State { .. } | Op::Parameter { .. } | Op::Constant { .. } => {
                 unreachable!("leaves have no lines")
             }
@@ -261,7 +261,7 @@ impl Emitter<'_> {
             Op::Transpose { permutation, .. } => shape_ops::transpose(body, &operands[0], permutation),
             Op::Reshape { ty, .. } => body.reshape("", &operands[0], &ty.shape),
             Op::Convert { element, .. } => elementwise::convert(body, &operands[0], *element),
-        })
+        }
     }
 
     fn convolution(&mut self, node: &Node) -> Tensor {
