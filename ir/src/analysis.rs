@@ -7,7 +7,8 @@ use petgraph::graph::DiGraph;
 use smallvec::SmallVec;
 
 use crate::graph::{Graph, Value};
-use crate::op::{Op, OperandRole, Sizes};
+use crate::op::{Op, OperandRole};
+use crate::operand::Sizes;
 
 /// The dependence graph: values as nodes, with node `i` for value `%i`, and an edge from each operand to each op that reads it,
 /// weighted with the operand's name.

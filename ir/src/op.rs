@@ -14,8 +14,8 @@ use std::hash::{Hash, Hasher};
 
 use crate::attribute::{Activation, Attribute, Elements, FirstFrame, Literal, PadMode};
 use crate::graph::Value;
-pub use crate::operand::{Arity, Class, Operand, OperandRole, Sizes, Values};
-use crate::operand::{AxisPlace, OfAxes, PerAxis};
+pub use crate::operand::{Arity, Class, Operand, OperandRole, Values};
+use crate::operand::{AxisPlace, OfAxes, PerAxis, Sizes};
 use crate::text::{ParseOpError, RawOp};
 use crate::types::{Dims, ElementType, TensorType};
 

@@ -197,7 +197,7 @@ impl OfAxes<usize> for AxisPlace {
 }
 
 /// The types around an op, of which its arithmetic is counted.
-pub struct Sizes<'a> {
+pub(crate) struct Sizes<'a> {
     pub(crate) result: &'a TensorType,
     pub(crate) operand: &'a dyn Fn(Value) -> &'a TensorType,
 }

@@ -44,7 +44,7 @@ const REWRITES: &[(&str, &[&str])] = &[
     ("passes/src/fuse_padding.rs", &["Concatenate", "Convolution", "Pad"]),
     ("passes/src/fuse_residual.rs", &["Add", "Convolution"]),
     ("passes/src/inline.rs", &["Normalize", "ResizeNearest", "Slice"]),
-    ("passes/src/legality.rs", &["Convert", "Transpose"]),
+    ("passes/src/legality.rs", &["Convert", "Reshape", "Transpose"]),
 ];
 
 /// The op's name in the sources.

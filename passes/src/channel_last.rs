@@ -4,13 +4,13 @@
 //! - Inputs, results and taps keep their type: a transpose stands right behind the input and right in front of the
 //!   result or tap.
 //! - States are opaque to callers, so they become channel-last themselves.
-//! - Parameters, and reshapes of them, are transposed once: ops over weights alone, which a backend evaluates when it binds
-//!   them. So are constants, but for splats, whose type changes.
+//! - Parameters are transposed once: by an op over weights alone, which a backend evaluates when it binds them. So are
+//!   constants, but for splats, whose type changes.
 //! - Attributes that speak of axes (of `pad`, `slice` and `concatenate`: `ir::Op::reorder_axes`) have them permuted; every other
 //!   op reads its axes from its operand's type.
 //! - A declared transpose between two named layouts vanishes where both become the same.
-//!
-//! A reshape of an activation from or to a channel-first layout is refused: in the other layout it is no reshape.
+//! - A reshape reads its operand in the declared order and leaves that order behind it: where that is channel-first, transposes
+//!   stand around it, since in the other layout it is no reshape.
 //!
 //! ```text
 //! %0 = input {name = "x"} : tensor<1x3x2x8x8xf32, ncthw>
@@ -28,7 +28,6 @@
 
 use std::collections::HashMap;
 
-use ir::analysis::weight_only;
 use ir::{Dims, Elements, Graph, Layout, Node, Op, Role, TensorType, Value};
 
 use crate::legality::Stage;
@@ -57,14 +56,13 @@ fn channel_last_type(ty: &TensorType) -> TensorType {
 }
 
 fn run(graph: &Graph) -> Result<Graph, PassError> {
-    let weights = weight_only(graph);
     let mut rewriter = Rewriter::new(graph);
     // By old value that leaves as a result or tap: the new value in its declared layout.
     let mut declared: HashMap<Value, Option<Value>> =
         graph.outputs().iter().filter(|o| o.role != Role::State).map(|o| (o.value, None)).collect();
     for (value, node) in graph.nodes() {
         rewriter.at(&node.path);
-        let new = relay(&mut rewriter, graph, node, weights[value.index()])?;
+        let new = relay(&mut rewriter, graph, node)?;
         rewriter.map_next(new);
         if let Some(leaves) = declared.get_mut(&value) {
             *leaves = Some(in_layout(&mut rewriter, new, node.ty.layout)?);
@@ -77,7 +75,7 @@ fn run(graph: &Graph) -> Result<Graph, PassError> {
 }
 
 /// Emits the channel-last form of `node`.
-fn relay(rewriter: &mut Rewriter<'_>, graph: &Graph, node: &Node, weight_only: bool) -> Result<Value, PassError> {
+fn relay(rewriter: &mut Rewriter<'_>, graph: &Graph, node: &Node) -> Result<Value, PassError> {
     let op = match &node.op {
         Op::State { name, ty } => Op::State { name: name.clone(), ty: channel_last_type(ty) },
         Op::Constant { value: Elements::Splat(x), ty } => {
@@ -92,18 +90,7 @@ fn relay(rewriter: &mut Rewriter<'_>, graph: &Graph, node: &Node, weight_only: b
             return in_layout(rewriter, value, node.ty.layout.channel_last());
         }
         Op::Reshape { input, ty } => {
-            let from = graph.ty(*input);
-            if !weight_only && (order(from.layout).is_some() || order(ty.layout).is_some()) {
-                return Err(PassError::Unsupported {
-                    op: node.op.mnemonic(),
-                    path: node.path.clone(),
-                    message: format!(
-                        "{from} to {ty} is no reshape once videos are channel-last; declare it with slice, \
-                         concatenate or transpose, or over parameters alone"
-                    ),
-                });
-            }
-            let first = in_layout(rewriter, rewriter.new_of(*input), from.layout)?;
+            let first = in_layout(rewriter, rewriter.new_of(*input), graph.ty(*input).layout)?;
             let reshaped = rewriter.emit(Op::Reshape { input: first, ty: ty.clone() })?;
             return to_channel_last(rewriter, reshaped);
         }
