@@ -167,7 +167,7 @@ impl Declared<'_> {
                 };
                 self.b.convert(input, element).ok()?
             }
-            _ => self.b.silu(input).ok()?,
+            _ => self.columns_of_channels(input)?,
         };
         Some(value).filter(|value| self.b.ty(*value).elements() <= MOST_ELEMENTS)
     }
@@ -211,6 +211,19 @@ impl Declared<'_> {
         let alike: Vec<Value> = self.values.iter().filter(same).copied().collect();
         let other = self.dice.of(&alike);
         if self.dice.below(2) == 0 { self.b.add(input, other).ok() } else { self.b.multiply(other, input).ok() }
+    }
+
+    /// Each two channels become neighbouring columns, as a pixel shuffle does it: through a reshape to axes without names.
+    fn columns_of_channels(&mut self, input: Value) -> Option<Value> {
+        let ty = self.b.ty(input).clone();
+        let (batch, channels, [t, h, w]) = (ty.batch()?, ty.channels()?, ty.space()?);
+        if !channels.is_multiple_of(2) {
+            return self.b.silu(input).ok();
+        }
+        let apart = TensorType::plain(ty.element, [batch, channels / 2, 2, t, h, w]);
+        let apart = self.b.reshape(input, apart).ok()?;
+        let beside = self.b.transpose(apart, [0, 1, 3, 4, 5, 2].into_iter().collect()).ok()?;
+        self.b.reshape(beside, ty.video_like(batch, channels / 2, [t, h, 2 * w])).ok()
     }
 
     /// A convolution without frames in front, or with those of a cache, and in most cases a bias.
