@@ -220,3 +220,41 @@ fn pack_strided(
         _ => pack_transformed(view, family, algorithm)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Parameters that are 1.5 everywhere.
+    struct Same;
+
+    impl ParameterSource for Same {
+        fn parameter(
+            &self,
+            _name: &str,
+            ty: &TensorType,
+        ) -> Result<Cow<'_, [f32]>, Box<dyn std::error::Error + Send + Sync>> {
+            Ok(Cow::Owned(vec![1.5; ty.elements()]))
+        }
+    }
+
+    #[test]
+    fn weights_are_in_their_elements_or_refused() {
+        let weights = Weights::new(Arc::new(Same));
+        for element in ir::ElementType::ALL {
+            let graph = ir::text::parse(&format!(
+                "graph @g {{\n%0 = parameter {{name = \"w\"}} : tensor<3xf32>\n\
+                 %1 = convert %0 {{element = {element}}} : tensor<3x{element}>\nreturn result \"y\" = %1\n}}"
+            ));
+            let graph = graph.unwrap();
+            let made = weights.get(&Recipe::of(&graph, graph.outputs()[0].value), Form::Dense, Isa::Portable);
+            match Element::of(element) {
+                Some(Element::F32) => assert_eq!(made.unwrap().bytes(), [1.5_f32; 3].map(f32::to_ne_bytes).concat()),
+                Some(Element::Bf16) => {
+                    assert_eq!(made.unwrap().bytes(), [bf16::from_f32(1.5); 3].map(bf16::to_ne_bytes).concat());
+                }
+                None => assert!(matches!(made, Err(WeightError::Element(ty)) if ty.element == element)),
+            }
+        }
+    }
+}
