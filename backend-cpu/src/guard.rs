@@ -1,27 +1,19 @@
 //! Memory between inaccessible pages, for finding kernels that leave their buffers: `TESSERA_GUARD_PAGES=1`.
 //!
 //! [`crate::buffer`] asks for it for every buffer while the knob is on: weights, scratch, states, results. A run then also gives
-//! each intermediate value, each temporary and each input a buffer of its own ([`Apart`]). The last element of a buffer lies
-//! at the end of its pages, as far as its alignment allows, so that what reads or writes behind it ends the process with a signal
-//! at once. Values that nothing has written yet are NaN.
+//! each intermediate value, each temporary and each input a buffer of its own (`separate_buffers`). The last element of a buffer
+//! lies at the end of its pages, as far as its alignment allows, so that what reads or writes behind it ends the process with a
+//! signal at once.
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::slice;
 use std::sync::OnceLock;
 
-use ir::Value;
 use memmap2::{MmapMut, MmapRaw};
-use passes::BufferPlan;
-use passes::buffer_plan::Reuse;
 use region::Protection;
 
-use crate::buffer::{ALIGNMENT, AlignedBuffer, BufferError};
-use crate::schedule::{Place, Schedule};
-
-/// What memory holds before anything is written to it: a NaN in f32 as in bf16.
-const UNWRITTEN: u8 = 0xff;
+use crate::buffer::ALIGNMENT;
 
 /// Whether the knob is on; asked once.
 pub(crate) fn is_on() -> bool {
@@ -69,83 +61,9 @@ impl DerefMut for GuardedPages {
     }
 }
 
-/// What a run reads and writes beside weights, states and outputs, each in a buffer of its own.
-pub(crate) struct Apart {
-    places: HashMap<Place, *mut u8>,
-    /// What `places` point into.
-    _buffers: Vec<AlignedBuffer<u8>>,
-}
-
-impl Apart {
-    /// Memory for a run of a program with this plan and schedule, and copies of its `inputs`.
-    pub(crate) fn new(
-        plan: &BufferPlan,
-        schedule: &Schedule,
-        inputs: &mut dyn Iterator<Item = (Value, &[f32])>,
-    ) -> Result<Self, BufferError> {
-        let (mut places, mut buffers) = (HashMap::new(), vec![]);
-        let mut keep = |place, mut buffer: AlignedBuffer<u8>| {
-            let memory = buffer.as_mut_ptr();
-            places.insert(place, memory);
-            // The memory stays where it is.
-            buffers.push(buffer);
-            memory
-        };
-        for (value, input) in inputs {
-            let mut copy = AlignedBuffer::zeroed(size_of_val(input))?;
-            copy.copy_from_slice(bytemuck::cast_slice(input));
-            keep(Place::Value(value), copy);
-        }
-        let used: HashSet<Place> = schedule.calls.iter().flat_map(|call| &call.arguments).copied().collect();
-        let mut starts = vec![];
-        let (mut values, mut shared) = (HashMap::new(), vec![]);
-        for place in used {
-            match place {
-                Place::Temporary(start) => starts.push(start),
-                Place::Value(value) if plan.placement(value).is_some() => {
-                    let sharers: &mut Vec<Value> = values.entry(owner(plan, value)).or_default();
-                    sharers.push(value);
-                }
-                Place::Value(_) | Place::Output(_) | Place::Weights(_) => {}
-            }
-        }
-        starts.sort_unstable();
-        let ends = starts.iter().skip(1).copied().chain([schedule.temporary_bytes]);
-        for (&start, end) in starts.iter().zip(ends) {
-            keep(Place::Temporary(start), unwritten(end - start)?);
-        }
-        for (owner, sharers) in values {
-            let memory =
-                keep(Place::Value(owner), unwritten(plan.placement(owner).map_or(0, |placement| placement.bytes))?);
-            shared.extend(sharers.into_iter().map(|value| (Place::Value(value), memory)));
-        }
-        places.extend(shared);
-        Ok(Self { places, _buffers: buffers })
-    }
-
-    /// Where an argument is, if it is here.
-    pub(crate) fn address(&self, place: Place) -> Option<*mut u8> {
-        self.places.get(&place).copied()
-    }
-}
-
-/// The value whose memory `value` is in: its own, or that of the operand it is written over.
-fn owner(plan: &BufferPlan, value: Value) -> Value {
-    match plan.placement(value).and_then(|placement| placement.reuse) {
-        Some(Reuse::View(of) | Reuse::InPlace(of)) => owner(plan, of),
-        None => value,
-    }
-}
-
 /// How far into a scratch of `reserved` bytes one of `needed` bytes starts that ends where it ends.
 pub(crate) fn scratch_start(reserved: usize, needed: usize) -> usize {
     if is_on() { reserved.next_multiple_of(ALIGNMENT) - needed.next_multiple_of(ALIGNMENT) } else { 0 }
-}
-
-fn unwritten(bytes: usize) -> Result<AlignedBuffer<u8>, BufferError> {
-    let mut buffer = AlignedBuffer::zeroed(bytes)?;
-    buffer.fill(UNWRITTEN);
-    Ok(buffer)
 }
 
 #[cfg(test)]
@@ -154,6 +72,7 @@ mod tests {
     use std::process::{Command, ExitStatus};
 
     use super::*;
+    use crate::buffer::AlignedBuffer;
     use crate::element::Element;
     use crate::isa::Isa;
     use crate::jit::Code;

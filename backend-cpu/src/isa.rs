@@ -9,28 +9,60 @@ use std::sync::OnceLock;
 
 use thiserror::Error;
 
+use crate::panel::{self, InstructionSet};
+
 /// The environment variable that overrides the probe: `avx512`, `avx2` or `portable`.
 ///
 /// Unset or empty means: the best instruction set that the CPU offers. It exists so that every path of the kernels can
 /// be tested, and timed, on any machine that has it.
 pub const ISA_VARIABLE: &str = ir::knobs::ISA.name;
 
-/// An instruction set for which kernels exist, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Isa {
+/// Declares the instruction sets, best first: one row for each, and where what is known of it stands.
+macro_rules! instruction_sets {
+    ($($(#[doc = $doc:literal])+ $(@$arch:literal)? $Variant:ident = $name:literal in $module:ident;)+) => {
+        /// An instruction set for which kernels exist, best first.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Isa {
+            $($(#[doc = $doc])+ $Variant),+
+        }
+
+        impl Isa {
+            /// Every instruction set, best first.
+            pub const ALL: [Isa; [$($name),+].len()] = [$(Isa::$Variant),+];
+
+            /// The name that [`Display`](fmt::Display) prints and [`FromStr`] reads.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Isa::$Variant => $name),+
+                }
+            }
+
+            /// What is known of it; none if the crate was compiled for another architecture.
+            pub(crate) fn row(self) -> Option<&'static InstructionSet> {
+                match self {
+                    $($(#[cfg(target_arch = $arch)])? Isa::$Variant => Some(&panel::$module::INSTRUCTION_SET),)+
+                    #[allow(unreachable_patterns, reason = "on the architecture that has them all")]
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+instruction_sets! {
     /// x86-64 with AVX-512 F, VL, BW and DQ: 16 f32 lanes, 32 vector registers.
-    Avx512,
+    @"x86_64" Avx512 = "avx512" in avx512;
     /// x86-64 with AVX2 and FMA: 8 f32 lanes, 16 vector registers.
-    Avx2,
+    @"x86_64" Avx2 = "avx2" in avx2;
     /// Plain Rust for whatever the crate was compiled for.
-    Portable,
+    Portable = "portable" in portable;
 }
 
 /// Why the instruction set asked for by [`ISA_VARIABLE`] cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IsaError {
     /// No instruction set has this name.
-    #[error("unknown instruction set `{value}`; known are avx512, avx2, portable")]
+    #[error("unknown instruction set `{value}`; known are {}", Isa::names(&Isa::ALL))]
     Unknown {
         /// What was given instead of a name.
         value: String,
@@ -44,43 +76,15 @@ pub enum IsaError {
 }
 
 impl Isa {
-    /// Every instruction set, best first.
-    pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Portable];
-
-    /// The name that [`Display`](fmt::Display) prints and [`FromStr`] reads.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Isa::Avx512 => "avx512",
-            Isa::Avx2 => "avx2",
-            Isa::Portable => "portable",
-        }
-    }
-
     /// Whether this CPU, under this operating system, can run it.
     pub fn is_supported(self) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => {
-                std::arch::is_x86_feature_detected!("avx512f")
-                    && std::arch::is_x86_feature_detected!("avx512vl")
-                    && std::arch::is_x86_feature_detected!("avx512bw")
-                    && std::arch::is_x86_feature_detected!("avx512dq")
-            }
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"),
-            #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx512 | Isa::Avx2 => false,
-            Isa::Portable => true,
-        }
+        self.row().is_some_and(|row| (row.is_supported)())
     }
 
-    /// Whether this CPU has dot products of bf16 beside this instruction set: AVX512-BF16.
+    /// Whether this CPU has dot products of bf16 beside this instruction set.
     pub fn has_dot_products(self) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => self.is_supported() && std::arch::is_x86_feature_detected!("avx512bf16"),
-            _ => false,
-        }
+        let dot_products = self.row().and_then(|row| row.dot_products.as_ref());
+        self.is_supported() && dot_products.is_some_and(|dot_products| (dot_products.is_supported)())
     }
 
     /// Every instruction set that this CPU can run, best first; never empty.

@@ -13,7 +13,7 @@ use cranelift_jit::{JITBuilder, JITModule};
 use crate::codegen::{self, panel_symbol};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
-use crate::panel::{self, PanelFamily};
+use crate::panel::PanelFamily;
 
 /// A compiled kernel: `kernel(arguments, scratch, block)`.
 pub(crate) type KernelFn = unsafe extern "C" fn(arguments: *const *mut u8, scratch: *mut u8, block: usize);
@@ -67,9 +67,11 @@ impl Code {
                 builder.symbol(panel_symbol(family, rows), family.panel(rows) as *const u8);
             }
         }
-        let transforms = panel::transforms(isa).into_iter().flat_map(|transforms| transforms.symbols(isa));
-        for (symbol, address) in transforms.chain(panel::normalizations(isa)) {
-            builder.symbol(symbol, address);
+        if let Some(row) = isa.row() {
+            let normalizations = row.normalizations.iter().map(|(form, f)| (form.symbol(isa), *f as *const u8));
+            row.transforms.symbols(isa).into_iter().chain(normalizations).for_each(|(symbol, address)| {
+                builder.symbol(symbol, address);
+            });
         }
         let mut module = JITModule::new(builder);
         let emitted = emit_all(&mut module, kernels, isa, false)?;
@@ -139,10 +141,8 @@ fn target(isa: Isa) -> Arc<dyn TargetIsa> {
     set("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" });
     let mut target =
         cranelift_codegen::isa::lookup(target_lexicon::Triple::host()).expect("Cranelift is built for the host");
-    if isa != Isa::Portable {
-        for feature in ["sse3", "ssse3", "sse41", "sse42", "popcnt", "avx", "avx2", "fma", "bmi1", "bmi2", "lzcnt"] {
-            target.set(&format!("has_{feature}"), "true").expect("a feature of Cranelift's x86-64");
-        }
+    for feature in isa.row().into_iter().flat_map(|row| row.cranelift_features) {
+        target.set(feature, "true").expect("a feature of Cranelift's target");
     }
     target.finish(settings::Flags::new(flags)).expect("the settings agree")
 }

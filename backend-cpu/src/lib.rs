@@ -10,10 +10,11 @@
 //! - [`pack`]: convolution weights in the order in which the panels read them;
 //! - [`tile`]: which algorithm a convolution runs by, and how it is cut into blocks;
 //! - [`winograd`]: the transforms of 3x3 kernels;
+//! - [`options`]: what a program is compiled for;
 //! - [`profile`], [`ceiling`]: what each call of a program is; what this machine reaches at most;
 //! - [`requirements`]: what a step takes of memory, before it is compiled;
 //! - [`element`]: what tensors are made of in memory;
-//! - [`buffer`], `guard`: cache-line-aligned memory; guard pages around it, behind a knob.
+//! - [`buffer`]: cache-line-aligned memory; `guard`, `separate_buffers`: guard pages around it, behind a knob.
 //!
 //! This crate knows nothing of the VAE, of checkpoints or of tiles of a video.
 
@@ -26,12 +27,14 @@ pub mod inspect;
 pub mod isa;
 mod jit;
 pub mod kernel;
+pub mod options;
 pub mod pack;
 pub mod panel;
 pub mod profile;
 pub mod program;
 pub mod requirements;
 mod schedule;
+mod separate_buffers;
 pub mod target;
 pub mod tile;
 pub mod weights;

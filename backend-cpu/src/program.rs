@@ -8,21 +8,22 @@ use std::time::Instant;
 
 use ir::analysis::weight_only;
 use ir::finite::NonFinite;
-use ir::{Graph, Op, Path, Recipe, Role, TensorType, Value};
+use ir::{Graph, Op, Path, Role, TensorType, Value};
 use passes::buffer_plan::{self, BufferPlan};
 use passes::inline::inlined;
 use rayon::prelude::*;
 
 use crate::buffer::{ALIGNMENT, AlignedBuffer, BufferError};
-use crate::guard::{self, Apart};
+use crate::guard;
 use crate::inspect::{Inspection, SpanRecorder, Watched, extent, watched};
 use crate::isa::Isa;
 use crate::jit::{self, Code, CodegenError, Listing};
 use crate::kernel::Kernel;
+use crate::options::{Choices, CompileOptions};
 use crate::profile::{CallSummary, summaries};
 use crate::schedule::{Call, Place, Schedule, UnsupportedOp, lives_in_output, schedule};
+use crate::separate_buffers::SeparateBuffers;
 use crate::target::Target;
-use crate::tile::Algorithm;
 use crate::weights::{Data, Form, WeightError, Weights};
 
 /// Why a graph has no program.
@@ -58,49 +59,6 @@ pub enum RunError {
     /// A value is not all numbers, which [`Inspection::check_finite`] asked to be looked at.
     #[error("{0}")]
     NonFinite(Box<NonFinite>),
-}
-
-/// What a graph is compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CompileOptions<'a> {
-    /// The instruction set of its kernels, and what may be assumed of the CPU.
-    pub target: Target,
-    /// The one algorithm for convolutions that it can compute; the others stay direct. By default each is chosen by its
-    /// estimated cost.
-    pub algorithm: Option<Algorithm>,
-    /// Algorithms that another program has chosen, for convolutions with the same weights that they can compute: packed
-    /// weights are then shared, which every algorithm wants in another form.
-    pub choices: Option<&'a Choices>,
-}
-
-impl<T: Into<Target>> From<T> for CompileOptions<'_> {
-    fn from(target: T) -> Self {
-        Self { target: target.into(), algorithm: None, choices: None }
-    }
-}
-
-/// Which algorithm a program has chosen for each weight that a convolution reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choices(HashMap<String, Algorithm>);
-
-impl Choices {
-    /// What [`compile`] chooses for the final graph of a CPU pipeline.
-    ///
-    /// # Errors
-    /// When an op has no kernel.
-    pub fn of(graph: &Graph, options: CompileOptions<'_>) -> Result<Self, UnsupportedOp> {
-        let schedule = schedule(graph, options)?;
-        let packed = schedule.weights.into_iter().filter_map(|(recipe, form)| match form {
-            Form::Packed(_, algorithm) => Some((recipe.key().to_owned(), algorithm)),
-            Form::Dense => None,
-        });
-        Ok(Self(packed.collect()))
-    }
-
-    /// The algorithm for the weight that `recipe` makes.
-    pub(crate) fn get(&self, recipe: &Recipe) -> Option<Algorithm> {
-        self.0.get(recipe.key()).copied()
-    }
 }
 
 /// A named tensor that enters or leaves a program.
@@ -182,6 +140,19 @@ pub fn compile<'a>(graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Res
         plan.arena_bytes
     );
     Ok(Program { isa, code, schedule, plan, inputs, states, outputs, in_output, calls, watched })
+}
+
+/// Which algorithm [`compile`] chooses for each weight that a convolution of this graph reads.
+///
+/// # Errors
+/// When an op has no kernel.
+pub fn choices(graph: &Graph, options: CompileOptions<'_>) -> Result<Choices, UnsupportedOp> {
+    let weights = schedule(graph, options)?.weights;
+    let chosen = weights.into_iter().filter_map(|(recipe, form)| match form {
+        Form::Packed(_, algorithm) => Some((recipe, algorithm)),
+        Form::Dense => None,
+    });
+    Ok(chosen.collect())
 }
 
 /// Where every value goes: its place in the arena, or the output whose memory it is written to.
@@ -414,7 +385,8 @@ impl Executable {
         let scratch: Vec<(Shared, usize)> =
             workspace.scratch.iter_mut().map(|b| (Shared(b.as_mut_ptr()), b.len())).collect();
         let given = &mut program.inputs.iter().map(|(value, _)| *value).zip(inputs.iter().copied());
-        let apart = guard::is_on().then(|| Apart::new(&program.plan, &program.schedule, given)).transpose()?;
+        let separate =
+            guard::is_on().then(|| SeparateBuffers::new(&program.plan, &program.schedule, given)).transpose()?;
         let together = |place: Place| match place {
             Place::Value(value) => match program.plan.placement(value) {
                 // In bounds: the arena has `arena_bytes`, and every placement ends within them.
@@ -425,7 +397,8 @@ impl Executable {
             Place::Weights(index) => self.weights[index].bytes().as_ptr().cast_mut(),
             Place::Temporary(offset) => temporary.wrapping_add(offset),
         };
-        let address = |place| apart.as_ref().and_then(|apart| apart.address(place)).unwrap_or_else(|| together(place));
+        let address =
+            |place| separate.as_ref().and_then(|buffers| buffers.address(place)).unwrap_or_else(|| together(place));
 
         let total: u64 = program.calls.iter().map(|call| call.cost.flops).sum();
         let mut done = 0;

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use ir::{Graph, Op, Role, TensorType};
 
 use crate::kernel::Kernel;
+use crate::options::CompileOptions;
 use crate::panel::PanelFamily;
-use crate::program::{CompileOptions, plan};
+use crate::program::plan;
 use crate::schedule::{UnsupportedOp, schedule};
 use crate::weights::Form;
 

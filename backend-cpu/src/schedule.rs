@@ -15,8 +15,8 @@ use crate::kernel::{
     AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction, Prologue,
     Sums,
 };
+use crate::options::CompileOptions;
 use crate::panel::PanelFamily;
-use crate::program::CompileOptions;
 use crate::target::DotProducts;
 use crate::tile::{Problem, choose};
 use crate::weights::Form;

@@ -13,13 +13,8 @@ use rayon::prelude::*;
 use crate::buffer::{AlignedBuffer, BufferError};
 use crate::pack::{PackedWeights, WeightView};
 use crate::panel::PanelFamily;
+use crate::panel::transform::{POINT_A, POINT_B};
 use crate::tile::{Algorithm, TIME_PLANES};
-
-/// The smaller point of F(4x4).
-pub(crate) const POINT_A: f64 = std::f64::consts::FRAC_1_SQRT_2;
-
-/// The larger point of F(4x4).
-pub(crate) const POINT_B: f64 = std::f64::consts::SQRT_2;
 
 /// G of F(2, 3).
 const WEIGHT_TRANSFORM_2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
@@ -61,7 +56,6 @@ pub fn pack_transformed(
 ) -> Result<PackedWeights, BufferError> {
     let sizes = weights.sizes();
     assert_eq!((sizes.height, sizes.width), (3, 3), "Winograd's transforms are for 3x3 kernels");
-    assert!(family.nr <= LANES, "no panel is wider");
     assert!(!algorithm.over_time() || sizes.depth == 3, "the transform over time is for three taps");
     let g = weight_transform(algorithm);
     let taps = algorithm.taps([sizes.depth, sizes.height, sizes.width]);
@@ -71,12 +65,12 @@ pub fn pack_transformed(
         let first = panel * nr;
         let columns = (sizes.output - first).min(nr);
         let mut kernels = vec![[[0.0; LANES]; 9]; sizes.depth];
-        for input in 0..sizes.input {
+        for (input, start) in (0..sizes.input).flat_map(|input| (0..columns).step_by(LANES).map(move |s| (input, s))) {
             // All taps of an output channel together: they are neighbours in a checkpoint.
-            for column in 0..columns {
+            for lane in 0..LANES.min(columns - start) {
                 for (time, kernel) in kernels.iter_mut().enumerate() {
                     for (tap, lanes) in kernel.iter_mut().enumerate() {
-                        lanes[column] = f64::from(weights.at(first + column, input, time, tap / 3, tap % 3));
+                        lanes[lane] = f64::from(weights.at(first + start + lane, input, time, tap / 3, tap % 3));
                     }
                 }
             }
@@ -91,7 +85,7 @@ pub fn pack_transformed(
             for (tap, kernel) in kernels.iter().enumerate() {
                 let k = tap * sizes.input + input;
                 transform(&g, kernel, |plane, lanes| {
-                    let target = &mut packed[(plane * depth + k) * nr..][..nr];
+                    let target = &mut packed[(plane * depth + k) * nr..][start..nr];
                     target.iter_mut().zip(lanes).for_each(|(target, value)| *target = *value as f32);
                 });
             }
@@ -100,7 +94,7 @@ pub fn pack_transformed(
     Ok(PackedWeights::from_parts(values, sizes.output, planes * depth, nr))
 }
 
-/// Columns that are transformed together: those of the widest panel.
+/// Columns that are transformed together.
 const LANES: usize = 32;
 
 /// `G g` over time, in every lane of every tap.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::isa::Isa;
-use backend_cpu::program::{CompileOptions, Workspace, compile, listings};
+use backend_cpu::options::CompileOptions;
+use backend_cpu::program::{Workspace, compile, listings};
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::{ParameterSource, Weights};
 use ir::TensorType;

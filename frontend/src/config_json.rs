@@ -30,6 +30,9 @@ pub enum ConfigError {
     /// The text is not JSON.
     #[error("not JSON: {0}")]
     Syntax(String),
+    /// The file holds something else, as whoever read it can tell.
+    #[error("not a configuration: {0}")]
+    Other(String),
     /// The text is JSON, but no object.
     #[error("expected an object with the fields of {CLASS}, found {0}")]
     NotAnObject(String),
@@ -46,13 +49,14 @@ fn lines(problems: &[ConfigProblem]) -> String {
 }
 
 impl Config {
-    /// Reads the text of `config.json`. Fields that are absent have diffusers' defaults; fields that start with `_` are
+    /// Reads the text of `config.json`, with or without a byte order mark. Fields that are absent have diffusers' defaults; fields that start with `_` are
     /// diffusers' own notes and are passed over; any other field that is not known gives a warning.
     ///
     /// # Errors
     /// When the text is not a JSON object, is the configuration of another class, or has fields of a wrong type or with
     /// values that cannot be honoured: all of them are reported.
     pub fn from_json(text: &str) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let json = serde_json::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
         let Value::Object(object) = json else { return Err(ConfigError::NotAnObject(shown(&json))) };
         if let Some(class) = object.get("_class_name").filter(|class| *class != CLASS) {

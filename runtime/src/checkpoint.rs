@@ -1,20 +1,21 @@
 //! A model's weights by name, in one file or in shards.
 //!
-//! Knows no meaning of a weight's name; where the files are is found by [`crate::model`].
+//! Where the files are is found by [`crate::model`], which of their tensors are the model's by `weight_names`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::model::{WEIGHTS_FILE, WeightFiles};
 use crate::shard_index::ShardIndex;
 use crate::tensor_file::{TensorFile, TensorView, describe};
+use crate::weight_names::{self, Expected, Fault, components};
 
-/// What `torch.compile` puts in front of the names of a module it wraps.
-const COMPILED_PREFIX: &str = "_orig_mod.";
+/// How many prefixes a message lists.
+const SHOWN: usize = 12;
 
-/// A model's weights, mapped and not copied. Names are those of the module tree: `_orig_mod.`, which `torch.compile`
-/// leaves in front of any component, is taken away.
+/// A model's weights, mapped and not copied. Names are the files' until [`crate::Vae::new`] finds the model's among
+/// them.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// The weights file, or the index of the shards.
@@ -22,18 +23,21 @@ pub struct Checkpoint {
     files: Vec<TensorFile>,
     /// Name -> the file's place in `files`, and the name as the file has it.
     names: BTreeMap<String, (usize, String)>,
+    /// Which tensors were taken for the model's, where that was not plain.
+    account: Option<String>,
 }
 
 impl Checkpoint {
     /// Opens the weights of a model, each file once.
     ///
     /// # Errors
-    /// Those of [`TensorFile::open`]; [`Error::DuplicateTensor`]; [`Error::ShardIndex`] if a tensor is not in the shard that
-    /// the index says, or in two.
+    /// Those of [`TensorFile::open`]; [`Error::ShardIndex`] if a tensor is not in the shard that the index says, or
+    /// in two.
     pub fn open(weights: &WeightFiles) -> Result<Checkpoint> {
         match weights {
             WeightFiles::One(path) => {
-                Checkpoint::from_file(TensorFile::open(path, &format!("expected a checkpoint such as {WEIGHTS_FILE}"))?)
+                let file = TensorFile::open(path, &format!("expected a checkpoint such as {WEIGHTS_FILE}"))?;
+                Ok(Checkpoint::from_file(file))
             }
             WeightFiles::Shards(index) => Checkpoint::open_shards(index),
         }
@@ -46,8 +50,8 @@ impl Checkpoint {
         let files: BTreeMap<&str, TensorFile> = files.collect::<Result<_>>()?;
         let fault = |problem: String| Error::ShardIndex { path: index.path().into(), problem };
         for (tensor, shard) in index.tensors() {
-            if files.get(shard).is_none_or(|file| file.tensor(tensor).is_none()) {
-                let elsewhere = files.iter().find(|(_, file)| file.tensor(tensor).is_some());
+            if files.get(shard).is_none_or(|file| file.shape(tensor).is_none()) {
+                let elsewhere = files.iter().find(|(_, file)| file.shape(tensor).is_some());
                 let elsewhere = elsewhere.map_or("nor in any other".into(), |(other, _)| format!("but in `{other}`"));
                 return Err(fault(format!(
                     "tensor `{tensor}` is not in `{shard}`, where `weight_map` has it, {elsewhere}"
@@ -62,28 +66,74 @@ impl Checkpoint {
                 }
             }
         }
-        Checkpoint::from_files(index.path().into(), files.into_values().collect())
+        Ok(Checkpoint::from_files(index.path().into(), files.into_values().collect()))
     }
 
     /// The weights in `file`.
-    ///
-    /// # Errors
-    /// [`Error::DuplicateTensor`].
-    pub fn from_file(file: TensorFile) -> Result<Checkpoint> {
+    pub fn from_file(file: TensorFile) -> Checkpoint {
         Checkpoint::from_files(file.path().into(), vec![file])
     }
 
-    fn from_files(path: PathBuf, files: Vec<TensorFile>) -> Result<Checkpoint> {
-        let mut names = BTreeMap::new();
-        for (place, file) in files.iter().enumerate() {
-            for second in file.names() {
-                let name = strip_compiled(&second);
-                if let Some((_, first)) = names.insert(name.clone(), (place, second.clone())) {
-                    return Err(Error::DuplicateTensor { path, name, first, second });
-                }
-            }
+    fn from_files(path: PathBuf, files: Vec<TensorFile>) -> Checkpoint {
+        let of = |(place, file): (usize, &TensorFile)| {
+            file.names().into_iter().map(move |name| (name.clone(), (place, name)))
+        };
+        let names = files.iter().enumerate().flat_map(of).collect();
+        Checkpoint { path, files, names, account: None }
+    }
+
+    /// Only the tensors whose names begin with `prefix`, and without it.
+    ///
+    /// # Errors
+    /// [`Error::NoPrefix`] if there is none.
+    pub fn under(mut self, prefix: &str) -> Result<Checkpoint> {
+        let without = |name: &String| {
+            let mut rest = components(name);
+            components(prefix)
+                .all(|component| rest.next() == Some(component))
+                .then(|| rest.collect::<Vec<_>>().join("."))
+        };
+        let below: BTreeMap<_, _> = self
+            .names
+            .iter()
+            .filter_map(|(name, place)| Some((without(name).filter(|rest| !rest.is_empty())?, place.clone())))
+            .collect();
+        if below.is_empty() {
+            let fronts: BTreeSet<&str> = self.names.keys().filter_map(|name| components(name).next()).collect();
+            let shown: Vec<_> = fronts.into_iter().take(SHOWN).map(|front| format!("`{front}`")).collect();
+            let prefix = components(prefix).collect::<Vec<_>>().join(".");
+            return Err(Error::NoPrefix { path: self.path, prefix, present: shown.join(", ") });
         }
-        Ok(Checkpoint { path, files, names })
+        self.names = below;
+        Ok(self)
+    }
+
+    /// With the names that the model has for its tensors. What is not the model's, but lies beside it, keeps its own.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateTensor`], [`Error::AmbiguousWeights`].
+    pub(crate) fn named(mut self, halves: &[Expected]) -> Result<Checkpoint> {
+        let shape = |(file, raw): &(usize, String)| self.files[*file].shape(raw).unwrap_or_default();
+        let present: Vec<_> = self.names.iter().map(|(name, place)| (name.as_str(), shape(place))).collect();
+        let names = weight_names::find(&present, halves).map_err(|fault| {
+            let path = self.path.clone();
+            match fault {
+                Fault::Twice { name, first, second } => Error::DuplicateTensor { path, name, first, second },
+                Fault::Several { half, prefixes } => Error::AmbiguousWeights { path, half, prefixes },
+            }
+        })?;
+        let mut found: BTreeMap<_, _> =
+            names.found.iter().filter_map(|(name, raw)| Some((name.clone(), self.names.remove(raw)?))).collect();
+        let before = self.names.len();
+        self.names.retain(|raw, _| names.is_near(raw));
+        self.account = names.account(before - self.names.len());
+        self.names.append(&mut found);
+        Ok(self)
+    }
+
+    /// One sentence about which tensors were taken for the model's, if their names are not simply the model's.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
     }
 
     /// The weights file, or the index of the shards.
@@ -101,7 +151,7 @@ impl Checkpoint {
         self.names.is_empty()
     }
 
-    /// The tensor of this name, without `_orig_mod.`.
+    /// The tensor of this name.
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         let (file, raw) = self.names.get(name)?;
         self.files[*file].tensor(raw)
@@ -131,25 +181,12 @@ impl Checkpoint {
     }
 }
 
-/// `_orig_mod.encoder._orig_mod.conv.weight` -> `encoder.conv.weight`; `x_orig_mod.weight` stays.
-fn strip_compiled(name: &str) -> String {
-    let whole_component = COMPILED_PREFIX.trim_end_matches('.');
-    // The last component is the tensor itself and never a wrapper.
-    match name.rsplit_once('.') {
-        None => name.into(),
-        Some((modules, tensor)) => modules
-            .split('.')
-            .filter(|component| *component != whole_component)
-            .chain([tensor])
-            .collect::<Vec<_>>()
-            .join("."),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use frontend::Half;
+    use ir::Dims;
     use safetensors::Dtype;
     use safetensors::tensor::TensorView as Tensor;
 
@@ -162,35 +199,46 @@ mod tests {
         fs::write(path, safetensors::serialize(tensors, None).unwrap()).unwrap();
     }
 
-    #[test]
-    fn compiled_names_are_stripped_where_they_are_components() {
-        assert_eq!(strip_compiled("_orig_mod.conv.weight"), "conv.weight");
-        assert_eq!(strip_compiled("decoder._orig_mod.conv._orig_mod.bias"), "decoder.conv.bias");
-        assert_eq!(strip_compiled("decoder.x_orig_mod.bias"), "decoder.x_orig_mod.bias");
-        assert_eq!(strip_compiled("bias"), "bias");
+    /// A decoder of these tensors, [1] each.
+    fn decoder(names: &[&str]) -> Vec<Expected> {
+        vec![(Half::Decoder, names.iter().map(|name| ((*name).to_owned(), Dims::from_slice(&[1]))).collect())]
     }
 
     #[test]
-    fn tensors_are_found_by_stripped_name() {
+    fn tensors_are_found_by_the_models_names() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(WEIGHTS_FILE);
-        write(&path, &["_orig_mod.b.weight", "a._orig_mod.weight"]);
-        let checkpoint = Checkpoint::open(&WeightFiles::One(path)).unwrap();
-        assert_eq!(checkpoint.len(), 2);
+        write(&path, &["vae._orig_mod.b.weight", "vae.a._orig_mod.weight", "vae.c", "other.d", "other.e"]);
+        let checkpoint =
+            Checkpoint::open(&WeightFiles::One(path)).unwrap().named(&decoder(&["a.weight", "b.weight"])).unwrap();
         assert_eq!(checkpoint.to_f32("b.weight").unwrap(), [0.0]);
         let all: Vec<_> = checkpoint.iter().map(|(name, view)| (name, view.dtype, view.shape)).collect();
-        assert_eq!(all, [("a.weight", Dtype::F32, &[1][..]), ("b.weight", Dtype::F32, &[1][..])]);
-        assert!(checkpoint.tensor("_orig_mod.b.weight").is_none());
+        let of = |name| (name, Dtype::F32, &[1][..]);
+        assert_eq!(all, [of("a.weight"), of("b.weight"), of("vae.c")]);
+        let account = checkpoint.account().unwrap();
+        assert_eq!(
+            account,
+            "the model's weights are those under `vae.`, without `_orig_mod` in their names; 2 other tensors are not read"
+        );
         assert!(checkpoint.to_f32("c").unwrap_err().to_string().contains("no tensor `c`"));
     }
 
     #[test]
-    fn two_tensors_of_one_name_are_refused() {
+    fn what_is_not_certain_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("weights.safetensors");
+        let open = || Checkpoint::open(&WeightFiles::One(path.clone())).unwrap();
         write(&path, &["_orig_mod.b.weight", "b.weight"]);
-        let message = Checkpoint::open(&WeightFiles::One(path)).unwrap_err().to_string();
+        let message = open().named(&decoder(&["b.weight"])).unwrap_err().to_string();
         assert!(message.contains("`_orig_mod.b.weight`") && message.contains("both become `b.weight`"), "{message}");
+        write(&path, &["ema.b.weight", "model.b.weight"]);
+        let message = open().named(&decoder(&["b.weight"])).unwrap_err().to_string();
+        assert!(message.contains("more than once, under `ema.` and `model.`"), "{message}");
+        assert!(message.contains("as in `#ema`"), "{message}");
+        let chosen = open().under("model.").unwrap().named(&decoder(&["b.weight"])).unwrap();
+        assert_eq!(chosen.to_f32("b.weight").unwrap(), [1.0]);
+        let message = open().under("vae").unwrap_err().to_string();
+        assert!(message.contains("begins with `vae.`; names begin with `ema`, `model`"), "{message}");
     }
 
     #[test]
@@ -218,6 +266,7 @@ mod tests {
     #[test]
     fn shards_are_one_checkpoint() {
         let checkpoint = sharded(&["y", "_orig_mod.m.w"], &["x", "z"], serde_json::json!({})).unwrap();
+        let checkpoint = checkpoint.named(&decoder(&["x", "m.w"])).unwrap();
         let all: Vec<_> = checkpoint.iter().map(|(name, view)| (name, view.bytes[2])).collect();
         // 0.0 and 1.0 are the values of a shard's first and second tensor.
         assert_eq!(all, [("m.w", 0x80), ("x", 0), ("y", 0), ("z", 0x80)]);
@@ -243,7 +292,8 @@ mod tests {
             message.contains("c.safetensors: no such file;") && message.contains("names it as a shard"),
             "{message}"
         );
-        let message = complaint(&["m.x"], &["m._orig_mod.x"], serde_json::json!({}));
+        let twice = sharded(&["m.x"], &["m._orig_mod.x"], serde_json::json!({})).unwrap();
+        let message = twice.named(&decoder(&["m.x"])).unwrap_err().to_string();
         assert!(message.contains("both become `m.x`"), "{message}");
     }
 }

@@ -398,7 +398,7 @@ mod tests {
     use std::sync::Arc;
 
     use backend_cpu::isa::Isa;
-    use backend_cpu::program::Choices;
+    use backend_cpu::options::Choices;
     use backend_cpu::weights::Weights;
     use passes::Precision;
 

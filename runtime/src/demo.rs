@@ -1,4 +1,5 @@
-//! The demo: a small model and a clip's latents that are part of the program, so that it can be tried without a download.
+//! The demo: a small model and a clip's latents that are part of the program, so that it can be tried without a
+//! download.
 //!
 //! The latents are of a scene of Big Buck Bunny; the model has the architecture of CogVideoX's VAE in a small size.
 
@@ -43,7 +44,7 @@ pub fn vae() -> Result<Vae> {
 /// As [`config`].
 pub fn checkpoint() -> Result<Checkpoint> {
     let weights = TensorFile::from_static(Path::new("demo/diffusion_pytorch_model.safetensors"), WEIGHTS)?;
-    Checkpoint::from_file(weights)
+    Ok(Checkpoint::from_file(weights))
 }
 
 /// The latents as the pipeline saves them: still scaled, in [B, C, T, H, W].
@@ -52,5 +53,5 @@ pub fn checkpoint() -> Result<Checkpoint> {
 /// As [`config`].
 pub fn latents() -> Result<Latents> {
     let file = TensorFile::from_static(Path::new("demo/bunny.safetensors"), LATENTS)?;
-    Latents::from_file(&file, None, LatentsLayout::Btchw, config()?.latent_channels, false)
+    Ok(Latents::from_file(&file, None, LatentsLayout::Btchw, config()?.latent_channels, false)?.0)
 }

@@ -205,16 +205,22 @@ pub enum Error {
         /// What the stage said.
         problem: String,
     },
-    /// A file is not a safetensors file, or a damaged one.
-    #[error("{}: not a usable safetensors file: {problem}", path.display())]
-    BadSafetensors {
+    /// A file holds no tensors that can be read: it is something else, or damaged.
+    #[error("{}: not a usable {format} file: {problem}", path.display())]
+    BadTensorFile {
         /// The file.
         path: PathBuf,
+        /// What it was taken for: safetensors, PyTorch, NumPy, or just tensor.
+        format: &'static str,
         /// What is wrong with it and what to do.
         problem: String,
     },
-    /// Two tensors have one name once `_orig_mod.` is taken away.
-    #[error("{}: tensors `{first}` and `{second}` both become `{name}` without `_orig_mod.`; keep one of them", path.display())]
+    /// Two tensors have one name once what wrappers put into names is taken away.
+    #[error(
+        "{}: tensors `{first}` and `{second}` both become `{name}` without what wrappers put into their names; keep one of \
+         them",
+        path.display()
+    )]
     DuplicateTensor {
         /// The checkpoint.
         path: PathBuf,
@@ -224,6 +230,31 @@ pub enum Error {
         first: String,
         /// The other name as the file has it.
         second: String,
+    },
+    /// Several parts of a checkpoint hold the model's weights.
+    #[error(
+        "{}: the {half} is in it more than once, under {}; append `#` and one of them to the model's name, as in `#{}`",
+        path.display(),
+        prefixes.iter().map(|prefix| format!("`{prefix}.`")).collect::<Vec<_>>().join(" and "),
+        prefixes.first().map_or("", String::as_str)
+    )]
+    AmbiguousWeights {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The half of the model.
+        half: Half,
+        /// What the names of each begin with.
+        prefixes: Vec<String>,
+    },
+    /// No weights where they were said to be.
+    #[error("{}: no tensor's name begins with `{prefix}.`; names begin with {present}", path.display())]
+    NoPrefix {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What was asked for.
+        prefix: String,
+        /// What there is.
+        present: String,
     },
     /// A tensor that is asked for is not in the file.
     #[error("{}: no tensor `{tensor}`; the file has {present}", path.display())]
@@ -381,6 +412,14 @@ pub enum Error {
     #[error("{}: writing failed: {cause}; nothing was put at this path", path.display())]
     Write {
         /// The output path.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// A pipe, or whatever else takes a clip frame by frame, takes no more.
+    #[error("{}: writing failed: {cause}; the frames before are written", path.display())]
+    Stream {
+        /// What the stream is called.
         path: PathBuf,
         /// What the operating system said.
         cause: io::Error,

@@ -1,26 +1,29 @@
 //! Models from the hub: an id such as `owner/name@revision` becomes files in the cache that Python's hub client keeps too.
 //!
-//! Only what is needed is fetched: config.json and the weights of the VAE. The order in which files are looked for, and
-//! every message, is here; requests are in `client`, the folders on disk in `cache`. Which of a model's files are weights
-//! is known by [`crate::model`].
+//! Only what is needed is fetched: config.json and the weights of the VAE. The order in which files are looked for, and what is
+//! done where the hub gives nothing, is here; requests are in `client`, the folders on disk in `cache`, what the environment
+//! says in `settings` and `proxies`, what a failure means in `failure`. Which of a model's files are weights is known by
+//! [`crate::model`].
 //!
 //! The crate `hf-hub` says where the cache is, how its folders are named, what a branch stood for and which token the
 //! machine has. It is built without its own downloads; the workspace's manifest says why.
 
 mod cache;
+mod cached_folder;
 mod client;
+mod failure;
+#[cfg(test)]
+mod fallback_tests;
+mod proxies;
+mod settings;
 #[cfg(test)]
 mod test_server;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
 use std::fmt;
-use std::fs;
-use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use hf_hub::{Repo, RepoType};
 
@@ -28,11 +31,14 @@ use crate::error::{Error, Result};
 use crate::model::{CONFIG_FILE, ModelFiles, VAE_FOLDER, WEIGHTS_CANDIDATES, WEIGHTS_FILE, WeightFiles};
 use crate::shard_index::ShardIndex;
 
-use cache::RepositoryCache;
-use client::{Client, Failure, Remote};
+use cache::{RepositoryCache, is_commit};
+use client::{Client, Remote};
+use failure::Failure;
 
-/// Where models come from unless `HF_ENDPOINT` says otherwise.
-const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+pub(crate) use cached_folder::model_folder;
+pub use proxies::Proxies;
+pub use settings::{HubOptions, Token};
+
 /// The revision of an id that names none.
 const DEFAULT_REVISION: &str = "main";
 
@@ -105,108 +111,6 @@ impl fmt::Display for HubId {
     }
 }
 
-/// A secret that `Debug` does not show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(pub String);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
-
-/// How to reach the hub, and where its files are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubOptions {
-    /// The hub's address, `http` or `https`.
-    pub endpoint: String,
-    /// The folder of the cache.
-    pub cache: PathBuf,
-    /// Sent to the hub, and to no other host that it sends us to.
-    pub token: Option<Token>,
-    /// Ask nobody; take what is in the cache.
-    pub offline: bool,
-    /// How long to wait for a connection, an answer, or the next bytes.
-    pub timeout: Duration,
-    /// How often in a row a request may fail, without having brought a byte, before it is given up.
-    pub attempts: u32,
-    /// The pause after the first failure; each further one is twice as long.
-    pub first_pause: Duration,
-}
-
-impl HubOptions {
-    /// The options that the environment asks for, by the names and rules of Python's hub client:
-    ///
-    /// | variable | meaning |
-    /// |---|---|
-    /// | `HF_ENDPOINT` | the hub's address, for a mirror |
-    /// | `HF_HOME` | the folder with token and cache; else `$XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface` |
-    /// | `HF_HUB_CACHE` | the cache, else `$HF_HOME/hub` |
-    /// | `HF_TOKEN`, `HF_TOKEN_PATH` | the token, or the file that holds it; else `$HF_HOME/token` |
-    /// | `HF_HUB_DISABLE_IMPLICIT_TOKEN` | `1`: send no token |
-    /// | `HF_HUB_OFFLINE` | `1`: ask nobody |
-    ///
-    /// # Errors
-    /// [`Error::Hub`] if nothing says where the cache is, or the token cannot be one.
-    pub fn from_env() -> Result<HubOptions> {
-        HubOptions::from_variables(ir::knobs::get, home_cache)
-    }
-
-    /// [`Self::from_env`] for these variables; `home_cache` is the cache where none of them names it.
-    fn from_variables(
-        variable: impl Fn(&str) -> Option<OsString>,
-        home_cache: impl FnOnce() -> Option<hf_hub::Cache>,
-    ) -> Result<HubOptions> {
-        let fault = |problem: &str| Error::Hub { model: "settings".into(), problem: problem.into() };
-        let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let text = |name: &str| {
-            let value = variable(name)?.into_string().ok()?;
-            Some(value.trim().to_owned()).filter(|value| !value.is_empty())
-        };
-        let is_set = |name: &str| {
-            text(name).is_some_and(|value| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str()))
-        };
-        // Not hf-hub's `from_env`: it knows no XDG_CACHE_HOME, takes an empty HF_HOME for a folder, and overlooks one that
-        // is not Unicode.
-        let standard = path("HF_HOME")
-            .or_else(|| path("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")))
-            .map(|home| hf_hub::Cache::new(home.join("hub")))
-            .or_else(home_cache);
-        let cache = path("HF_HUB_CACHE")
-            .or_else(|| standard.as_ref().map(|standard| standard.path().clone()))
-            .ok_or_else(|| fault("there is no home folder to keep the cache in; set HF_HOME to a folder"))?;
-        let token = if is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
-            None
-        } else if let Some(token) = text("HF_TOKEN") {
-            Some(token)
-        } else if let Some(file) = path("HF_TOKEN_PATH") {
-            fs::read_to_string(file).ok().map(|token| token.trim().to_owned())
-        } else {
-            // Beside the standard cache, wherever HF_HUB_CACHE is.
-            standard.and_then(|standard| standard.token())
-        };
-        let token = token.filter(|token| !token.is_empty()).map(Token);
-        if token.as_ref().is_some_and(|token| !token.0.chars().all(|c| c.is_ascii_graphic())) {
-            return Err(fault("the token (HF_TOKEN or the token file) has characters that no token has"));
-        }
-        Ok(HubOptions {
-            endpoint: text("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
-            cache,
-            token,
-            offline: is_set("HF_HUB_OFFLINE"),
-            timeout: Duration::from_secs(30),
-            attempts: 5,
-            first_pause: Duration::from_millis(500),
-        })
-    }
-}
-
-/// The cache in the home folder of this machine's user. hf-hub panics where there is none.
-fn home_cache() -> Option<hf_hub::Cache> {
-    let home = std::env::home_dir()?;
-    (!home.as_os_str().is_empty()).then(hf_hub::Cache::default)
-}
-
 /// How far the download of one file has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Download<'a> {
@@ -225,8 +129,8 @@ pub type OnDownload<'a> = dyn FnMut(Download<'_>) -> ControlFlow<()> + 'a;
 /// Finds a model's files in the cache, fetching those that are not there or that the revision has moved on from.
 /// `config` takes the place of the repository's config.json.
 ///
-/// Files are looked for in `vae/` and then at the top. All are of one commit. Where the hub cannot be reached, what is in
-/// the cache will do.
+/// Files are looked for in `vae/` and then at the top. All are of one commit. Where the hub does not give them, for whatever
+/// reason, a model that is whole in the cache will do, which is said in the log.
 ///
 /// # Errors
 /// [`Error::Hub`] with what is missing or went wrong, and what to do; [`Error::ShardIndex`]; [`Error::Interrupted`].
@@ -236,27 +140,7 @@ pub(crate) fn fetch(
     options: &HubOptions,
     progress: &mut OnDownload<'_>,
 ) -> Result<ModelFiles> {
-    let mut session = Session::new(id, options)?;
-    let mut missing = None;
-    for folder in [format!("{VAE_FOLDER}/"), String::new()] {
-        let config = match config {
-            Some(config) => config.to_owned(),
-            None => {
-                let file = format!("{folder}{CONFIG_FILE}");
-                let Some(config) = session.file(&file, progress)? else {
-                    missing.get_or_insert(file);
-                    continue;
-                };
-                config
-            }
-        };
-        if let Some(weights) = session.weights(&folder, progress)? {
-            session.finish()?;
-            return Ok(ModelFiles { config, weights });
-        }
-        missing = Some(format!("{folder}{WEIGHTS_FILE}"));
-    }
-    Err(session.nothing_found(&missing.unwrap_or_default()))
+    obtain(id, options, |session| session.model(config, progress))
 }
 
 /// Fetches the configuration alone, where [`fetch`] would find it; weights need not be there.
@@ -264,119 +148,205 @@ pub(crate) fn fetch(
 /// # Errors
 /// As [`fetch`].
 pub(crate) fn fetch_config(id: &HubId, options: &HubOptions, progress: &mut OnDownload<'_>) -> Result<PathBuf> {
-    let mut session = Session::new(id, options)?;
-    let nested = format!("{VAE_FOLDER}/{CONFIG_FILE}");
-    for file in [nested.as_str(), CONFIG_FILE] {
-        if let Some(config) = session.file(file, progress)? {
-            session.finish()?;
-            return Ok(config);
-        }
-    }
-    Err(session.nothing_found(&nested))
+    obtain(id, options, |session| session.config(progress))
 }
 
-/// One call of [`fetch`] or [`fetch_config`].
+/// What `find` finds with the hub's help, or else in the cache alone.
+fn obtain<T>(id: &HubId, options: &HubOptions, mut find: impl FnMut(&mut Session<'_>) -> Found<T>) -> Result<T> {
+    let cache = RepositoryCache::new(&options.cache, id);
+    let cached = find(&mut Session { id, cache: &cache, hub: None, commit: None });
+    let not_cached = |missing: &str| {
+        format!(
+            "`{missing}` of revision `{}` is not in the cache ({}); run once with a connection, or copy the cache folder of a \
+             machine that has it, or name a folder with the model's files",
+            id.revision,
+            cache.folder().display()
+        )
+    };
+    let error = |problem| Error::Hub { model: id.to_string(), problem };
+    if options.offline {
+        let reason = "HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set";
+        return cached.map_err(|missing| match missing {
+            Missing::File(file) => error(format!("{reason}, and {}", not_cached(&file))),
+            missing => missing.explain(id, options),
+        });
+    }
+    let cached = match cached {
+        // A commit never changes.
+        Ok(found) if is_commit(&id.revision) => return Ok(found),
+        cached => cached,
+    };
+    let asked = Client::new(options).map_err(Failure::Unreachable).map_err(|failure| Missing::of(CONFIG_FILE, failure));
+    let asked = asked.and_then(|client| {
+        let attempts = if cached.is_ok() { 1 } else { options.attempts.max(1) };
+        let mut session = Session { id, cache: &cache, hub: Some(Hub { client, attempts }), commit: None };
+        let found = find(&mut session)?;
+        session.finish();
+        Ok(found)
+    });
+    match (asked, cached) {
+        (Ok(found), _) => Ok(found),
+        (Err(missing), _) if missing.is_interruption() => Err(Error::Interrupted),
+        (Err(missing), Ok(found)) => {
+            log::warn!("{}; taking the model as it is in the cache", missing.explain(id, options));
+            Ok(found)
+        }
+        (Err(Missing::Failed(_, Failure::Unreachable(problem))), Err(Missing::File(file))) => {
+            Err(error(format!("the hub cannot be reached: {problem}, and {}", not_cached(&file))))
+        }
+        (Err(missing), _) => Err(missing.explain(id, options)),
+    }
+}
+
+/// What is found, or why it is not.
+type Found<T> = std::result::Result<T, Missing>;
+
+/// Why something was not found.
+enum Missing {
+    /// There is no such file where the search ended; this one would have been right.
+    File(String),
+    /// The hub did not give this file.
+    Failed(String, Failure),
+    /// An index of shards names this file, and the repository does not have it.
+    Shard(String),
+    /// Another fault.
+    Other(Error),
+}
+
+impl Missing {
+    fn of(file: &str, failure: Failure) -> Missing {
+        Missing::Failed(file.into(), failure)
+    }
+
+    fn is_interruption(&self) -> bool {
+        matches!(self, Missing::Failed(_, Failure::Interrupted))
+    }
+
+    /// What it means to the person who asked for the model.
+    fn explain(self, id: &HubId, options: &HubOptions) -> Error {
+        let HubId { repository, revision } = id;
+        let problem = match self {
+            Missing::File(missing) => format!(
+                "no VAE in `{repository}` at revision `{revision}`: looked for {CONFIG_FILE} with {} in `{VAE_FOLDER}/` and at \
+                 the top; `{missing}` is missing",
+                WEIGHTS_CANDIDATES.map(|candidate| candidate.file).join(" or ")
+            ),
+            Missing::Shard(shard) => {
+                format!(
+                    "`{shard}` is not in the repository, but the index beside it names it; the upload is incomplete"
+                )
+            }
+            Missing::Failed(file, failure) => return failure.explain(id, &file, options),
+            Missing::Other(error) => return error,
+        };
+        Error::Hub { model: id.to_string(), problem }
+    }
+}
+
+/// One search for a model, in the cache alone or with the hub's help.
 struct Session<'a> {
     id: &'a HubId,
-    options: &'a HubOptions,
-    cache: RepositoryCache,
-    hub: Hub,
+    cache: &'a RepositoryCache,
+    /// `None`: nobody is asked.
+    hub: Option<Hub>,
     /// The commit that the first answer named: all files are of it.
     commit: Option<String>,
 }
 
-/// Whether the hub is asked.
-enum Hub {
-    Online(Client),
-    /// Why it is not.
-    CacheOnly(String),
+/// The hub that is asked.
+struct Hub {
+    client: Client,
+    /// How often a question is tried.
+    attempts: u32,
 }
 
 impl Session<'_> {
-    fn new<'a>(id: &'a HubId, options: &'a HubOptions) -> Result<Session<'a>> {
-        let cache = RepositoryCache::new(&options.cache, id);
-        let hub = if options.offline {
-            Hub::CacheOnly("HF_HUB_OFFLINE is set".into())
-        } else {
-            let client = Client::new(options).map_err(|problem| Error::Hub { model: id.to_string(), problem })?;
-            Hub::Online(client)
-        };
-        Ok(Session { id, options, cache, hub, commit: None })
+    /// The files of the model; `config` takes the place of its configuration.
+    fn model(&mut self, config: Option<&Path>, progress: &mut OnDownload<'_>) -> Found<ModelFiles> {
+        let mut missing = None;
+        for folder in [format!("{VAE_FOLDER}/"), String::new()] {
+            let config = match config {
+                Some(config) => config.to_owned(),
+                None => {
+                    let file = format!("{folder}{CONFIG_FILE}");
+                    let Some(config) = self.file(&file, progress)? else {
+                        missing.get_or_insert(file);
+                        continue;
+                    };
+                    config
+                }
+            };
+            if let Some(weights) = self.weights(&folder, progress)? {
+                return Ok(ModelFiles { config, weights });
+            }
+            missing = Some(format!("{folder}{WEIGHTS_FILE}"));
+        }
+        Err(Missing::File(missing.unwrap_or_default()))
     }
 
-    fn error(&self, problem: String) -> Error {
-        Error::Hub { model: self.id.to_string(), problem }
+    /// The configuration alone.
+    fn config(&mut self, progress: &mut OnDownload<'_>) -> Found<PathBuf> {
+        let nested = format!("{VAE_FOLDER}/{CONFIG_FILE}");
+        for file in [nested.as_str(), CONFIG_FILE] {
+            if let Some(config) = self.file(file, progress)? {
+                return Ok(config);
+            }
+        }
+        Err(Missing::File(nested))
     }
 
     /// A file's place in the cache, fetched if need be; `None` if the repository has no such file, or, where the hub is not
     /// asked, the cache.
-    fn file(&mut self, file: &str, progress: &mut OnDownload<'_>) -> Result<Option<PathBuf>> {
+    fn file(&mut self, file: &str, progress: &mut OnDownload<'_>) -> Found<Option<PathBuf>> {
         let revision = self.commit.as_deref().unwrap_or(&self.id.revision);
         if let Some(cached) = self.cache.find_commit(revision, file) {
             return Ok(Some(cached));
         }
-        let client = match &self.hub {
-            Hub::CacheOnly(_) => return Ok(self.cached(file)),
-            Hub::Online(client) => client,
-        };
-        match client.head(&self.id.repository, revision, file) {
+        let Some(hub) = &self.hub else { return Ok(self.cache.find(file)) };
+        match hub.client.head(&self.id.repository, revision, file, hub.attempts) {
             Ok(remote) => {
-                self.commit.get_or_insert_with(|| remote.commit.clone());
-                self.download(client, &remote, file, progress).map(Some)
+                let place = self.download(&hub.client, &remote, file, progress);
+                let place = place.map_err(|failure| Missing::of(file, failure))?;
+                self.commit.get_or_insert(remote.commit);
+                Ok(Some(place))
             }
             Err(Failure::NoFile) => Ok(None),
-            Err(Failure::Unreachable(problem)) => {
-                let cached = self.cached(file);
-                if cached.is_some() {
-                    log::warn!("{}: the hub cannot be reached ({problem}); taking what is in the cache", self.id);
-                }
-                self.hub = Hub::CacheOnly(format!("the hub cannot be reached: {problem}"));
-                Ok(cached)
-            }
-            Err(failure) => Err(self.explain(file, failure)),
+            Err(failure) => Err(Missing::of(file, failure)),
         }
-    }
-
-    /// What is in the cache, without the hub's word on what the revision stands for. Once it has given that, a file of
-    /// another commit will not do.
-    fn cached(&self, file: &str) -> Option<PathBuf> {
-        if self.commit.is_some() { None } else { self.cache.find(file) }
     }
 
     /// Makes sure that a file's content is in the cache, and gives its place there.
-    fn download(&self, client: &Client, remote: &Remote, file: &str, progress: &mut OnDownload<'_>) -> Result<PathBuf> {
-        let on_disk = |failure| self.explain(file, failure);
+    fn download(
+        &self,
+        client: &Client,
+        remote: &Remote,
+        file: &str,
+        progress: &mut OnDownload<'_>,
+    ) -> std::result::Result<PathBuf, Failure> {
         let mut report = |bytes_done| progress(Download { file, bytes_done, bytes_total: remote.size });
         if !self.cache.blob(&remote.etag).is_file() {
             // Another process may be fetching the same file: it is left to finish, and its result taken.
-            let _lock = self.cache.lock(&remote.etag, &mut || report(0)).map_err(on_disk)?;
+            let _lock = self.cache.lock(&remote.etag, &mut || report(0))?;
             if !self.cache.blob(&remote.etag).is_file() {
-                let partial = self.cache.partial(&remote.etag);
-                client.download(remote, &partial, &mut report).map_err(on_disk)?;
-                self.cache.keep(&remote.etag).map_err(on_disk)?;
+                client.download(remote, &self.cache.partial(&remote.etag), &mut report)?;
+                self.cache.keep(&remote.etag)?;
             }
         }
-        self.cache.point(remote, file).map_err(on_disk)
+        self.cache.point(remote, file)
     }
 
     /// The weights in a folder of the repository, the first there is of [`WEIGHTS_CANDIDATES`].
-    fn weights(&mut self, folder: &str, progress: &mut OnDownload<'_>) -> Result<Option<WeightFiles>> {
+    fn weights(&mut self, folder: &str, progress: &mut OnDownload<'_>) -> Found<Option<WeightFiles>> {
         for candidate in WEIGHTS_CANDIDATES {
             let Some(path) = self.file(&format!("{folder}{}", candidate.file), progress)? else { continue };
             if !candidate.is_index {
                 return Ok(Some(WeightFiles::One(path)));
             }
-            let index = ShardIndex::read(&path)?;
+            let index = ShardIndex::read(&path).map_err(Missing::Other)?;
             for shard in index.shard_names() {
                 let file = format!("{folder}{shard}");
                 if self.file(&file, progress)?.is_none() {
-                    return Err(match &self.hub {
-                        Hub::CacheOnly(_) => self.nothing_found(&file),
-                        Hub::Online(_) => self.error(format!(
-                            "`{file}` is not in the repository, but `{folder}{}` names it; the upload is incomplete",
-                            candidate.file
-                        )),
-                    });
+                    return Err(if self.hub.is_some() { Missing::Shard(file) } else { Missing::File(file) });
                 }
             }
             return Ok(Some(WeightFiles::Shards(index)));
@@ -385,72 +355,9 @@ impl Session<'_> {
     }
 
     /// Notes what the revision stands for, once all files are here: a call without the hub then finds them.
-    fn finish(&self) -> Result<()> {
-        let Some(commit) = &self.commit else { return Ok(()) };
-        self.cache.note(commit).map_err(|failure| self.explain(&self.id.revision, failure))
-    }
-
-    /// No file where the search ended; `missing` is the one that would have been right.
-    fn nothing_found(&self, missing: &str) -> Error {
-        let HubId { repository, revision } = self.id;
-        self.error(match &self.hub {
-            Hub::CacheOnly(reason) => format!(
-                "{reason}, and `{missing}` of revision `{revision}` is not in the cache ({}); run once with a connection, or \
-                 copy the cache folder of a machine that has it, or name a folder with the model's files",
-                self.cache.folder().display()
-            ),
-            Hub::Online(_) => format!(
-                "no VAE in `{repository}` at revision `{revision}`: looked for {CONFIG_FILE} with {} in `{VAE_FOLDER}/` and at \
-                 the top; `{missing}` is missing",
-                WEIGHTS_CANDIDATES.map(|candidate| candidate.file).join(" or ")
-            ),
-        })
-    }
-
-    /// What a failure means to the person who asked for the model.
-    fn explain(&self, file: &str, failure: Failure) -> Error {
-        let HubId { repository, revision } = self.id;
-        let token = match self.options.token {
-            Some(_) => "the token that was sent (of HF_TOKEN or the token file) may not read it",
-            None => "no token was sent: set HF_TOKEN to one that may read it",
-        };
-        self.error(match failure {
-            Failure::NoFile => format!("`{file}` is not in the repository at revision `{revision}`"),
-            Failure::NoRevision => format!("`{repository}` has no branch, tag or commit `{revision}`"),
-            Failure::NoRepository => format!(
-                "there is no path of this name here, and the hub shows no repository `{repository}`; check the spelling, or \
-                 if it is private: {token}"
-            ),
-            Failure::Gated => format!(
-                "`{repository}` is gated: ask for access on its page on the hub, and send a token of that account; {token}"
-            ),
-            Failure::Denied(status) => format!(
-                "`{file}`: the hub refuses access ({status}), as it also does where there is no repository `{repository}`; \
-                 check the spelling; {token}"
-            ),
-            Failure::Unreachable(problem) => format!("`{file}`: the hub cannot be reached: {problem}"),
-            Failure::Cut { done, total, problem } => format!(
-                "`{file}`: the download broke off {} times in a row ({problem}); {done} of {total} bytes are here and kept, the \
-                 next call goes on from there",
-                self.options.attempts
-            ),
-            Failure::Damaged(problem) => {
-                format!("`{file}`: what arrived is not the file: {problem}; nothing was kept, try again later")
-            }
-            Failure::Protocol(problem) => {
-                format!("`{file}`: the answer is not a hub's: {problem}; is HF_ENDPOINT right, is there a proxy in between?")
-            }
-            Failure::Disk { path, cause } => match cause.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => format!(
-                    "`{file}`: no space left for {}; make room, or set HF_HUB_CACHE to a folder on another disk",
-                    path.display()
-                ),
-                _ => format!(
-                    "`{file}`: {} cannot be written: {cause}; HF_HUB_CACHE may name another folder",
-                    path.display()
-                ),
-            },
-            Failure::Interrupted => return Error::Interrupted,
-        })
+    fn finish(&self) {
+        if let Some(commit) = &self.commit {
+            self.cache.note(commit);
+        }
     }
 }

@@ -5,9 +5,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::error::{Error, Result};
-use crate::latents::{LAYOUT_LABEL, LatentScaling, Latents, LatentsLayout, MOMENTS_NAME, SCALED_LABEL, USUAL_NAME};
+use crate::error::Result;
+use crate::latent_scaling::LatentScaling;
+use crate::latents::{LAYOUT_LABEL, Latents, LatentsLayout, MOMENTS_NAME, SCALED_LABEL, USUAL_NAME};
 use crate::media::array::{ArrayWriter, TensorLabel};
+use crate::media::place::require_ending;
 use crate::media::{ClipShape, ClipWriter, FrameBlock, Output};
 use crate::posterior::{Draw, Posterior};
 
@@ -48,11 +50,7 @@ impl LatentWriter {
     /// # Errors
     /// [`Error::UnknownOutput`] unless the path ends in `.safetensors`; [`Error::InvalidClip`]; [`Error::OutputPlace`].
     pub fn create(path: &Path, moments: ClipShape, content: LatentContent) -> Result<LatentWriter> {
-        let ending = path.extension().unwrap_or_default().to_string_lossy();
-        if !ending.eq_ignore_ascii_case(ENDING) {
-            let ending = if ending.is_empty() { "no ending".into() } else { format!(".{ending}") };
-            return Err(Error::UnknownOutput { path: path.into(), ending, known: ".safetensors, for latents" });
-        }
+        require_ending(path, ENDING, ".safetensors, for latents")?;
         moments.check()?;
         let latents = ClipShape { channels: moments.channels / 2, ..moments };
         let label = |layout: LatentsLayout, scaled: bool| {

@@ -1,19 +1,39 @@
-//! Latents to decode: read from a file, brought to [B, C, T, H, W], and the pipeline's scaling undone.
+//! Latents to decode: read from a file, brought to [B, C, T, H, W].
 //!
-//! Decoding itself, and which numbers a model scales with, are not known here.
+//! What a file says of its latents is read here, and what it leaves open is decided, by
+//! [`Latents::read_with_account`] with an account of how. Undoing the pipeline's scaling is in
+//! [`crate::latent_scaling`].
+//!
+//! ComfyUI's `.latent` is a safetensors file with a tensor `latent_tensor`, [B, C, T, H, W] as its VAE takes it.
+//! Files of the time before it marked them with `latent_format_version_0` are scaled by Stable Diffusion's factor,
+//! which ComfyUI undoes as it loads them; so is it here.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::fragment::split_fragment;
 use crate::tensor_file::TensorFile;
 
-/// The tensor taken when a file holds several and none is named; and the name of what is written.
+/// The name of what is written, and the first of [`USUAL_NAMES`].
 pub(crate) const USUAL_NAME: &str = "latents";
-/// The tensor of a distribution's mean and log-variance, [B, 2 C, T, H, W], unscaled: diffusers' attribute of that name.
+/// The tensor of ComfyUI's files.
+const COMFY_NAME: &str = "latent_tensor";
+/// The tensor, without elements, that says that [`COMFY_NAME`] is as a VAE takes it.
+const COMFY_MARK: &str = "latent_format_version_0";
+/// What [`COMFY_NAME`] is divided by where the mark is missing, as ComfyUI does it.
+const COMFY_OLD_FACTOR: f32 = 0.18215;
+/// The tensors taken when a file holds several and none is named, the first that is there; `samples` are ComfyUI's in
+/// memory.
+const USUAL_NAMES: [&str; 3] = [USUAL_NAME, COMFY_NAME, "samples"];
+/// The tensor of a distribution's mean and log-variance, [B, 2 C, T, H, W], unscaled: diffusers' attribute of that
+/// name.
 pub(crate) const MOMENTS_NAME: &str = "parameters";
 /// What a missing file should have been.
-const LATENTS_HINT: &str = "expected latents as FILE.safetensors or FILE.safetensors#TENSOR";
+const LATENTS_HINT: &str = "expected latents as FILE or FILE#TENSOR";
+/// What is wrong with any other number of axes.
+const EXPECTED_AXES: &str =
+    "latents of a video have five axes: batch, channels, frames, height, width; or four, without the batch";
 /// Metadata of a file: the order of the latents' axes, as [`LatentsLayout`] prints it.
 pub(crate) const LAYOUT_LABEL: &str = "layout";
 /// Metadata of a file: whether its latents are scaled as a pipeline has them, `true` or `false`.
@@ -22,9 +42,9 @@ pub(crate) const SCALED_LABEL: &str = "scaled";
 /// The order of axes in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LatentsLayout {
-    /// [B, T, C, H, W] for scaled latents (as the diffusers pipeline saves them), [B, C, T, H, W] for unscaled ones (as
-    /// `vae.decode` takes them), if the channel axis fits the model; else the other one if that fits. A file that says its
-    /// layout in its metadata, as those we write, is read in that.
+    /// [B, T, C, H, W] for scaled latents (as the diffusers pipeline saves them), [B, C, T, H, W] for unscaled ones
+    /// (as `vae.decode` takes them), if the channel axis fits the model; else the other one if that fits. A file that
+    /// says its layout in its metadata, as those we write, is read in that.
     #[default]
     Auto,
     /// [B, C, T, H, W].
@@ -63,20 +83,80 @@ pub struct Latents {
     pub shape: [usize; 5],
 }
 
+/// How latents of a file were read: what the file or the caller said, and what was decided where they did not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LatentsAccount {
+    /// Never `Auto`.
+    pub layout: LatentsLayout,
+    /// Whether the other layout fits the model as well, and nothing said which it is.
+    pub layout_is_guess: bool,
+    /// Whether the file has four axes, without the batch.
+    pub is_single: bool,
+    /// Whether an old file of ComfyUI was unscaled as ComfyUI does it.
+    pub is_old_comfy: bool,
+}
+
+impl LatentsAccount {
+    /// What a person should know of it, a sentence each, for latents of this shape.
+    pub fn notes(&self, [_, _, frames, ..]: [usize; 5]) -> Vec<String> {
+        let LatentsAccount { layout, layout_is_guess, is_single, is_old_comfy } = *self;
+        let ([second, third], other) = match layout {
+            LatentsLayout::Btchw => (["frames", "channels"], LatentsLayout::Bcthw),
+            _ => (["channels", "frames"], LatentsLayout::Btchw),
+        };
+        let mut notes = vec![];
+        if layout_is_guess {
+            notes.push(format!(
+                "frames and channels are both {frames}: read as {layout}, [batch, {second}, {third}, height, width], which is a \
+                 guess; --latents-layout {other} reads them the other way, --latents-layout {layout} says that this is right"
+            ));
+        }
+        if is_single {
+            notes.push(format!("four axes: read as one video, [{second}, {third}, height, width]"));
+        }
+        if is_old_comfy {
+            notes.push(format!(
+                "`{COMFY_NAME}` without `{COMFY_MARK}`: divided by {COMFY_OLD_FACTOR}, as ComfyUI does with such a file"
+            ));
+        }
+        notes
+    }
+}
+
 impl Latents {
-    /// Reads `FILE.safetensors[#TENSOR]`. Without `#TENSOR` it is the file's only tensor, or the one named `latents`. F32,
-    /// F16, BF16 and F64 are accepted. `unscaled` says that the file's values are already those that the decoder takes;
-    /// here it only decides which layout [`LatentsLayout::Auto`] prefers: see [`LatentScaling::unscale`]. Of moments (see
-    /// [`Stored::moments`]) it is the mean.
+    /// Reads `FILE[#TENSOR]`: safetensors, what `torch.save` writes, `.npy` or `.npz`, told apart by their content.
+    /// Without `#TENSOR` it is the file's only tensor with elements, or the one named `latents`, `latent_tensor` or
+    /// `samples`. F32, F16, BF16 and F64 are accepted, in five axes, or in four for a single video. `unscaled` says
+    /// that the file's values are already those that the decoder takes; here it only decides which layout
+    /// [`LatentsLayout::Auto`] prefers: see [`LatentScaling::unscale`](crate::LatentScaling::unscale). Of moments
+    /// (see [`Stored::moments`]) it is the mean.
     ///
     /// # Errors
     /// Those of [`TensorFile::open`]; [`Error::MissingTensor`] or [`Error::AmbiguousTensor`]; [`Error::WrongDtype`];
-    /// [`Error::WrongShape`] unless it has five axes, none of them empty, with `latent_channels` where the layout has
-    /// channels; [`Error::NonFinite`].
-    pub fn read(source: &str, layout: LatentsLayout, latent_channels: usize, unscaled: bool) -> Result<Latents> {
-        let (path, tensor) = split_source(source);
+    /// [`Error::WrongShape`] unless it has these axes, none of them empty, with `latent_channels` where the layout
+    /// has channels; [`Error::NonFinite`].
+    pub fn read(
+        source: impl AsRef<Path>,
+        layout: LatentsLayout,
+        latent_channels: usize,
+        unscaled: bool,
+    ) -> Result<Latents> {
+        Ok(Latents::read_with_account(source, layout, latent_channels, unscaled)?.0)
+    }
+
+    /// [`Self::read`], and how they were read.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_with_account(
+        source: impl AsRef<Path>,
+        layout: LatentsLayout,
+        latent_channels: usize,
+        unscaled: bool,
+    ) -> Result<(Latents, LatentsAccount)> {
+        let (path, tensor) = split_fragment(source.as_ref());
         let file = TensorFile::open(&path, LATENTS_HINT)?;
-        Latents::from_file(&file, tensor, layout, latent_channels, unscaled)
+        Latents::from_file(&file, tensor.as_deref(), layout, latent_channels, unscaled)
     }
 
     /// Reads `tensor` of an open file; see [`Self::read`].
@@ -89,39 +169,48 @@ impl Latents {
         layout: LatentsLayout,
         latent_channels: usize,
         unscaled: bool,
-    ) -> Result<Latents> {
+    ) -> Result<(Latents, LatentsAccount)> {
         let name = choose(file, tensor)?;
-        // A name that is not there is reported by this line.
-        let data = file.to_f32(&name)?;
-        let shape = file.tensor(&name).map(|view| view.shape.to_vec()).unwrap_or_default();
+        let shape = file.shape(&name).unwrap_or_default().to_vec();
         let wrong_shape = |problem| Error::WrongShape {
             path: file.path().into(),
             tensor: name.clone(),
             found: shape.clone(),
             problem,
         };
-        let axes: [usize; 5] = shape.as_slice().try_into().map_err(|_| {
-            wrong_shape("latents of a video have five axes: batch, channels, frames, height, width".into())
-        })?;
+        let (axes, is_single): ([usize; 5], bool) = match shape[..] {
+            [frames, channels, height, width] => ([1, frames, channels, height, width], true),
+            // A name that is not there has no shape, and is reported when it is read.
+            [] => ([1; 5], false),
+            _ => (shape.as_slice().try_into().map_err(|_| wrong_shape(EXPECTED_AXES.into()))?, false),
+        };
         if axes.contains(&0) {
             return Err(wrong_shape("an axis is empty".into()));
         }
-        let labelled = match file.label(LAYOUT_LABEL) {
-            Some("bcthw") => LatentsLayout::Bcthw,
-            Some("btchw") => LatentsLayout::Btchw,
-            _ => LatentsLayout::Auto,
-        };
-        let layout = if layout == LatentsLayout::Auto { labelled } else { layout };
-        if layout != LatentsLayout::Btchw && are_moments(&name, &shape, latent_channels) {
-            check_finite(&data, file, &name, axes, LatentsLayout::Bcthw)?;
-            return Ok(mean_of_moments(&data, axes));
+        let mut data = file.to_f32(&name)?;
+        if shape.is_empty() {
+            return Err(wrong_shape(EXPECTED_AXES.into()));
         }
-        let layout = resolve(axes, layout, latent_channels, unscaled).map_err(wrong_shape)?;
-        check_finite(&data, file, &name, axes, layout)?;
-        Ok(match layout {
+        let said = if layout == LatentsLayout::Auto { said_layout(file, &name) } else { layout };
+        let mut account =
+            LatentsAccount { layout: LatentsLayout::Bcthw, layout_is_guess: false, is_single, is_old_comfy: false };
+        if said != LatentsLayout::Btchw && are_moments(&name, &axes, latent_channels) {
+            check_finite(&data, file, &name, axes, LatentsLayout::Bcthw)?;
+            return Ok((mean_of_moments(&data, axes), account));
+        }
+        let prefers = unscaled || comfy(file, &name).is_some();
+        (account.layout, account.layout_is_guess) =
+            resolve(axes, said, latent_channels, prefers).map_err(wrong_shape)?;
+        check_finite(&data, file, &name, axes, account.layout)?;
+        if comfy(file, &name) == Some(Comfy::Old) {
+            account.is_old_comfy = true;
+            data.iter_mut().for_each(|value| *value /= COMFY_OLD_FACTOR);
+        }
+        let latents = match account.layout {
             LatentsLayout::Btchw => from_btchw(data, axes),
             _ => Latents { data, shape: axes },
-        })
+        };
+        Ok((latents, account))
     }
 }
 
@@ -151,17 +240,44 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Looks into `FILE.safetensors[#TENSOR]`, for a model of so many latent channels.
+    /// Looks into `FILE[#TENSOR]`, for a model of so many latent channels.
     ///
     /// # Errors
     /// Those of [`Latents::read`] for a file that cannot be read, or has no such tensor or several.
-    pub fn read(source: &str, latent_channels: usize) -> Result<Stored> {
-        let (path, tensor) = split_source(source);
+    pub fn read(source: impl AsRef<Path>, latent_channels: usize) -> Result<Stored> {
+        let (path, tensor) = split_fragment(source.as_ref());
         let file = TensorFile::open(&path, LATENTS_HINT)?;
-        let name = choose(&file, tensor)?;
-        let moments = file.tensor(&name).is_some_and(|view| are_moments(&name, view.shape, latent_channels));
-        let scaled = if moments { Some(false) } else { file.label(SCALED_LABEL).and_then(|value| value.parse().ok()) };
+        let name = choose(&file, tensor.as_deref())?;
+        let moments = file.shape(&name).is_some_and(|shape| are_moments(&name, shape, latent_channels));
+        let scaled = match moments || comfy(&file, &name).is_some() {
+            true => Some(false),
+            false => file.label(SCALED_LABEL).and_then(|value| value.parse().ok()),
+        };
         Ok(Stored { scaled, moments })
+    }
+}
+
+/// The two ages of ComfyUI's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comfy {
+    Marked,
+    Old,
+}
+
+/// Whether `name` is what ComfyUI saved in this file.
+fn comfy(file: &TensorFile, name: &str) -> Option<Comfy> {
+    let is_marked = file.shape(COMFY_MARK).is_some();
+    (name == COMFY_NAME).then_some(if is_marked { Comfy::Marked } else { Comfy::Old })
+}
+
+/// The layout that the file says.
+fn said_layout(file: &TensorFile, name: &str) -> LatentsLayout {
+    match file.label(LAYOUT_LABEL) {
+        Some("bcthw") => LatentsLayout::Bcthw,
+        Some("btchw") => LatentsLayout::Btchw,
+        // ComfyUI knows no other.
+        _ if comfy(file, name) == Some(Comfy::Marked) => LatentsLayout::Bcthw,
+        _ => LatentsLayout::Auto,
     }
 }
 
@@ -176,28 +292,31 @@ fn mean_of_moments(data: &[f32], [batch, channels, frames, height, width]: [usiz
     Latents { data: means.copied().collect(), shape: [batch, channels / 2, frames, height, width] }
 }
 
-/// `clip.safetensors#latents` -> the file and the tensor. A file whose own name has a `#` is found too.
-fn split_source(source: &str) -> (PathBuf, Option<&str>) {
-    match source.rsplit_once('#') {
-        Some((path, tensor)) if !Path::new(source).exists() && !tensor.is_empty() => (path.into(), Some(tensor)),
-        _ => (source.into(), None),
-    }
-}
-
 fn choose(file: &TensorFile, named: Option<&str>) -> Result<String> {
     if let Some(name) = named {
         return Ok(name.into());
     }
+    let is_empty = |name: &String| file.shape(name).is_some_and(|shape| shape.contains(&0));
     let mut names = file.names();
+    if let Some(usual) = USUAL_NAMES.iter().find(|usual| names.iter().any(|name| name == *usual)) {
+        return Ok((*usual).into());
+    }
+    if names.len() > 1 {
+        names.retain(|name| !is_empty(name));
+    }
     match names.as_slice() {
         [_] => Ok(names.remove(0)),
-        _ if file.tensor(USUAL_NAME).is_some() => Ok(USUAL_NAME.into()),
         _ => Err(Error::AmbiguousTensor { path: file.path().into(), present: file.contents() }),
     }
 }
 
-/// The layout to read `axes` in, or what is wrong.
-fn resolve(axes: [usize; 5], layout: LatentsLayout, channels: usize, unscaled: bool) -> Result<LatentsLayout, String> {
+/// The layout to read `axes` in, and whether that is a guess; or what is wrong.
+fn resolve(
+    axes: [usize; 5],
+    layout: LatentsLayout,
+    channels: usize,
+    unscaled: bool,
+) -> Result<(LatentsLayout, bool), String> {
     let fits = |layout: LatentsLayout| layout.channel_axis().is_some_and(|axis| axes[axis] == channels);
     if layout != LatentsLayout::Auto {
         return match layout.channel_axis() {
@@ -205,14 +324,15 @@ fn resolve(axes: [usize; 5], layout: LatentsLayout, channels: usize, unscaled: b
                 "in layout {layout} axis {axis} is the channels and should be {channels}, not {}",
                 axes[axis]
             )),
-            _ => Ok(layout),
+            _ => Ok((layout, false)),
         };
     }
     let both = match unscaled {
         true => [LatentsLayout::Bcthw, LatentsLayout::Btchw],
         false => [LatentsLayout::Btchw, LatentsLayout::Bcthw],
     };
-    both.into_iter().find(|&layout| fits(layout)).ok_or_else(|| {
+    let guess = both.into_iter().all(fits);
+    both.into_iter().find(|&layout| fits(layout)).map(|layout| (layout, guess)).ok_or_else(|| {
         format!(
             "the model has {channels} latent channels, but read as bcthw there are {} (and {} frames), read as btchw {} \
              (and {} frames); are these latents of another model?",
@@ -254,84 +374,6 @@ fn from_btchw(data: Vec<f32>, [batch, frames, channels, height, width]: [usize; 
     Latents { data: out, shape }
 }
 
-/// The numbers of config.json that undo the scaling which a diffusers pipeline does to latents.
-///
-/// `invert_scale_latents` is not among them: it concerns the image that conditions the image-to-video pipeline of
-/// diffusers, whose latents it divides rather than multiplies, and never decoding.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LatentScaling {
-    /// What the pipeline multiplied latents with.
-    pub scaling_factor: f64,
-    /// What was taken from them before that (as Stable Diffusion 3 has it).
-    pub shift_factor: Option<f64>,
-    /// A mean for each channel (as Stable Diffusion XL variants have it); only in force together with `latents_std`.
-    pub latents_mean: Option<Vec<f64>>,
-    /// A standard deviation for each channel; only in force together with `latents_mean`.
-    pub latents_std: Option<Vec<f64>>,
-}
-
-impl LatentScaling {
-    /// Turns a pipeline's latents x into the decoder's z, in place: z = x / scaling_factor, or, with mean and standard
-    /// deviation of the channel, z = x * std / scaling_factor + mean; then z += shift_factor. This is the arithmetic of
-    /// the diffusers pipelines, done in f64 and rounded once.
-    ///
-    /// # Errors
-    /// [`Error::Scaling`] if the factor is zero, a number is not finite, or a list is not as long as there are channels.
-    pub fn unscale(&self, latents: &mut Latents) -> Result<()> {
-        self.for_each_channel(latents, |value, offset, deviation| value * deviation / self.scaling_factor + offset)
-    }
-
-    /// The inverse of [`Self::unscale`], in the same arithmetic: what a pipeline keeps of the encoder's latents.
-    ///
-    /// # Errors
-    /// As [`Self::unscale`]; [`Error::Scaling`] also if a standard deviation is zero.
-    pub fn scale(&self, latents: &mut Latents) -> Result<()> {
-        let zero = self.latents_std.iter().flatten().position(|&deviation| deviation == 0.0);
-        if let Some(channel) = zero.filter(|_| self.latents_mean.is_some()) {
-            let problem = format!("latents_std has 0 for channel {channel}, and cannot be divided by");
-            return Err(Error::Scaling { problem });
-        }
-        self.for_each_channel(latents, |value, offset, deviation| (value - offset) * self.scaling_factor / deviation)
-    }
-
-    /// Replaces every value by `formula` of it, the mean and shift together, and the standard deviation of its channel.
-    fn for_each_channel(&self, latents: &mut Latents, formula: impl Fn(f64, f64, f64) -> f64) -> Result<()> {
-        let [_, channels, frames, height, width] = latents.shape;
-        self.check(channels)?;
-        let shift = self.shift_factor.unwrap_or(0.0);
-        for (i, volume) in latents.data.chunks_exact_mut(frames * height * width).enumerate() {
-            let (deviation, mean) = match (&self.latents_std, &self.latents_mean) {
-                (Some(deviation), Some(mean)) => (deviation[i % channels], mean[i % channels]),
-                _ => (1.0, 0.0),
-            };
-            for value in volume {
-                *value = formula(f64::from(*value), mean + shift, deviation) as f32;
-            }
-        }
-        Ok(())
-    }
-
-    fn check(&self, channels: usize) -> Result<()> {
-        let fail = |problem: String| Err(Error::Scaling { problem });
-        if !self.scaling_factor.is_finite() || self.scaling_factor == 0.0 {
-            return fail(format!("scaling_factor is {}, expected a number that is not zero", self.scaling_factor));
-        }
-        if let Some(shift) = self.shift_factor.filter(|shift| !shift.is_finite()) {
-            return fail(format!("shift_factor is {shift}, expected a number"));
-        }
-        for (name, list) in [("latents_mean", &self.latents_mean), ("latents_std", &self.latents_std)] {
-            let Some(list) = list else { continue };
-            if list.len() != channels {
-                return fail(format!("{name} has {} numbers, the latents have {channels} channels", list.len()));
-            }
-            if let Some(channel) = list.iter().position(|value| !value.is_finite()) {
-                return fail(format!("{name} has {} for channel {channel}, expected a number", list[channel]));
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use half::{bf16, f16};
@@ -344,6 +386,11 @@ mod tests {
 
     /// A folder with one file of f32 tensors, each counting up from 0, and the file's path.
     fn file(tensors: &[(&str, &[usize])]) -> (TempDir, String) {
+        labelled(tensors, &[])
+    }
+
+    /// The same with metadata.
+    fn labelled(tensors: &[(&str, &[usize])], labels: &[(&str, &str)]) -> (TempDir, String) {
         let data: Vec<Vec<u8>> = tensors
             .iter()
             .map(|(_, shape)| (0..shape.iter().product()).flat_map(|i: usize| (i as f32).to_le_bytes()).collect())
@@ -352,7 +399,8 @@ mod tests {
             .iter()
             .zip(&data)
             .map(|((name, shape), data)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap()));
-        save(safetensors::serialize(views, None).unwrap())
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        save(safetensors::serialize(views, Some(labels)).unwrap())
     }
 
     fn save(bytes: Vec<u8>) -> (TempDir, String) {
@@ -382,6 +430,58 @@ mod tests {
     }
 
     #[test]
+    fn a_guess_is_said_to_be_one() {
+        let (_folder, path) = file(&[("x", &[1, 4, 4, 1, 2])]);
+        let account = |layout, unscaled| {
+            let (latents, account) = Latents::read_with_account(&path, layout, 4, unscaled).unwrap();
+            (account.layout, account.layout_is_guess, account.notes(latents.shape).concat())
+        };
+        let (layout, is_guess, note) = account(Auto, false);
+        assert_eq!((layout, is_guess), (Btchw, true));
+        assert!(note.contains("which is a guess; --latents-layout bcthw reads"), "{note}");
+        let (layout, is_guess, note) = account(Auto, true);
+        assert_eq!((layout, is_guess), (Bcthw, true));
+        assert!(note.contains("which is a guess; --latents-layout btchw reads"), "{note}");
+        // Who says it has no guess, nor has a file that says it or of which one reading fits.
+        assert_eq!(account(Bcthw, false), (Bcthw, false, String::new()));
+        assert_eq!(account(Btchw, true), (Btchw, false, String::new()));
+        let labelled = labelled(&[("x", &[1, 4, 4, 1, 2])], &[("layout", "bcthw")]);
+        let (_, account) = Latents::read_with_account(&labelled.1, Auto, 4, false).unwrap();
+        assert_eq!((account.layout, account.layout_is_guess), (Bcthw, false));
+        let (_folder, path) = file(&[("x", &[1, 4, 3, 1, 2])]);
+        let (_, account) = Latents::read_with_account(&path, Auto, 4, false).unwrap();
+        assert_eq!((account.layout, account.layout_is_guess), (Bcthw, false));
+    }
+
+    #[test]
+    fn four_axes_are_one_video() {
+        let (_folder, path) = file(&[("x", &[3, 2, 1, 2])]);
+        let (latents, account) = Latents::read_with_account(&path, Auto, 2, false).unwrap();
+        assert_eq!((latents.shape, &latents.data[..4]), ([1, 2, 3, 1, 2], &[0.0, 1.0, 4.0, 5.0][..]));
+        assert_eq!(account.notes(latents.shape), ["four axes: read as one video, [frames, channels, height, width]"]);
+        let (latents, account) = Latents::read_with_account(&path, Auto, 3, false).unwrap();
+        assert_eq!((latents.shape, &latents.data[..4]), ([1, 3, 2, 1, 2], &[0.0, 1.0, 2.0, 3.0][..]));
+        assert_eq!(account.notes(latents.shape), ["four axes: read as one video, [channels, frames, height, width]"]);
+        let message = Latents::read(&path, Auto, 5, false).unwrap_err().to_string();
+        assert!(message.contains("5 latent channels"), "{message}");
+    }
+
+    #[test]
+    fn comfyui_files_are_read_as_comfyui_reads_them() {
+        // Both layouts fit, and its own is known.
+        let (_folder, path) = file(&[("latent_format_version_0", &[0]), ("latent_tensor", &[1, 2, 2, 1, 1])]);
+        assert_eq!(Stored::read(&path, 2).unwrap(), Stored { scaled: Some(false), moments: false });
+        let (latents, account) = Latents::read_with_account(&path, Auto, 2, false).unwrap();
+        assert_eq!((latents.data, account.notes(latents.shape)), (vec![0.0, 1.0, 2.0, 3.0], vec![]));
+        let (_folder, path) = file(&[("latent_tensor", &[1, 2, 1, 1, 1])]);
+        let (latents, account) = Latents::read_with_account(&path, Auto, 2, true).unwrap();
+        assert_eq!(latents.data, [0.0, 1.0 / 0.18215]);
+        let notes = account.notes(latents.shape);
+        assert!(notes[0].contains("divided by 0.18215, as ComfyUI does"), "{notes:?}");
+        assert_eq!(Stored::read(&path, 2).unwrap().scaled, Some(false));
+    }
+
+    #[test]
     fn a_named_layout_must_fit_and_is_transposed() {
         let (_folder, path) = file(&[("x", &[1, 2, 3, 1, 2])]);
         let latents = Latents::read(&path, Btchw, 3, true).unwrap();
@@ -394,10 +494,10 @@ mod tests {
     #[test]
     fn the_tensor_is_named_the_only_one_or_latents() {
         let (_folder, path) = file(&[("a", &[1, 2, 1, 1, 1]), ("b", &[1, 3, 1, 1, 1])]);
-        assert_eq!(Latents::read(&format!("{path}#b"), Auto, 3, true).unwrap().shape[1], 3);
+        assert_eq!(Latents::read(format!("{path}#b"), Auto, 3, true).unwrap().shape[1], 3);
         let message = Latents::read(&path, Auto, 3, true).unwrap_err().to_string();
         assert!(message.contains("Append `#NAME`") && message.contains("`b` F32 [1, 3, 1, 1, 1]"), "{message}");
-        let message = Latents::read(&format!("{path}#c"), Auto, 3, true).unwrap_err().to_string();
+        let message = Latents::read(format!("{path}#c"), Auto, 3, true).unwrap_err().to_string();
         assert!(message.contains("no tensor `c`") && message.contains("`a` F32"), "{message}");
         let (_folder, path) = file(&[("a", &[1]), ("latents", &[1, 3, 1, 1, 1])]);
         assert_eq!(Latents::read(&path, Auto, 3, true).unwrap().shape[1], 3);
@@ -409,7 +509,7 @@ mod tests {
             let (_folder, path) = file(&[("x", shape)]);
             Latents::read(&path, Auto, 2, true).unwrap_err().to_string()
         };
-        assert!(complaint(&[2, 2, 2, 2]).contains("five axes"));
+        assert!(complaint(&[2, 2, 2]).contains("five axes") && complaint(&[1; 6]).contains("five axes"));
         assert!(complaint(&[1, 2, 0, 2, 2]).contains("an axis is empty"));
 
         let values = [1.0f32, f32::NAN, 2.0, f32::INFINITY];
@@ -460,37 +560,5 @@ mod tests {
             let (_folder, path) = save(safetensors::serialize([("x", view)], None).unwrap());
             assert_eq!(Latents::read(&path, Auto, 2, true).unwrap().data, [0.5, -3.0]);
         }
-    }
-
-    #[test]
-    fn scaling_is_undone() {
-        let plain = LatentScaling { scaling_factor: 0.5, shift_factor: None, latents_mean: None, latents_std: None };
-        let unscaled = |scaling: &LatentScaling| {
-            let mut latents = Latents { data: vec![1.0, 2.0, 3.0, 4.0], shape: [2, 2, 1, 1, 1] };
-            scaling.unscale(&mut latents).map(|()| latents.data)
-        };
-        assert_eq!(unscaled(&plain).unwrap(), [2.0, 4.0, 6.0, 8.0]);
-        let shifted = LatentScaling { shift_factor: Some(0.25), ..plain.clone() };
-        assert_eq!(unscaled(&shifted).unwrap(), [2.25, 4.25, 6.25, 8.25]);
-        let per_channel =
-            LatentScaling { latents_mean: Some(vec![1.0, -1.0]), latents_std: Some(vec![0.5, 2.0]), ..plain.clone() };
-        assert_eq!(unscaled(&per_channel).unwrap(), [2.0, 7.0, 4.0, 15.0]);
-        let mean_alone = LatentScaling { latents_std: None, ..per_channel.clone() };
-        assert_eq!(unscaled(&mean_alone).unwrap(), [2.0, 4.0, 6.0, 8.0]);
-
-        for scaling in [&plain, &shifted, &per_channel, &mean_alone] {
-            let mut latents = Latents { data: unscaled(scaling).unwrap(), shape: [2, 2, 1, 1, 1] };
-            scaling.scale(&mut latents).unwrap();
-            assert_eq!(latents.data, [1.0, 2.0, 3.0, 4.0]);
-        }
-        let flat = LatentScaling { latents_std: Some(vec![1.0, 0.0]), ..per_channel.clone() };
-        let message = flat.scale(&mut Latents { data: vec![0.0; 2], shape: [1, 2, 1, 1, 1] }).unwrap_err().to_string();
-        assert!(message.contains("latents_std has 0 for channel 1"), "{message}");
-
-        let complaint = |scaling| unscaled(&scaling).unwrap_err().to_string();
-        assert!(complaint(LatentScaling { scaling_factor: 0.0, ..plain.clone() }).contains("scaling_factor is 0"));
-        assert!(complaint(LatentScaling { shift_factor: Some(f64::NAN), ..plain }).contains("shift_factor is NaN"));
-        let short = LatentScaling { latents_mean: Some(vec![1.0]), ..per_channel };
-        assert!(complaint(short).contains("latents_mean has 1 numbers, the latents have 2 channels"));
     }
 }

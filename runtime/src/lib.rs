@@ -19,8 +19,10 @@
 //! | [`options`], [`report`], [`observer`] | how to run; what it cost; progress, interruption and activations on the way |
 //! | [`demo`] | the small model and the latents that are part of the program |
 //! | [`model`], [`hub`] | a folder, a file or a hub id, and the files it comes to; fetching them |
-//! | [`checkpoint`], [`shard_index`], [`tensor_file`] | the weights by name, in shards too; the safetensors file underneath |
-//! | [`latents`] | the tensor to decode, and undoing the pipeline's scaling |
+//! | [`checkpoint`], [`shard_index`], `weight_names` | the weights by name, in shards too; which of a file's tensors are the model's |
+//! | [`tensor_file`], `npy_header` | the file of tensors underneath: safetensors, PyTorch's, NumPy's |
+//! | `text_file`, `foreign` | JSON as it comes; what a file is that is not what it should be |
+//! | [`latents`], [`latent_scaling`] | the tensor to decode; undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
 //! | [`quality`] | how near decoded frames are to their source |
 //! | [`verification`], [`comparison`], [`error_plot`] | two runs compared, module by module; how far apart they are, as rows and drawn |
@@ -50,8 +52,12 @@ pub mod demo;
 mod engine;
 pub mod error;
 pub mod error_plot;
+mod file_lock;
+mod foreign;
+pub mod fragment;
 pub mod hub;
 pub mod inspection;
+pub mod latent_scaling;
 mod latent_writer;
 pub mod latents;
 pub mod loaded_weights;
@@ -62,6 +68,7 @@ pub mod memory_estimate;
 pub mod memory_plan;
 pub mod model;
 pub mod non_finite;
+mod npy_header;
 pub mod observer;
 pub mod options;
 mod parameters;
@@ -78,19 +85,22 @@ mod steps;
 pub mod svg_file;
 pub mod tap_file;
 pub mod tensor_file;
+mod text_file;
 mod tile_sizes;
 pub mod tiling;
 pub mod timeline;
 pub mod vae;
 pub mod verification;
+mod weight_names;
 pub mod whole_run;
 
 pub use clip::TileOrder;
 pub use error::{Error, Result};
 pub use hub::{Download, HubOptions};
 pub use inspection::Inspection;
+pub use latent_scaling::LatentScaling;
 pub use latent_writer::{LatentContent, LatentWriter};
-pub use latents::{LatentScaling, Latents, LatentsLayout};
+pub use latents::{Latents, LatentsAccount, LatentsLayout};
 pub use memory_estimate::MemoryEstimate;
 pub use memory_plan::TilingDecision;
 pub use model::{ModelSpec, resolve};

@@ -1,7 +1,8 @@
 //! A declared step on its way to native code, with errors in this package's words. What each stage does is in `passes` and
 //! the backends.
 
-use backend_cpu::program::{self, Choices, CompileOptions, Program};
+use backend_cpu::options::{Choices, CompileOptions};
+use backend_cpu::program::{self, Program};
 use backend_cpu::requirements::{Requirements, requirements};
 use backend_cpu::target::Target;
 use backend_tpu_stablehlo::{EmitOptions, Module, emit};
@@ -48,7 +49,7 @@ pub fn compile<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions
 /// # Errors
 /// [`Error::Internal`]: the graph has an op without a kernel.
 pub fn choices<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Result<Choices> {
-    Choices::of(graph, options.into()).map_err(|cause| Error::internal(BACKEND, step, &cause))
+    program::choices(graph, options.into()).map_err(|cause| Error::internal(BACKEND, step, &cause))
 }
 
 /// The StableHLO module of the final graph of `step`.

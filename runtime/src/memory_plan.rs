@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::rc::Rc;
 
-use backend_cpu::program::{Choices, CompileOptions};
+use backend_cpu::options::{Choices, CompileOptions};
 use backend_cpu::requirements::Requirements;
 use backend_cpu::target::Target;
 use frontend::{Config, Half, Step, declare, parameters};
@@ -59,6 +59,9 @@ pub struct TilingDecision {
     pub budget: u64,
     /// Why it was chosen.
     pub reason: &'static str,
+    /// Whether these tiles, and with them the pixels, follow from how much memory happened to be free: nobody asked for tiles,
+    /// nor for a budget in bytes. Another run may choose others.
+    pub follows_free_memory: bool,
 }
 
 /// Prints as `2 x 2 tiles of 288x400 pixels, tile by tile: whole frames do not fit ...; needs 3287.5 MiB (...) of 4096.0 MiB`.
@@ -145,7 +148,7 @@ impl Plan<'_> {
             (None, TilingChoice::Off) => (None, whole(), WHOLE_ASKED),
             (None, _) => (None, whole(), WHOLE_FITS),
         };
-        let budget = self.options.memory.bytes();
+        let budget = self.options.memory.bytes().saturating_sub(self.options.taken);
         let decision = |route: &Route, tiling, memory, reason| TilingDecision {
             tiling,
             rows: route.grid.rows.len(),
@@ -154,6 +157,7 @@ impl Plan<'_> {
             memory,
             budget,
             reason,
+            follows_free_memory: reason == TILES_FIT && matches!(self.options.memory, MemoryBudget::OfAvailable { .. }),
         };
         let Some(target) = self.target else {
             let route = self.route(grid, TileOrder::FrameMajor);
@@ -432,10 +436,10 @@ impl MemoryBudget {
     pub fn bytes(self) -> u64 {
         match self {
             MemoryBudget::Bytes(bytes) => bytes,
-            MemoryBudget::OfAvailable => {
+            MemoryBudget::OfAvailable { percent } => {
                 let available = available_bytes().unwrap_or(ASSUMED_AVAILABLE);
                 // What the process holds is not available any more, but is its own.
-                resident_bytes().unwrap_or(0).saturating_add(available / 10 * 7)
+                resident_bytes().unwrap_or(0).saturating_add((available as f64 * percent / 100.0) as u64)
             }
         }
     }

@@ -4,11 +4,13 @@
 //! neither config.json nor the weights; fetching is in [`crate::hub`].
 //!
 //! Weights are, in this order of preference: one file; an index of shards; and only where the repository has no full set, a
-//! variant in half precision, f16 before bf16 (it has more digits, and these weights are far from its limits).
+//! variant in half precision, f16 before bf16 (it has more digits, and these weights are far from its limits). PyTorch's own
+//! files come after all safetensors. What a file that is named itself holds, its content says and not its ending.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::fragment::split_fragment;
 use crate::hub::{self, HubId, HubOptions, OnDownload};
 use crate::shard_index::ShardIndex;
 
@@ -18,10 +20,12 @@ pub const CONFIG_FILE: &str = "config.json";
 pub const WEIGHTS_FILE: &str = "diffusion_pytorch_model.safetensors";
 /// The folder of a pipeline that holds the VAE.
 pub(crate) const VAE_FOLDER: &str = "vae";
-/// How the name of a weights file ends.
-const WEIGHTS_ENDING: &str = ".safetensors";
-/// How the name of an index of shards ends.
-const INDEX_ENDING: &str = ".safetensors.index.json";
+/// How the names of weights files end.
+const WEIGHTS_ENDINGS: [&str; 7] = [".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz", ".json"];
+/// How the names of indices of shards end; `.index.fp16.json` is one too.
+const INDEX_MIDDLES: [&str; 2] = [".safetensors.index.", ".bin.index."];
+/// How the name of a file ends that is configuration or index.
+const JSON_ENDING: &str = ".json";
 
 /// A name under which a folder may have its weights.
 #[derive(Debug, Clone, Copy)]
@@ -31,11 +35,16 @@ pub(crate) struct WeightsCandidate {
 }
 
 /// The names under which a folder may have its weights; the first that is there is taken.
-pub(crate) const WEIGHTS_CANDIDATES: [WeightsCandidate; 4] = [
+pub(crate) const WEIGHTS_CANDIDATES: [WeightsCandidate; 9] = [
     WeightsCandidate { file: WEIGHTS_FILE, is_index: false },
     WeightsCandidate { file: "diffusion_pytorch_model.safetensors.index.json", is_index: true },
     WeightsCandidate { file: "diffusion_pytorch_model.fp16.safetensors", is_index: false },
     WeightsCandidate { file: "diffusion_pytorch_model.bf16.safetensors", is_index: false },
+    WeightsCandidate { file: "diffusion_pytorch_model.bin", is_index: false },
+    WeightsCandidate { file: "diffusion_pytorch_model.bin.index.json", is_index: true },
+    WeightsCandidate { file: "diffusion_pytorch_model.fp16.bin", is_index: false },
+    WeightsCandidate { file: "pytorch_model.bin", is_index: false },
+    WeightsCandidate { file: "pytorch_model.bin.index.json", is_index: true },
 ];
 
 /// The files of a model.
@@ -47,10 +56,25 @@ pub struct ModelFiles {
     pub weights: WeightFiles,
 }
 
+impl ModelFiles {
+    /// Every file of them: the configuration, then those of the weights, an index included.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let mut paths = vec![self.config.clone()];
+        match &self.weights {
+            WeightFiles::One(path) => paths.push(path.clone()),
+            WeightFiles::Shards(index) => {
+                paths.push(index.path().to_owned());
+                paths.extend(index.shard_names().into_iter().map(|name| index.shard_path(name)));
+            }
+        }
+        paths
+    }
+}
+
 /// Where a model's weights are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WeightFiles {
-    /// One safetensors file.
+    /// One file.
     One(PathBuf),
     /// Several, with an index.
     Shards(ShardIndex),
@@ -63,6 +87,8 @@ pub struct ModelSpec {
     pub source: ModelSource,
     /// A configuration to use in place of the one beside the weights.
     pub config: Option<PathBuf>,
+    /// What the names of its weights begin with, where files hold several models; see [`crate::Vae::open_prefixed`].
+    pub prefix: Option<String>,
 }
 
 /// Where a model is.
@@ -75,23 +101,26 @@ pub enum ModelSource {
 }
 
 impl ModelSpec {
-    /// Takes `text` for a path if there is one of this name, else for a hub id `owner/name[@revision]`.
+    /// Takes `model` for a path if there is one of this name, else for a hub id `owner/name[@revision]`; `#PREFIX` behind either
+    /// says what the names of its weights begin with.
     ///
     /// # Errors
     /// [`Error::NoModel`] if it is neither, with why.
-    pub fn parse(text: &str, config: Option<&Path>) -> Result<ModelSpec> {
-        let path = PathBuf::from(text);
-        let config = config.map(Path::to_owned);
+    pub fn parse(model: impl AsRef<Path>, config: Option<&Path>) -> Result<ModelSpec> {
+        let (path, prefix) = split_fragment(model.as_ref());
+        let spec = |source| ModelSpec { source, config: config.map(Path::to_owned), prefix: prefix.clone() };
         if path.exists() {
-            return Ok(ModelSpec { source: ModelSource::Path(path), config });
+            return Ok(spec(ModelSource::Path(path)));
         }
-        let looks_like_file = [WEIGHTS_ENDING, ".json"].iter().any(|ending| text.ends_with(ending));
+        // What is not Unicode is no id; the replaced characters are refused.
+        let text = &*path.to_string_lossy();
+        let looks_like_file = WEIGHTS_ENDINGS.iter().any(|ending| text.ends_with(ending));
         let id = if looks_like_file { Err("it ends as a file's name does".into()) } else { HubId::parse(text) };
         match id {
-            Ok(id) => Ok(ModelSpec { source: ModelSource::Hub(id), config }),
+            Ok(id) => Ok(spec(ModelSource::Hub(id))),
             Err(reason) => {
                 let problem = format!("there is no such file or folder; nor is it an id on the hub: {reason}");
-                Err(Error::NoModel { path, problem })
+                Err(Error::NoModel { path: path.clone(), problem })
             }
         }
     }
@@ -126,7 +155,7 @@ pub fn resolve_config(spec: &ModelSpec, hub: &HubOptions, progress: &mut OnDownl
 }
 
 /// Finds the VAE in `model`: a folder with config.json and the weights, a pipeline's folder with such a folder `vae`, a
-/// weights file, or an index of shards. `config` takes the place of the config.json beside the weights.
+/// repository's folder in the hub's cache, a weights file, or an index of shards. `config` takes the place of the config.json beside the weights.
 ///
 /// # Errors
 /// [`Error::NoModel`] with what was looked for; [`Error::MissingFile`] if `config` is not there; those of
@@ -173,6 +202,8 @@ struct Found {
 fn search(model: &Path) -> Result<Place> {
     let no_model = |problem: String| Err(Error::NoModel { path: model.into(), problem });
     if model.is_dir() {
+        let of_cache = hub::model_folder(model).map_err(|problem| Error::NoModel { path: model.into(), problem })?;
+        let model = of_cache.as_deref().unwrap_or(model);
         let nested = model.join(VAE_FOLDER);
         let weights = find_weights(model);
         // A pipeline may have a config.json of its own: what decides is where the weights are.
@@ -186,9 +217,9 @@ fn search(model: &Path) -> Result<Place> {
         return no_model("there is no such file or folder".into());
     }
     let name = model.to_string_lossy();
-    let is_index = name.ends_with(INDEX_ENDING);
-    if !is_index && !name.ends_with(WEIGHTS_ENDING) {
-        return no_model(format!("expected a folder, a file `*{WEIGHTS_ENDING}` or an index `*{INDEX_ENDING}`"));
+    let is_index = name.ends_with(JSON_ENDING) && INDEX_MIDDLES.iter().any(|middle| name.contains(middle));
+    if !is_index && name.ends_with(JSON_ENDING) {
+        return no_model("expected a folder, a file of weights, or an index of shards, `*.index.json`".into());
     }
     let folder = model.parent().unwrap_or(Path::new("")).to_owned();
     Ok(Place { folder, weights: Some(Found { path: model.into(), is_index }) })
@@ -216,8 +247,8 @@ fn not_found<'a>(model: &Path, missing: impl IntoIterator<Item = &'a PathBuf>) -
     let missing = missing.join(", ");
     let problem = if model.is_dir() {
         format!(
-            "looked for {CONFIG_FILE} and {WEIGHTS_FILE}, whole or in shards, in the folder itself and in `{VAE_FOLDER}/`; \
-             missing: {missing}"
+            "looked for {CONFIG_FILE} and {WEIGHTS_FILE} (or .bin), whole or in shards, in the folder itself and in \
+             `{VAE_FOLDER}/`; missing: {missing}"
         )
     } else {
         format!("its configuration is not beside it: {missing}; put it there, or name the file that is to be used")
@@ -248,7 +279,7 @@ mod tests {
         let found = ModelFiles { config: vae.join(CONFIG_FILE), weights: WeightFiles::One(vae.join(WEIGHTS_FILE)) };
         assert_eq!(locate(root.path(), None).unwrap(), found);
         assert_eq!(locate(&vae, None).unwrap(), found);
-        assert!(complaint(&found.config).contains("expected a folder, a file"));
+        assert!(complaint(&found.config).contains("expected a folder, a file of weights"));
     }
 
     #[test]
@@ -292,6 +323,9 @@ mod tests {
         };
         assert_eq!(hub("owner/Name-2b"), ("owner/Name-2b".into(), "main".into()));
         assert_eq!(hub("owner/name@refs/pr/1"), ("owner/name".into(), "refs/pr/1".into()));
+        assert_eq!(hub("owner/name@v1#ema"), ("owner/name".into(), "v1".into()));
+        let named = ModelSpec::parse(&format!("{text}#ema.model"), None).unwrap();
+        assert_eq!((named.source, named.prefix.as_deref()), (ModelSource::Path(text.into()), Some("ema.model")));
         for text in [
             "",
             "name",
@@ -309,6 +343,8 @@ mod tests {
             "a/b@x\\y",
             "a--b/c",
             "a/b.safetensors",
+            "a/b.ckpt",
+            "a/b.bin",
             "a b/c",
         ] {
             let message = ModelSpec::parse(text, None).unwrap_err().to_string();

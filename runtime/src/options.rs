@@ -89,13 +89,23 @@ impl FromStr for Parallel {
 }
 
 /// The most memory that the process may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MemoryBudget {
-    /// What it holds already and 70 % of what is available when a call begins; see [`crate::memory::available_bytes`].
-    #[default]
-    OfAvailable,
+    /// What it holds already and so many percent of what is available when a call begins; see
+    /// [`crate::memory::available_bytes`].
+    OfAvailable {
+        /// More than 0, at most 100.
+        percent: f64,
+    },
     /// So many bytes, whatever is available.
     Bytes(u64),
+}
+
+impl Default for MemoryBudget {
+    /// 70 % of what is available.
+    fn default() -> MemoryBudget {
+        MemoryBudget::OfAvailable { percent: 70.0 }
+    }
 }
 
 /// How to decode or encode.
@@ -130,6 +140,8 @@ pub struct RunOptions {
     /// How much memory it may take. What cannot be done within it is refused before any work. The evaluator and PJRT
     /// plugins, whose memory is not planned here, have no regard for it.
     pub memory: MemoryBudget,
+    /// Bytes of that budget which the caller takes for itself, in what it does with results.
+    pub taken: u64,
 }
 
 impl RunOptions {

@@ -10,6 +10,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::json;
 
 use crate::error::{Error, Result};
+use crate::media::place::require_ending;
 use crate::media::staging::StagedFile;
 use crate::observer::Tap;
 use crate::spill::Spill;
@@ -162,11 +163,7 @@ impl TapWriter {
     /// # Errors
     /// [`Error::UnknownOutput`] unless the path ends in `.safetensors`; [`Error::OutputPlace`].
     pub fn create(path: &Path) -> Result<TapWriter> {
-        let ending = path.extension().unwrap_or_default().to_string_lossy();
-        if !ending.eq_ignore_ascii_case(ENDING) {
-            let ending = if ending.is_empty() { "no ending".into() } else { format!(".{ending}") };
-            return Err(Error::UnknownOutput { path: path.into(), ending, known: ".safetensors, for activations" });
-        }
+        require_ending(path, ENDING, ".safetensors, for activations")?;
         Ok(TapWriter { file: StagedFile::create(path)?, path: path.into() })
     }
 }

@@ -1,4 +1,5 @@
-//! The index of weights that are split into shards, `*.safetensors.index.json`: which tensor is in which file.
+//! The index of weights that are split into shards, `*.safetensors.index.json` or `*.bin.index.json`: which tensor is
+//! in which file.
 //!
 //! The part of it that is read:
 //!
@@ -6,23 +7,23 @@
 //! {"weight_map": {"decoder.conv_in.conv.weight": "diffusion_pytorch_model-00001-of-00002.safetensors"}}
 //! ```
 //!
-//! A shard is named by its plain file name and lies beside the index: no folder, no `..`, nothing absolute, on no system's
-//! terms. Links are followed, since the hub's cache is made of them: who made the folder may link out of it, who wrote
-//! the index may not. Opens no shard: that is [`crate::checkpoint`].
+//! A shard is named by its plain file name and lies beside the index: no folder, no `..`, nothing absolute, on no
+//! system's terms. Links are followed, since the hub's cache is made of them: who made the folder may link out of it,
+//! who wrote the index may not. Opens no shard: that is [`crate::checkpoint`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::error::{Error, Result};
+use crate::text_file::{self, NotText};
 
-/// The longest index that is read, in bytes: 436 tensors take 40 kB.
-const SIZE_LIMIT: u64 = 16 << 20;
+/// How the names of shards end.
+const SHARD_ENDINGS: [&str; 2] = [".safetensors", ".bin"];
 
 /// An index that was read and checked for itself, without a look into the shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,23 +51,18 @@ impl ShardIndex {
             _ => Error::Read { path: path.into(), cause },
         };
         let fault = |problem: String| Error::ShardIndex { path: path.into(), problem };
-        // Looked at before it is opened: opening a named pipe would wait for a writer.
-        if !fs::metadata(path).map_err(read_error)?.is_file() {
-            return Err(fault("it is not a regular file".into()));
-        }
-        let mut text = vec![];
-        File::open(path).map_err(read_error)?.take(SIZE_LIMIT + 1).read_to_end(&mut text).map_err(read_error)?;
-        if text.len() as u64 > SIZE_LIMIT {
-            return Err(fault(format!("it is larger than {SIZE_LIMIT} bytes, which no index is")));
-        }
-        let Json { weight_map } = serde_json::from_slice(&text).map_err(|cause| fault(cause.to_string()))?;
+        let text = text_file::read_json(path).map_err(|cause| match cause {
+            NotText::Read(cause) => read_error(cause),
+            NotText::Other(problem) => fault(problem),
+        })?;
+        let Json { weight_map } = serde_json::from_str(&text).map_err(|cause| fault(cause.to_string()))?;
         if weight_map.is_empty() {
             return Err(fault("`weight_map` is empty".into()));
         }
         for (tensor, shard) in &weight_map {
             if !is_plain_file_name(shard) {
                 return Err(fault(format!(
-                    "`weight_map` has tensor `{tensor}` in `{}`; expected the name of a .safetensors file beside the index, \
+                    "`weight_map` has tensor `{tensor}` in `{}`; expected the name of a .safetensors or .bin file beside the index, \
                      without any folder",
                     shard.escape_debug()
                 )));
@@ -96,10 +92,11 @@ impl ShardIndex {
     }
 }
 
-/// Whether `name` names a file beside the index on every system: Windows has other separators, drives and streams (`:`).
+/// Whether `name` names a file beside the index on every system: Windows has other separators, drives and streams
+/// (`:`).
 fn is_plain_file_name(name: &str) -> bool {
     let forbidden = |c: char| c.is_control() || "/\\:*?\"<>|".contains(c);
-    name.ends_with(".safetensors") && !name.starts_with('.') && !name.contains(forbidden)
+    SHARD_ENDINGS.iter().any(|ending| name.ends_with(ending)) && !name.starts_with('.') && !name.contains(forbidden)
 }
 
 /// A map of strings in which no key comes twice; JSON allows it, and most readers take the last.
@@ -133,7 +130,10 @@ fn distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Strin
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::text_file::SIZE_LIMIT;
 
     fn read(text: &str) -> Result<ShardIndex> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -169,7 +169,9 @@ mod tests {
             "./x.safetensors",
             ".safetensors",
             "",
-            "x.bin",
+            "x.txt",
+            ".bin",
+            "../x.bin",
             "x\n.safetensors",
             "x\0.safetensors",
         ] {

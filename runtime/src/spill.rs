@@ -1,6 +1,5 @@
 //! Tensors put aside on disk, in a file without a name: gone with the process, however that ends.
 
-use std::env;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +12,16 @@ const CHUNK: usize = 1 << 14;
 /// Where large temporary files belong: `/tmp` is memory on many systems, `/var/tmp` is not.
 const LARGE_FILES: &str = "/var/tmp";
 
+/// Where what must wait on disk does: the folder that TMPDIR names, else `/var/tmp` if there is one, else where the system has
+/// temporary files.
+pub(crate) fn folder() -> PathBuf {
+    let large_files = Path::new(LARGE_FILES);
+    match ir::knobs::TMPDIR.get() {
+        None if large_files.is_dir() => large_files.into(),
+        _ => ir::knobs::temporary_folder(),
+    }
+}
+
 /// A temporary file of tensors.
 pub(crate) struct Spill {
     file: File,
@@ -23,17 +32,12 @@ pub(crate) struct Spill {
 }
 
 impl Spill {
-    /// An empty file in the folder that TMPDIR names, else in `/var/tmp` if there is one, else where the system has
-    /// temporary files.
+    /// An empty file in [`folder`].
     ///
     /// # Errors
     /// [`Error::Spill`].
     pub(crate) fn new() -> Result<Self> {
-        let large_files = Path::new(LARGE_FILES);
-        let folder = match ir::knobs::TMPDIR.get() {
-            None if large_files.is_dir() => large_files.into(),
-            _ => env::temp_dir(),
-        };
+        let folder = folder();
         match tempfile::tempfile_in(&folder) {
             Ok(file) => Ok(Self { file, folder, tensors: vec![], end: 0 }),
             Err(cause) => Err(Error::Spill { folder, cause }),

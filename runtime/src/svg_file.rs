@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::media::place::require_ending;
 use crate::media::staging::StagedFile;
 
 /// An SVG file that appears whole at [`Self::finish`] or not at all.
@@ -18,11 +19,7 @@ impl SvgFile {
     /// # Errors
     /// [`Error::UnknownOutput`] unless the path ends in `.svg`; [`Error::OutputPlace`].
     pub fn create(path: &Path) -> Result<SvgFile> {
-        let ending = path.extension().unwrap_or_default().to_string_lossy();
-        if !ending.eq_ignore_ascii_case("svg") {
-            let ending = if ending.is_empty() { "no ending".into() } else { format!(".{ending}") };
-            return Err(Error::UnknownOutput { path: path.into(), ending, known: ".svg, for a picture" });
-        }
+        require_ending(path, "svg", ".svg, for a picture")?;
         Ok(SvgFile { file: StagedFile::create(path)?, path: path.into() })
     }
 

@@ -2,20 +2,20 @@
 //!
 //! How a clip falls into steps and tiles is in `clip`; what runs them in `engine`.
 
-use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use backend_cpu::weights::Weights;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
-use frontend::{Config, ConfigWarning, Half, declare};
+use frontend::{Config, ConfigError, ConfigWarning, Half, declare};
 use passes::cpu_pipeline;
 
 use crate::checkpoint::Checkpoint;
 use crate::clip::{self, Route};
 use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
-use crate::latents::{LatentScaling, Latents};
+use crate::latent_scaling::LatentScaling;
+use crate::latents::Latents;
 use crate::lowering;
 use crate::media::{ClipShape, FrameBlock};
 use crate::memory_plan::Plan;
@@ -26,6 +26,7 @@ use crate::parameters;
 use crate::report::{Report, Seconds};
 use crate::source::{InMemory, NextFrames, Source, Stream};
 use crate::steps::{Account, Steps};
+use crate::text_file::{self, NotText};
 
 /// A model that is open: its configuration, and its weights, mapped.
 ///
@@ -62,7 +63,10 @@ pub struct Moments {
 /// # Errors
 /// [`Error::Read`]; [`Error::Config`] with every field that cannot be honoured.
 pub fn read_config(path: &Path) -> Result<(Config, Vec<ConfigWarning>)> {
-    let text = fs::read_to_string(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
+    let text = text_file::read_json(path).map_err(|fault| match fault {
+        NotText::Read(cause) => Error::Read { path: path.into(), cause },
+        NotText::Other(problem) => Error::Config { path: path.into(), cause: ConfigError::Other(problem) },
+    })?;
     Config::from_json(&text).map_err(|cause| Error::Config { path: path.into(), cause })
 }
 
@@ -75,24 +79,43 @@ impl Vae {
         Vae::open_files(&locate(model, None)?)
     }
 
-    /// Opens a model whose files are known; see [`crate::model::resolve`]. Which tensors a half needs is checked when that half is first asked for,
-    /// so that a checkpoint of one half will do for it.
+    /// Opens a model whose files are known; see [`crate::model::resolve`]. Which tensors a half needs is checked when
+    /// that half is first asked for, so that a checkpoint of one half will do for it.
     ///
     /// # Errors
     /// Those of [`read_config`] and [`Checkpoint::open`].
     pub fn open_files(files: &ModelFiles) -> Result<Vae> {
+        Vae::open_prefixed(files, None)
+    }
+
+    /// [`Self::open_files`] with only those of the weights whose names begin with `prefix`, where files hold several
+    /// models.
+    ///
+    /// # Errors
+    /// As [`Self::open_files`]; [`Error::NoPrefix`].
+    pub fn open_prefixed(files: &ModelFiles, prefix: Option<&str>) -> Result<Vae> {
         let (config, warnings) = read_config(&files.config)?;
-        let mut vae = Vae::new(config, Checkpoint::open(&files.weights)?)?;
+        let checkpoint = Checkpoint::open(&files.weights)?;
+        let checkpoint = match prefix {
+            Some(prefix) => checkpoint.under(prefix)?,
+            None => checkpoint,
+        };
+        let mut vae = Vae::new(config, checkpoint)?;
         let of_config = warnings.iter().map(|warning| format!("{}: {warning}", files.config.display()));
         vae.warnings.splice(..0, of_config);
         Ok(vae)
     }
 
-    /// The model of a configuration and a checkpoint that are open already.
+    /// The model of a configuration and a checkpoint that are open already. The model's tensors are found among the
+    /// checkpoint's also where others stand beside them and where their names have more in them than the model's; see
+    /// [`Checkpoint::account`].
     ///
     /// # Errors
+    /// [`Error::AmbiguousWeights`] if they hold the model more than once, [`Error::DuplicateTensor`] a tensor;
     /// [`Error::Declare`] if the configuration cannot be honoured; one that was read can.
     pub fn new(config: Config, checkpoint: Checkpoint) -> Result<Vae> {
+        let expected = |half| Ok::<_, Error>((half, frontend::parameters(&config, half)?));
+        let checkpoint = checkpoint.named(&[expected(Half::Encoder)?, expected(Half::Decoder)?])?;
         let checkpoint = Arc::new(checkpoint);
         let warnings = parameters::unused(&checkpoint, &config)?.into_iter().collect();
         let weights = Weights::new(checkpoint.clone());
@@ -149,13 +172,15 @@ impl Vae {
         })
     }
 
-    /// Decodes unscaled latents [B, C, T, H, W]; see [`LatentScaling::unscale`] for a pipeline's. `sink` gets the frames of
-    /// each sample in order, unclamped, a step's at a time: [`crate::media::ClipWriter::write`] takes them as they are.
+    /// Decodes unscaled latents [B, C, T, H, W]; see [`LatentScaling::unscale`] for a pipeline's. `sink` gets the
+    /// frames of each sample in order, unclamped, a step's at a time: [`crate::media::ClipWriter::write`] takes them
+    /// as they are.
     ///
     /// # Errors
-    /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`], [`Error::Spill`],
-    /// [`Error::Memory`], [`Error::Threads`], [`Error::Isa`]; [`Error::NonFiniteResult`] at the first frame that is no numbers;
-    /// [`Error::Interrupted`] if the observer breaks; what `sink` and the observer return.
+    /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`],
+    /// [`Error::Spill`], [`Error::Memory`], [`Error::Threads`], [`Error::Isa`]; [`Error::NonFiniteResult`] at the
+    /// first frame that is no numbers; [`Error::Interrupted`] if the observer breaks; what `sink` and the observer
+    /// return.
     pub fn decode(
         &self,
         latents: &Latents,
@@ -204,6 +229,14 @@ impl Vae {
     /// [`Error::Input`] if it is not a clip for this model.
     pub fn encoded_shape(&self, clip: &ClipShape) -> Result<ClipShape> {
         check_shape("clip", clip.axes(), self.config.in_channels)?;
+        let least = self.config.spatial_compression();
+        if clip.height.min(clip.width) < least {
+            let problem = format!(
+                "its frames are {}x{} (width x height); the model needs at least {least}x{least} pixels, enlarge them",
+                clip.width, clip.height
+            );
+            return Err(Error::Input { what: "clip", found: clip.axes(), problem });
+        }
         Ok(ClipShape {
             batch: clip.batch,
             channels: 2 * self.config.latent_channels,
@@ -213,10 +246,10 @@ impl Vae {
         })
     }
 
-    /// Encodes a video of this shape whose frames come as they are asked for: [`Self::encode`] in memory that does not
-    /// depend on the length of the clip. `next` is asked for the frames of each sample in order, a step's at a time: it is
-    /// given the sample and how many, and returns row-major [C, T, H, W]. `sink` gets the moments of each sample in the
-    /// same way, in the shape that [`Self::encoded_shape`] tells.
+    /// Encodes a video of this shape whose frames come as they are asked for: [`Self::encode`] in memory that does
+    /// not depend on the length of the clip. `next` is asked for the frames of each sample in order, a step's at a
+    /// time: it is given the sample and how many, and returns row-major [C, T, H, W]. `sink` gets the moments of each
+    /// sample in the same way, in the shape that [`Self::encoded_shape`] tells.
     ///
     /// # Errors
     /// As [`Self::encode`], and what `next` returns; [`Error::InvalidClip`] if it gives another number of values.

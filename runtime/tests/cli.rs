@@ -71,6 +71,7 @@ fn json_is_one_object_with_every_field() {
             keys,
             [
                 "output",
+                "latents",
                 "frames",
                 "height",
                 "width",
@@ -121,6 +122,27 @@ fn the_summary_says_what_where_and_how_long() {
 }
 
 #[test]
+fn a_rate_that_a_gif_cannot_have_is_said() {
+    let folder = workplace(1, 2);
+    let said = |more: &[&str]| {
+        let output = tessera(&[&DECODE, more].concat(), folder.path());
+        assert_eq!(output.status.code(), Some(0));
+        text(&output.stderr)
+    };
+    let note = said(&["--output", "a.gif", "--fps", "60"]);
+    assert!(
+        note.starts_with(
+            "note: a.gif: a GIF shows at most 50 frames a second: it plays at 50 in place of 60, 1.20 times"
+        )
+    );
+    assert_eq!(note.lines().count(), 1, "{note}");
+    assert!(said(&["--output", "a.gif", "--fps", "59.94", "--json"]).contains("in place of 59.94"));
+    for [output, fps] in [["a.gif", "50"], ["a.gif", "24"], ["a.mp4", "60"], ["a.y4m", "60"], ["a.npy", "60"]] {
+        assert_eq!(said(&["--output", output, "--fps", fps]), "", "{output} {fps}");
+    }
+}
+
+#[test]
 fn scaled_latents_of_the_pipeline_are_the_default() {
     let folder = workplace(1, 2);
     // The same latents as a pipeline has them: [B, T, C, H, W] and multiplied by the scaling factor, 0.5.
@@ -157,7 +179,7 @@ fn bad_input_is_one_error_and_no_output() {
         refused(path, &["decode", "--model", ".", "--latents", latents], expected);
     };
     of("nowhere.safetensors", &["nowhere.safetensors: no such file"]);
-    of("text.safetensors", &["text.safetensors: not a usable safetensors file"]);
+    of("text.safetensors", &["text.safetensors: not a usable tensor file: it is text", "`these are no latents`"]);
     of("channels.safetensors", &["[1, 5, 3, 2, 2]", "4 latent channels"]);
     of("rank.safetensors", &["[4, 2, 2]", "five axes"]);
     of("nan.safetensors", &["16 of 16 values that are not finite"]);
@@ -186,7 +208,7 @@ fn a_bad_model_is_one_error_and_no_output() {
     refused(path, &DECODE, &["act_fn: expected", "gelu", "pad_mode: expected"]);
     fs::write(path.join("config.json"), CONFIG).unwrap();
     fs::write(path.join("diffusion_pytorch_model.safetensors"), "no weights at all").unwrap();
-    refused(path, &DECODE, &["diffusion_pytorch_model.safetensors: not a usable safetensors file"]);
+    refused(path, &DECODE, &["diffusion_pytorch_model.safetensors: not a usable tensor file: it is text"]);
 }
 
 #[test]
@@ -342,6 +364,47 @@ fn a_memory_budget_is_kept() {
     assert!(refusal.contains("the memory budget is 8.0 MiB") && !path.join("y.npy").exists(), "{refusal}");
     let (peak, ..) = memory(path, &format!("{:.1}MiB", needed + 2.0));
     assert!(peak as f64 <= (needed + 2.0) * 1048576.0);
+}
+
+/// A limit on address space is memory that is not there: it makes the same tiles on every machine.
+#[test]
+#[cfg(target_os = "linux")]
+fn tiles_that_follow_from_free_memory_are_told_and_can_be_pinned() {
+    let folder = model(|_| {});
+    let path = folder.path();
+    let shape = [1, 4, 7, 60, 90];
+    latents_file(path, "z.safetensors", &shape, &random(5, shape.iter().product()));
+    let (_, whole, _) = memory(path, "8GiB");
+    // Of what is left, a budget of less than whole frames take.
+    let limited = |more: &[&str]| {
+        let script = format!("ulimit -v {}; exec \"$0\" \"$@\"", 4 << 20);
+        let percent = format!("{:.3}%", whole as f64 * 60.0 / (4_u64 << 30) as f64);
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_tessera")]).args(DECODE).args(["--threads", "2"]);
+        command.args(["--memory-budget", &percent]).args(more).current_dir(path);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let report: Value = serde_json::from_str(&limited(&["--json", "--output", "a.npy"])).unwrap();
+    let tiling = &report["tiling"];
+    assert_eq!(tiling["follows_free_memory"], true, "{tiling}");
+    let pin = tiling["pinned_by"].as_str().unwrap();
+    let tile = &tiling["tile"];
+    assert_eq!(pin, format!("--tiling {}x{}", tile[0], tile[1]));
+    let summary = limited(&["--output", "b.npy"]);
+    for part in ["pixels", "follow from the memory that was free", "other tiles give other pixels", "`--tiling "] {
+        assert!(summary.contains(part), "`{part}` is not in\n{summary}");
+    }
+    // What pins them gives the same pixels with all memory there is, and nothing to tell.
+    let pinned: Vec<&str> = pin.split(' ').collect();
+    let report = decode(&[&["--json", "--output", "c.npy", "--threads", "2"], &pinned[..]].concat(), path);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(
+        (&report["tiling"]["follows_free_memory"], &report["tiling"]["pinned_by"]),
+        (&false.into(), &Value::Null)
+    );
+    assert!(fs::read(path.join("a.npy")).unwrap() == fs::read(path.join("c.npy")).unwrap());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -14,10 +14,14 @@ const DECODE: [&str; 8] = ["decode", "--model", ".", "--latents", "z.safetensors
 
 /// Runs the binary where no plugin is found but those of the environment.
 fn tessera(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let folder = tempfile::tempdir().unwrap();
+    tessera_at(tempfile::tempdir().unwrap().path(), arguments, environment)
+}
+
+/// The same, with this folder for everything.
+fn tessera_at(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
-    command.args(arguments).current_dir(folder.path()).env("XDG_DATA_HOME", folder.path()).env("HOME", folder.path());
-    command.env("PATH", folder.path()).env_remove("TESSERA_PJRT_PLUGIN").envs(environment.iter().copied());
+    command.args(arguments).current_dir(folder).env("XDG_DATA_HOME", folder).env("HOME", folder);
+    command.env("PATH", folder).env_remove("TESSERA_PJRT_PLUGIN").envs(environment.iter().copied());
     command.output().unwrap()
 }
 
@@ -34,6 +38,68 @@ fn plugins_that_are_missing_are_told_how_to_get() {
     let output = tessera(&["plugin", "install", "cpu"], &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).starts_with("error: no Python with pip on the PATH"), "{}", text(&output.stderr));
+}
+
+/// A pip that refuses what the real one refuses, and else installs. Of the real one: values of the environment win over its files of
+/// settings but for empty ones, which are passed over; options win over both; `--target` goes with no other place.
+const PIP: &str = r#"#!/bin/sh
+case "$*" in *"pip --version"*) exit 0;; esac
+fail() { echo "ERROR: $1" >&2; echo "[notice] a newer pip is there" >&2; exit 1; }
+[ "$PIP_USER" = 0 ] || fail "Can not combine '--user' and '--target'"
+[ "$PIP_REQUIRE_VIRTUALENV" = 0 ] || fail "Could not find an activated virtualenv (required)."
+[ "$PIP_DRY_RUN" = 0 ] || exit 0
+[ "$PIP_INDEX_URL" = "https://index.invalid/simple" ] || fail "the user's own index is not asked"
+[ -z "$PIP_CONFIG_FILE" ] && fail "the user's own settings are not read"
+prefix=$PIP_PREFIX root=$PIP_ROOT
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --prefix=*) prefix=${1#--prefix=};;
+        --root=*) root=${1#--root=};;
+        --target) shift; target=$1;;
+    esac
+    shift
+done
+[ -z "$prefix" ] || fail "Cannot set --home and --prefix together"
+[ "$root" = / ] || fail "the package went below $root"
+[ -z "$FAIL" ] || fail "No matching distribution found"
+/bin/mkdir "$target/lammps_jax_pjrt_cpu"
+echo library > "$target/lammps_jax_pjrt_cpu/pjrt_c_api_cpu_plugin.so"
+"#;
+
+/// Whatever pip is set to do elsewhere: the plugin's place is ours.
+#[test]
+#[cfg(unix)]
+fn a_plugin_is_installed_whatever_pip_is_set_to() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let python = folder.path().join("python3");
+    fs::write(&python, PIP).unwrap();
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    let at = folder.path().to_str().unwrap();
+    let install = |more: &[(&str, &str)]| {
+        let own = [("PATH", at), ("PIP_INDEX_URL", "https://index.invalid/simple"), ("PIP_CONFIG_FILE", "pip.conf")];
+        tessera_at(folder.path(), &["plugin", "install", "cpu"], &[&own[..], more].concat())
+    };
+    let hostile = [
+        ("PIP_USER", "1"),
+        ("PIP_REQUIRE_VIRTUALENV", "true"),
+        ("PIP_PREFIX", "/nowhere"),
+        ("PIP_ROOT", "/nowhere"),
+        ("PIP_TARGET", "/nowhere"),
+        ("PIP_DRY_RUN", "1"),
+    ];
+    for setting in hostile.iter().map(std::slice::from_ref).chain([&hostile[..], &[]]) {
+        let output = install(setting);
+        let found = text(&output.stdout);
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{setting:?}");
+        let library = found.trim_end().strip_prefix("installed ").unwrap();
+        assert_eq!(fs::read_to_string(library).unwrap(), "library\n", "{setting:?}");
+        fs::remove_file(library).unwrap();
+    }
+    let failed = install(&[("FAIL", "1")]);
+    assert_eq!(failed.status.code(), Some(1));
+    let expected = "python3 -m pip install lammps-jax-pjrt-cpu==0.11.2 failed: ERROR: No matching distribution found\n";
+    assert_eq!(text(&failed.stderr), format!("error: {expected}"));
 }
 
 #[test]

@@ -41,10 +41,10 @@ fn weights_that_are_no_safetensors_file() {
     let whole = fs::read(&path).unwrap();
     let refuses = |bytes: &[u8], expected: &str| {
         fs::write(&path, bytes).unwrap();
-        refused(folder.path(), &DECODE, &[&format!("{WEIGHTS}: not a usable safetensors file: "), expected]);
+        refused(folder.path(), &DECODE, &[&format!("{WEIGHTS}: not a usable "), expected]);
     };
     let length = whole.len();
-    refuses(b"", "it is empty; the download did not finish");
+    refuses(b"", "tensor file: it is empty; the download did not finish");
     refuses(&whole[..5], "its first eight bytes are not the length of a header");
     refuses(&whole[..100], "its header should end beyond the file's 100 bytes; it is cut off");
     refuses(&whole[..length - 1], &format!("({} bytes); it is cut off or too long, fetch it again", length - 1));
@@ -138,7 +138,7 @@ fn weights_that_are_no_numbers_make_no_video() {
             let decode = [&DECODE[..7], &[output]].concat();
             refused(path, &decode, &["the decoder made ", &said, "--check-finite names the module"]);
         }
-        latents_file(path, "clip.safetensors", &[1, 3, 1, 4, 6], &[0.5; 72]);
+        latents_file(path, "clip.safetensors", &[1, 3, 1, 4, 6], &[-0.5; 72]);
         let encode = ["encode", "--model", ".", "--video", "clip.safetensors", "--output", "e.safetensors"];
         refused(path, &encode, &["the encoder made ", &said]);
         refused(
@@ -204,7 +204,7 @@ fn clips_and_latents_without_frames() {
     fs::write(path.join("clip.y4m"), "YUV4MPEG2 W4 H4 F25:1 C420\n").unwrap();
     encode(path, "clip.y4m", &["clip.y4m: not a usable clip: it has no frames"]);
     fs::create_dir(path.join("frames")).unwrap();
-    encode(path, "frames", &["no .png, .jpg or .jpeg in this folder"]);
+    encode(path, "frames", &["no PNG, JPEG or WebP in this folder"]);
     refused(path, &["emit", "--step", "encode-first", "--frames", "0"], &["must each be at least 1"]);
 }
 

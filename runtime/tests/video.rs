@@ -132,6 +132,8 @@ fn a_roundtrip_tells_and_shows_what_is_lost() {
     for part in ["PSNR dB", "quality", "whole frames", "contact sheet", "frames.png ("] {
         assert!(summary.contains(part), "`{part}` is not in\n{summary}");
     }
+    let summary = printed(&["roundtrip", "--model", ".", "--video", "clip.npy", "--output", "both.y4m"], path);
+    assert!(summary.contains("8 frames a second: the video tells none; --fps asks for others"), "{summary}");
 }
 
 #[test]
@@ -144,16 +146,92 @@ fn what_does_not_come_back_is_left_out_and_said() {
     let note = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{note}");
     assert!(note.contains("brought from 13x17 to 12x16"), "{note}");
+    assert!(note.contains("10 frames do not come back from their latents as 10: the first 9 are taken"), "{note}");
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!([&told["decode"]["height"], &told["decode"]["width"]], [&json!(12), &json!(16)]);
+    assert_eq!(told["given"], json!({"frames": 10, "height": 13, "width": 17}));
+    assert_eq!(told["comes_back"], json!({"frames": 9, "height": 12, "width": 16}));
     assert_eq!(text(&tessera(&[&arguments[..], &["--quiet"]].concat(), path).stderr), "");
+}
+
+#[test]
+fn what_encoding_leaves_out_is_said() {
+    let folder = workplace();
+    let path = folder.path();
+    clip(&path.join("odd.npy"), 2, 13, 17);
+    let arguments = ["encode", "--model", ".", "--video", "odd.npy", "--json"];
+    let output = tessera(&arguments, path);
+    let note = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{note}");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for part in [
+        "note: frames of 17x13 (width x height) are no multiples of 2: without the last column and the last row they are 16x12",
+        "note: 2 frames come back from the latents as 1",
+    ] {
+        assert!(note.contains(part), "{note}");
+    }
+    assert_eq!(told["comes_back"], json!({"frames": 1, "height": 12, "width": 16}));
+    let whole = tessera(&["encode", "--model", ".", "--video", "clip.npy", "--json"], path);
+    assert!(!text(&whole.stderr).contains("note: "), "{}", text(&whole.stderr));
+    let told: Value = serde_json::from_slice(&whole.stdout).unwrap();
+    assert_eq!(told["comes_back"], json!({"frames": 9, "height": 12, "width": 16}));
+
+    clip(&path.join("tiny.npy"), 5, 1, 17);
+    for command in ["encode", "roundtrip"] {
+        let expected = "its frames are 17x1 (width x height); the model needs at least 2x2 pixels";
+        refused(path, &[command, "--model", ".", "--video", "tiny.npy"], 1, expected);
+    }
+}
+
+#[test]
+fn arrays_are_what_they_are_said_to_be() {
+    let folder = workplace();
+    let path = folder.path();
+    // Pixels of nine frames of 12x16, as floats in [0, 1] with channels last, as ComfyUI and diffusers write them.
+    let pixels = fs::read(path.join("clip.npy")).unwrap()[128..].to_vec();
+    let write = |name: &str, shape: &str, values: Vec<f32>| {
+        let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");
+        header.extend(std::iter::repeat_n(' ', 117 - header.len()));
+        header.push('\n');
+        let values: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        fs::write(
+            path.join(name),
+            [b"\x93NUMPY\x01\x00", &118_u16.to_le_bytes()[..], header.as_bytes(), &values].concat(),
+        )
+        .unwrap();
+    };
+    let unit: Vec<f32> = pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+    let plane = 9 * 12 * 16;
+    let channel_first = (0..3 * plane).map(|at| unit[at % plane * 3 + at / plane]).collect();
+    write("comfy.npy", "9, 12, 16, 3", unit);
+    write("bcthw01.npy", "1, 3, 9, 12, 16", channel_first);
+    encode(&[], path);
+    let expected = tensor(path, "latents.safetensors", "latents").1;
+    let near = |more: &[&str]| {
+        let arguments = [&["encode", "--model", ".", "-o", "other.safetensors", "--video"], more].concat();
+        let output = tessera(&arguments, path);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let found = tensor(path, "other.safetensors", "latents").1;
+        assert!(expected.iter().zip(&found).all(|(a, b)| (a - b).abs() < 1e-4), "{more:?}");
+        text(&output.stderr).to_owned()
+    };
+    let note = near(&["comfy.npy"]);
+    assert!(note.contains("note: comfy.npy: F32 [9, 12, 16, 3] is read as [T, H, W, C] in [0, 1]"), "{note}");
+    near(&["comfy.npy", "--axes", "thwc", "--range", "0,1"]);
+    near(&["bcthw01.npy", "--range", "0,1"]);
+    let say = "looks as if it lay in [0, 1]; say which with --range -1,1";
+    refused(path, &["encode", "--model", ".", "--video", "bcthw01.npy"], 1, say);
+    refused(path, &["encode", "--model", ".", "--video", "bcthw01.npy", "--range", "1"], 2, "known are -1,1 and 0,1");
+    refused(path, &["encode", "--model", ".", "--video", "bcthw01.npy", "--axes", "ABC"], 2, "known are BCTHW");
+    let args = ["encode", "--model", ".", "--video", "bcthw01.npy", "--range", "-1,1", "-o", "asis.safetensors"];
+    assert_eq!(tessera(&args, path).status.code(), Some(0));
 }
 
 #[test]
 fn tiles_are_told() {
     let folder = workplace();
     let path = folder.path();
-    clip(&path.join("wide.npy"), 3, 24, 40);
+    clip(&path.join("wide.npy"), 5, 24, 40);
     let arguments =
         ["encode", "--model", ".", "--video", "wide.npy", "--tiling", "16x16", "--tile-overlap", "0.25,0.25"];
     let told = report(&arguments, path);

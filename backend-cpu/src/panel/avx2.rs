@@ -14,14 +14,13 @@ use std::arch::x86_64::{
     _mm256_srli_epi32, _mm256_storeu_pd, _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_ps,
 };
 
-use super::PanelShape;
 use super::family::panel_family;
 use super::normalize::normalize_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
-use super::transform::transform_kernels;
+use super::transform::{POINT_A, POINT_B, transform_kernels};
+use super::{InstructionSet, PanelShape};
 use crate::element::Element;
 use crate::isa::Isa;
-use crate::winograd::{POINT_A, POINT_B};
 
 const LANES: usize = 8;
 const UNROLL: usize = 4;
@@ -282,3 +281,28 @@ panel_family! {
     /// The narrow family, for 8 output channels or fewer: 12 multiply-adds for 13 loads.
     NARROW = avx2_f32_12x8: Isa::Avx2, Element::F32, 8 lanes, 1 vectors, rows [1 2 3 4 5 6 7 8 9 10 11 12]
 }
+
+/// AVX2 and FMA, with what every CPU has beside them.
+pub(super) const CRANELIFT_FEATURES: &[&str] = &[
+    "has_sse3",
+    "has_ssse3",
+    "has_sse41",
+    "has_sse42",
+    "has_popcnt",
+    "has_avx",
+    "has_avx2",
+    "has_fma",
+    "has_bmi1",
+    "has_bmi2",
+    "has_lzcnt",
+];
+
+/// AVX2 with FMA.
+pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
+    is_supported: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+    cranelift_features: CRANELIFT_FEATURES,
+    panels: [&WIDE, &NARROW],
+    dot_products: None,
+    transforms: &TRANSFORMS,
+    normalizations: &NORMALIZE,
+};

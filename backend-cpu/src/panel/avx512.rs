@@ -14,14 +14,13 @@ use std::arch::x86_64::{
     _mm512_stream_ps, _mm512_sub_ps,
 };
 
-use super::PanelShape;
 use super::family::panel_family;
 use super::normalize::normalize_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
-use super::transform::transform_kernels;
+use super::transform::{POINT_A, POINT_B, transform_kernels};
+use super::{DotProductPanels, InstructionSet, PanelShape};
 use crate::element::Element;
 use crate::isa::Isa;
-use crate::winograd::{POINT_A, POINT_B};
 
 pub(super) const LANES: usize = 16;
 pub(super) const UNROLL: usize = 2;
@@ -231,3 +230,21 @@ panel_family! {
     NARROW = avx512_f32_28x16: Isa::Avx512, Element::F32, 16 lanes, 1 vectors,
         rows [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28]
 }
+
+/// AVX-512 F, VL, BW and DQ, and AVX512-BF16 where there is one. Cranelift has no vectors beyond 128 bits: emitted code is AVX2's.
+pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
+    is_supported: || {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+    },
+    cranelift_features: super::avx2::CRANELIFT_FEATURES,
+    panels: [&WIDE, &NARROW],
+    dot_products: Some(DotProductPanels {
+        is_supported: || is_x86_feature_detected!("avx512bf16"),
+        panels: [&super::avx512_bf16::WIDE, &super::avx512_bf16::NARROW],
+    }),
+    transforms: &TRANSFORMS,
+    normalizations: &NORMALIZE,
+};

@@ -4,6 +4,7 @@
 //! channels. The loops around a panel, the borders and the copies are emitted code and not here.
 //!
 //! - this file: the calling convention, and the choice of a family for an instruction set;
+//! - `instruction_set`: all that is known of an instruction set, as a value;
 //! - `family`: what a family of panels is, and the macro that declares one together with its tests;
 //! - `tile`: the kernel's body, written once over the few vector operations that an instruction set names;
 //! - `transform`: Winograd's transforms, in the same way;
@@ -15,27 +16,28 @@
 //! count words; C, bias and residual are f32 always.
 
 mod family;
+mod instruction_set;
 pub(crate) mod tile;
 pub(crate) mod transform;
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16;
 mod lanes;
 pub(crate) mod normalize;
-mod portable;
+pub(crate) mod portable;
 
 #[cfg(test)]
 mod check;
 
 pub use family::PanelFamily;
+pub(crate) use instruction_set::{DotProductPanels, InstructionSet};
 
 use crate::element::Element;
 use crate::isa::Isa;
-use transform::Transforms;
 
 /// One contiguous run of k: in every row of A, `length` words starting `offset` words after the row's start.
 ///
@@ -104,15 +106,10 @@ impl PanelFamily {
     /// The families of an instruction set that multiply this element: the wide one, then the narrow one. None if there are
     /// none, or if the crate was compiled for another architecture.
     pub fn of(isa: Isa, element: Element) -> Option<[&'static PanelFamily; 2]> {
-        match (isa, element) {
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, Element::F32) => Some([&avx512::WIDE, &avx512::NARROW]),
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, Element::Bf16) => Some([&avx512_bf16::WIDE, &avx512_bf16::NARROW]),
-            #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, Element::F32) => Some([&avx2::WIDE, &avx2::NARROW]),
-            (Isa::Portable, Element::F32) => Some([&portable::WIDE, &portable::NARROW]),
-            _ => None,
+        let row = isa.row()?;
+        match element {
+            Element::F32 => Some(row.panels),
+            Element::Bf16 => row.dot_products.as_ref().map(|dot_products| dot_products.panels),
         }
     }
 
@@ -135,34 +132,6 @@ impl PanelFamily {
         let [wide, narrow] = families.unwrap_or_else(|| panic!("no panels of {} for {isa}", element.name()));
         if columns <= narrow.nr { narrow } else { wide }
     }
-}
-
-/// Winograd's transforms on an instruction set; none if the crate was compiled for another architecture.
-pub(crate) fn transforms(isa: Isa) -> Option<&'static Transforms> {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => Some(&avx512::TRANSFORMS),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => Some(&avx2::TRANSFORMS),
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx512 | Isa::Avx2 => None,
-        Isa::Portable => Some(&portable::TRANSFORMS),
-    }
-}
-
-/// The forms of the normalisation kernel on an instruction set, by symbol; none if the crate was compiled for another
-/// architecture.
-pub(crate) fn normalizations(isa: Isa) -> Vec<(String, *const u8)> {
-    let kernels = match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => &avx512::NORMALIZE,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => &avx2::NORMALIZE,
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx512 | Isa::Avx2 => return vec![],
-        Isa::Portable => &portable::NORMALIZE,
-    };
-    kernels.iter().map(|(form, kernel)| (form.symbol(isa), *kernel as *const u8)).collect()
 }
 
 #[cfg(test)]

@@ -4,15 +4,14 @@
 
 use half::bf16;
 
-use super::PanelShape;
 use super::family::panel_family;
 use super::lanes::{self, LANES, Vector, add, clamp, divide, multiply, multiply_add, scale_by_power, splat, subtract};
 use super::normalize::normalize_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
-use super::transform::transform_kernels;
+use super::transform::{POINT_A, POINT_B, transform_kernels};
+use super::{InstructionSet, PanelShape};
 use crate::element::Element;
 use crate::isa::Isa;
-use crate::winograd::{POINT_A, POINT_B};
 
 const UNROLL: usize = 2;
 
@@ -162,3 +161,13 @@ panel_family! {
     /// The narrow family, for 4 output channels or fewer.
     NARROW = portable_f32_8x4: Isa::Portable, Element::F32, 4 lanes, 1 vectors, rows [1 2 3 4 5 6 7 8]
 }
+
+/// What every CPU has.
+pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
+    is_supported: || true,
+    cranelift_features: &[],
+    panels: [&WIDE, &NARROW],
+    dot_products: None,
+    transforms: &TRANSFORMS,
+    normalizations: &NORMALIZE,
+};

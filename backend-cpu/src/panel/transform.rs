@@ -8,6 +8,12 @@
 use crate::element::Element;
 use crate::isa::Isa;
 
+/// The smaller point of F(4x4).
+pub(crate) const POINT_A: f64 = std::f64::consts::FRAC_1_SQRT_2;
+
+/// The larger point of F(4x4).
+pub(crate) const POINT_B: f64 = std::f64::consts::SQRT_2;
+
 /// `Bᵀ d B` of one square: called as `forward(from, to, channels, line, plane)`.
 ///
 /// Element (y, x) of the square is at `from + y * line + x * channels`, with all its channels behind it; plane p of the

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::isa::Isa;
-use backend_cpu::program::{CompileOptions, States, Workspace, compile};
+use backend_cpu::options::CompileOptions;
+use backend_cpu::program::{States, Workspace, compile};
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::{ParameterSource, Weights};
 use half::bf16;

@@ -11,6 +11,7 @@
 //!
 //! Parent and child meet in a folder: `request.json` and `module.mlir` go in, `response.json` and `executable` come out.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -38,8 +39,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// What a child is asked.
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
-    Describe { plugin: PathBuf },
-    Compile { plugin: PathBuf, target: String, options: CompileOptions },
+    Describe { plugin: OsString },
+    Compile { plugin: OsString, target: String, options: CompileOptions },
 }
 
 /// What it answers.
@@ -248,10 +249,10 @@ pub fn serve(folder: &Path) -> io::Result<()> {
     });
     let request = serde_json::from_slice(&fs::read(folder.join("request.json"))?)?;
     let response = match request {
-        Request::Describe { plugin } => describe(&plugin).map(Response::Described),
+        Request::Describe { plugin } => describe(plugin.as_ref()).map(Response::Described),
         Request::Compile { plugin, target, options } => {
             let module = fs::read(folder.join("module.mlir"))?;
-            match compile(&plugin, &target, &module, &options) {
+            match compile(plugin.as_ref(), &target, &module, &options) {
                 Ok(compilation) => {
                     fs::write(folder.join("executable"), &compilation.executable)?;
                     Ok(Response::Compiled(Box::new(compilation)))

@@ -3,11 +3,11 @@
 //!
 //! Tessera redistributes no plugin. They come from the Python package index, by the user's own pip.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::str::FromStr;
 
 /// The variable that names the plugin where none is asked for.
 pub const PLUGIN_VARIABLE: &str = ir::knobs::PJRT_PLUGIN.name;
@@ -136,12 +136,10 @@ fn listed(places: &[PathBuf]) -> String {
     places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-impl FromStr for PluginSpec {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let name = PluginName::ALL.into_iter().find(|name| name.name() == text);
-        Ok(name.map_or_else(|| PluginSpec::Path(text.into()), PluginSpec::Name))
+impl From<&OsStr> for PluginSpec {
+    fn from(written: &OsStr) -> PluginSpec {
+        let name = PluginName::ALL.into_iter().find(|name| name.name() == written);
+        name.map_or_else(|| PluginSpec::Path(written.into()), PluginSpec::Name)
     }
 }
 
@@ -153,10 +151,7 @@ impl PluginSpec {
     pub fn from_env() -> Result<PluginSpec, LocateError> {
         match ir::knobs::PJRT_PLUGIN.get() {
             None => Err(LocateError::Unnamed),
-            Some(value) => Ok(match value.to_str() {
-                Some(text) => text.parse().unwrap_or_else(|never| match never {}),
-                None => PluginSpec::Path(value.into()),
-            }),
+            Some(value) => Ok(PluginSpec::from(value.as_os_str())),
         }
     }
 
@@ -178,7 +173,7 @@ impl PluginSpec {
 
 /// The folder of Tessera's own plugin of this name.
 fn data_folder(name: PluginName) -> Option<PathBuf> {
-    Some(dirs::data_dir()?.join("tessera/plugins").join(name.name()))
+    Some(ir::knobs::data_folder()?.join("tessera/plugins").join(name.name()))
 }
 
 /// Pythons that may be on the PATH.
@@ -224,24 +219,42 @@ pub fn install(name: PluginName) -> Result<PathBuf, LocateError> {
     Ok(folder.join(library))
 }
 
-/// Installs a package, without those that it names as needed, which no plugin needs.
+/// How pip is asked to install, whatever the user's own settings: only the package, without those that it names as needed, which
+/// no plugin needs; and with no other place than the one that is named, which pip refuses beside it.
+const PIP_INSTALL: [&str; 9] = [
+    "-m",
+    "pip",
+    "install",
+    "--no-deps",
+    "--only-binary",
+    ":all:",
+    "--disable-pip-version-check",
+    "--prefix=",
+    "--root=/",
+];
+/// What has no option to say the contrary. The variables win over pip's files of settings. Whatever else is set, such as an index
+/// or a proxy, stays.
+const PIP_SETTINGS: [(&str, &str); 3] = [("PIP_USER", "0"), ("PIP_REQUIRE_VIRTUALENV", "0"), ("PIP_DRY_RUN", "0")];
+
+/// Installs a package.
 fn pip(package: &str, target: &Path) -> Result<(), LocateError> {
-    let arguments = ["-m", "pip", "install", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check"];
     let has_pip = |python: &&&str| {
         let version = Command::new(python).args(["-m", "pip", "--version"]).stdin(Stdio::null()).output();
         version.is_ok_and(|output| output.status.success())
     };
     let python = PYTHONS.iter().find(has_pip).ok_or(LocateError::NoPip)?;
     let mut command = Command::new(python);
-    command.args(arguments).arg("--target").arg(target).arg(package).stdin(Stdio::null());
+    command.args(PIP_INSTALL).arg("--target").arg(target).arg(package).envs(PIP_SETTINGS).stdin(Stdio::null());
     let fail = |problem| LocateError::Pip { command: format!("{python} -m pip install {package}"), problem };
     let output = command.output().map_err(|cause| fail(cause.to_string()))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-    Err(fail(last.trim().into()))
+    // Behind the error come warnings and notices.
+    let lines = || said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let told = lines().find(|line| line.starts_with("ERROR")).or_else(|| lines().next());
+    Err(fail(told.unwrap_or("it said nothing").into()))
 }
 
 #[cfg(test)]
@@ -250,7 +263,7 @@ mod tests {
 
     #[test]
     fn names_and_paths() {
-        let spec = |text: &str| text.parse::<PluginSpec>().unwrap();
+        let spec = |text: &str| PluginSpec::from(OsStr::new(text));
         assert_eq!(spec("tpu"), PluginSpec::Name(PluginName::Tpu));
         assert_eq!(spec("./tpu"), PluginSpec::Path("./tpu".into()));
         assert_eq!(spec("a/libtpu.so").locate().unwrap(), Path::new("a/libtpu.so"));

@@ -6,9 +6,8 @@ use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::{Args, ValueEnum};
 use frontend::Config;
-use runtime::media::read::{self, ClipReader, KNOWN_INPUTS, ReadOptions};
+use runtime::media::read::{self, Axes, ClipReader, KNOWN_INPUTS, ReadOptions, Spooled, ValueRange};
 use runtime::media::{ClipShape, FrameRate};
-use runtime::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
 use runtime::model::{ModelSource, locate, resolve_config};
 use runtime::options::MOST_THREADS;
 use runtime::vae::read_config;
@@ -18,7 +17,8 @@ use runtime::{
 };
 
 use super::progress::DownloadBar;
-use super::{Manner, interrupt, plugin};
+use super::run_files::RunFiles;
+use super::{Manner, interrupt, plugin, streams};
 
 /// Frames read at a time when only their number is wanted.
 const COUNTED: usize = 16;
@@ -26,10 +26,11 @@ const COUNTED: usize = 16;
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArguments {
-    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a .safetensors file, or an id
-    /// on the hub, OWNER/NAME or OWNER/NAME@REVISION [default: the demo's model]
-    #[arg(long, value_name = "MODEL")]
-    pub(super) model: Option<String>,
+    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a file of weights (safetensors,
+    /// or of torch.save), or an id on the hub, OWNER/NAME or OWNER/NAME@REVISION. #PREFIX behind it, such as #ema, takes only
+    /// weights whose names begin so, where files hold the model more than once [default: the demo's model]
+    #[arg(long, value_name = "MODEL[#PREFIX]")]
+    pub(super) model: Option<PathBuf>,
     /// The configuration to use, in place of the config.json beside the weights
     #[arg(long, value_name = "FILE", requires = "model")]
     pub(super) config: Option<PathBuf>,
@@ -37,7 +38,7 @@ pub(super) struct ModelArguments {
 
 impl ModelArguments {
     /// Opens the model, the demo's if none is named; fetches it if need be.
-    pub(super) fn open(&self, manner: Manner) -> Result<Vae, Error> {
+    pub(super) fn open(&self, manner: Manner, run_files: &mut RunFiles) -> Result<Vae, Error> {
         let Some(model) = &self.model else { return demo::vae() };
         let spec = ModelSpec::parse(model, self.config.as_deref())?;
         let files = match &spec.source {
@@ -47,7 +48,11 @@ impl ModelArguments {
                 resolve(&spec, &HubOptions::from_env()?, &mut |download| bar.show(download))?
             }
         };
-        let vae = Vae::open_files(&files)?;
+        run_files.reads_model(&files)?;
+        let vae = Vae::open_prefixed(&files, spec.prefix.as_deref())?;
+        if let Some(account) = vae.checkpoint().account() {
+            manner.note(&format!("note: {}: {account}", vae.checkpoint().path().display()));
+        }
         for warning in vae.warnings() {
             manner.note(&format!("warning: {warning}"));
         }
@@ -55,22 +60,30 @@ impl ModelArguments {
     }
 
     /// Reads the model's configuration alone, the demo's if no model is named; fetches that file if need be.
-    pub(super) fn config(&self, manner: Manner) -> Result<Config, Error> {
+    pub(super) fn config(&self, manner: Manner, files: &mut RunFiles) -> Result<Config, Error> {
         let Some(model) = &self.model else { return demo::config() };
         let spec = ModelSpec::parse(model, self.config.as_deref())?;
         let mut bar = DownloadBar::new(manner);
         let path = resolve_config(&spec, &HubOptions::from_env()?, &mut |download| bar.show(download))?;
         drop(bar);
+        files.reads("the model", &path)?;
         let (config, warnings) = read_config(&path)?;
         warnings.iter().for_each(|warning| manner.note(&format!("warning: {}: {warning}", path.display())));
         Ok(config)
+    }
+
+    /// The model's name, for reports; what is no Unicode in it is replaced.
+    pub(super) fn name(&self) -> Option<String> {
+        Some(self.model.as_ref()?.to_string_lossy().into_owned())
     }
 }
 
 #[derive(Args)]
 #[command(next_help_heading = "Video")]
 pub(super) struct VideoArguments {
-    #[arg(long, value_name = "FILE", help = format!("The video to read: {KNOWN_INPUTS}"))]
+    #[arg(long, value_name = "FILE", help = format!(
+        "The video to read: {KNOWN_INPUTS}; `-` or a named pipe: a stream of y4m, which waits on disk"
+    ))]
     pub(super) video: PathBuf,
     /// Height and width to resize to, such as 480x720: scaled until it covers that, and what juts out is cut off
     #[arg(long, value_name = "HxW", value_parser = height_by_width)]
@@ -78,11 +91,28 @@ pub(super) struct VideoArguments {
     /// Only the first N frames
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) frames: Option<u64>,
+    #[command(flatten)]
+    pub(super) array: ArrayArguments,
+}
+
+/// What an array may not tell of itself.
+#[derive(Args, Clone, Copy)]
+pub(super) struct ArrayArguments {
+    #[arg(long, value_name = "AXES", help_heading = "Video", value_parser = str::parse::<Axes>, help = format!(
+        "The axes of an .npy or .safetensors: {} [default: told by where three channels are]", Axes::KNOWN.join(", ")
+    ))]
+    axes: Option<Axes>,
+    /// Which values of an .npy or .safetensors are black and white: -1,1 or 0,1 or 0,255 [default: told from them, where they
+    /// leave no doubt]
+    #[arg(long, value_name = "LOW,HIGH", help_heading = "Video", allow_hyphen_values = true, value_parser = str::parse::<ValueRange>)]
+    range: Option<ValueRange>,
 }
 
 /// A video that can be read as often as need be.
 pub(super) struct Video {
-    pub(super) path: PathBuf,
+    path: PathBuf,
+    /// What came through it, where the path is that of a stream.
+    spooled: Option<Spooled>,
     options: ReadOptions,
     pub(super) shape: ClipShape,
     /// Where the file says it.
@@ -90,32 +120,47 @@ pub(super) struct Video {
 }
 
 impl VideoArguments {
-    pub(super) fn open(&self) -> Result<Video, Error> {
+    pub(super) fn open(&self, manner: Manner, files: &mut RunFiles) -> Result<Video, Error> {
+        files.reads_video(&self.video)?;
         let frames = self.frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX));
-        Video::open(self.video.clone(), ReadOptions { size: self.size, frames })
+        let spooled = streams::spooled(&self.video, frames)?;
+        let options = ReadOptions { size: self.size, frames, axes: self.array.axes, range: self.array.range };
+        let (video, note) = Video::open(self.video.clone(), spooled, options)?;
+        if let Some(note) = note {
+            manner.note(&format!("note: {note}"));
+        }
+        Ok(video)
     }
 }
 
 impl Video {
-    fn open(path: PathBuf, options: ReadOptions) -> Result<Video, Error> {
-        let mut reader = read::open(&path, options)?;
+    /// The video, and what should be known of it.
+    fn open(path: PathBuf, spooled: Option<Spooled>, options: ReadOptions) -> Result<(Video, Option<String>), Error> {
+        let mut reader = reader(&path, spooled.as_ref(), options)?;
         let read::ReadShape { batch, channels, frames, height, width, rate } = reader.shape();
         let frames = match frames {
             Some(frames) => frames,
             None => count(&mut *reader)?,
         };
-        Ok(Video { path, options, shape: ClipShape { batch, channels, frames, height, width }, rate })
+        let note = reader.note().map(str::to_owned);
+        let shape = ClipShape { batch, channels, frames, height, width };
+        Ok((Video { path, spooled, options, shape, rate }, note))
     }
 
     /// The same video in this size, and so many frames of it.
     pub(super) fn resized(self, height: usize, width: usize, frames: usize) -> Result<Video, Error> {
-        Video::open(self.path, ReadOptions { size: Some((height, width)), frames: Some(frames) })
+        let options = ReadOptions { size: Some((height, width)), frames: Some(frames), ..self.options };
+        Ok(Video::open(self.path, self.spooled, options)?.0)
     }
 
     /// From the first frame.
     pub(super) fn frames(&self) -> Result<VideoFrames<'_>, Error> {
-        Ok(VideoFrames { video: self, reader: read::open(&self.path, self.options)? })
+        Ok(VideoFrames { video: self, reader: reader(&self.path, self.spooled.as_ref(), self.options)? })
     }
+}
+
+fn reader(path: &Path, spooled: Option<&Spooled>, options: ReadOptions) -> Result<Box<dyn ClipReader>, Error> {
+    spooled.map_or_else(|| read::open(path, options), |spooled| spooled.open(options))
 }
 
 /// Gives a video's frames as they are asked for.
@@ -163,7 +208,7 @@ pub(super) struct RunArguments {
     tile_overlap: Option<Overlap>,
     /// The most memory to hold, such as 8GiB, 500MB, or 70% of what is available [default: 70%]
     #[arg(long, value_name = "SIZE", value_parser = budget)]
-    memory_budget: Option<Budget>,
+    memory_budget: Option<MemoryBudget>,
     /// Threads, 1 to 1024 [default: as many as the system offers]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64))]
     threads: Option<u64>,
@@ -180,7 +225,7 @@ pub(super) struct RunArguments {
     backend: BackendName,
     /// With --backend pjrt, the plugin: cpu, tpu, cuda, or the path of a shared library [default: what TESSERA_PJRT_PLUGIN
     /// names]
-    #[arg(long, value_name = "PLUGIN", value_parser = |text: &str| text.parse::<PluginSpec>())]
+    #[arg(long, value_name = "PLUGIN", value_parser = plugin::parser())]
     plugin: Option<PluginSpec>,
     /// With --backend pjrt, how hard the plugin optimises: less compiles faster [default: O1 on TPUs, elsewhere what the plugin
     /// chooses]
@@ -199,7 +244,7 @@ pub(super) fn program_cache(asked: Option<&Path>) -> Option<PathBuf> {
         Some(folder) => Some(folder.into()),
         None => match ir::knobs::CACHE_DIR.get() {
             Some(folder) => Some(folder.into()),
-            None => Some(dirs::cache_dir()?.join("tessera/programs")),
+            None => Some(ir::knobs::cache_folder()?.join("tessera/programs")),
         },
     }
 }
@@ -231,7 +276,15 @@ impl RunArguments {
 
     /// # Errors
     /// When a PJRT plugin cannot be had or does not take the flags that are set for it.
-    pub(super) fn options(&self) -> Result<RunOptions, Error> {
+    pub(super) fn options(&self, files: &mut RunFiles) -> Result<RunOptions, Error> {
+        let program_cache = program_cache(self.cache_dir.as_deref());
+        if matches!(self.backend, BackendName::Pjrt) {
+            let plugin = self.plugin.clone().map_or_else(PluginSpec::from_env, Ok).and_then(|plugin| plugin.locate());
+            // One that is not there is told where it is loaded.
+            for (what, path) in [("the plugin", plugin.ok()), ("the cache of programs", program_cache.clone())] {
+                path.iter().try_for_each(|path| files.reads(what, path))?;
+            }
+        }
         if matches!(self.backend, BackendName::Pjrt) && ir::knobs::XLA_FLAGS.get().is_some() {
             // A plugin ends its process over a flag that it does not know: not this one.
             let plugin = self.plugin.clone().map_or_else(PluginSpec::from_env, Ok)?;
@@ -241,40 +294,20 @@ impl RunArguments {
             backend: self.backend.into(),
             plugin: self.plugin.clone(),
             optimization: self.optimize,
-            program_cache: program_cache(self.cache_dir.as_deref()),
+            program_cache,
             precision: self.dtype,
             threads: self.threads.map(|threads| threads as usize),
             tiling: self.tiling,
             overlap: self.tile_overlap.unwrap_or_default(),
             parallel: self.parallel,
-            memory: self.memory_budget.map_or(MemoryBudget::OfAvailable, Budget::of_now),
+            memory: self.memory_budget.unwrap_or_default(),
             ..RunOptions::default()
         })
     }
 }
 
-/// A memory budget as it is written.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Budget {
-    Bytes(u64),
-    /// Of what is available, in percent.
-    Percent(f64),
-}
-
-impl Budget {
-    /// In bytes; as with the default, what this process holds already is its own.
-    fn of_now(self) -> MemoryBudget {
-        MemoryBudget::Bytes(match self {
-            Budget::Bytes(bytes) => bytes,
-            Budget::Percent(percent) => {
-                let available = available_bytes().unwrap_or(ASSUMED_AVAILABLE);
-                resident_bytes().unwrap_or(0).saturating_add((available as f64 * percent / 100.0) as u64)
-            }
-        })
-    }
-}
-
-fn budget(text: &str) -> Result<Budget, String> {
+/// A memory budget.
+fn budget(text: &str) -> Result<MemoryBudget, String> {
     const UNITS: [(&str, u64); 9] = [
         ("B", 1),
         ("kB", 1000),
@@ -295,12 +328,12 @@ fn budget(text: &str) -> Result<Budget, String> {
     let number: f64 = number.parse().map_err(|_| known())?;
     if unit.trim() == "%" {
         return match number > 0.0 && number <= 100.0 {
-            true => Ok(Budget::Percent(number)),
+            true => Ok(MemoryBudget::OfAvailable { percent: number }),
             false => Err("expected more than 0 % and at most 100 %".into()),
         };
     }
     let unit = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim())).ok_or_else(known)?;
-    Ok(Budget::Bytes((number * unit.1 as f64) as u64))
+    Ok(MemoryBudget::Bytes((number * unit.1 as f64) as u64))
 }
 
 pub(super) fn height_by_width(text: &str) -> Result<(usize, usize), String> {
@@ -345,9 +378,9 @@ mod tests {
 
     #[test]
     fn budgets_have_units() {
-        assert_eq!(budget("8GiB"), Ok(Budget::Bytes(8 << 30)));
-        assert_eq!(budget("1.5 mb"), Ok(Budget::Bytes(1_500_000)));
-        assert_eq!(budget("70%"), Ok(Budget::Percent(70.0)));
+        assert_eq!(budget("8GiB"), Ok(MemoryBudget::Bytes(8 << 30)));
+        assert_eq!(budget("1.5 mb"), Ok(MemoryBudget::Bytes(1_500_000)));
+        assert_eq!(budget("70%"), Ok(MemoryBudget::OfAvailable { percent: 70.0 }));
         for text in ["8", "", "GiB", "8 Gig", "-1GiB", "0%", "101%", "1.2.3GB"] {
             assert!(budget(text).unwrap_err().starts_with("expected"), "{text}");
         }

@@ -24,6 +24,7 @@ use runtime::{Error, RunOptions, demo};
 
 use super::arguments::{ModelArguments, precision};
 use super::progress::RunBar;
+use super::run_files::RunFiles;
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 const EXAMPLES: &str = "\
@@ -47,10 +48,10 @@ Examples:
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
-    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a .safetensors file, or an id
-    /// on the hub, OWNER/NAME or OWNER/NAME@REVISION [default: the demo's model]
+    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a file of weights (safetensors,
+    /// or of torch.save), or an id on the hub, OWNER/NAME or OWNER/NAME@REVISION [default: the demo's model]
     #[arg(long, value_name = "MODEL", help_heading = "Model", conflicts_with = "random_weights")]
-    model: Option<String>,
+    model: Option<PathBuf>,
     /// The configuration to use, in place of the config.json beside the weights; with --random-weights, in place of the
     /// published model's
     #[arg(long, value_name = "FILE", help_heading = "Model")]
@@ -151,9 +152,11 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let passes =
         without(cpu_pipeline(arguments.dtype), &arguments.without_pass).map_err(|error| usage(error.to_string()))?;
     let variant = Variant { passes, algorithm: arguments.algorithm };
+    let mut files = RunFiles::new();
+    arguments.plot.iter().try_for_each(|path| files.writes("the picture", path))?;
     let picture = arguments.plot.as_deref().map(SvgFile::create).transpose()?;
 
-    let Model { name, config, weights, load_seconds } = arguments.model(manner)?;
+    let Model { name, config, weights, load_seconds } = arguments.model(manner, &mut files)?;
     let step = arguments.step_of(&config);
     let options = RunOptions {
         threads: arguments.threads.map(|threads| threads as usize),
@@ -194,13 +197,14 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 }
 
 impl Arguments {
-    fn model(&self, manner: Manner) -> Result<Model, Failure> {
+    fn model(&self, manner: Manner, files: &mut RunFiles) -> Result<Model, Failure> {
         let half = self.step.half();
         if self.random_weights {
             let started = Instant::now();
             let (name, config) = match &self.config {
                 None => ("the published CogVideoX VAE's size".to_owned(), Config::default()),
                 Some(path) => {
+                    files.reads("the configuration", path)?;
                     let (config, warnings) = read_config(path)?;
                     warnings.iter().for_each(|warning| {
                         manner.note(&format!("warning: {}: {warning}", path.display()));
@@ -213,11 +217,11 @@ impl Arguments {
             return Ok(Model { name, config, weights, load_seconds: started.elapsed().as_secs_f64() });
         }
         let named = ModelArguments { model: self.model.clone(), config: self.config.clone() };
-        let vae = named.open(manner)?;
+        let vae = named.open(manner, files)?;
         let started = Instant::now();
         let weights = LoadedWeights::read(&vae, half)?;
         let load_seconds = started.elapsed().as_secs_f64();
-        let name = self.model.clone().unwrap_or_else(|| format!("the demo of the program ({})", demo::CREDIT));
+        let name = named.name().unwrap_or_else(|| format!("the demo of the program ({})", demo::CREDIT));
         Ok(Model { name, config: vae.config().clone(), weights, load_seconds })
     }
 

@@ -16,7 +16,8 @@ use runtime::{Overlap, TileOrder, TilingChoice};
 use serde_json::{Value, json};
 
 use super::arguments::{ModelArguments, height_by_width, overlap, precision, tiling};
-use super::plugin::reexecution;
+use super::plugin::{self, reexecution};
+use super::run_files::RunFiles;
 use super::table::{bytes, count, table};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
@@ -76,7 +77,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "data=D,height=H", default_value_t = Mesh::SINGLE, help_heading = "Target")]
     mesh: Mesh,
     /// The plugin: tpu, or the path of a shared library
-    #[arg(long, value_name = "PLUGIN", default_value = "tpu", value_parser = |text: &str| text.parse::<PluginSpec>(), help_heading = "Target")]
+    #[arg(long, value_name = "PLUGIN", default_value = "tpu", value_parser = plugin::parser(), help_heading = "Target")]
     plugin: PluginSpec,
     /// How hard the plugin optimises. XLA's own choice, O2, takes ten times as long to compile; at O0, memory and time say little
     #[arg(long, value_name = "O0|O1|O2|O3", default_value_t = Optimization::OF_TPUS, help_heading = "Target")]
@@ -97,8 +98,12 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
             "--step is of the other half; the encoder's steps go with --encode, the decoder's without it".into();
         return Err(Failure::Usage { command: "compile", message });
     }
-    let config = arguments.model.config(manner)?;
+    let mut files = RunFiles::new();
+    let config = arguments.model.config(manner, &mut files)?;
+    arguments.output.iter().try_for_each(|path| files.writes_folder("the folder of programs", path))?;
     let is_ours = |path: &Path| path.extension().is_some_and(|ending| ending == ENDING);
+    let plugin = arguments.plugin.locate();
+    plugin.iter().try_for_each(|path| files.reads("the plugin", path))?;
     let folder = arguments.output.as_deref().map(|output| StagedFolder::create(output, is_ours)).transpose()?;
     let (height, width) = arguments.size.unwrap_or((config.sample_height, config.sample_width));
     let job = Job {
@@ -110,8 +115,9 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         overlap: arguments.tile_overlap.unwrap_or_default(),
         precision: arguments.dtype,
     };
+    let plugin = plugin?;
     let target = Target {
-        plugin: arguments.plugin.locate()?,
+        plugin,
         topology: arguments.target.clone(),
         mesh: arguments.mesh,
         optimization: arguments.optimize,

@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use runtime::media::{self, FrameBlock, FrameRate, KNOWN_OUTPUTS};
-use runtime::{Error, Latents, RunOptions, Vae, demo};
+use runtime::media::{FrameBlock, FrameRate, KNOWN_OUTPUTS};
+use runtime::{Latents, LatentsAccount, RunOptions, Vae, demo};
+use serde_json::json;
 
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::inspection::InspectionArguments;
 use super::latents::LatentsArguments;
 use super::progress::Bar;
-use super::report::{JSON_FIELDS, object, paths_json, row, summary};
-use super::{EXIT_CODES, Failure, Manner, interrupt, print};
+use super::report::{JSON_FIELDS, object, paths_json, rate_note, row, summary};
+use super::run_files::RunFiles;
+use super::streams::{clip_writer, interrupted};
+use super::{EXIT_CODES, Failure, Manner, interrupt, print, streams};
 
 /// Where the demo goes unless told otherwise.
 const DEMO_OUTPUT: &str = "demo.mp4";
@@ -43,7 +46,7 @@ pub(super) struct Arguments {
     latents: LatentsArguments,
     #[arg(long, short, value_name = "FILE", help_heading = "Output", help = format!(
         "Where the result goes [default: {OUTPUT}, the demo's: {DEMO_OUTPUT}]. The ending says the format: {KNOWN_OUTPUTS}. \
-         An output that is there is replaced"
+         An output that is there is replaced. `-`, a named pipe or a device: y4m, frame by frame"
     ))]
     output: Option<PathBuf>,
     /// Frames a second of the clip
@@ -55,7 +58,8 @@ pub(super) struct Arguments {
     inspection: InspectionArguments,
     #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
         "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
-         a batch makes several), {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell)."
+         a batch makes several), latents {{layout (bcthw or btchw), guessed (the other one fits as well, and nothing said which)}} (null for the demo), \
+         {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell). What is no Unicode in a path is replaced."
     ))]
     json: bool,
 }
@@ -64,11 +68,17 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     interrupt::listen();
     let started = Instant::now();
     let default_output = if arguments.is_demo()? { DEMO_OUTPUT } else { OUTPUT };
-    let (vae, latents) = arguments.read(manner)?;
+    let output = arguments.output.as_deref().unwrap_or(Path::new(default_output));
+    streams::check_json("decode", arguments.json, output)?;
+    let manner = manner.beside_clip(output);
+    let mut files = RunFiles::new();
+    let (vae, latents, account) = arguments.read(manner, &mut files)?;
     let read_seconds = started.elapsed().as_secs_f64();
 
-    let output = arguments.output.as_deref().unwrap_or(Path::new(default_output));
-    let mut writer = media::create(output, vae.decoded_shape(&latents)?, arguments.fps)?;
+    let (inspection, trace) = arguments.inspection.open(&mut files)?;
+    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let mut writer = clip_writer(output, vae.decoded_shape(&latents)?, arguments.fps, &mut files, manner)?;
+    rate_note(output, arguments.fps).iter().for_each(|note| manner.note(note));
     let mut write_seconds = 0.0;
     let mut sink = |sample, frames: &FrameBlock<'_>| {
         let started = Instant::now();
@@ -76,15 +86,13 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         write_seconds += started.elapsed().as_secs_f64();
         Ok(())
     };
-    let (inspection, trace) = arguments.inspection.open()?;
-    let options = RunOptions { inspection, ..arguments.run.options()? };
     let mut bar = Bar::new(manner, "decoding");
     let decoded = vae.decode(&latents, &options, &mut sink, &mut bar);
     drop(bar);
-    let mut report = decoded?;
     if interrupt::asked() {
-        return Err(Error::Interrupted.into());
+        return Err(interrupted(output).into());
     }
+    let mut report = decoded?;
     trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;
@@ -92,10 +100,15 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     report.seconds.load += read_seconds;
 
     if arguments.json {
-        let head = [("output".to_owned(), paths_json(&output.paths))];
+        let read_as = account
+            .as_ref()
+            .map(|account| json!({"layout": account.layout.to_string(), "guessed": account.layout_is_guess}));
+        let head = [("output".to_owned(), paths_json(&output.paths)), ("latents".to_owned(), json!(read_as))];
         return print(&object(head.into_iter().collect(), &report, write_seconds));
     }
-    let latents = row("latents", format!("{:?} [B, C, T, H, W]", latents.shape));
+    let guess =
+        if account.is_some_and(|account| account.layout_is_guess) { ", a guess (--latents-layout)" } else { "" };
+    let latents = row("latents", format!("{:?} [B, C, T, H, W]{guess}", latents.shape));
     manner.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
 }
 
@@ -111,17 +124,17 @@ impl Arguments {
         }
     }
 
-    /// The model, and its latents unscaled.
-    fn read(&self, manner: Manner) -> Result<(Vae, Latents), Failure> {
-        let vae = self.model.open(manner)?;
-        if let Some(latents) = self.latents.read(&vae, manner)? {
-            return Ok((vae, latents));
+    /// The model, its latents unscaled, and how they were read if they are of a file.
+    fn read(&self, manner: Manner, files: &mut RunFiles) -> Result<(Vae, Latents, Option<LatentsAccount>), Failure> {
+        let vae = self.model.open(manner, files)?;
+        if let Some((latents, account)) = self.latents.read(&vae, manner, files)? {
+            return Ok((vae, latents, Some(account)));
         }
         if !self.json {
             manner.say(&format!("No --model: decoding the demo of the program. {}\n", demo::CREDIT))?;
         }
         let mut latents = demo::latents()?;
         vae.latent_scaling().unscale(&mut latents)?;
-        Ok((vae, latents))
+        Ok((vae, latents, None))
     }
 }

@@ -13,6 +13,7 @@ use runtime::Error;
 use runtime::lowering::{self, KernelCode};
 
 use super::arguments::{ModelArguments, precision};
+use super::run_files::RunFiles;
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 /// Components of module paths that are drawn as boxes.
@@ -132,7 +133,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         let message = "--dot draws graphs, and clif, asm and stablehlo are not; give another --stage".into();
         return Err(Failure::Usage { command: "emit", message });
     }
-    let config = model.config(manner)?;
+    let config = model.config(manner, &mut RunFiles::new())?;
     let step = step_of(&config, *step, *frames, *height, *width);
     let graph = declare(&config, &step, &Taps::None)?;
     let passes = match stage {

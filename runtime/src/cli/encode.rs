@@ -12,6 +12,8 @@ use super::arguments::{ModelArguments, RunArguments, VideoArguments};
 use super::inspection::InspectionArguments;
 use super::progress::Bar;
 use super::report::{JSON_FIELDS, object, paths_json, row, summary};
+use super::returned::Extent;
+use super::run_files::RunFiles;
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 const EXAMPLES: &str = "\
@@ -61,7 +63,8 @@ pub(super) struct Arguments {
     inspection: InspectionArguments,
     #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
         "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output, shape (of the tensor), \
-         {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell)."
+         comes_back {{frames, height, width}} (of the video that decoding makes of it), {JSON_FIELDS}, peak_rss_bytes (null where \
+         the system does not tell). What is no Unicode in a path is replaced."
     ))]
     json: bool,
 }
@@ -69,9 +72,15 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
     interrupt::listen();
     let started = Instant::now();
-    let vae = arguments.model.open(manner)?;
-    let video = arguments.video.open()?;
+    let mut files = RunFiles::new();
+    files.writes("the latents", &arguments.output)?;
+    let vae = arguments.model.open(manner, &mut files)?;
+    let (inspection, trace) = arguments.inspection.open(&mut files)?;
+    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let video = arguments.video.open(manner, &mut files)?;
     let moments = vae.encoded_shape(&video.shape)?;
+    let taken = Extent::of(video.shape);
+    taken.losses(vae.config()).iter().for_each(|loss| manner.note(&format!("note: {loss}")));
     let draw = if arguments.sample { Draw::Sample { seed: arguments.seed } } else { Draw::Mean };
     let content = match () {
         () if arguments.moments => LatentContent::Moments,
@@ -89,8 +98,6 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 
     let mut source = video.frames()?;
     let mut write_seconds = 0.0;
-    let (inspection, trace) = arguments.inspection.open()?;
-    let options = RunOptions { inspection, ..arguments.run.options()? };
     let mut bar = Bar::new(manner, "encoding");
     let encoded = vae.encode_stream(
         &video.shape,
@@ -116,7 +123,11 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     report.seconds.load += read_seconds;
 
     if arguments.json {
-        let head = [("output".to_owned(), paths_json(&output.paths)), ("shape".to_owned(), json!(shape))];
+        let head = [
+            ("output".to_owned(), paths_json(&output.paths)),
+            ("shape".to_owned(), json!(shape)),
+            ("comes_back".to_owned(), taken.returned(vae.config()).json()),
+        ];
         return print(&object(head.into_iter().collect(), &report, write_seconds));
     }
     let latents = row("latents", format!("{shape:?} {axes}"));

@@ -15,6 +15,7 @@ use runtime::{Error, Vae, demo, lowering};
 
 use super::arguments::{ModelArguments, precision};
 use super::emit::step_of;
+use super::run_files::RunFiles;
 use super::table::{bytes, count, table};
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
@@ -42,14 +43,14 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
     interrupt::listen();
-    let vae = arguments.model.open(manner)?;
-    let name = match &arguments.model.model {
-        Some(model) => model.clone(),
-        None => format!("the demo of the program ({})", demo::CREDIT),
-    };
+    let vae = arguments.model.open(manner, &mut RunFiles::new())?;
+    let name = arguments.model.name().unwrap_or_else(|| format!("the demo of the program ({})", demo::CREDIT));
     let target = Target::from_env_or_probe().map_err(Error::from)?;
     let mut text = format!("Model: {name}\n{}", config(vae.config()));
     text += &format!("\nWeights: {}\n{}", vae.checkpoint().path().display(), weights(&vae)?);
+    if let Some(account) = vae.checkpoint().account() {
+        text += &format!("  {account}\n");
+    }
     text += &decode_step(vae.config(), target, arguments.dtype)?;
     text += &machine(target);
     print(&text)

@@ -6,6 +6,8 @@ use clap::Args;
 use runtime::timeline::{Timeline, TimelineFile};
 use runtime::{Error, Inspection};
 
+use super::run_files::RunFiles;
+
 #[derive(Args)]
 #[command(next_help_heading = "Debugging")]
 pub(super) struct InspectionArguments {
@@ -24,7 +26,8 @@ pub(super) struct Trace(Option<(TimelineFile, Timeline)>);
 
 impl InspectionArguments {
     /// What to look at, and where the timeline goes.
-    pub(super) fn open(&self) -> Result<(Inspection, Trace), Error> {
+    pub(super) fn open(&self, files: &mut RunFiles) -> Result<(Inspection, Trace), Error> {
+        self.trace.iter().try_for_each(|path| files.writes("the timeline", path))?;
         let file = self.trace.as_deref().map(TimelineFile::create).transpose()?;
         let trace = file.map(|file| (file, Timeline::default()));
         let timeline = trace.as_ref().map(|(_, timeline)| timeline.clone());

@@ -1,24 +1,29 @@
 //! Arguments that name latents, and reading them.
 
-use clap::{Args, ValueEnum};
-use runtime::latents::Stored;
-use runtime::{Error, Latents, LatentsLayout, Vae};
+use std::path::PathBuf;
 
+use clap::{Args, ValueEnum};
+use runtime::fragment::split_fragment;
+use runtime::latents::Stored;
+use runtime::{Error, Latents, LatentsAccount, LatentsLayout, Vae};
+
+use super::run_files::RunFiles;
 use super::{Failure, Manner};
 
 #[derive(Args)]
 #[command(next_help_heading = "Latents")]
 pub(super) struct LatentsArguments {
-    /// Latents, a tensor with five axes; #TENSOR says which where there are several and none is named `latents`. Of moments, as
-    /// `tessera encode --moments` writes them, the mean
-    #[arg(long, value_name = "FILE.safetensors[#TENSOR]")]
-    pub(super) latents: Option<String>,
+    /// Latents, a tensor with five axes, or four for a single video: safetensors, what torch.save writes, NumPy's .npy and .npz,
+    /// or ComfyUI's .latent. #TENSOR says which where there are several and none is named `latents`. Of moments, as `tessera
+    /// encode --moments` writes them, the mean
+    #[arg(long, value_name = "FILE[#TENSOR]")]
+    pub(super) latents: Option<PathBuf>,
     /// Order of the latents' axes; `auto` takes what fits the model's channels, if both do: btchw for a pipeline's latents,
-    /// bcthw for unscaled ones
+    /// bcthw for unscaled ones, and says that it is a guess
     #[arg(long, value_name = "LAYOUT", value_enum, default_value_t, requires = "latents")]
     latents_layout: Layout,
     /// The latents are what the model's decode() takes: do not divide by config.json's scaling_factor. Not needed for what
-    /// `tessera encode` wrote
+    /// `tessera encode` or ComfyUI wrote
     #[arg(long, requires = "latents")]
     unscaled: bool,
 }
@@ -32,9 +37,15 @@ enum Layout {
 }
 
 impl LatentsArguments {
-    /// The latents that are named, unscaled, for this model.
-    pub(super) fn read(&self, vae: &Vae, manner: Manner) -> Result<Option<Latents>, Failure> {
+    /// The latents that are named, unscaled, for this model, and how they were read.
+    pub(super) fn read(
+        &self,
+        vae: &Vae,
+        manner: Manner,
+        files: &mut RunFiles,
+    ) -> Result<Option<(Latents, LatentsAccount)>, Failure> {
         let Some(source) = &self.latents else { return Ok(None) };
+        files.reads("the latents", &split_fragment(source).0)?;
         let layout = match self.latents_layout {
             Layout::Auto => LatentsLayout::Auto,
             Layout::Bcthw => LatentsLayout::Bcthw,
@@ -42,17 +53,22 @@ impl LatentsArguments {
         };
         let stored = Stored::read(source, vae.config().latent_channels)?;
         if self.unscaled && stored.scaled == Some(true) {
-            let problem = format!("{source} says that they are scaled, --unscaled that they are not; leave it out");
+            let problem =
+                format!("{} says that they are scaled, --unscaled that they are not; leave it out", source.display());
             return Err(Error::Scaling { problem }.into());
         }
         if stored.moments {
-            manner.note(&format!("note: {source} holds mean and log-variance: the mean is decoded"));
+            manner.note(&format!("note: {} holds mean and log-variance: the mean is decoded", source.display()));
         }
         let unscaled = self.unscaled || stored.scaled == Some(false);
-        let mut latents = Latents::read(source, layout, vae.config().latent_channels, unscaled)?;
+        let (mut latents, account) =
+            Latents::read_with_account(source, layout, vae.config().latent_channels, unscaled)?;
+        for note in account.notes(latents.shape) {
+            manner.note(&format!("note: {}: {note}", source.display()));
+        }
         if !unscaled {
             vae.latent_scaling().unscale(&mut latents)?;
         }
-        Ok(Some(latents))
+        Ok(Some((latents, account)))
     }
 }

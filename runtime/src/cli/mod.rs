@@ -16,12 +16,16 @@ mod latents;
 mod plugin;
 mod progress;
 mod report;
+mod returned;
 mod roundtrip;
+mod run_files;
+mod streams;
 mod table;
 mod taps;
 mod verify;
 
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -33,15 +37,13 @@ Exit codes:
   0    success
   1    bad input or a failure, told in one line on stderr; no output file is left
   2    wrong usage
-  130  interrupted (Ctrl-C); no output file is left
+  130  interrupted (Ctrl-C); no output file is left; 143 when asked to terminate, 129 when the terminal hung up
 
 Environment:
   `tessera knobs` lists every variable that is read, with its value";
 
 /// Wrong usage, as a shell knows it.
 const USAGE_CODE: u8 = 2;
-/// Ended by Ctrl-C, as a shell knows it.
-const INTERRUPTED_CODE: u8 = 130;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -93,6 +95,15 @@ enum Command {
 #[derive(Debug, Clone, Copy)]
 struct Manner {
     quiet: bool,
+    /// What the summary is printed to.
+    summary: Summary,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Summary {
+    Stdout,
+    /// Where standard output is the clip's.
+    Stderr,
 }
 
 impl Manner {
@@ -103,9 +114,21 @@ impl Manner {
         }
     }
 
-    /// Prints a summary to stdout.
+    /// Prints a summary.
     fn say(self, text: &str) -> Result<(), Failure> {
-        if self.quiet { Ok(()) } else { print(text) }
+        match self.summary {
+            _ if self.quiet => Ok(()),
+            Summary::Stdout => print(text),
+            Summary::Stderr => {
+                note(text.trim_end());
+                Ok(())
+            }
+        }
+    }
+
+    /// Of a command whose clip goes to this path.
+    fn beside_clip(self, path: &Path) -> Manner {
+        if streams::is_stdout(path) { Manner { summary: Summary::Stderr, ..self } } else { self }
     }
 }
 
@@ -131,7 +154,7 @@ impl<E: Into<Error>> From<E> for Failure {
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log(arguments.log.unwrap_or(if arguments.verbose { LogLevel::Debug } else { LogLevel::Warn }));
-    let manner = Manner { quiet: arguments.quiet };
+    let manner = Manner { quiet: arguments.quiet, summary: Summary::Stdout };
     let end = start_threads(&arguments.command).and_then(|()| run(&arguments.command, manner));
     let Err(failure) = end else { return ExitCode::SUCCESS };
     match failure {
@@ -145,7 +168,17 @@ pub(crate) fn main() -> ExitCode {
         }
         Failure::Library(Error::Interrupted) => {
             note("error: interrupted; nothing was written");
-            ExitCode::from(INTERRUPTED_CODE)
+            ExitCode::from(interrupt::exit_code())
+        }
+        Failure::Library(error @ Error::Stream { .. }) if interrupt::asked() => {
+            note(&format!("error: {error}"));
+            ExitCode::from(interrupt::exit_code())
+        }
+        // As with all that is printed: who has seen enough goes away.
+        Failure::Library(Error::Stream { path, cause }) if cause.kind() == ErrorKind::BrokenPipe => {
+            manner
+                .note(&format!("note: {}: its reader is gone, and the rest of the clip was left out", path.display()));
+            ExitCode::SUCCESS
         }
         Failure::Library(error) => {
             note(&format!("error: {error}"));

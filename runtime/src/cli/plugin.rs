@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backend_tpu_stablehlo::pjrt::child::{self, ChildError, PluginDescription, Reexecution};
 use backend_tpu_stablehlo::pjrt::locate::{self, PLUGIN_VARIABLE, PluginName, PluginSpec};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 use runtime::Error;
 
@@ -44,7 +45,7 @@ enum Action {
     List {
         /// Only this plugin, by its name or path; it is loaded, which runs its code
         #[arg(value_name = "PLUGIN")]
-        plugin: Option<String>,
+        plugin: Option<PathBuf>,
     },
     /// Fetch a plugin with pip into Tessera's data folder
     Install {
@@ -68,7 +69,9 @@ pub(super) struct ChildArguments {
 
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
     match &arguments.action {
-        Action::List { plugin: Some(plugin) } => print(&describe(plugin, &spec(plugin).locate()?)?),
+        Action::List { plugin: Some(plugin) } => {
+            print(&describe(&plugin.to_string_lossy(), &PluginSpec::from(plugin.as_os_str()).locate()?)?)
+        }
         Action::List { plugin: None } => list(),
         Action::Install { plugin } => {
             let name = match plugin {
@@ -95,9 +98,9 @@ pub(super) fn reexecution() -> Result<Reexecution, Error> {
     Ok(Reexecution { program, arguments: vec![CHILD_COMMAND.into()] })
 }
 
-/// A plugin as it is written on the command line.
-pub(super) fn spec(text: &str) -> PluginSpec {
-    text.parse().unwrap_or_else(|never| match never {})
+/// Takes a plugin as it is written on the command line.
+pub(super) fn parser() -> impl TypedValueParser<Value = PluginSpec> {
+    OsStringValueParser::new().map(|written| PluginSpec::from(written.as_os_str()))
 }
 
 fn list() -> Result<(), Failure> {

@@ -1,10 +1,10 @@
 //! What a run has cost, for people and as JSON: what the commands that run the model have in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use runtime::media::Output;
+use runtime::media::{self, FrameRate, Output};
 use runtime::memory::peak_resident_bytes;
-use runtime::{Report, TileOrder, Tiling, TilingDecision};
+use runtime::{Overlap, Report, TileOrder, Tiling, TilingDecision};
 use serde_json::{Map, Value, json};
 
 use super::table;
@@ -12,7 +12,9 @@ use super::table;
 /// What `--json` prints, for its help.
 pub(super) const JSON_FIELDS: &str = "\
 frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, programs_cached (read from disk), program_runs, tiling {tile and \
-overlap (null for whole frames), rows, columns, order, reason, needed_bytes (null but with --backend cpu), budget_bytes}, tiles, \
+overlap (null for whole frames), rows, columns, order, reason, follows_free_memory \
+(true: with more or less memory free the tiles, and with them the pixels, may be others), pinned_by (the options that always cut these \
+tiles, else null), needed_bytes (null but with --backend cpu), budget_bytes}, tiles, \
 arena_bytes, threads, lanes (steps that ran at once), dtype, isa (`none` but with --backend cpu), device (of a PJRT plugin, else null)";
 
 /// A report's fields; `write_seconds` were spent on the output.
@@ -51,6 +53,8 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
             "columns": tiling.columns,
             "order": order_text(tiling.order),
             "reason": tiling.reason,
+            "follows_free_memory": tiling.follows_free_memory,
+            "pinned_by": pinned_by(tiling),
             "needed_bytes": tiling.memory.map(|memory| memory.total()),
             "budget_bytes": tiling.budget,
         },
@@ -85,7 +89,7 @@ pub(super) fn row(name: &str, value: impl Into<String>) -> [String; 2] {
 /// The rows about one way through the model; `write_seconds` were spent on the output, `total_seconds` on everything.
 pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> Vec<[String; 2]> {
     let Report { frames, height, width, seconds, ref tiling, .. } = *report;
-    vec![
+    let mut rows = vec![
         row("frames", format!("{frames} of {width}x{height}")),
         row(
             "seconds",
@@ -98,8 +102,26 @@ pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> V
             ),
         ),
         row("tiling", tiling_text(tiling)),
-        row("programs", programs_text(report)),
-    ]
+    ];
+    rows.extend(pinned_by(tiling).map(|options| {
+        let text = format!(
+            "follow from the memory that was free: another run may cut other tiles, and other tiles give other pixels; \
+             `{options}` always cuts these, `--memory-budget` with a size counts on that much"
+        );
+        row("pixels", text)
+    }));
+    rows.push(row("programs", programs_text(report)));
+    rows
+}
+
+/// The options that always cut the tiles of a decision that another run may not make; `None` where it would.
+fn pinned_by(decision: &TilingDecision) -> Option<String> {
+    let Tiling { height, width, overlap } = decision.tiling.filter(|_| decision.follows_free_memory)?;
+    let tiles = format!("--tiling {height}x{width}");
+    Some(match overlap == Overlap::default() {
+        true => tiles,
+        false => format!("{tiles} --tile-overlap {},{}", overlap.height, overlap.width),
+    })
 }
 
 /// The programs, and what ran them.
@@ -137,6 +159,17 @@ fn order_text(order: TileOrder) -> &'static str {
         TileOrder::FrameMajor => "frame by frame",
         TileOrder::TileMajor => "tile by tile",
     }
+}
+
+/// What is to be said of an output that cannot be played at the rate that was asked for.
+pub(super) fn rate_note(output: &Path, asked: FrameRate) -> Option<String> {
+    let played = media::played_rate(output, asked).filter(|&played| played != asked)?;
+    let longer = asked.per_second() / played.per_second();
+    Some(format!(
+        "note: {}: a GIF shows at most {played} frames a second: it plays at {played} in place of {asked}, {longer:.2} times as \
+         long; .mp4 and .y4m have any rate",
+        output.display()
+    ))
 }
 
 /// The row about memory.

@@ -14,14 +14,17 @@ use runtime::media::{self, ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
 use runtime::memory::peak_resident_bytes;
 use runtime::posterior::{Draw, Posterior};
 use runtime::quality::{self, FrameQuality};
-use runtime::{Error, Latents, MemoryBudget, Report, RunOptions, Vae};
+use runtime::{Error, Latents, Report, RunOptions, Vae};
 use serde_json::{Value, json};
 
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
 use super::inspection::InspectionArguments;
 use super::progress::Bar;
-use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, row, rows};
-use super::{EXIT_CODES, Failure, Manner, interrupt, print, table};
+use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, rate_note, row, rows};
+use super::returned::{Extent, counted};
+use super::run_files::RunFiles;
+use super::streams::{clip_writer, interrupted, is_stream};
+use super::{EXIT_CODES, Failure, Manner, interrupt, print, streams, table};
 
 /// The frame rate of a video that tells none.
 const DEFAULT_RATE: f64 = 8.0;
@@ -48,7 +51,7 @@ pub(super) struct Arguments {
     video: VideoArguments,
     #[arg(long, short, value_name = "FILE", default_value = "roundtrip.mp4", help_heading = "Output", help = format!(
         "Where the comparison goes; the contact sheet goes beside it as a .png. The ending says the format: {KNOWN_OUTPUTS}. \
-         An output that is there is replaced"
+         An output that is there is replaced. `-`, a named pipe or a device: y4m, frame by frame, without a contact sheet"
     ))]
     output: PathBuf,
     /// Frames a second of the comparison [default: the video's, or 8 where it tells none]
@@ -60,9 +63,11 @@ pub(super) struct Arguments {
     inspection: InspectionArguments,
     #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
         "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
-         a batch makes several), contact_sheet, psnr_db and ssim (means over all frames), frame_quality (a list of sample, \
+         a batch makes several), contact_sheet (null beside a stream), given {{frames, height, width}} (of the video), comes_back \
+         (the same, of what is compared), psnr_db and ssim (means over all frames), frame_quality (a list of sample, \
          frame, psnr_db, ssim; psnr_db is null where nothing differs, ssim for frames smaller than 11x11), encode and decode, \
-         each with {JSON_FIELDS}; peak_rss_bytes (null where the system does not tell)."
+         each with {JSON_FIELDS}; peak_rss_bytes (null where the system does not tell). What is no Unicode in a path is \
+         replaced."
     ))]
     json: bool,
 }
@@ -70,19 +75,34 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
     interrupt::listen();
     let started = Instant::now();
-    let vae = arguments.model.open(manner)?;
-    let video = comparable(&vae, arguments.video.open()?, &arguments.video, manner)?;
+    let output = &arguments.output;
+    streams::check_json("roundtrip", arguments.json, output)?;
+    let manner = manner.beside_clip(output);
+    let mut files = RunFiles::new();
+    let vae = arguments.model.open(manner, &mut files)?;
+    let (inspection, trace) = arguments.inspection.open(&mut files)?;
+    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let video = arguments.video.open(manner, &mut files)?;
+    let given = Extent::of(video.shape);
+    let video = comparable(&vae, video, &arguments.video, manner)?;
     let clip = video.shape;
     let rate = match arguments.fps.or(video.rate) {
         Some(rate) => rate,
         None => FrameRate::new(DEFAULT_RATE)?,
     };
-    let mut writer = media::create(&arguments.output, side_by_side_shape(clip), rate)?;
-    let mut sheet = ContactSheet::create(&sheet_path(&arguments.output), clip)?;
+    let mut writer = clip_writer(output, side_by_side_shape(clip), rate, &mut files, manner)?;
+    rate_note(output, rate).iter().for_each(|note| manner.note(note));
+    // Beside a stream there is no place for it.
+    let mut sheet = match sheet_path(output) {
+        _ if is_stream(output) => None,
+        path => {
+            files.writes("the contact sheet", &path)?;
+            Some(ContactSheet::create(&path, clip)?)
+        }
+    };
     let read_seconds = started.elapsed().as_secs_f64();
 
-    let (inspection, trace) = arguments.inspection.open()?;
-    let options = RunOptions { inspection, ..with_room_to_compare(arguments.run.options()?, &vae, clip) };
+    let options = with_room_to_compare(options, &vae, clip);
     let (latents, mut encoded) = encode(&vae, &video, &options, manner)?;
     encoded.seconds.load += read_seconds;
 
@@ -98,7 +118,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
             let data = source.next(sample, decoded.frames)?;
             let source = FrameBlock { data: &data, frames: decoded.frames };
             compared.extend(quality::compare(clip, &source, decoded));
-            sheet.add(&source, decoded);
+            sheet.iter_mut().for_each(|sheet| sheet.add(&source, decoded));
             let both = side_by_side(clip, &source, decoded);
             writer.write(sample, &FrameBlock { data: &both, frames: decoded.frames })?;
             write_seconds += started.elapsed().as_secs_f64();
@@ -107,21 +127,23 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         &mut bar,
     );
     drop(bar);
-    let decoded = decoded?;
     if interrupt::asked() {
-        return Err(Error::Interrupted.into());
+        return Err(interrupted(output).into());
     }
+    let decoded = decoded?;
     trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;
-    let sheet = sheet.finish()?;
+    let sheet = sheet.map(ContactSheet::finish).transpose()?;
     write_seconds += finishing.elapsed().as_secs_f64();
 
     let mean = quality::mean(&compared);
     if arguments.json {
         let object = json!({
             "output": paths_json(&output.paths),
-            "contact_sheet": paths_json(&sheet.paths),
+            "contact_sheet": sheet.map(|sheet| paths_json(&sheet.paths)),
+            "given": given.json(),
+            "comes_back": Extent::of(clip).json(),
             "psnr_db": mean.map(|mean| mean.psnr_db),
             "ssim": mean.and_then(|mean| mean.ssim),
             "frame_quality": frames_json(clip, &compared),
@@ -140,8 +162,14 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     }
     summary.push(row("seconds", format!("{:.2}", started.elapsed().as_secs_f64())));
     summary.push(memory_row(encoded.arena_bytes.max(decoded.arena_bytes)));
+    let has_rate = is_stream(&arguments.output) || media::played_rate(&arguments.output, rate).is_some();
+    if arguments.fps.or(video.rate).is_none() && has_rate {
+        summary.push(row("rate", format!("{rate} frames a second: the video tells none; --fps asks for others")));
+    }
     summary.push(row("written", paths_text(&output.paths, output.bytes)));
-    summary.push(row("contact sheet", paths_text(&sheet.paths, sheet.bytes)));
+    if let Some(sheet) = sheet {
+        summary.push(row("contact sheet", paths_text(&sheet.paths, sheet.bytes)));
+    }
     if let Some(mean) = mean {
         let ssim = mean.ssim.map_or(String::new(), |ssim| format!(", SSIM {ssim:.4}"));
         let [frames, height, width] = [decoded.frames, decoded.height, decoded.width];
@@ -171,11 +199,6 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
         return Ok(video);
     }
     let compression = config.spatial_compression();
-    if good_height == 0 || good_width == 0 {
-        let problem =
-            format!("frames of {width}x{height} (width x height) are smaller than one latent, {compression} pixels");
-        return Err(Error::InvalidClip { problem });
-    }
     if (good_height, good_width) != (height, width) {
         let problem = format!("height and width must be multiples of {compression} to be compared");
         if asked.size.is_some() {
@@ -185,11 +208,12 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
         manner.note(&format!("note: {problem}: brought from {height}x{width} to {good_height}x{good_width}"));
     }
     if good_frames != frames {
-        let problem = format!("{frames} frames do not come back from their latents as {frames} frames");
+        let problem = format!("{} do not come back from their latents as {frames}", counted(frames, "frame"));
         if asked.frames.is_some() {
             return Err(Error::InvalidClip { problem: format!("{problem}; ask for --frames {good_frames}") });
         }
-        manner.note(&format!("note: {problem}: the first {good_frames} are taken"));
+        let verb = if good_frames == 1 { "is" } else { "are" };
+        manner.note(&format!("note: {problem}: the first {good_frames} {verb} taken"));
     }
     video.resized(good_height, good_width, good_frames)
 }
@@ -201,8 +225,7 @@ fn with_room_to_compare(mut options: RunOptions, vae: &Vae, clip: ClipShape) -> 
     // What is left over joins a clip's first step: one more frame of latents than others have.
     let frames = vae.config().decoded_step_frames(DECODE_FRAMES + 1);
     let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
-    let held = frame.saturating_mul(4 * frames + 12 * threads) as u64;
-    options.memory = MemoryBudget::Bytes(options.memory.bytes().saturating_sub(held));
+    options.taken = frame.saturating_mul(4 * frames + 12 * threads) as u64;
     options
 }
 

@@ -11,6 +11,7 @@ use super::arguments::{ModelArguments, RunArguments};
 use super::input::{self, InputArguments};
 use super::inspection::InspectionArguments;
 use super::progress::Bar;
+use super::run_files::RunFiles;
 use super::{EXIT_CODES, Failure, Manner, interrupt, table};
 
 const EXAMPLES: &str = "\
@@ -46,14 +47,16 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
     interrupt::listen();
-    let vae = arguments.model.open(manner)?;
-    let input = match arguments.input.read(&vae, manner)? {
+    let mut files = RunFiles::new();
+    files.writes("the file of activations", &arguments.output)?;
+    let vae = arguments.model.open(manner, &mut files)?;
+    let input = match arguments.input.read(&vae, manner, &mut files)? {
         Some(input) => input,
         None => input::small(&vae, arguments.model.model.is_none())?,
     };
     let writer = TapWriter::create(&arguments.output)?;
-    let (inspection, trace) = arguments.inspection.open()?;
-    let options = RunOptions { inspection, ..arguments.run.options()? };
+    let (inspection, trace) = arguments.inspection.open(&mut files)?;
+    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
     let mut bar = Bar::new(manner, "running");
     let recorded = record(&vae, &input, &options, &mut bar);
     drop(bar);

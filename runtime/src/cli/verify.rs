@@ -15,6 +15,7 @@ use super::arguments::{BackendName, ModelArguments, RunArguments};
 use super::input::{self, InputArguments};
 use super::inspection::InspectionArguments;
 use super::progress::Bar;
+use super::run_files::RunFiles;
 use super::table::table;
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
@@ -52,7 +53,7 @@ pub(super) struct Arguments {
     /// What to compare with: a backend, which runs in f32, or a file of activations, as tools/taps.py and `tessera taps` write them. Of a file
     /// comes the input too, unless one is named, and so do its tiles
     #[arg(long, value_name = "BACKEND|FILE.safetensors", default_value = "interpret", help_heading = "Comparison")]
-    against: String,
+    against: PathBuf,
     /// The error that is too much, of a module's mean absolute and relative error the smaller: a number, or the level that is still good enough
     /// [default: excellent, which is 1e-4; attention, 0.1, with --dtype bf16]
     #[arg(long, value_name = "ERROR|LEVEL", value_parser = threshold, help_heading = "Comparison")]
@@ -83,20 +84,24 @@ fn threshold(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
     interrupt::listen();
-    let (inspection, trace) = arguments.inspection.open()?;
-    let mut options = RunOptions { inspection, ..arguments.run.options()? };
-    let vae = arguments.model.open(manner)?;
+    let mut files = RunFiles::new();
+    let (inspection, trace) = arguments.inspection.open(&mut files)?;
+    let mut options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let vae = arguments.model.open(manner, &mut files)?;
+    arguments.plot.iter().try_for_each(|path| files.writes("the picture", path))?;
     let plot = arguments.plot.as_deref().map(SvgFile::create).transpose()?;
-    let named = arguments.input.read(&vae, manner)?;
+    let named = arguments.input.read(&vae, manner, &mut files)?;
     let is_demo = arguments.model.model.is_none();
-    let (input, against) = match BackendName::from_str(&arguments.against, true) {
-        Ok(backend) => {
+    let backend = arguments.against.to_str().and_then(|name| BackendName::from_str(name, true).ok());
+    let (input, against) = match backend {
+        Some(backend) => {
             let input = named.map_or_else(|| input::small(&vae, is_demo), Ok)?;
             let other = RunOptions { backend: backend.into(), precision: Precision::F32, ..options.clone() };
             (input, Against::Run(Box::new(other)))
         }
-        Err(_) => {
-            let file = TapFile::open(arguments.against.as_ref())?;
+        None => {
+            files.reads("the file of activations", &arguments.against)?;
+            let file = TapFile::open(&arguments.against)?;
             if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, file.tiling()) {
                 options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
                 options.overlap = tiling.overlap;
@@ -147,8 +152,8 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn model(&self) -> &str {
-        self.arguments.model.model.as_deref().unwrap_or("the demo's model")
+    fn model(&self) -> String {
+        self.arguments.model.name().unwrap_or_else(|| "the demo's model".into())
     }
 
     fn backend(&self) -> String {
@@ -156,7 +161,13 @@ impl Context<'_> {
     }
 
     fn title(&self) -> String {
-        format!("{}, {}: {} against {}", self.model(), input::named(self.input), self.backend(), self.arguments.against)
+        format!(
+            "{}, {}: {} against {}",
+            self.model(),
+            input::named(self.input),
+            self.backend(),
+            self.arguments.against.display()
+        )
     }
 
     fn text(&self, verdict: &Verdict<'_>) -> String {
@@ -204,7 +215,7 @@ impl Context<'_> {
             "backend": self.arguments.run.backend_name(),
             "dtype": self.options.precision.name(),
             "isa": self.verification.report.isa,
-            "against": self.arguments.against,
+            "against": self.arguments.against.to_string_lossy(),
             "threshold": self.threshold,
             "passed": verdict.passed(),
             "first_jump": module(verdict.first_jump),

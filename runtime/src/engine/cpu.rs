@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::inspect::{self, Span};
-use backend_cpu::program::{Choices, CompileOptions, Executable, Program, RunError, States, Workspace};
+use backend_cpu::options::{Choices, CompileOptions};
+use backend_cpu::program::{Executable, Program, RunError, States, Workspace};
 use backend_cpu::target::Target;
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::Weights;

@@ -14,7 +14,7 @@
 //! `hf-hub` puts revisions, commits and files into paths as they are, so they come here checked: a [`HubId`] by its
 //! `parse`, what the hub answers by `client`, a shard's name by [`crate::shard_index`].
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Component, Path, PathBuf};
@@ -24,7 +24,9 @@ use std::time::Duration;
 use hf_hub::CacheRepo;
 
 use super::HubId;
-use super::client::{Failure, Remote};
+use super::client::Remote;
+use super::failure::Failure;
+use crate::file_lock::{self, Lock, try_lock};
 
 /// How often a lock that another process holds is tried again.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
@@ -33,13 +35,15 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct RepositoryCache {
     /// `hf-hub`'s view of it, at the revision asked for.
     revision: CacheRepo,
+    /// The branch, tag or commit asked for.
+    name: String,
     is_pinned: bool,
     folder: PathBuf,
     locks: PathBuf,
 }
 
 /// Whether a revision is a commit's full hash, which never comes to stand for anything else.
-fn is_commit(revision: &str) -> bool {
+pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
@@ -55,6 +59,7 @@ impl RepositoryCache {
         let repo = id.repo();
         let (name, is_pinned) = (repo.folder_name(), is_commit(repo.revision()));
         RepositoryCache {
+            name: repo.revision().to_owned(),
             locks: cache.join(".locks").join(&name),
             folder: cache.join(name),
             is_pinned,
@@ -95,28 +100,40 @@ impl RepositoryCache {
         self.revision.pointer_path(commit).join(file)
     }
 
-    /// Waits until no other process writes this content. The lock ends when the file is dropped.
-    pub(super) fn lock(&self, etag: &str, waiting: &mut dyn FnMut() -> ControlFlow<()>) -> Result<File, Failure> {
+    /// Waits until no other process writes this content. The lock ends when the file is dropped; where there can be none, two
+    /// processes do the same work, and what they write are the same bytes at the same places.
+    pub(super) fn lock(
+        &self,
+        etag: &str,
+        waiting: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<File>, Failure> {
         let path = self.locks.join(format!("{etag}.lock"));
-        make_parent(&path)?;
-        let on_disk = |cause| Failure::Disk { path: path.clone(), cause };
-        let file = File::create(&path).map_err(on_disk)?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                // Some network file systems know no locks: two processes then do the work twice, as they would unlocked.
-                Err(TryLockError::Error(cause)) if cause.kind() == io::ErrorKind::Unsupported => return Ok(file),
-                Err(TryLockError::Error(cause)) => return Err(on_disk(cause)),
-                Err(TryLockError::WouldBlock) if waiting().is_break() => return Err(Failure::Interrupted),
-                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+        let made = fs::create_dir_all(&self.locks).and_then(|()| File::create(&path));
+        let file = match made {
+            Ok(file) => file,
+            // Whether anything at all can be written here, the content will show.
+            Err(cause) => {
+                file_lock::without(&path, &cause);
+                return Ok(None);
             }
+        };
+        while try_lock(&file, &path) == Lock::Busy {
+            if waiting().is_break() {
+                return Err(Failure::Interrupted);
+            }
+            thread::sleep(LOCK_PAUSE);
         }
+        Ok(Some(file))
     }
 
     /// Declares the partial content whole.
     pub(super) fn keep(&self, etag: &str) -> Result<(), Failure> {
         let blob = self.blob(etag);
-        fs::rename(self.partial(etag), &blob).map_err(|cause| Failure::Disk { path: blob, cause })
+        match fs::rename(self.partial(etag), &blob) {
+            // Another process was faster, where there are no locks.
+            Err(_) if blob.is_file() => Ok(()),
+            renamed => renamed.map_err(|cause| Failure::Disk { path: blob, cause }),
+        }
     }
 
     /// Links `file` of the commit to its content, and gives its place.
@@ -134,12 +151,20 @@ impl RepositoryCache {
         Ok(path)
     }
 
-    /// Notes the commit that the revision asked for stands for.
-    pub(super) fn note(&self, commit: &str) -> Result<(), Failure> {
-        if self.is_pinned {
-            return Ok(());
+    /// Notes the commit that the revision asked for stands for, if that is news.
+    pub(super) fn note(&self, commit: &str) {
+        let refs = self.folder.join("refs");
+        let is_known = fs::read_to_string(refs.join(&self.name)).is_ok_and(|known| known.trim() == commit);
+        if self.is_pinned || is_known {
+            return;
         }
-        self.revision.create_ref(commit).map_err(|cause| Failure::Disk { path: self.folder.join("refs"), cause })
+        if let Err(cause) = self.revision.create_ref(commit) {
+            log::warn!(
+                "{}: cannot be written: {cause}; without the hub, `{}` will not be found to be {commit}",
+                refs.display(),
+                self.name
+            );
+        }
     }
 }
 

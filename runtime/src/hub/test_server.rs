@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// The repository that the server has; `old/name` redirects to it.
+/// The repository that the server has; `old/name` redirects to it, and `moved/name` by a whole address.
 pub(super) const REPOSITORY: &str = "owner/name";
 
 /// What a branch or tag stands for.
@@ -33,6 +33,8 @@ pub(super) struct Request {
 pub(super) enum Fault {
     /// This status and `x-error-code`.
     Status(u16, &'static str),
+    /// This status, this header and a page of HTML.
+    Page(u16, [&'static str; 2]),
     /// The connection closes behind this many bytes of the body.
     Cut(usize),
     /// The first byte of the body is another one.
@@ -168,8 +170,14 @@ impl State {
         if let Some(Fault::Status(status, code)) = fault {
             return respond(status, &[("X-Error-Code", code.into())], b"an error page");
         }
+        if let Some(Fault::Page(status, [name, value])) = fault {
+            return respond(status, &[("Content-Type", "text/html".into()), (name, value.into())], b"<html>");
+        }
         if let Some(path) = request.path.strip_prefix("/old/name/") {
             return respond(307, &[("Location", format!("/{REPOSITORY}/{path}"))], b"");
+        }
+        if let Some(path) = request.path.strip_prefix("/moved/name/") {
+            return respond(301, &[("Location", format!("http://{}/{REPOSITORY}/{path}", self.address))], b"");
         }
         let (elsewhere, path) = match request.path.strip_prefix("/cdn/") {
             Some(path) => (true, path),

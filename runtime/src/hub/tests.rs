@@ -1,9 +1,10 @@
 //! The hub against a server on this machine that speaks its protocol, well and badly.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView as Tensor;
@@ -14,8 +15,8 @@ use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::model::{ModelSpec, resolve, resolve_config};
 
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-const WEIGHTS: &str = "vae/diffusion_pytorch_model.safetensors";
+pub(super) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(super) const WEIGHTS: &str = "vae/diffusion_pytorch_model.safetensors";
 /// Long enough for several reads.
 const ELEMENTS: usize = 200_000;
 
@@ -26,30 +27,33 @@ fn weights(tensor: &str, dtype: Dtype, elements: usize) -> Vec<u8> {
     safetensors::serialize([(tensor, view)], None).unwrap()
 }
 
-fn commit(hash: &str, files: &[(&str, Vec<u8>)]) -> Commit {
+pub(super) fn commit(hash: &str, files: &[(&str, Vec<u8>)]) -> Commit {
     Commit {
         hash: hash.into(),
         files: files.iter().map(|(name, content)| (name.to_string(), content.clone())).collect(),
     }
 }
 
-fn revisions(files: &[(&str, Vec<u8>)]) -> BTreeMap<String, Commit> {
+pub(super) fn revisions(files: &[(&str, Vec<u8>)]) -> BTreeMap<String, Commit> {
     [("main".to_string(), commit(COMMIT, files))].into()
 }
 
 /// A pipeline with its VAE.
-fn pipeline() -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn pipeline() -> Vec<(&'static str, Vec<u8>)> {
     vec![("vae/config.json", b"{}".to_vec()), (WEIGHTS, weights("t", Dtype::F32, ELEMENTS))]
 }
 
 /// A server with [`pipeline`], and options that use it with a fresh cache.
-struct Case {
-    server: Server,
-    options: HubOptions,
-    cache: TempDir,
+pub(super) struct Case {
+    pub(super) server: Server,
+    pub(super) options: HubOptions,
+    pub(super) cache: TempDir,
 }
 
-fn case(files: &[(&str, Vec<u8>)], fault: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static) -> Case {
+pub(super) fn case(
+    files: &[(&str, Vec<u8>)],
+    fault: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static,
+) -> Case {
     let server = Server::start(revisions(files), fault);
     let cache = tempfile::tempdir().unwrap();
     let options = HubOptions {
@@ -57,6 +61,8 @@ fn case(files: &[(&str, Vec<u8>)], fault: impl Fn(&Request) -> Option<Fault> + S
         cache: cache.path().into(),
         token: None,
         offline: false,
+        proxies: Proxies::default(),
+        answer_timeout: Duration::from_secs(5),
         timeout: Duration::from_secs(5),
         attempts: 3,
         first_pause: Duration::from_millis(1),
@@ -64,11 +70,11 @@ fn case(files: &[(&str, Vec<u8>)], fault: impl Fn(&Request) -> Option<Fault> + S
     Case { server, options, cache }
 }
 
-fn get(text: &str, options: &HubOptions) -> Result<ModelFiles> {
+pub(super) fn get(text: &str, options: &HubOptions) -> Result<ModelFiles> {
     resolve(&ModelSpec::parse(text, None)?, options, &mut |_| ControlFlow::Continue(()))
 }
 
-fn complaint(text: &str, options: &HubOptions) -> String {
+pub(super) fn complaint(text: &str, options: &HubOptions) -> String {
     get(text, options).unwrap_err().to_string()
 }
 
@@ -104,7 +110,7 @@ fn blobs(cache: &Path) -> Vec<String> {
     names
 }
 
-fn is_content(request: &Request) -> bool {
+pub(super) fn is_content(request: &Request) -> bool {
     request.path.starts_with("/cdn/")
 }
 
@@ -151,7 +157,7 @@ fn a_model_is_fetched_once_and_then_found_without_the_hub() {
     assert_eq!(get(REPOSITORY, &options).unwrap(), files);
     assert_eq!(get(&format!("{REPOSITORY}@{COMMIT}"), &options).unwrap(), files);
     let message = complaint("owner/name@v2", &options);
-    assert!(message.contains("HF_HUB_OFFLINE is set, and `vae/config.json` of revision `v2`"), "{message}");
+    assert!(message.contains("OFFLINE) is set, and `vae/config.json` of revision `v2`"), "{message}");
     fs::remove_file(snapshot.join(WEIGHTS)).unwrap();
     let message = complaint(REPOSITORY, &options);
     assert!(message.contains(&format!("`{WEIGHTS}` of revision `main` is not in the cache")), "{message}");
@@ -414,13 +420,6 @@ fn a_ref_that_names_no_commit_leads_nowhere() {
 }
 
 #[test]
-fn the_cache_of_the_home_folder_is_hf_hubs() {
-    if let Some(cache) = home_cache() {
-        assert!(cache.path().ends_with(".cache/huggingface/hub"), "{cache:?}");
-    }
-}
-
-#[test]
 fn two_callers_fetch_a_file_once() {
     let Case { server, options, cache: _cache } =
         case(&pipeline(), |request| is_content(request).then_some(Fault::Stall(Duration::from_millis(200))));
@@ -452,38 +451,4 @@ fn a_full_disk_is_told() {
     std::os::unix::fs::symlink("/dev/full", partial).unwrap();
     let message = complaint(REPOSITORY, &options);
     assert!(message.contains("no space left for") && message.contains("HF_HUB_CACHE"), "{message}");
-}
-
-#[test]
-fn options_come_from_the_environment() {
-    let from = |variables: &[(&str, &str)]| {
-        let variables: BTreeMap<String, OsString> =
-            variables.iter().map(|(name, value)| (name.to_string(), value.into())).collect();
-        let home_cache = || Some(hf_hub::Cache::new("/home/me/.cache/huggingface/hub".into()));
-        HubOptions::from_variables(|name| variables.get(name).cloned(), home_cache)
-    };
-    let plain = from(&[]).unwrap();
-    assert_eq!(plain.cache, Path::new("/home/me/.cache/huggingface/hub"));
-    assert_eq!((plain.endpoint.as_str(), plain.token, plain.offline), (DEFAULT_ENDPOINT, None, false));
-    assert_eq!(from(&[("XDG_CACHE_HOME", "/x")]).unwrap().cache, Path::new("/x/huggingface/hub"));
-    assert_eq!(from(&[("XDG_CACHE_HOME", "/x"), ("HF_HOME", "/h")]).unwrap().cache, Path::new("/h/hub"));
-    assert_eq!(from(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]).unwrap().cache, Path::new("/c"));
-    assert_eq!(from(&[("HF_HUB_CACHE", ""), ("HF_HOME", "")]).unwrap().cache, plain.cache);
-    assert_eq!(from(&[("HF_ENDPOINT", "http://m")]).unwrap().endpoint, "http://m");
-    for (value, offline) in [("1", true), ("TRUE", true), ("yes", true), ("0", false), ("", false)] {
-        assert_eq!(from(&[("HF_HUB_OFFLINE", value)]).unwrap().offline, offline, "{value}");
-    }
-    let home = tempfile::tempdir().unwrap();
-    let folder = home.path().to_str().unwrap();
-    fs::write(home.path().join("token"), "of-file\n").unwrap();
-    let token = |variables: &[(&str, &str)]| from(variables).unwrap().token.map(|token| token.0);
-    assert_eq!(token(&[("HF_HOME", folder)]).as_deref(), Some("of-file"));
-    assert_eq!(token(&[("HF_HOME", folder), ("HF_TOKEN", " mine ")]).as_deref(), Some("mine"));
-    let elsewhere = [("HF_HOME", folder), ("HF_HUB_CACHE", "/c")];
-    assert_eq!(token(&elsewhere).as_deref(), Some("of-file"), "the token stays with HF_HOME");
-    let path = home.path().join("token");
-    assert_eq!(token(&[("HF_TOKEN_PATH", path.to_str().unwrap())]).as_deref(), Some("of-file"));
-    assert_eq!(token(&[("HF_HOME", folder), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]), None);
-    assert!(from(&[("HF_TOKEN", "a\nb")]).unwrap_err().to_string().contains("characters that no token has"));
-    assert!(HubOptions::from_variables(|_| None, || None).unwrap_err().to_string().contains("set HF_HOME"));
 }

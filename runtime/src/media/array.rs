@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 
 /// The tensor's name in a safetensors file.
 const TENSOR: &str = "sample";
+/// The key in a safetensors file's metadata of which values are black and white.
+pub(super) const RANGE_LABEL: &str = "range";
 /// What the values of a safetensors file are aligned to, by its specification.
 const SAFETENSORS_ALIGNMENT: usize = 8;
 /// What the values of an `.npy` file are aligned to, by its specification.
@@ -42,7 +44,9 @@ pub(crate) struct ArrayWriter {
 
 impl ArrayWriter {
     pub(super) fn safetensors(path: &Path, shape: ClipShape) -> Result<ArrayWriter> {
-        ArrayWriter::tensor(path, shape, TensorLabel { name: TENSOR, frames_first: false, metadata: None })
+        // Who reads it need not guess, not even of a clip that is bright all over.
+        let metadata = Some(HashMap::from([(RANGE_LABEL.into(), "-1,1".into())]));
+        ArrayWriter::tensor(path, shape, TensorLabel { name: TENSOR, frames_first: false, metadata })
     }
 
     /// A safetensors file with one tensor; its shape must have been checked.

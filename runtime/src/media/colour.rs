@@ -26,7 +26,7 @@ pub(super) fn frame_pixels(shape: ClipShape, block: &FrameBlock<'_>, t: usize, r
 ///
 /// Y' = 16 + 219 E'Y, Cb = 128 + 224 (E'B - E'Y) / (2 - 2 Kb), Cr = 128 + 224 (E'R - E'Y) / (2 - 2 Kr), with
 /// E'Y = Kr E'R + (1 - Kr - Kb) E'G + Kb E'B: ITU-T H.273 (07/2021), 8.3, equations 20 to 22 and 34, 35, 38.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Matrix {
     pub(super) red: f32,
     pub(super) blue: f32,

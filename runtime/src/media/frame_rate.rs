@@ -1,5 +1,7 @@
 //! A clip's frame rate as the exact fraction that containers store.
 
+use std::fmt;
+
 use crate::error::{Error, Result};
 
 /// Frames a second, as a fraction.
@@ -40,10 +42,22 @@ impl FrameRate {
         self.seconds
     }
 
+    /// Frames in a second, as a number.
+    pub fn per_second(self) -> f64 {
+        f64::from(self.frames) / f64::from(self.seconds)
+    }
+
     /// When frame `index` begins, in units of 1 / `unit` seconds, rounded.
     pub(super) fn start(self, index: u64, unit: u64) -> u64 {
         let (frames, seconds) = (u128::from(self.frames), u128::from(self.seconds));
         ((u128::from(index) * seconds * u128::from(unit) + frames / 2) / frames) as u64
+    }
+}
+
+/// Frames a second to three digits behind the point, as few as there are: `8`, `23.976`.
+impl fmt::Display for FrameRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", (self.per_second() * 1000.0).round() / 1000.0)
     }
 }
 
@@ -63,5 +77,7 @@ mod tests {
             assert_eq!(fraction(bad), None);
         }
         assert_eq!(FrameRate::new(8.0).unwrap().start(3, 100), 38);
+        let shown = |fps| FrameRate::new(fps).unwrap().to_string();
+        assert_eq!((shown(8.0), shown(23.976), shown(0.5)), ("8".into(), "23.976".into(), "0.5".into()));
     }
 }

@@ -27,6 +27,12 @@ struct Gif {
     frames: u64,
 }
 
+/// The rate at which a clip of this rate is played: up to the one that the shortest delay allows, any is kept on average.
+pub(super) fn played_rate(rate: FrameRate) -> FrameRate {
+    let fastest = UNITS as f64 / SHORTEST_DELAY as f64;
+    if rate.per_second() > fastest { FrameRate::new(fastest).unwrap_or(rate) } else { rate }
+}
+
 /// Opens a file for one sample's frames. Delays are in hundredths of a second: a frame's is rounded so that the clip as a
 /// whole keeps its length; above 50 frames a second it plays slower.
 pub(super) fn open(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn FrameSink>> {

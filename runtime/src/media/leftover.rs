@@ -9,6 +9,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::file_lock::{Lock, try_lock};
+
 /// What temporary names begin with; letters and digits follow.
 pub(super) const PREFIX: &str = ".tessera-";
 /// What the names of complete outputs begin with that could not be put in their place.
@@ -20,10 +22,8 @@ const GRACE: Duration = Duration::from_secs(60);
 
 /// Marks a file or folder as being written, until it is closed. Where the file system knows no locks nothing is marked, and
 /// nothing is found to be a leftover either.
-pub(super) fn hold(file: &File) {
-    if let Err(cause) = file.try_lock() {
-        log::debug!("a temporary file is not locked: {cause}");
-    }
+pub(super) fn hold(file: &File, path: &Path) {
+    try_lock(file, path);
 }
 
 /// Removes the leftovers in a folder. What cannot be removed, or not even be looked at, stays.
@@ -54,7 +54,7 @@ fn remove(path: &Path) -> io::Result<bool> {
     }
     // Held until it is removed: another process may be sweeping as well.
     let file = File::open(path)?;
-    if file.try_lock().is_err() {
+    if try_lock(&file, path) != Lock::Held {
         return Ok(false);
     }
     if found.is_file() {
@@ -82,7 +82,7 @@ mod tests {
             File::open(place(name)).unwrap().set_modified(SystemTime::now() - 2 * GRACE).unwrap();
         };
         let held = file(".tessera-held01");
-        hold(&held);
+        hold(&held, &place(".tessera-held01"));
         for name in [".tessera-left01", ".tessera-new001", ".tessera-kept-done01", ".tessera-", "other.npy"] {
             file(name);
         }

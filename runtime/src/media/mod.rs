@@ -5,7 +5,8 @@
 //! that is dropped leaves nothing behind. What a person would learn after hours of work (a missing folder, no permission,
 //! a format that cannot hold the clip) is refused at [`create`].
 //!
-//! Reading clips is [`read`]; nothing here is about tensors of other kinds.
+//! Frames that are handed on as they come, into a pipe, are [`stream()`]'s. Reading clips is [`read`]; nothing here is about
+//! tensors of other kinds.
 
 pub(crate) mod array;
 mod colour;
@@ -16,9 +17,11 @@ mod h264;
 mod leftover;
 mod mp4;
 mod pictures;
+pub mod place;
 mod png;
 pub mod read;
 pub mod staging;
+mod stream;
 mod y4m;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +29,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 pub use frame_rate::FrameRate;
+use place::Place;
+pub use stream::{check_stream, stream};
 
 /// The formats, for messages and help texts.
 pub const KNOWN_OUTPUTS: &str = ".mp4 (H.264), .gif, .y4m, .safetensors, .npy, or a folder of PNGs (a path without an \
@@ -72,7 +77,7 @@ pub trait ClipWriter: Send {
     /// Appends a block. Blocks of a sample come in the order of frames; samples one after the other.
     ///
     /// # Errors
-    /// [`Error::FrameOrder`], [`Error::Encode`], [`Error::Write`].
+    /// [`Error::FrameOrder`], [`Error::Encode`], [`Error::Write`], [`Error::Stream`].
     fn write(&mut self, sample: usize, frames: &FrameBlock<'_>) -> Result<()>;
 
     /// Puts the output in its place, replacing what was there. With several files, each appears whole, one by one.
@@ -90,15 +95,7 @@ pub trait ClipWriter: Send {
 pub fn create(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn ClipWriter>> {
     let format = Format::of(path)?;
     shape.check()?;
-    let picture = || match shape.channels {
-        1 | 3 => Ok(()),
-        channels => Err(Error::UnsupportedClip {
-            path: path.into(),
-            problem: format!(
-                "a picture has 3 channels (RGB) or 1 (gray), this clip has {channels}; write .safetensors or .npy"
-            ),
-        }),
-    };
+    let picture = || check_pictures(path, shape);
     Ok(match format {
         Format::Safetensors => Box::new(array::ArrayWriter::safetensors(path, shape)?),
         Format::Npy => Box::new(array::ArrayWriter::npy(path, shape)?),
@@ -121,6 +118,50 @@ pub fn create(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn 
     })
 }
 
+/// Refuses a clip whose frames are no pictures.
+fn check_pictures(path: &Path, shape: ClipShape) -> Result<()> {
+    match shape.channels {
+        1 | 3 => Ok(()),
+        channels => Err(Error::UnsupportedClip {
+            path: path.into(),
+            problem: format!(
+                "a picture has 3 channels (RGB) or 1 (gray), this clip has {channels}; write .safetensors or .npy"
+            ),
+        }),
+    }
+}
+
+/// What [`create`] makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outputs {
+    /// Files, one or one a sample.
+    Files(Vec<PathBuf>),
+    /// A folder, which is replaced as a whole.
+    Folder(PathBuf),
+}
+
+/// What [`create`] makes at `path` of a batch of so many samples.
+///
+/// # Errors
+/// [`Error::UnknownOutput`].
+pub fn outputs(path: &Path, batch: usize) -> Result<Outputs> {
+    Ok(match Format::of(path)? {
+        Format::PngFolder => Outputs::Folder(path.into()),
+        Format::Safetensors | Format::Npy => Outputs::Files(vec![path.into()]),
+        Format::Mp4 | Format::Gif | Format::Y4m => Outputs::Files(pictures::sample_paths(path, batch)),
+    })
+}
+
+/// The rate at which a clip is played that is written to `path` at `rate`: a GIF has at most 50 frames a second. `None` if the
+/// format has none, as arrays and folders of PNGs, or is not known.
+pub fn played_rate(path: &Path, rate: FrameRate) -> Option<FrameRate> {
+    match Format::of(path).ok()? {
+        Format::Gif => Some(gif::played_rate(rate)),
+        Format::Mp4 | Format::Y4m => Some(rate),
+        Format::PngFolder | Format::Safetensors | Format::Npy => None,
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Mp4,
@@ -134,7 +175,13 @@ enum Format {
 impl Format {
     fn of(path: &Path) -> Result<Format> {
         let ends_in_slash = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
-        let Some(ending) = path.extension().filter(|_| !ends_in_slash) else { return Ok(Format::PngFolder) };
+        // A link that says nothing says what it leads to.
+        let behind = match path.extension() {
+            None if path.is_symlink() => Place::of(path)?,
+            _ => Place::File(path.into()),
+        };
+        let Place::File(named) = behind else { return Ok(Format::PngFolder) };
+        let Some(ending) = named.extension().filter(|_| !ends_in_slash) else { return Ok(Format::PngFolder) };
         Ok(match ending.to_ascii_lowercase().to_str() {
             Some("mp4") => Format::Mp4,
             Some("gif") => Format::Gif,

@@ -49,7 +49,7 @@ impl PictureFiles {
 }
 
 /// `clip.mp4` -> `clip.mp4`, or for a batch `clip-0.mp4`, `clip-1.mp4`.
-fn sample_paths(path: &Path, batch: usize) -> Vec<PathBuf> {
+pub(super) fn sample_paths(path: &Path, batch: usize) -> Vec<PathBuf> {
     if batch == 1 {
         return vec![path.into()];
     }

@@ -2,7 +2,7 @@
 //!
 //! What a dropped writer has written is removed. What stays if the process is killed outright, the next output in the same
 //! folder removes: see `leftover`. An output that is complete and cannot be renamed is kept under another name
-//! beside its place: the error says which.
+//! beside its place: the error says which. Links are followed ([`super::place`]); the null device is given nothing.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Seek, SeekFrom, Write};
@@ -11,44 +11,65 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile, TempDir};
 
 use super::leftover::{KEPT_PREFIX, OLD, PREFIX, hold, sweep};
+use super::place::{Place, check_replaceable_file};
 use crate::error::{Error, Result};
+use crate::spill;
 
+/// What a place is told that takes no output whole.
+const NO_FILE: &str = "this is a pipe or a device, and this output appears in its place whole, as a file or folder; what \
+                       streams, frame by frame, is a clip as y4m";
 /// The folder to come, inside a temporary one.
 const NEW: &str = "new";
 
-/// A file on its way to `target`.
+/// A file on its way to where `named` leads.
 pub(crate) struct StagedFile {
     file: BufWriter<NamedTempFile>,
-    target: PathBuf,
+    /// As it was given, for messages.
+    named: PathBuf,
+    /// Behind all links; none for the null device.
+    target: Option<PathBuf>,
 }
 
 impl StagedFile {
-    /// Makes a temporary file in the folder of `target`; refuses a place that cannot take one.
-    pub(crate) fn create(target: &Path) -> Result<StagedFile> {
-        let place = |problem: String| Error::OutputPlace { path: target.into(), problem };
-        if target.is_dir() {
-            return Err(place("there is a folder of this name; choose another name or remove it".into()));
-        }
-        let parent = parent(target)?;
+    /// Makes a temporary file in the folder that `path` leads to; refuses a place that cannot take one.
+    pub(crate) fn create(path: &Path) -> Result<StagedFile> {
+        let place = |problem: String| Err(Error::OutputPlace { path: path.into(), problem });
+        let target = match Place::of(path)? {
+            Place::File(target) => target,
+            Place::Folder(_) => {
+                return place("there is a folder of this name; choose another name or remove it".into());
+            }
+            Place::Pipe | Place::Device => return place(NO_FILE.into()),
+            Place::Null => {
+                let folder = spill::folder();
+                let file = Builder::new().prefix(PREFIX).tempfile_in(&folder);
+                let file = file.map_err(|cause| refused(path, &folder, &cause))?;
+                // Without a name it is gone with the process, however that ends.
+                let _ = fs::remove_file(file.path());
+                return Ok(StagedFile { file: BufWriter::new(file), named: path.into(), target: None });
+            }
+        };
+        check_replaceable_file(path, &target)?;
+        let parent = parent(path, &target)?;
         sweep(&parent);
         let mut builder = Builder::new();
         builder.prefix(PREFIX);
         // As a file that any program makes: what the umask allows, not only the owner.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.tempfile_in(&parent).map_err(|cause| refused(target, &parent, &cause))?;
-        hold(file.as_file());
-        Ok(StagedFile { file: BufWriter::new(file), target: target.into() })
+        let file = builder.tempfile_in(&parent).map_err(|cause| refused(path, &parent, &cause))?;
+        hold(file.as_file(), file.path());
+        Ok(StagedFile { file: BufWriter::new(file), named: path.into(), target: Some(target) })
     }
 
-    /// Where the file will appear.
+    /// Where the file will appear, as it was given.
     pub(super) fn target(&self) -> &Path {
-        &self.target
+        &self.named
     }
 
     /// The error for a failed write.
     pub(crate) fn error(&self, cause: io::Error) -> Error {
-        Error::Write { path: self.target.clone(), cause }
+        Error::Write { path: self.named.clone(), cause }
     }
 
     /// Makes the file `bytes` long; what was not written reads as zeros.
@@ -59,17 +80,18 @@ impl StagedFile {
     /// Puts the file in its place; returns that and the size in bytes. A complete file that cannot be put there is kept
     /// under its temporary name.
     pub(crate) fn persist(self) -> Result<(PathBuf, u64)> {
-        let target = self.target;
-        let failed = |cause| Error::Write { path: target.clone(), cause };
+        let path = self.named;
+        let failed = |cause| Error::Write { path: path.clone(), cause };
         let file = self.file.into_inner().map_err(|cause| failed(cause.into_error()))?;
+        let Some(target) = self.target else { return Ok((path, 0)) };
         file.as_file().sync_data().map_err(failed)?;
         let bytes = file.as_file().metadata().map_err(failed)?.len();
-        match file.persist(&target) {
-            Ok(_) => Ok((target, bytes)),
+        match file.persist(target) {
+            Ok(_) => Ok((path, bytes)),
             Err(cause) => {
                 let problem = format!("the file cannot be put here: {}", cause.error);
                 let (_, kept) = cause.file.keep().map_err(|cause| failed(cause.error))?;
-                Err(Error::NotInPlace { path: target, problem, kept: renamed_as_kept(kept) })
+                Err(Error::NotInPlace { path, problem, kept: renamed_as_kept(kept) })
             }
         }
     }
@@ -97,6 +119,9 @@ pub struct StagedFolder {
     temporary: TempDir,
     /// Holds the lock, where a folder can be opened.
     _held: Option<File>,
+    /// As it was given, for messages.
+    named: PathBuf,
+    /// Behind all links.
     target: PathBuf,
     is_ours: fn(&Path) -> bool,
 }
@@ -107,20 +132,25 @@ impl StagedFolder {
     /// # Errors
     /// [`Error::OutputPlace`] if the folder holds anything else, or nothing can be written there.
     pub fn create(target: &Path, is_ours: fn(&Path) -> bool) -> Result<StagedFolder> {
-        // An existing folder is replaced where it really is, not the link to it.
-        let resolved = target.canonicalize().unwrap_or_else(|_| target.components().collect());
+        let place = |problem: String| Error::OutputPlace { path: target.into(), problem };
+        // A folder is replaced where it really is, not the link to it.
+        let resolved = match Place::of(target)? {
+            Place::File(path) | Place::Folder(path) => path,
+            Place::Pipe | Place::Device | Place::Null => return Err(place(NO_FILE.into())),
+        };
         if resolved.file_name().is_none() {
-            let problem = "this is no name for a new folder; write `NAME/`".into();
-            return Err(Error::OutputPlace { path: target.into(), problem });
+            let problem = "this is no name for a new folder; write `NAME/`".to_owned();
+            return Err(place(problem));
         }
-        check_replaceable(&resolved, is_ours).map_err(|problem| Error::OutputPlace { path: target.into(), problem })?;
-        let parent = parent(&resolved)?;
+        check_replaceable(&resolved, is_ours).map_err(place)?;
+        let parent = parent(target, &resolved)?;
         sweep(&parent);
         let temporary =
             Builder::new().prefix(PREFIX).tempdir_in(&parent).map_err(|cause| refused(target, &parent, &cause))?;
         let held = File::open(temporary.path()).ok();
-        held.iter().for_each(hold);
-        let staged = StagedFolder { temporary, _held: held, target: resolved, is_ours };
+        held.iter().for_each(|held| hold(held, temporary.path()));
+        let named = target.components().collect();
+        let staged = StagedFolder { temporary, _held: held, named, target: resolved, is_ours };
         fs::create_dir(staged.staged()).map_err(|cause| staged.error(cause))?;
         Ok(staged)
     }
@@ -132,7 +162,7 @@ impl StagedFolder {
 
     /// The error for a failed write.
     pub fn error(&self, cause: io::Error) -> Error {
-        Error::Write { path: self.target.clone(), cause }
+        Error::Write { path: self.named.clone(), cause }
     }
 
     /// Puts the folder in its place and removes the one it replaces. If that fails the new folder is kept under its
@@ -142,12 +172,12 @@ impl StagedFolder {
     /// [`Error::NotInPlace`].
     pub fn persist(self) -> Result<PathBuf> {
         match self.swap() {
-            Ok(()) => Ok(self.target),
+            Ok(()) => Ok(self.named),
             Err(problem) => {
                 let kept = self.temporary.keep();
                 // The message has said where the old folder is.
                 let kept = if kept.join(OLD).exists() { kept } else { renamed_as_kept(kept) }.join(NEW);
-                Err(Error::NotInPlace { path: self.target, problem, kept })
+                Err(Error::NotInPlace { path: self.named, problem, kept })
             }
         }
     }
@@ -206,7 +236,8 @@ fn check_replaceable(folder: &Path, is_ours: fn(&Path) -> bool) -> Result<(), St
     Ok(())
 }
 
-fn parent(target: &Path) -> Result<PathBuf> {
+/// The folder that `target` is in, to which `path` leads.
+fn parent(path: &Path, target: &Path) -> Result<PathBuf> {
     let parent = match target.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
@@ -220,7 +251,7 @@ fn parent(target: &Path) -> Result<PathBuf> {
     } else {
         format!("there is no folder `{}`; make it first", parent.display())
     };
-    Err(Error::OutputPlace { path: target.into(), problem })
+    Err(Error::OutputPlace { path: path.into(), problem })
 }
 
 fn refused(target: &Path, parent: &Path, cause: &io::Error) -> Error {

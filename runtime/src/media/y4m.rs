@@ -1,4 +1,5 @@
 //! Y4M: uncompressed planes that ffmpeg, x264 and other video tools read. 4:4:4, so that odd sizes and every colour are kept.
+//! The one format that streams: it is written from front to back, each frame as it comes.
 //!
 //! The format cannot say which matrix made its Y'CbCr, and what reads it takes BT.601 in limited range: so that is written.
 
@@ -11,41 +12,56 @@ use super::staging::StagedFile;
 use super::{ClipShape, FrameRate};
 use crate::error::Result;
 
-struct Y4m {
-    file: StagedFile,
+/// One sample's frames on their way to `to`.
+pub(super) struct Y4m<W> {
+    to: W,
     planes: Planes,
+    /// Written so far.
+    pub(super) bytes: u64,
 }
 
 /// Opens a file for one sample's frames.
 pub(super) fn open(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn FrameSink>> {
-    let mut file = StagedFile::create(path)?;
-    let header = format!(
-        "YUV4MPEG2 W{} H{} F{}:{} Ip A1:1 C444 XCOLORRANGE=LIMITED\n",
-        shape.width,
-        shape.height,
-        rate.frames(),
-        rate.seconds()
-    );
-    file.write_all(header.as_bytes()).map_err(|cause| file.error(cause))?;
-    Ok(Box::new(Y4m { file, planes: Planes::default() }))
+    let mut clip = Y4m::new(StagedFile::create(path)?);
+    clip.header(shape, rate).map_err(|cause| clip.to.error(cause))?;
+    Ok(Box::new(clip))
 }
 
-impl Y4m {
-    fn write(&mut self) -> io::Result<()> {
-        self.file.write_all(b"FRAME\n")?;
-        self.file.write_all(&self.planes.luma)?;
-        self.file.write_all(&self.planes.blue)?;
-        self.file.write_all(&self.planes.red)
+impl<W: Write> Y4m<W> {
+    pub(super) fn new(to: W) -> Y4m<W> {
+        Y4m { to, planes: Planes::default(), bytes: 0 }
+    }
+
+    /// Writes what stands in front of the frames.
+    pub(super) fn header(&mut self, ClipShape { width, height, .. }: ClipShape, rate: FrameRate) -> io::Result<()> {
+        let (frames, seconds) = (rate.frames(), rate.seconds());
+        let header = format!("YUV4MPEG2 W{width} H{height} F{frames}:{seconds} Ip A1:1 C444 XCOLORRANGE=LIMITED\n");
+        self.bytes += header.len() as u64;
+        self.to.write_all(header.as_bytes())
+    }
+
+    /// Appends a frame of interleaved 8-bit RGB.
+    pub(super) fn write(&mut self, rgb: &[u8]) -> io::Result<()> {
+        BT601.full(rgb, &mut self.planes);
+        for part in [b"FRAME\n", &*self.planes.luma, &self.planes.blue, &self.planes.red] {
+            self.to.write_all(part)?;
+            self.bytes += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Hands on what is still on its way.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 }
 
-impl FrameSink for Y4m {
+impl FrameSink for Y4m<StagedFile> {
     fn frame(&mut self, rgb: &[u8]) -> Result<()> {
-        BT601.full(rgb, &mut self.planes);
-        self.write().map_err(|cause| self.file.error(cause))
+        self.write(rgb).map_err(|cause| self.to.error(cause))
     }
 
     fn finish(self: Box<Self>) -> Result<StagedFile> {
-        Ok(self.file)
+        Ok(self.to)
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test crate uses its part")]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -50,8 +51,12 @@ pub(crate) fn config() -> Config {
 
 /// The tensors of both halves, in all the element types that are read.
 pub(crate) fn tensors() -> Vec<Tensor> {
-    let config = config();
-    let both = [Half::Encoder, Half::Decoder].map(|half| parameters(&config, half).unwrap());
+    tensors_of(&config())
+}
+
+/// The same of another configuration.
+pub(crate) fn tensors_of(config: &Config) -> Vec<Tensor> {
+    let both = [Half::Encoder, Half::Decoder].map(|half| parameters(config, half).unwrap());
     both.into_iter().flatten().enumerate().map(|(i, (name, shape))| tensor(i, name, shape.to_vec())).collect()
 }
 
@@ -78,6 +83,42 @@ fn tensor(number: usize, name: String, shape: Vec<usize>) -> Tensor {
 pub(crate) fn write(path: &Path, tensors: &[Tensor]) {
     let views = tensors.iter().map(|t| (&t.name, TensorView::new(t.dtype, t.shape.clone(), &t.bytes).unwrap()));
     fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// Writes what `torch.save({"state_dict": {name: tensor, ...}})` does: a zip archive of a pickle and of storages.
+pub(crate) fn write_torch(path: &Path, tensors: &[Tensor]) {
+    let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let sizes = |sizes: &[usize]| {
+        let sizes = sizes.iter().flat_map(|size| [b"J", &(*size as i32).to_le_bytes()[..]].concat()).collect();
+        [b"(".to_vec(), sizes, b"t".to_vec()].concat()
+    };
+    let mut pickle = [b"\x80\x02}".to_vec(), text("state_dict"), b"ccollections\nOrderedDict\n)R(".to_vec()].concat();
+    let mut archive = zip::ZipWriter::new(fs::File::create(path).unwrap());
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (place, tensor) in tensors.iter().enumerate() {
+        let storage = match tensor.dtype {
+            Dtype::F32 => "Float",
+            Dtype::F16 => "Half",
+            Dtype::BF16 => "BFloat16",
+            _ => "Double",
+        };
+        let strides: Vec<usize> =
+            (0..tensor.shape.len()).map(|axis| tensor.shape[axis + 1..].iter().product()).collect();
+        pickle.extend(text(&tensor.name));
+        pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        pickle.extend(text("storage"));
+        pickle.extend(format!("ctorch\n{storage}Storage\n").bytes());
+        pickle.extend([text(&place.to_string()), text("cpu")].concat());
+        pickle.extend(b"K\x00tQK\x00");
+        pickle.extend([sizes(&tensor.shape), sizes(&strides)].concat());
+        pickle.extend(b"\x89ccollections\nOrderedDict\n)RtR");
+        archive.start_file(format!("archive/data/{place}"), stored).unwrap();
+        archive.write_all(&tensor.bytes).unwrap();
+    }
+    pickle.extend(b"us.");
+    archive.start_file("archive/data.pkl", stored).unwrap();
+    archive.write_all(&pickle).unwrap();
+    archive.finish().unwrap();
 }
 
 /// A folder with the tiny model, its tensors changed by `edit`.

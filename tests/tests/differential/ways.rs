@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::fmt;
 
 use backend_cpu::isa::Isa;
-use backend_cpu::program::CompileOptions;
+use backend_cpu::options::CompileOptions;
 use backend_cpu::target::Target;
 use backend_cpu::tile::Algorithm;
 use backend_tpu_stablehlo::EmitOptions;

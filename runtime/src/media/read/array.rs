@@ -1,24 +1,28 @@
-//! Arrays of floats [B, C, T, H, W] in [-1, 1]: a tensor of a safetensors file, or an `.npy`. Values are as they are.
+//! Arrays: a tensor of a safetensors file, or an `.npy`. Floats, or pixels in eight bits, in any order of axes.
+//!
+//! Which axis is which and what values mean is told in [`super::layout`].
 
 use std::path::{Path, PathBuf};
 
-use super::npy::Floats;
+use half::{bf16, f16};
+
+use super::layout::{Axes, Extent, ValueRange, axes_of};
+use super::npy::{Npy, row_major};
 use super::resize::Resize;
-use super::{ClipReader, Frames, ReadOptions, ReadShape, bad, check_size, frames_to_read, no_frames_asked};
+use super::{ClipReader, Frames, ReadOptions, ReadShape, bad, check_size, frames_to_read, no_frames_asked, npy};
 use crate::error::{Error, Result};
-use crate::tensor_file::{Dtype, TensorFile, TensorView};
+use crate::media::array::RANGE_LABEL;
+use crate::tensor_file::{Dtype, TensorFile};
 
 /// The names a clip goes by in a safetensors file that has several tensors.
 const TENSORS: [&str; 2] = ["sample", "video"];
-/// Values beyond it are no clip in [-1, 1], not even one that a decoder overshot: more likely pixels from 0 to 255.
+/// Values beyond it are no clip in [-1, 1], not even one that a decoder overshot.
 const MAX_VALUE: f32 = 8.0;
 
 pub(super) struct ArrayReader {
-    path: PathBuf,
-    values: Values,
-    dtype: Dtype,
-    /// [B, C, T, H, W] of the file.
-    axes: [usize; 5],
+    array: Array,
+    range: ValueRange,
+    note: Option<String>,
     shape: ReadShape,
     resize: Option<Resize>,
     /// Frames of each sample to be returned.
@@ -28,9 +32,29 @@ pub(super) struct ArrayReader {
     frame: usize,
 }
 
+/// The numbers of a file, and which is where.
+struct Array {
+    path: PathBuf,
+    values: Values,
+    axes: Axes,
+    number: Number,
+    /// Of batch, channels, time, height and width.
+    sizes: [usize; 5],
+    /// Steps along each of them, in numbers.
+    strides: [usize; 5],
+}
+
 enum Values {
     Tensor { file: TensorFile, name: String },
-    Npy(Floats),
+    Npy(Npy),
+}
+
+/// What a file says of its numbers.
+struct Description<'a> {
+    dtype: Dtype,
+    big_endian: bool,
+    shape: &'a [usize],
+    strides: &'a [usize],
 }
 
 impl ArrayReader {
@@ -46,93 +70,145 @@ impl ArrayReader {
             _ => return Err(missing()),
         };
         let view = file.tensor(&name).ok_or_else(missing)?;
-        let axes = view.shape.try_into().map_err(|_| Error::WrongShape {
-            path: path.into(),
-            tensor: name.clone(),
-            found: view.shape.to_vec(),
-            problem: "a clip has five axes: batch, channels, frames, height, width".into(),
-        })?;
-        let dtype = view.dtype;
-        if value_bytes(dtype).is_none() {
+        let (dtype, shape) = (view.dtype, view.shape.to_vec());
+        if number(dtype, false).is_none() {
             return Err(Error::WrongDtype {
                 path: path.into(),
                 tensor: name,
                 found: dtype.to_string(),
-                expected: "F32, F16, BF16 or F64",
+                expected: "F32, F16, BF16, F64 or U8",
             });
         }
-        ArrayReader::boxed(path, Values::Tensor { file, name }, dtype, axes, options)
+        let strides = row_major(&shape);
+        let labelled = file.label(RANGE_LABEL).and_then(|range| range.parse().ok());
+        let options = ReadOptions { range: options.range.or(labelled), ..options };
+        let description = Description { dtype, big_endian: false, shape: &shape, strides: &strides };
+        ArrayReader::boxed(path, Values::Tensor { file, name }, &description, options)
     }
 
-    pub(super) fn npy(array: Floats, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
-        let (path, dtype, axes) = (array.path.clone(), array.dtype, array.axes);
-        ArrayReader::boxed(&path, Values::Npy(array), dtype, axes, options)
+    pub(super) fn npy(path: &Path, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
+        let array = npy::open(path)?;
+        let (shape, strides) = (array.shape.clone(), array.strides.clone());
+        let description =
+            Description { dtype: array.dtype, big_endian: array.big_endian, shape: &shape, strides: &strides };
+        ArrayReader::boxed(path, Values::Npy(array), &description, options)
     }
 
     fn boxed(
         path: &Path,
         values: Values,
-        dtype: Dtype,
-        axes: [usize; 5],
+        description: &Description<'_>,
         options: ReadOptions,
     ) -> Result<Box<dyn ClipReader>> {
-        if axes.contains(&0) {
-            return Err(bad(path, format!("its shape {axes:?} has an empty axis: it has no frames")));
+        let &Description { dtype, big_endian, shape, strides } = description;
+        if shape.contains(&0) {
+            return Err(bad(path, format!("its shape {shape:?} has an empty axis: it has no frames")));
         }
-        let [batch, channels, found, height, width] = axes;
+        let no_clip = |problem: &str| {
+            let problem = format!(
+                "an array of {dtype} {shape:?}; {problem}; expected [B, C, T, H, W], [B, T, H, W, C] or [B, T, C, H, W] \
+                 with three channels, or one of them without B, or one frame"
+            );
+            bad(path, problem)
+        };
+        let (axes, others) = match options.axes {
+            Some(axes) if axes.fit(shape.len()) => (axes, vec![]),
+            Some(axes) => return Err(no_clip(&format!("it was said to be {axes}"))),
+            None => axes_of(shape).ok_or_else(|| no_clip("no axis has three channels where a clip has them"))?,
+        };
+        let number = number(dtype, big_endian).ok_or_else(|| no_clip("its numbers are not read"))?;
+        let sizes @ [batch, channels, found, height, width] = axes.sorted(shape, 1);
         check_size(path, width as u64, height as u64)?;
-        let resize = Resize::new((height, width), options.size);
+        let array = Array { path: path.into(), values, axes, number, sizes, strides: axes.sorted(strides, 0) };
         let frames = frames_to_read(path, options, Some(found))?.unwrap_or(found);
+        let range = match (options.range, dtype) {
+            (Some(range), _) => range,
+            (None, Dtype::U8) => ValueRange::Pixels,
+            (None, _) => array.range(frames)?,
+        };
+        // Pixels are pixels, and what was said needs no saying.
+        let known = axes == Axes::OWN || dtype == Dtype::U8 || options.axes.and(options.range).is_some();
+        let note = (!known || !others.is_empty()).then(|| {
+            let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+            let guess = match others.is_empty() {
+                true => String::new(),
+                false => format!("; {} fits too: --axes says otherwise", others.join(" or ")),
+            };
+            format!("{}: {dtype} {shape:?} is read as {axes} in {range}{guess}", path.display())
+        });
+        let resize = Resize::new((height, width), options.size);
         let (height, width) = options.size.unwrap_or((height, width));
         let shape = ReadShape { batch, channels, frames: Some(frames), height, width, rate: None };
-        let path = path.to_path_buf();
-        Ok(Box::new(ArrayReader { path, values, dtype, axes, shape, resize, frames, sample: 0, frame: 0 }))
-    }
-
-    /// The values of `frames` frames of one channel, from the frame that is due.
-    fn run(&mut self, channel: usize, frames: usize) -> Result<Vec<f32>> {
-        let [_, channels, total, height, width] = self.axes;
-        let (plane, bytes) = (height * width, value_bytes(self.dtype).unwrap_or(0));
-        // No overflow: the file is as long as its shape says.
-        let start = ((self.sample * channels + channel) * total + self.frame) * plane * bytes;
-        let length = frames * plane * bytes;
-        let view = |bytes| TensorView { dtype: self.dtype, shape: &[], bytes }.to_f32().unwrap_or_default();
-        match &mut self.values {
-            Values::Tensor { file, name } => {
-                Ok(file.tensor(name).map(|tensor| view(&tensor.bytes[start..start + length])).unwrap_or_default())
-            }
-            Values::Npy(array) => {
-                let mut buffer = vec![0; length];
-                array.read(start as u64, &mut buffer)?;
-                Ok(view(&buffer))
-            }
-        }
-    }
-
-    fn check(&self, values: &[f32], channel: usize) -> Result<()> {
-        let Some(at) = values.iter().position(|value| !value.is_finite() || value.abs() > MAX_VALUE) else {
-            return Ok(());
-        };
-        let [_, _, _, height, width] = self.axes;
-        let frame = self.frame + at / (height * width);
-        let index = [self.sample, channel, frame, at / width % height, at % width];
-        let what = if values[at].is_finite() {
-            "it should lie in [-1, 1]; make pixels p of 0 to 255 into p / 127.5 - 1 first"
-        } else {
-            "the program that wrote it overflowed or failed"
-        };
-        Err(bad(&self.path, format!("the value at {index:?} is {}; {what}", values[at])))
+        Ok(Box::new(ArrayReader { array, range, note, shape, resize, frames, sample: 0, frame: 0 }))
     }
 }
 
-/// Size of a value, of those that [`TensorView::to_f32`] can read.
-fn value_bytes(dtype: Dtype) -> Option<usize> {
-    match dtype {
-        Dtype::F16 | Dtype::BF16 => Some(2),
-        Dtype::F32 => Some(4),
-        Dtype::F64 => Some(8),
-        _ => None,
+impl Array {
+    /// The range that the values of the first frames of each sample are in.
+    fn range(&self, frames: usize) -> Result<ValueRange> {
+        let mut extent = Extent::new();
+        let mut plane = vec![];
+        for sample in 0..self.sizes[0] {
+            for frame in 0..frames {
+                for channel in 0..self.sizes[1] {
+                    self.plane([sample, channel, frame], &mut plane)?;
+                    extent.add(&plane);
+                    if extent.is_clear() {
+                        return Ok(ValueRange::Signed);
+                    }
+                }
+            }
+        }
+        extent.range(self.axes).map_err(|problem| bad(&self.path, problem))
     }
+
+    /// Fills `plane` with the finite numbers [H, W] of a sample, channel and frame.
+    fn plane(&self, place: [usize; 3], plane: &mut Vec<f32>) -> Result<()> {
+        let bytes = match &self.values {
+            Values::Tensor { file, name } => file.tensor(name).map(|tensor| tensor.bytes).unwrap_or_default(),
+            Values::Npy(array) => &array.map[array.start..],
+        };
+        let (size, value) = self.number;
+        let [.., height, width] = self.sizes;
+        let [.., row, column] = self.strides;
+        // No overflow: the file is as long as its shape says.
+        let start: usize = place.iter().zip(self.strides).map(|(index, stride)| index * stride).sum();
+        plane.clear();
+        for y in 0..height {
+            let at = |x: usize| (start + y * row + x * column) * size;
+            plane.extend((0..width).map(|x| value(&bytes[at(x)..at(x) + size])));
+        }
+        match plane.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(self.wrong(place, at, plane[at], "the program that wrote it overflowed or failed")),
+            None => Ok(()),
+        }
+    }
+
+    fn wrong(&self, [sample, channel, frame]: [usize; 3], at: usize, value: f32, what: &str) -> Error {
+        let width = self.sizes[4];
+        let index = [sample, channel, frame, at / width, at % width];
+        bad(&self.path, format!("the value at {index:?} of [B, C, T, H, W] is {value}; {what}"))
+    }
+}
+
+/// The size of a number in bytes, and what its bytes say.
+type Number = (usize, fn(&[u8]) -> f32);
+
+fn number(dtype: Dtype, big_endian: bool) -> Option<Number> {
+    fn word<const N: usize>(bytes: &[u8]) -> [u8; N] {
+        bytes.first_chunk().copied().unwrap_or([0; N])
+    }
+    Some(match (dtype, big_endian) {
+        (Dtype::U8, _) => (1, |bytes| f32::from(word::<1>(bytes)[0])),
+        (Dtype::F16, false) => (2, |bytes| f16::from_le_bytes(word(bytes)).to_f32()),
+        (Dtype::F16, true) => (2, |bytes| f16::from_be_bytes(word(bytes)).to_f32()),
+        (Dtype::BF16, false) => (2, |bytes| bf16::from_le_bytes(word(bytes)).to_f32()),
+        (Dtype::F32, false) => (4, |bytes| f32::from_le_bytes(word(bytes))),
+        (Dtype::F32, true) => (4, |bytes| f32::from_be_bytes(word(bytes))),
+        (Dtype::F64, false) => (8, |bytes| f64::from_le_bytes(word(bytes)) as f32),
+        (Dtype::F64, true) => (8, |bytes| f64::from_be_bytes(word(bytes)) as f32),
+        _ => return None,
+    })
 }
 
 impl ClipReader for ArrayReader {
@@ -140,26 +216,36 @@ impl ClipReader for ArrayReader {
         self.shape
     }
 
+    fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
     fn read(&mut self, frames: usize) -> Result<Option<Frames>> {
         if frames == 0 {
             return Err(no_frames_asked());
         }
-        let [batch, channels, _, height, width] = self.axes;
+        let [batch, channels, ..] = self.array.sizes;
         if self.sample == batch {
             return Ok(None);
         }
         let frames = frames.min(self.frames - self.frame);
-        let mut data = vec![];
+        let (mut data, mut plane) = (vec![], vec![]);
         for channel in 0..channels {
-            let mut run = self.run(channel, frames)?;
-            self.check(&run, channel)?;
-            match &mut self.resize {
-                Some(resize) => {
-                    for plane in run.chunks_exact(height * width) {
-                        resize.plane(plane, &mut data).map_err(|problem| bad(&self.path, problem))?;
-                    }
+            for frame in self.frame..self.frame + frames {
+                let place = [self.sample, channel, frame];
+                self.array.plane(place, &mut plane)?;
+                plane.iter_mut().for_each(|value| *value = self.range.value(*value));
+                if let Some(at) = plane.iter().position(|value| value.abs() > MAX_VALUE) {
+                    let problem =
+                        format!("far from {}; --range says which values are black and white", ValueRange::Signed);
+                    return Err(self.array.wrong(place, at, plane[at], &problem));
                 }
-                None => data.append(&mut run),
+                match &mut self.resize {
+                    Some(resize) => {
+                        resize.plane(&plane, &mut data).map_err(|problem| bad(&self.array.path, problem))?;
+                    }
+                    None => data.extend_from_slice(&plane),
+                }
             }
         }
         let block = Frames { sample: self.sample, frames, data };

@@ -1,119 +1,69 @@
 //! GIF: each frame is painted over the ones before, as its disposal method says. Unpainted pixels are white.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use gif::{ColorOutput, DecodeOptions, Decoder, DecodingError, DisposalMethod, Frame, MemoryLimit};
+use gif::streaming_decoder::{Block, Decoded, OutputBuffer, StreamingDecoder};
+use gif::{ColorOutput, DecodeOptions, Decoder, DecodingError, DisposalMethod, Extension, Frame, MemoryLimit};
 
+use super::animation::{Blend, Canvas, Delays, Dispose, Rectangle, whole_frames};
 use super::pictures::{PictureShape, PictureSource};
 use super::{MAX_PIXELS, bad, check_size};
 use crate::error::{Error, Result};
-use crate::media::FrameRate;
 
 /// Units of a delay in a second.
 const UNITS: f64 = 100.0;
-/// A delay below two units is shown as this one by browsers and by ffmpeg.
-const USUAL_DELAY: u64 = 10;
 
 pub(super) struct Gif {
     path: PathBuf,
     decoder: Decoder<BufReader<File>>,
     shape: PictureShape,
-    /// RGBA.
-    canvas: Vec<u8>,
-    /// What is to be undone of the frame before.
-    undo: Option<Undo>,
+    canvas: Canvas,
+    /// Frames that are to be returned.
+    frames: usize,
     done: usize,
 }
 
-/// How to undo a frame before the next one is painted.
-enum Undo {
-    /// Its rectangle becomes unpainted.
-    Clear(Rectangle),
-    /// The whole canvas as it was before.
-    Restore(Vec<u8>),
-}
-
-/// The part of a frame that lies on the canvas.
-#[derive(Clone, Copy)]
-struct Rectangle {
-    left: usize,
-    top: usize,
-    width: usize,
-    height: usize,
-}
-
 impl Gif {
-    /// Looks at every frame's head, for their number and the rate; a file that is cut off is found now.
-    pub(super) fn open(path: &Path) -> Result<Gif> {
-        let mut scan = start(path, true)?;
-        let (width, height) = (usize::from(scan.width()), usize::from(scan.height()));
+    /// Looks at every block, for the number of frames and the rate; the first `asked` frames will be read, or all. A file
+    /// that ends where the next block would begin, without a mark of its end, is whole.
+    pub(super) fn open(path: &Path, asked: Option<usize>) -> Result<Gif> {
+        let decoder = start(path)?;
+        let (width, height) = (usize::from(decoder.width()), usize::from(decoder.height()));
         check_size(path, width as u64, height as u64)?;
-        let (mut frames, mut delays) = (0u64, 0);
-        while let Some(frame) = scan.next_frame_info().map_err(|cause| failed(path, cause, frames))? {
-            frames += 1;
-            delays += if frame.delay < 2 { USUAL_DELAY } else { u64::from(frame.delay) };
-        }
-        let rate = FrameRate::new(frames as f64 * UNITS / delays as f64).ok();
-        let shape = PictureShape { width, height, frames: Some(frames as usize), rate };
-        let canvas = vec![0; width * height * 4];
-        Ok(Gif { path: path.into(), decoder: start(path, false)?, shape, canvas, undo: None, done: 0 })
-    }
-
-    fn rectangle(&self, frame: &Frame<'_>) -> Rectangle {
-        let (left, top) = (usize::from(frame.left), usize::from(frame.top));
-        Rectangle {
-            left,
-            top,
-            width: usize::from(frame.width).min(self.shape.width.saturating_sub(left)),
-            height: usize::from(frame.height).min(self.shape.height.saturating_sub(top)),
-        }
-    }
-
-    /// The bytes of the canvas that one row of a rectangle covers.
-    fn row(&mut self, rectangle: Rectangle, row: usize) -> &mut [u8] {
-        let start = ((rectangle.top + row) * self.shape.width + rectangle.left) * 4;
-        &mut self.canvas[start..start + rectangle.width * 4]
+        let Blocks { whole, delays, ended } = Blocks::of(path)?;
+        let frames = if ended { whole } else { whole_frames(path, "GIF", whole, asked)? };
+        let shape = PictureShape { width, height, frames: Some(frames), rate: delays.rate() };
+        Ok(Gif { path: path.into(), decoder, shape, canvas: Canvas::new(width, height), frames, done: 0 })
     }
 
     fn paint(&mut self, frame: &Frame<'_>) {
-        match self.undo.take() {
-            Some(Undo::Clear(rectangle)) => (0..rectangle.height).for_each(|row| self.row(rectangle, row).fill(0)),
-            Some(Undo::Restore(before)) => self.canvas = before,
-            None => {}
-        }
-        let rectangle = self.rectangle(frame);
-        if rectangle.width == 0 || rectangle.height == 0 {
-            return;
-        }
-        self.undo = match frame.dispose {
-            DisposalMethod::Background => Some(Undo::Clear(rectangle)),
-            DisposalMethod::Previous => Some(Undo::Restore(self.canvas.clone())),
-            DisposalMethod::Any | DisposalMethod::Keep => None,
+        let place = Rectangle {
+            left: frame.left.into(),
+            top: frame.top.into(),
+            width: frame.width.into(),
+            height: frame.height.into(),
         };
-        let rows = frame.buffer.chunks_exact(usize::from(frame.width) * 4);
-        for (row, pixels) in rows.take(rectangle.height).enumerate() {
-            for (to, from) in self.row(rectangle, row).chunks_exact_mut(4).zip(pixels.chunks_exact(4)) {
-                if from[3] != 0 {
-                    to.copy_from_slice(from);
-                }
-            }
-        }
+        let dispose = match frame.dispose {
+            DisposalMethod::Background => Dispose::Clear,
+            DisposalMethod::Previous => Dispose::Restore,
+            DisposalMethod::Any | DisposalMethod::Keep => Dispose::Keep,
+        };
+        self.canvas.paint(place, &frame.buffer, Blend::Over, dispose);
     }
 }
 
-fn start(path: &Path, skip_pixels: bool) -> Result<Decoder<BufReader<File>>> {
+fn start(path: &Path) -> Result<Decoder<BufReader<File>>> {
     let file = File::open(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::RGBA);
-    options.skip_frame_decoding(skip_pixels);
     options.set_memory_limit(NonZeroU64::new(MAX_PIXELS * 4).map_or(MemoryLimit::Unlimited, MemoryLimit::Bytes));
     options.read_info(BufReader::new(file)).map_err(|cause| failed(path, cause, 0))
 }
 
-fn failed(path: &Path, cause: DecodingError, frame: u64) -> Error {
+fn failed(path: &Path, cause: DecodingError, frame: usize) -> Error {
     match cause {
         DecodingError::Io(cause) if cause.kind() != std::io::ErrorKind::UnexpectedEof => {
             Error::Read { path: path.into(), cause }
@@ -128,15 +78,69 @@ impl PictureSource for Gif {
     }
 
     fn next(&mut self, rgb: &mut Vec<u8>) -> Result<bool> {
+        // Behind the last frame there may be no mark of the end.
+        if self.done == self.frames {
+            return Ok(false);
+        }
         let path = &self.path;
-        let frame = self.decoder.read_next_frame().map_err(|cause| failed(path, cause, self.done as u64))?.cloned();
+        let frame = self.decoder.read_next_frame().map_err(|cause| failed(path, cause, self.done))?.cloned();
         let Some(frame) = frame else { return Ok(false) };
         self.paint(&frame);
         self.done += 1;
         rgb.clear();
-        for pixel in self.canvas.chunks_exact(4) {
-            rgb.extend_from_slice(if pixel[3] == 0 { &[255; 3] } else { &pixel[..3] });
+        for &[r, g, b, alpha] in self.canvas.pixels() {
+            rgb.extend(if alpha == 0 { [255; 3] } else { [r, g, b] });
         }
         Ok(true)
+    }
+}
+
+/// What the blocks of a file tell without their pixels.
+struct Blocks {
+    /// Frames that are there from their first byte to their last.
+    whole: usize,
+    delays: Delays,
+    /// Whether the file ends between two blocks, or with the mark of its end.
+    ended: bool,
+}
+
+impl Blocks {
+    fn of(path: &Path) -> Result<Blocks> {
+        let file = File::open(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
+        let mut file = BufReader::new(file);
+        let mut decoder = StreamingDecoder::new();
+        let mut blocks = Blocks { whole: 0, delays: Delays::default(), ended: false };
+        loop {
+            let bytes = file.fill_buf().map_err(|cause| Error::Read { path: path.into(), cause })?;
+            if bytes.is_empty() {
+                return Ok(blocks);
+            }
+            let (taken, event) =
+                decoder.update(bytes, &mut OutputBuffer::None).map_err(|cause| failed(path, cause, blocks.whole))?;
+            file.consume(taken);
+            match event {
+                Decoded::FrameMetadata(_) => {
+                    let delay = decoder.current_frame().delay;
+                    // A delay below two units is shown as the usual one by browsers and by ffmpeg.
+                    blocks.delays.add(if delay < 2 { 0.0 } else { f64::from(delay) / UNITS });
+                    blocks.ended = false;
+                }
+                Decoded::DataEnd => {
+                    blocks.whole += 1;
+                    blocks.ended = true;
+                }
+                Decoded::BlockStart(Block::Trailer) => {
+                    blocks.ended = true;
+                    return Ok(blocks);
+                }
+                // What an extension of this kind tells is of a frame that should follow.
+                Decoded::SubBlock { ext, is_last } => {
+                    blocks.ended = is_last && blocks.whole > 0 && ext.into_known() != Some(Extension::Control);
+                }
+                // The first bytes of a block are read before it is known which.
+                Decoded::BlockStart(_) | Decoded::Nothing => blocks.ended = false,
+                _ => {}
+            }
+        }
     }
 }

@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rusty_h264::{DecodeError, Decoder, YuvFrame};
-use shiguredo_mp4::bitstream::h264::{LengthSize, length_prefixed_to_annexb};
+use shiguredo_mp4::bitstream::h264::{
+    H264NalUnitType, LengthSize, length_prefixed_to_annexb, parse_length_prefixed_nal_units,
+};
 use shiguredo_mp4::boxes::AvccBox;
 
 use super::rgb::{Chroma, Siting};
@@ -47,6 +49,14 @@ impl SampleDecoder {
             self.sets.extend(set);
         }
         Ok(())
+    }
+
+    /// What the sequence parameter set says that comes with a sample.
+    pub(super) fn signal(&self, sample: &[u8]) -> Result<Signal, Trouble> {
+        let units = parse_length_prefixed_nal_units(sample, self.length)
+            .map_err(|cause| Trouble::Damaged(cause.to_string()))?;
+        let set = units.iter().find(|unit| unit.nal_unit_type == H264NalUnitType::Sps);
+        Signal::read(set.ok_or_else(|| Trouble::Damaged("no sequence parameter set".into()))?.data)
     }
 
     /// Decodes one sample, a whole picture.
@@ -222,7 +232,12 @@ mod tests {
     fn damaged_parameter_sets_are_refused() {
         assert!(matches!(Signal::read(&[]), Err(Trouble::Damaged(_))));
         assert!(matches!(Signal::read(&[0x67, 100, 0, 30]), Err(Trouble::Damaged(_))));
-        assert!(matches!(Signal::read(&[0x67; 40]), Ok(_) | Err(_)));
+        // A set may be of any bytes: these say nothing of colours.
+        assert_eq!(Signal::read(&[0x67; 40]).unwrap(), Signal::default());
+        // x264's of a clip marked as of limited range and unspecified matrix; cut off, it says neither.
+        let set = *b"\x67\x64\0\x0a\xac\xd9\x4d\x69\xa8\x10\x10\x12\0\0\x03\0\x02\0\0\x03\0\x20\x1e\x24\x4b\x2c";
+        assert_eq!(Signal::read(&set).unwrap(), Signal { full_range: Some(false), matrix: Some(2), chroma: 0 });
+        assert!(matches!(Signal::read(&set[..10]), Err(Trouble::Damaged(_))));
         // High 10: seq_parameter_set_id 0, chroma 4:2:0, ten bits.
         let bits = [0x67, 110, 0, 30, 0b1010_0110, 0b1110_0000];
         let Err(Trouble::Unsupported(what)) = Signal::read(&bits) else { panic!() };

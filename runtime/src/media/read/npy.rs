@@ -1,166 +1,64 @@
-//! NumPy's `.npy`: pictures as u8 [T, H, W, 3], or values as floats [B, C, T, H, W].
+//! NumPy's `.npy`, mapped into memory: what its bytes are, in which order. What they mean is the array reader's to know.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 
-use super::pictures::{PictureShape, PictureSource};
-use super::{bad, check_size};
+use memmap2::Mmap;
+
+use super::bad;
 use crate::error::{Error, Result};
-use crate::tensor_file::Dtype;
+use crate::npy_header::{MAX_HEADER, NpyHeader};
+use crate::tensor_file::{self, Dtype};
 
-/// Length of a header, at most; NumPy itself refuses more than 10000 by default.
-const MAX_HEADER: u64 = 1 << 16;
+/// Magic, version and the header's length, at most.
+const BEFORE_HEADER: usize = 12;
 
-/// What a file turned out to hold.
-pub(super) enum Npy {
-    Pictures(Pictures),
-    Floats(Floats),
-}
-
-/// Floats [B, C, T, H, W] in a file that is as long as they are.
-pub(super) struct Floats {
-    pub(super) path: PathBuf,
-    pub(super) file: File,
+/// An array in a file that is as long as its header says.
+pub(super) struct Npy {
+    pub(super) map: Mmap,
     /// Where the values begin.
-    pub(super) start: u64,
+    pub(super) start: usize,
     pub(super) dtype: Dtype,
-    pub(super) axes: [usize; 5],
+    pub(super) big_endian: bool,
+    pub(super) shape: Vec<usize>,
+    /// Steps between elements along each axis, in elements.
+    pub(super) strides: Vec<usize>,
 }
 
-/// Frames u8 [T, H, W, 3].
-pub(super) struct Pictures {
-    path: PathBuf,
-    file: File,
-    shape: PictureShape,
-    left: usize,
-}
-
-/// Reads the header and checks that the file is as long as it says.
+/// Reads the header, and checks that the file is as long as it says.
 pub(super) fn open(path: &Path) -> Result<Npy> {
-    let read_error = |cause: std::io::Error| match cause.kind() {
-        ErrorKind::UnexpectedEof => bad(path, "it is cut off in its header"),
-        _ => Error::Read { path: path.into(), cause },
+    let read_error = |cause: std::io::Error| Error::Read { path: path.into(), cause };
+    let file = File::open(path).map_err(read_error)?;
+    let mut head = vec![];
+    (&file).take((BEFORE_HEADER + MAX_HEADER) as u64).read_to_end(&mut head).map_err(read_error)?;
+    let NpyHeader { descr, fortran, shape, start } = NpyHeader::parse(&head).map_err(|problem| bad(path, problem))?;
+    let (order, kind) = descr.split_at_checked(1).unwrap_or(("", &descr));
+    let dtype = match (order, kind) {
+        ("|" | "<" | ">", "u1") => Dtype::U8,
+        ("<" | ">", "f2") => Dtype::F16,
+        ("<" | ">", "f4") => Dtype::F32,
+        ("<" | ">", "f8") => Dtype::F64,
+        _ => {
+            let problem = format!("an array of {descr} {shape:?}; expected pixels as u1, or values as f2, f4 or f8");
+            return Err(bad(path, problem));
+        }
     };
-    let mut file = File::open(path).map_err(read_error)?;
-    let length = file.metadata().map_err(read_error)?.len();
-    let mut head = [0; 8];
-    file.read_exact(&mut head).map_err(read_error)?;
-    if &head[..6] != b"\x93NUMPY" {
-        return Err(bad(path, "it does not begin as an .npy file does"));
-    }
-    let header_length = if head[6] == 1 {
-        let mut bytes = [0; 2];
-        file.read_exact(&mut bytes).map_err(read_error)?;
-        u64::from(u16::from_le_bytes(bytes))
-    } else {
-        let mut bytes = [0; 4];
-        file.read_exact(&mut bytes).map_err(read_error)?;
-        u64::from(u32::from_le_bytes(bytes))
-    };
-    if header_length > MAX_HEADER {
-        return Err(bad(path, format!("its header says to be {header_length} bytes long; it is damaged")));
-    }
-    let mut header = vec![0; header_length as usize];
-    file.read_exact(&mut header).map_err(read_error)?;
-    let header = String::from_utf8_lossy(&header);
-    let (descr, fortran, axes) =
-        parse(&header).ok_or_else(|| bad(path, format!("its header is not understood: {}", header.trim_end())))?;
-    if fortran {
-        return Err(bad(path, "it is in Fortran order; write it with numpy.ascontiguousarray"));
-    }
-
-    let wrong = || {
-        bad(
-            path,
-            format!(
-                "an array of {descr} {axes:?}; expected |u1 [frames, height, width, 3], or <f4, <f2 or <f8 \
-                 [batch, channels, frames, height, width] in [-1, 1]"
-            ),
-        )
-    };
-    let (dtype, bytes) = match descr.as_str() {
-        "|u1" => (Dtype::U8, 1),
-        "<f2" => (Dtype::F16, 2),
-        "<f4" => (Dtype::F32, 4),
-        "<f8" => (Dtype::F64, 8),
-        _ => return Err(wrong()),
-    };
-    if axes.contains(&0) {
-        return Err(bad(path, format!("its shape {axes:?} has an empty axis: it has no frames")));
-    }
-    let start = file.stream_position().map_err(read_error)?;
-    let size = axes.iter().try_fold(bytes, |size: u64, &axis| size.checked_mul(axis as u64));
-    if size.and_then(|size| size.checked_add(start)) != Some(length) {
-        let problem = format!("{descr} {axes:?} is not what is in its {length} bytes; it is cut off or damaged");
+    let map = tensor_file::map(&file).map_err(read_error)?;
+    let size = shape.iter().try_fold(dtype.bitsize() / 8, |size, &axis| size.checked_mul(axis));
+    if size.and_then(|size| size.checked_add(start)) != Some(map.len()) {
+        let problem = format!("{descr} {shape:?} is not what is in its {} bytes; it is cut off or damaged", map.len());
         return Err(bad(path, problem));
     }
-    let path = path.to_path_buf();
-    match (dtype, axes.as_slice()) {
-        (Dtype::U8, &[frames, height, width, 3]) => {
-            check_size(&path, width as u64, height as u64)?;
-            let shape = PictureShape { width, height, frames: Some(frames), rate: None };
-            Ok(Npy::Pictures(Pictures { path, file, shape, left: frames }))
-        }
-        (Dtype::F16 | Dtype::F32 | Dtype::F64, &[b, c, t, h, w]) => {
-            Ok(Npy::Floats(Floats { path, file, start, dtype, axes: [b, c, t, h, w] }))
-        }
-        _ => Err(wrong()),
-    }
+    let strides = if fortran {
+        shape.iter().scan(1, |step, axis| Some(std::mem::replace(step, *step * axis))).collect()
+    } else {
+        row_major(&shape)
+    };
+    Ok(Npy { map, start, dtype, big_endian: order == ">", shape, strides })
 }
 
-/// Element type, Fortran order and shape of a header, a Python dictionary such as
-/// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.
-fn parse(header: &str) -> Option<(String, bool, Vec<usize>)> {
-    let value = |key: &str| Some(header.split_once(&format!("'{key}':"))?.1.trim_start());
-    let descr = value("descr")?.strip_prefix('\'')?.split_once('\'')?.0;
-    let order = value("fortran_order")?;
-    let fortran = order.starts_with("True");
-    if !fortran && !order.starts_with("False") {
-        return None;
-    }
-    let shape = value("shape")?.strip_prefix('(')?.split_once(')')?.0;
-    let axes = shape.split(',').map(str::trim).filter(|axis| !axis.is_empty());
-    Some((descr.into(), fortran, axes.map(|axis| axis.parse().ok()).collect::<Option<_>>()?))
-}
-
-impl Floats {
-    /// Fills `bytes` with those at `at`, counted from the first value.
-    pub(super) fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<()> {
-        let read = self.file.seek(SeekFrom::Start(self.start + at)).and_then(|_| self.file.read_exact(bytes));
-        read.map_err(|cause| Error::Read { path: self.path.clone(), cause })
-    }
-}
-
-impl PictureSource for Pictures {
-    fn shape(&self) -> PictureShape {
-        self.shape
-    }
-
-    fn next(&mut self, rgb: &mut Vec<u8>) -> Result<bool> {
-        if self.left == 0 {
-            return Ok(false);
-        }
-        self.left -= 1;
-        rgb.resize(self.shape.width * self.shape.height * 3, 0);
-        self.file.read_exact(rgb).map_err(|cause| Error::Read { path: self.path.clone(), cause })?;
-        Ok(true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_are_python_dictionaries() {
-        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 2, 3, 5), }  \n";
-        assert_eq!(parse(header), Some(("<f4".into(), false, vec![1, 3, 2, 3, 5])));
-        assert_eq!(parse("{'shape':(7,),'fortran_order':True,'descr':'|u1'}"), Some(("|u1".into(), true, vec![7])));
-        for bad in ["", "{'descr': '<f4'}", "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': ()}"] {
-            assert_eq!(parse(bad), None);
-        }
-        let huge = "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999999,), }";
-        assert_eq!(parse(huge), None);
-    }
+/// The strides of an array whose last axis is the fastest.
+pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
+    (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect()
 }

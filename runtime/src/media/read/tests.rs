@@ -3,10 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 
+use needs::Need;
 use tempfile::TempDir;
 
 use super::*;
 use crate::media::{ClipShape, FrameBlock, create};
+
+mod array_files;
+mod picture_files;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/");
 
@@ -96,13 +100,16 @@ fn arrays_are_read_back_as_they_were_written() {
         let shape = shape(2, 5, 7, 3, 4);
         let data = clip(shape);
         write(&path, shape, &data);
-        let (found, values) = read_all(&path, ReadOptions::default()).unwrap();
+        // So dark a corner of the wave might be in [0, 1].
+        let range = name.ends_with(".npy").then_some(ValueRange::Signed);
+        let options = ReadOptions { range, ..ReadOptions::default() };
+        let (found, values) = read_all(&path, options).unwrap();
         let ReadShape { batch, channels, frames, height, width, rate } = found;
         assert_eq!((batch, channels, frames, height, width, rate), (2, 5, Some(7), 3, 4, None));
         assert_eq!(values, data);
 
         // In blocks, which end with the sample, and only the first frames.
-        let mut reader = open(&path, ReadOptions { frames: Some(5), ..ReadOptions::default() }).unwrap();
+        let mut reader = open(&path, ReadOptions { frames: Some(5), ..options }).unwrap();
         let mut blocks = vec![];
         while let Some(block) = reader.read(3).unwrap() {
             let first = [0, 3][blocks.len() % 2];
@@ -172,24 +179,28 @@ fn odd_sizes_of_mp4_are_even_and_of_y4m_are_kept() {
 #[test]
 fn the_size_and_number_asked_for_are_returned() {
     let folder = folder();
-    let options = ReadOptions { size: Some((16, 24)), frames: Some(2) };
+    // Values that are gray all over might be in [0, 1].
+    let range = |name: &str| name.ends_with(".npy").then_some(ValueRange::Signed);
     for name in ["frames", "clip.y4m", "clip.gif", "clip.mp4", "clip.npy", "clip.safetensors"] {
         let path = folder.path().join(name);
         let shape = shape(1, 3, 4, 32, 64);
         write(&path, shape, &vec![0.5; 3 * 4 * 32 * 64]);
+        let options = ReadOptions { size: Some((16, 24)), frames: Some(2), range: range(name), axes: None };
         let (found, values) = read_all(&path, options).unwrap();
         assert_eq!((found.frames, found.height, found.width), (Some(2), 16, 24), "{name}");
         assert_eq!(values.len(), 3 * 2 * 16 * 24);
         assert!(values.iter().all(|value| (value - 0.5).abs() < 0.02), "{name}");
-        let message = complaint_with(&path, ReadOptions { frames: Some(5), size: None });
+        let message =
+            complaint_with(&path, ReadOptions { frames: Some(5), range: range(name), ..ReadOptions::default() });
         assert!(message.ends_with("5 frames were asked for, the clip has 4"), "{message}");
     }
     let path = folder.path().join("frames");
     assert!(
-        complaint_with(&path, ReadOptions { frames: Some(0), size: None }).contains("0 frames of it were asked for")
+        complaint_with(&path, ReadOptions { frames: Some(0), ..ReadOptions::default() })
+            .contains("0 frames of it were asked for")
     );
     for size in [(0, 4), (4, 0), (1 << 20, 1 << 20), (usize::MAX, usize::MAX)] {
-        let message = complaint_with(&path, ReadOptions { frames: None, size: Some(size) });
+        let message = complaint_with(&path, ReadOptions { size: Some(size), ..ReadOptions::default() });
         assert!(message.contains("expected 1 to 67108864 pixels"), "{message}");
     }
 }
@@ -226,9 +237,9 @@ fn bad_y4m_is_refused() {
     assert!(message("YUV4MPEG2 W2 H2 Cmono\n").contains("it has no frames"));
     assert!(message("YUV4MPEG2 W2 H0 Cmono\n").contains("a frame of 2x0"));
     assert!(message("YUV4MPEG2 W99999999999 H99999999999\n").contains("a frame of 99999999999x99999999999"));
-    assert!(message("YUV4MPEG2 W2 H2 Cmono\nFRAME\nabc").contains("cut off in frame 0"));
+    assert!(message("YUV4MPEG2 W2 H2 Cmono\nFRAME\nabc").contains("cut off at frame 0"));
     assert!(message("YUV4MPEG2 W2 H2 Cmono\nFRAME\nabcdFRAM").contains("no FRAME line where frame 1"));
-    assert!(message("YUV4MPEG2 W8192 H8192\nFRAME\n").contains("cut off in frame 0"));
+    assert!(message("YUV4MPEG2 W8192 H8192\nFRAME\n").contains("cut off at frame 0"));
     let (_folder, path) = file("clip.y4m", b"YUV4MPEG2 W2 H2 C420p10\n");
     assert!(
         matches!(y4m::Y4m::open(&path), Err(Error::UnsupportedInput { problem, .. }) if problem.contains("C420p10"))
@@ -299,11 +310,33 @@ fn gif_frames_are_painted_over_each_other() {
 #[test]
 fn bad_gifs_are_refused() {
     let bytes = gif(&[(0, 0, 4, 2, ::gif::DisposalMethod::Keep, 4), (0, 0, 4, 2, ::gif::DisposalMethod::Keep, 4)]);
+    let whole = |bytes: &[u8], frames| {
+        let (_folder, path) = file("a.gif", bytes);
+        read_all(&path, ReadOptions { frames, ..ReadOptions::default() })
+    };
+    let (shape, values) = whole(&bytes, None).unwrap();
+    // Only the mark of its end is missing.
+    assert_eq!(whole(&bytes[..bytes.len() - 1], None).unwrap(), (shape, values.clone()));
+    let first = whole(&bytes, Some(1)).unwrap().1;
+    let (mut offered, mut between) = (false, 0);
     for end in 1..bytes.len() - 1 {
-        let (_folder, path) = file("a.gif", &bytes[..end]);
-        let message = complaint(&path);
+        let message = match whole(&bytes[..end], None) {
+            Err(error) => error.to_string(),
+            // Between two frames a cut is no other than a missing mark of the end.
+            Ok((_, values)) => {
+                assert_eq!(values, first);
+                between += 1;
+                continue;
+            }
+        };
         assert!(message.contains("damaged or cut off"), "{end}: {message}");
+        if message.contains("frame 1; those before it are whole, --frames 1 takes them") {
+            assert_eq!(whole(&bytes[..end], Some(1)).unwrap().1, first);
+            offered = true;
+        }
     }
+    assert_eq!(between, 1);
+    assert!(offered);
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0xff;
@@ -318,208 +351,41 @@ fn bad_gifs_are_refused() {
     assert!(complaint(&path).contains("a frame of 65535x65535"));
 }
 
-// ---- pictures
+// ---- clips that people have
 
-fn png(
-    width: u32,
-    height: u32,
-    colour: ::png::ColorType,
-    depth: ::png::BitDepth,
-    palette: &[u8],
-    data: &[u8],
-) -> Vec<u8> {
-    let mut bytes = vec![];
-    let mut encoder = ::png::Encoder::new(&mut bytes, width, height);
-    encoder.set_color(colour);
-    encoder.set_depth(depth);
-    if !palette.is_empty() {
-        encoder.set_palette(palette.to_vec());
-    }
-    let mut writer = encoder.write_header().unwrap();
-    writer.write_image_data(data).unwrap();
-    writer.finish().unwrap();
-    bytes
-}
-
-/// The pixels of a clip of one frame.
-fn pixels(path: &Path) -> Vec<u8> {
-    let (_, values) = read_all(path, ReadOptions::default()).unwrap();
-    let plane = values.len() / 3;
-    let pixel = |i: usize| ((values[i % 3 * plane + i / 3] + 1.0) * 127.5).round() as u8;
-    (0..values.len()).map(pixel).collect()
+/// A clip of the folder of test data, read without ffmpeg.
+fn read_here(name: &str) -> Result<(ReadShape, Vec<f32>)> {
+    let mut reader = open_without_ffmpeg(format!("{DATA}{name}").as_ref(), ReadOptions::default())?;
+    let data = reader.read(usize::MAX)?.unwrap().data;
+    Ok((reader.shape(), data))
 }
 
 #[test]
-fn every_kind_of_png_is_read() {
-    use ::png::{BitDepth, ColorType};
-    let check = |colour, depth, palette: &[u8], data: &[u8], expected: [u8; 6]| {
-        let (_folder, path) = file("a.PNG", &png(2, 1, colour, depth, palette, data));
-        assert_eq!(pixels(&path), expected, "{colour:?} {depth:?}");
-    };
-    check(ColorType::Rgb, BitDepth::Eight, &[], &[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]);
-    check(ColorType::Rgba, BitDepth::Eight, &[], &[1, 2, 3, 0, 4, 5, 6, 9], [1, 2, 3, 4, 5, 6]);
-    check(ColorType::Grayscale, BitDepth::Eight, &[], &[7, 200], [7, 7, 7, 200, 200, 200]);
-    check(ColorType::Grayscale, BitDepth::One, &[], &[0b0100_0000], [0, 0, 0, 255, 255, 255]);
-    check(ColorType::GrayscaleAlpha, BitDepth::Eight, &[], &[7, 0, 200, 1], [7, 7, 7, 200, 200, 200]);
-    check(ColorType::Indexed, BitDepth::Four, &[1, 2, 3, 4, 5, 6], &[0x10], [4, 5, 6, 1, 2, 3]);
-    // 0x0180 / 257 is 1.49, 0x0182 / 257 is 1.502.
-    check(ColorType::Grayscale, BitDepth::Sixteen, &[], &[1, 0x80, 1, 0x82], [1, 1, 1, 2, 2, 2]);
-    let sixteen = [0, 0, 0xff, 0xff, 0x80, 0x80, 0, 0, 1, 1, 2, 2, 3, 3, 0, 0];
-    check(ColorType::Rgba, BitDepth::Sixteen, &[], &sixteen, [0, 255, 128, 1, 2, 3]);
-}
-
-#[test]
-fn jpegs_are_read() {
-    // Made by ffmpeg and cjpeg: 16x8, left half (200, 60, 40), right half (20, 90, 220); and the same in gray.
-    for (name, expected) in [("halves.jpg", [[200, 60, 40], [20, 90, 220]]), ("gray.jpg", [[100; 3], [84; 3]])] {
-        let found = pixels(format!("{DATA}{name}").as_ref());
-        assert_eq!(found.len(), 16 * 8 * 3);
-        for (i, pixel) in found.chunks_exact(3).enumerate() {
-            if (4..12).contains(&(i % 16)) {
-                continue; // where chroma of half the resolution blurs the border
-            }
-            let near = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 12;
-            assert!(pixel.iter().zip(&expected[i % 16 / 8]).all(near), "{name} {i}: {pixel:?}");
-        }
-        let bytes = fs::read(format!("{DATA}{name}")).unwrap();
-        for end in (0..bytes.len() - 2).step_by(5) {
-            let (_folder, path) = file("cut.jpg", &bytes[..end]);
-            let message = complaint(&path);
-            assert!(message.contains("cut off") || end == 0, "{end} of {}: {message}", bytes.len());
-        }
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 0xff;
-            let (_folder, path) = file("damaged.jpg", &damaged);
-            let _ = read_all(&path, ReadOptions::default());
-        }
+fn fragmented_clips_and_sound_of_quicktime_are_read_here() {
+    for name in ["frag.mp4", "v1-stereo.mov"] {
+        let (found, values) = read_here(name).unwrap();
+        assert_eq!((found.frames, found.height, found.width), (Some(9), 32, 48), "{name}");
+        assert_eq!((found.rate, values.len()), (FrameRate::new(8.0).ok(), 3 * 9 * 32 * 48), "{name}");
     }
 }
 
 #[test]
-fn folders_are_read_in_the_order_people_count() {
-    let folder = folder();
-    let gray = |value| png(1, 1, ::png::ColorType::Grayscale, ::png::BitDepth::Eight, &[], &[value]);
-    for (name, value) in [("f10.png", 30), ("f9.PNG", 20), ("f1.png", 10), (".f0.png", 0)] {
-        fs::write(folder.path().join(name), gray(value)).unwrap();
-    }
-    fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-    let (_, values) = read_all(folder.path(), ReadOptions::default()).unwrap();
-    let reds: Vec<f32> = values[..3].iter().map(|value| ((value + 1.0) * 127.5).round()).collect();
-    assert_eq!(reds, [10.0, 20.0, 30.0]);
-
-    fs::write(
-        folder.path().join("f11.png"),
-        png(2, 1, ::png::ColorType::Grayscale, ::png::BitDepth::Eight, &[], &[1, 2]),
-    )
-    .unwrap();
-    let message = complaint(folder.path());
-    assert!(
-        message.contains("f11.png") && message.contains("it is 2x1") && message.contains("`f1.png` is 1x1"),
-        "{message}"
-    );
-    fs::write(folder.path().join("f11.png"), "").unwrap();
-    let message = complaint(folder.path());
-    assert!(message.contains("f11.png") && message.contains("cut off"), "{message}");
+fn both_ways_to_tell_colours_are_the_same_colours() {
+    // One stream, which says that it does not know its matrix; `colr` says BT.709, as `nclc` and as `nclx`.
+    let [nclc, nclx] = ["nclc.mov", "nclx.mp4"].map(|name| read_here(name).unwrap().1);
+    assert!(nclc == nclx);
+    let unmarked = fs::read(format!("{DATA}nclc.mov")).unwrap();
+    let at = unmarked.windows(4).position(|kind| kind == b"colr").unwrap();
+    let (_folder, path) = file("a.mov", &[&unmarked[..at], b"free", &unmarked[at + 4..]].concat());
+    let (_, unmarked) = read_all(&path, ReadOptions::default()).unwrap();
+    // Colours of BT.601 are others.
+    assert!(psnr(&nclc, &unmarked) < 40.0);
 }
 
 #[test]
-fn bad_pictures_are_refused() {
-    let whole = png(3, 2, ::png::ColorType::Rgb, ::png::BitDepth::Eight, &[], &[9; 18]);
-    for end in 1..whole.len() - 12 {
-        let (_folder, path) = file("a.png", &whole[..end]);
-        assert!(complaint(&path).contains("damaged or cut off"), "{end}");
-    }
-    for at in 0..whole.len() {
-        let mut damaged = whole.clone();
-        damaged[at] ^= 0xff;
-        let (_folder, path) = file("a.png", &damaged);
-        let _ = read_all(&path, ReadOptions::default());
-    }
-    let empty = folder();
-    assert!(complaint(empty.path()).contains("no .png, .jpg or .jpeg in this folder"));
-    fs::create_dir(empty.path().join("0")).unwrap();
-    assert!(complaint(empty.path()).contains("give one of its subfolders"));
-}
-
-// ---- arrays
-
-fn npy(descr: &str, order: &str, shape: &str, data: &[u8]) -> Vec<u8> {
-    let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': ({shape}), }}\n");
-    [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()
-}
-
-#[test]
-fn npy_of_pixels_is_read() {
-    let (_folder, path) =
-        file("a.npy", &npy("|u1", "False", "2, 1, 2, 3", &[0, 51, 255, 0, 51, 255, 255, 0, 51, 255, 0, 51]));
-    let (found, values) = read_all(&path, ReadOptions::default()).unwrap();
-    assert_eq!((found.channels, found.frames, found.height, found.width), (3, Some(2), 1, 2));
-    assert_eq!(values, [-1.0, -1.0, 1.0, 1.0, -0.6, -0.6, -1.0, -1.0, 1.0, 1.0, -0.6, -0.6]);
-}
-
-#[test]
-fn bad_npy_is_refused() {
-    let message = |descr: &str, order: &str, shape: &str, length: usize| {
-        let (_folder, path) = file("a.npy", &npy(descr, order, shape, &vec![0; length]));
-        complaint(&path)
-    };
-    assert!(message("|u1", "False", "2, 1, 2, 3", 11).contains("cut off or damaged"));
-    assert!(message("|u1", "False", "2, 1, 2, 3", 13).contains("cut off or damaged"));
-    assert!(message("|u1", "True", "2, 1, 2, 3", 12).contains("Fortran order"));
-    assert!(message("|u1", "False", "2, 1, 2, 4", 16).contains("an array of |u1 [2, 1, 2, 4]; expected"));
-    assert!(message("<i8", "False", "1, 3, 1, 1, 1", 24).contains("an array of <i8"));
-    assert!(message("<f4", "False", "3, 1, 1", 12).contains("an array of <f4 [3, 1, 1]"));
-    assert!(message("<f4", "False", "1, 3, 0, 1, 1", 0).contains("it has no frames"));
-    assert!(message("<f4", "False", "9999999999, 9999999999, 9999999999, 1, 1", 0).contains("cut off or damaged"));
-    let (_folder, path) = file("a.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xff");
-    assert!(complaint(&path).contains("4294967295 bytes long"));
-    let (_folder, path) = file("a.npy", b"\x93NUM");
-    assert!(complaint(&path).contains("cut off in its header"));
-    let (_folder, path) = file("a.npy", b"PK\x03\x04........");
-    assert!(complaint(&path).contains("does not begin as an .npy file"));
-}
-
-#[test]
-fn values_that_are_no_clip_are_refused() {
-    for (value, says) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (255.0, "[-1, 1]; make pixels")] {
-        let data: Vec<u8> = [0.0, 1.0, 0.5, value].iter().flat_map(|value| value.to_le_bytes()).collect();
-        let (_folder, path) = file("a.npy", &npy("<f4", "False", "1, 1, 2, 1, 2", &data));
-        let message = complaint(&path);
-        assert!(message.contains(says) && message.contains("at [0, 0, 1, 0, 1]"), "{message}");
-    }
-}
-
-fn safetensors(tensors: &[(&str, ::safetensors::Dtype, &[usize])]) -> Vec<u8> {
-    let data = [0; 256];
-    let views = tensors.iter().map(|(name, dtype, shape)| {
-        let bytes = shape.iter().product::<usize>() * dtype.bitsize() / 8;
-        (*name, ::safetensors::tensor::TensorView::new(*dtype, shape.to_vec(), &data[..bytes]).unwrap())
-    });
-    ::safetensors::serialize(views, None).unwrap()
-}
-
-#[test]
-fn the_tensor_of_a_clip_is_found_or_asked_for() {
-    use ::safetensors::Dtype::{BF16, F16, F32, I64};
-    let clip = |name, dtype| (name, dtype, &[1, 3, 1, 2, 2][..]);
-    for tensors in
-        [&[clip("x", F16)][..], &[clip("video", BF16), clip("x", F32)], &[clip("a", F32), clip("sample", F32)]]
-    {
-        let (_folder, path) = file("a.safetensors", &safetensors(tensors));
-        assert_eq!(read_all(&path, ReadOptions::default()).unwrap().1, [0.0; 12]);
-    }
-    let message = |tensors: &[(&str, ::safetensors::Dtype, &[usize])]| {
-        let (_folder, path) = file("a.safetensors", &safetensors(tensors));
-        complaint(&path)
-    };
-    let two = message(&[clip("a", F32), clip("b", F32)]);
-    assert!(two.contains("no tensor `sample` or `video`; the file has `a` F32 [1, 3, 1, 2, 2]"), "{two}");
-    assert!(message(&[clip("a", I64)]).contains("is I64, expected"));
-    assert!(message(&[("a", F32, &[3, 1, 2, 2])]).contains("five axes"));
-    assert!(message(&[("a", F32, &[1, 3, 0, 2, 2])]).contains("it has no frames"));
-    let (_folder, path) = file("a.safetensors", &safetensors(&[clip("a", F32)])[..90]);
-    assert!(complaint(&path).contains("cut off"));
+fn what_h264_is_not_decoded_here_is_said() {
+    let message = read_here("f444.mp4").unwrap_err().to_string();
+    assert!(message.ends_with("its H.264 has 4:4:4 chroma, which is not decoded here"), "{message}");
 }
 
 // ---- places
@@ -551,7 +417,7 @@ fn made_by_ffmpeg(path: &Path, arguments: &str) -> bool {
         .output();
     let made = made.is_ok_and(|output| output.status.success());
     if !made {
-        eprintln!("skipped: no ffmpeg on the PATH that knows {arguments}");
+        needs::skip("clips through ffmpeg", Need::Ffmpeg, &format!("put one on the PATH that knows {arguments}"));
     }
     made
 }
@@ -564,6 +430,9 @@ fn other_clips_go_through_ffmpeg() {
         ("a.mov", "-c:v mjpeg"),
         ("a.y4m", "-pix_fmt yuv420p10 -strict -1"),
         ("a.mp4", "-c:v libx264 -pix_fmt yuv444p"),
+        ("d.mp4", "-c:v libx265 -x265-params log-level=error"),
+        ("e.webm", "-c:v libvpx-vp9 -pix_fmt yuv420p"),
+        ("f.avi", "-c:v mpeg4 -bf 2"),
         ("b.mp4", "-c:v libx264 -pix_fmt yuv420p -flags +ilme+ildct"),
         ("c.mp4", "-c:v libx264 -pix_fmt yuv420p -movflags +frag_keyframe+empty_moov"),
     ] {
@@ -585,6 +454,24 @@ fn other_clips_go_through_ffmpeg() {
             let message = complaint(&path);
             assert!(message.contains("ffmpeg failed at frame"), "{message}");
         }
+    }
+}
+
+#[test]
+fn each_frame_comes_once_through_ffmpeg_at_any_rate() {
+    let folder = folder();
+    let path = folder.path().join("a.mkv");
+    // When frame N is shown, in seconds: at a rate, ever later, and with a gap.
+    for time in ["N", "N/8", "N/16", "N*1001/24000", "N/60", "N/240", "N/1000", "N*N/70", "N*(1+N*N*N)/30"] {
+        let times = format!("-vf settb=1/1000,setpts={time}/TB -enc_time_base 1/1000");
+        if !made_by_ffmpeg(&path, &format!("{times} -c:v libx264 -qp 4 -pix_fmt yuv444p -bf 2")) {
+            continue;
+        }
+        let (found, values) = read_all(&path, ReadOptions::default()).unwrap();
+        assert_eq!(values.len(), 3 * 5 * 48 * 64, "{time}");
+        assert!(found.rate.is_some(), "{time}");
+        let frame = |t: usize| &values[t * 48 * 64..][..48 * 64];
+        assert!((1..5).all(|t| frame(t) != frame(t - 1)), "{time}");
     }
 }
 

@@ -15,25 +15,29 @@ use crate::media::FrameRate;
 /// A line of the file, at most.
 const MAX_LINE: u64 = 4096;
 
-pub(super) struct Y4m {
+pub(super) struct Y4m<F> {
     path: PathBuf,
-    file: BufReader<File>,
-    shape: PictureShape,
-    chroma: Option<Chroma>,
-    space: ColourSpace,
+    file: BufReader<F>,
+    header: Header,
+    frames: usize,
     done: usize,
     planes: Vec<u8>,
 }
 
-impl Y4m {
-    /// Looks at the place of every frame, so that a file that is cut off is found now.
-    pub(super) fn open(path: &Path) -> Result<Y4m> {
-        let read_error = |cause| Error::Read { path: path.into(), cause };
-        let file = File::open(path).map_err(read_error)?;
-        let length = file.metadata().map_err(read_error)?.len();
-        let mut file = BufReader::new(file);
-        let header = line(&mut file).map_err(read_error)?.unwrap_or_default();
-        let mut words = header.split(' ');
+/// What stands in front of the frames.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    width: usize,
+    height: usize,
+    rate: Option<FrameRate>,
+    chroma: Option<Chroma>,
+    space: ColourSpace,
+}
+
+impl Header {
+    /// Reads the first line of a clip, which `path` stands for in messages.
+    pub(super) fn parse(path: &Path, line: &str) -> Result<Header> {
+        let mut words = line.split(' ');
         if words.next() != Some("YUV4MPEG2") {
             return Err(bad(path, "it does not begin with YUV4MPEG2; it is damaged or no .y4m file"));
         }
@@ -66,16 +70,45 @@ impl Y4m {
             }
         };
         let chroma = (layout != "mono").then_some(Chroma { across, down });
-        let shape = PictureShape { width: width as usize, height: height as usize, frames: None, rate };
-        let mut clip = Y4m { path: path.into(), file, shape, chroma, space, done: 0, planes: vec![] };
-        clip.shape.frames = Some(clip.count(length)?);
+        Ok(Header { width: width as usize, height: height as usize, rate, chroma, space })
+    }
+
+    fn chroma_size(&self) -> usize {
+        let samples = |chroma: Chroma| chroma.across.samples(self.width) * chroma.down.samples(self.height);
+        self.chroma.map_or(0, samples)
+    }
+
+    /// Bytes of a frame's planes.
+    pub(super) fn frame_size(&self) -> usize {
+        self.width * self.height + 2 * self.chroma_size()
+    }
+}
+
+impl Y4m<File> {
+    /// Looks at the place of every frame, so that a file that is cut off is found now.
+    pub(super) fn open(path: &Path) -> Result<Y4m<File>> {
+        let read_error = |cause| Error::Read { path: path.into(), cause };
+        let file = File::open(path).map_err(read_error)?;
+        let length = file.metadata().map_err(read_error)?.len();
+        Y4m::of(path, file, length)
+    }
+}
+
+impl<F: Read + Seek> Y4m<F> {
+    /// A file that is open, from its beginning, and so many bytes long; `path` stands for it in messages.
+    pub(super) fn of(path: &Path, file: F, length: u64) -> Result<Y4m<F>> {
+        let mut file = BufReader::new(file);
+        let first = line(&mut file).map_err(|cause| Error::Read { path: path.into(), cause })?;
+        let header = Header::parse(path, &first.unwrap_or_default())?;
+        let mut clip = Y4m { path: path.into(), file, header, frames: 0, done: 0, planes: vec![] };
+        clip.frames = clip.count(length)?;
         Ok(clip)
     }
 
     /// Counts frames and returns to the first.
     fn count(&mut self, length: u64) -> Result<usize> {
         let read_error = |cause| Error::Read { path: self.path.clone(), cause };
-        let size = self.frame_size();
+        let size = self.header.frame_size();
         let start = self.file.stream_position().map_err(read_error)?;
         let mut frames = 0;
         let mut at = start;
@@ -91,21 +124,12 @@ impl Y4m {
         self.file.seek(io::SeekFrom::Start(start)).map_err(read_error)?;
         Ok(frames)
     }
-
-    fn chroma_size(&self) -> usize {
-        let samples = |chroma: Chroma| chroma.across.samples(self.shape.width) * chroma.down.samples(self.shape.height);
-        self.chroma.map_or(0, samples)
-    }
-
-    /// Bytes of a frame's planes.
-    fn frame_size(&self) -> usize {
-        self.shape.width * self.shape.height + 2 * self.chroma_size()
-    }
 }
 
-impl PictureSource for Y4m {
+impl<F: Read + Seek + Send> PictureSource for Y4m<F> {
     fn shape(&self) -> PictureShape {
-        self.shape
+        let Header { width, height, rate, .. } = self.header;
+        PictureShape { width, height, frames: Some(self.frames), rate }
     }
 
     fn next(&mut self, rgb: &mut Vec<u8>) -> Result<bool> {
@@ -117,20 +141,20 @@ impl PictureSource for Y4m {
         let Some(header) = line(&mut self.file).map_err(read_error)? else { return Ok(false) };
         check_frame_line(path, &header, self.done)?;
         self.done += 1;
-        let size = self.frame_size();
-        self.planes.resize(size, 0);
+        let Header { width, height, chroma, space, .. } = self.header;
+        self.planes.resize(self.header.frame_size(), 0);
         self.file.read_exact(&mut self.planes).map_err(read_error)?;
-        let (luma, rest) = self.planes.split_at(self.shape.width * self.shape.height);
-        let (blue, red) = rest.split_at(self.chroma_size());
-        let chroma = self.chroma.map(|chroma| (blue, red, chroma));
-        convert(YuvView { width: self.shape.width, height: self.shape.height, luma, chroma }, self.space, rgb);
+        let (luma, rest) = self.planes.split_at(width * height);
+        let (blue, red) = rest.split_at(self.header.chroma_size());
+        let chroma = chroma.map(|chroma| (blue, red, chroma));
+        convert(YuvView { width, height, luma, chroma }, space, rgb);
         Ok(true)
     }
 }
 
 /// The next line without its end, or `None` at the file's end. A line that is too long or not ended is cut, and so fits
 /// nothing that is expected.
-fn line(file: &mut BufReader<File>) -> io::Result<Option<String>> {
+pub(super) fn line(file: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut bytes = vec![];
     if file.take(MAX_LINE).read_until(b'\n', &mut bytes)? == 0 {
         return Ok(None);
@@ -141,7 +165,7 @@ fn line(file: &mut BufReader<File>) -> io::Result<Option<String>> {
     Ok(Some(String::from_utf8(bytes).unwrap_or_default()))
 }
 
-fn check_frame_line(path: &Path, line: &str, frame: usize) -> Result<()> {
+pub(super) fn check_frame_line(path: &Path, line: &str, frame: usize) -> Result<()> {
     match line == "FRAME" || line.starts_with("FRAME ") {
         true => Ok(()),
         false => Err(bad(path, format!("no FRAME line where frame {frame} should begin; it is damaged or cut off"))),

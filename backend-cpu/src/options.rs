@@ -1,0 +1,44 @@
+//! What a graph is compiled for, and what is chosen for it beforehand. Choosing is `schedule`'s.
+
+use std::collections::HashMap;
+
+use ir::Recipe;
+
+use crate::target::Target;
+use crate::tile::Algorithm;
+
+/// What a graph is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileOptions<'a> {
+    /// The instruction set of its kernels, and what may be assumed of the CPU.
+    pub target: Target,
+    /// The one algorithm for convolutions that it can compute; the others stay direct. By default each is chosen by its
+    /// estimated cost.
+    pub algorithm: Option<Algorithm>,
+    /// Algorithms that another program has chosen, for convolutions with the same weights that they can compute: packed
+    /// weights are then shared, which every algorithm wants in another form.
+    pub choices: Option<&'a Choices>,
+}
+
+impl<T: Into<Target>> From<T> for CompileOptions<'_> {
+    fn from(target: T) -> Self {
+        Self { target: target.into(), algorithm: None, choices: None }
+    }
+}
+
+/// Which algorithm a program has chosen for each weight that a convolution reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choices(HashMap<String, Algorithm>);
+
+impl Choices {
+    /// The algorithm for the weight that `recipe` makes.
+    pub(crate) fn get(&self, recipe: &Recipe) -> Option<Algorithm> {
+        self.0.get(recipe.key()).copied()
+    }
+}
+
+impl FromIterator<(Recipe, Algorithm)> for Choices {
+    fn from_iter<I: IntoIterator<Item = (Recipe, Algorithm)>>(choices: I) -> Self {
+        Self(choices.into_iter().map(|(recipe, algorithm)| (recipe.key().to_owned(), algorithm)).collect())
+    }
+}

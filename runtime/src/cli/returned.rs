@@ -1,0 +1,81 @@
+//! What of a video comes back from its latents: whole latents of height and width, and as many frames as the decoder makes.
+
+use frontend::Config;
+use runtime::media::ClipShape;
+use serde_json::{Value, json};
+
+/// A clip's frames, height and width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) frames: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+}
+
+impl Extent {
+    pub(super) fn of(clip: ClipShape) -> Extent {
+        Extent { frames: clip.frames, height: clip.height, width: clip.width }
+    }
+
+    /// What a clip like this comes back as.
+    pub(super) fn returned(self, config: &Config) -> Extent {
+        let [height, width] = [self.height, self.width].map(|size| config.sample_size(config.latent_size(size)));
+        Extent { frames: config.decoded_frames(config.encoded_frames(self.frames)), height, width }
+    }
+
+    pub(super) fn json(self) -> Value {
+        json!({"frames": self.frames, "height": self.height, "width": self.width})
+    }
+
+    /// Of something that is done to the whole clip, such as encoding it: a line for each way in which less comes back.
+    pub(super) fn losses(self, config: &Config) -> Vec<String> {
+        let Extent { frames, height, width } = self.returned(config);
+        let mut lines = vec![];
+        if (height, width) != (self.height, self.width) {
+            let cut: Vec<String> = [(self.width - width, "column"), (self.height - height, "row")]
+                .into_iter()
+                .filter(|&(cut, _)| cut > 0)
+                .map(|(cut, what)| if cut == 1 { what.to_owned() } else { counted(cut, what) })
+                .collect();
+            lines.push(format!(
+                "frames of {}x{} (width x height) are no multiples of {}: without the last {} they are {width}x{height}",
+                self.width,
+                self.height,
+                config.spatial_compression(),
+                cut.join(" and the last ")
+            ));
+        }
+        if frames != self.frames {
+            let verb = if self.frames == 1 { "comes" } else { "come" };
+            lines.push(format!("{} {verb} back from the latents as {frames}", counted(self.frames, "frame")));
+        }
+        lines
+    }
+}
+
+/// `1 frame`, `4 frames`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_told() {
+        let config = Config::from_json("{}").unwrap().0;
+        let extent = |frames, height, width| Extent { frames, height, width };
+        assert_eq!(extent(49, 480, 720).losses(&config), Vec::<String>::new());
+        assert_eq!(extent(4, 33, 45).returned(&config), extent(1, 32, 40));
+        assert_eq!(
+            extent(4, 33, 45).losses(&config),
+            [
+                "frames of 45x33 (width x height) are no multiples of 8: without the last 5 columns and the last row they \
+                 are 40x32",
+                "4 frames come back from the latents as 1"
+            ]
+        );
+        assert_eq!(extent(9, 32, 41).losses(&config).len(), 1);
+    }
+}

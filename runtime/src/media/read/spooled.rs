@@ -1,0 +1,195 @@
+//! A clip that comes through a pipe: put aside on disk, in a file without a name, so that it can be read as often as a clip
+//! that is a file. Y4M is what is taken, the one format that says where each frame ends as it comes.
+
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::pictures::PictureReader;
+use super::y4m::{self, Header, Y4m};
+use super::{ClipReader, ReadOptions, bad, check_options, frames_to_read, unsupported};
+use crate::error::{Error, Result};
+use crate::spill;
+
+/// What every Y4M clip begins with.
+const MAGIC: &[u8] = b"YUV4MPEG2 ";
+/// Bytes by which another format is known.
+const HEAD: u64 = 64;
+
+/// A clip that came through a pipe.
+pub struct Spooled {
+    name: PathBuf,
+    file: Arc<File>,
+    length: u64,
+}
+
+impl Spooled {
+    /// Takes all frames that come through `from`, or the first so many, which `name` stands for in messages.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedInput`] with what came, if that is not Y4M; [`Error::BadClip`], [`Error::TooFewFrames`],
+    /// [`Error::Read`]; [`Error::Spill`] where there is no room for it on disk.
+    pub fn receive(name: &Path, from: impl Read, frames: Option<usize>) -> Result<Spooled> {
+        let read_error = |cause| Error::Read { path: name.into(), cause };
+        let mut from = BufReader::new(from);
+        let mut head = vec![];
+        (&mut from).take(HEAD).read_to_end(&mut head).map_err(read_error)?;
+        if head.is_empty() {
+            return Err(bad(name, "nothing came through it"));
+        }
+        if !head.starts_with(MAGIC) {
+            let what =
+                kind(&head).map_or("what comes through it is not that".to_owned(), |kind| format!("this is {kind}"));
+            return Err(unsupported(name, format!("a clip is streamed as y4m (YUV4MPEG2), and {what}; name a file")));
+        }
+        let mut from = head.chain(from);
+        let folder = spill::folder();
+        let spilled = |cause| Error::Spill { folder: folder.clone(), cause };
+        let mut file = tempfile::tempfile_in(&folder).map_err(spilled)?;
+        let first = y4m::line(&mut from).map_err(read_error)?.unwrap_or_default();
+        let header = Header::parse(name, &first)?;
+        let mut length = 0;
+        let mut keep = |bytes: &[u8]| {
+            length += bytes.len() as u64;
+            file.write_all(bytes).map_err(spilled)
+        };
+        keep(format!("{first}\n").as_bytes())?;
+        let mut planes = vec![0; header.frame_size()];
+        let mut found = 0;
+        while frames != Some(found) {
+            let Some(line) = y4m::line(&mut from).map_err(read_error)? else { break };
+            y4m::check_frame_line(name, &line, found)?;
+            from.read_exact(&mut planes).map_err(|cause| match cause.kind() {
+                ErrorKind::UnexpectedEof => bad(name, format!("it ended in frame {found}")),
+                _ => read_error(cause),
+            })?;
+            keep(format!("{line}\n").as_bytes())?;
+            keep(&planes)?;
+            found += 1;
+        }
+        frames_to_read(name, ReadOptions { frames, ..ReadOptions::default() }, Some(found))?;
+        Ok(Spooled { name: name.into(), file: Arc::new(file), length })
+    }
+
+    /// Reads it from its first frame.
+    ///
+    /// # Errors
+    /// As [`super::open`].
+    pub fn open(&self, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
+        check_options(options)?;
+        let clip = Y4m::of(&self.name, Rereading { file: self.file.clone(), at: 0 }, self.length)?;
+        PictureReader::boxed(&self.name, Box::new(clip), options)
+    }
+}
+
+/// A place in a file of its own, where an open file has one for all.
+struct Rereading {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for Rereading {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        #[cfg(unix)]
+        let count = std::os::unix::fs::FileExt::read_at(&*self.file, to, self.at)?;
+        #[cfg(windows)]
+        let count = std::os::windows::fs::FileExt::seek_read(&*self.file, to, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Rereading {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let place = match to {
+            SeekFrom::Start(place) => Some(place),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => self.file.metadata()?.len().checked_add_signed(by),
+        };
+        self.at = place.ok_or(ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}
+
+/// What a stream is that begins so, as far as people are likely to send it.
+fn kind(head: &[u8]) -> Option<&'static str> {
+    let is_riff = |of: &[u8]| head.starts_with(b"RIFF") && head.get(8..12) == Some(of);
+    Some(match () {
+        () if head.get(4..8) == Some(b"ftyp") => "MP4 or QuickTime",
+        () if head.starts_with(b"\x1a\x45\xdf\xa3") => "Matroska or WebM",
+        () if head.starts_with(b"GIF8") => "a GIF",
+        () if head.starts_with(b"\x89PNG") => "a PNG",
+        () if head.starts_with(b"\xff\xd8\xff") => "a JPEG",
+        () if is_riff(b"AVI ") => "AVI",
+        () if is_riff(b"WEBP") => "WebP",
+        () if head.starts_with(b"\x93NUMPY") => "a NumPy array",
+        () if head.starts_with(b"PK\x03\x04") => "a ZIP archive",
+        () if head.starts_with(b"P6") => "a portable pixmap",
+        () if head.first() == Some(&0x47) => "an MPEG transport stream",
+        () if head.starts_with(b"\0\0\0\x01") || head.starts_with(b"\0\0\x01") => "a bare H.264 or MPEG stream",
+        () if head.get(8) == Some(&b'{') => "safetensors",
+        () if std::str::from_utf8(head).is_ok_and(|text| !text.contains('\0')) => "text",
+        () => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::FrameRate;
+
+    /// Two gray frames of 2x1, the second brighter, and what the head says in front of them.
+    fn clip() -> Vec<u8> {
+        b"YUV4MPEG2 W2 H1 F5:1 Cmono\nFRAME\n\x10\x20FRAME\n\x30\x40".to_vec()
+    }
+
+    fn complaint(bytes: &[u8], frames: Option<usize>) -> String {
+        Spooled::receive("-".as_ref(), bytes, frames).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn what_came_is_read_as_often_as_need_be() {
+        let spooled = Spooled::receive("-".as_ref(), &clip()[..], None).unwrap();
+        let read = |options| spooled.open(options).unwrap().read(usize::MAX).unwrap().unwrap();
+        let first = read(ReadOptions::default());
+        assert_eq!((first.frames, first.data.len()), (2, 12));
+        let mut other = spooled.open(ReadOptions::default()).unwrap();
+        let mut halves = other.read(1).unwrap().unwrap().data;
+        assert_eq!(read(ReadOptions::default()), first, "between the frames of another reader");
+        halves.extend(other.read(1).unwrap().unwrap().data);
+        assert_eq!(halves[0], first.data[0]);
+        assert_eq!(other.shape().rate, FrameRate::new(5.0).ok());
+        assert_eq!(read(ReadOptions { frames: Some(1), ..ReadOptions::default() }).data.len(), 6);
+    }
+
+    #[test]
+    fn no_more_is_taken_than_was_asked_for() {
+        let endless = clip().into_iter().chain(std::iter::repeat(0)).take(1 << 20).collect::<Vec<u8>>();
+        let spooled = Spooled::receive("-".as_ref(), &endless[..], Some(2)).unwrap();
+        assert_eq!(spooled.open(ReadOptions::default()).unwrap().shape().frames, Some(2));
+        assert!(complaint(&clip(), Some(3)).contains("3 frames were asked for, the clip has 2"));
+    }
+
+    #[test]
+    fn what_is_no_clip_is_called_what_it_is() {
+        assert!(complaint(b"", None).contains("-: not a usable clip: nothing came through it"));
+        let of = |bytes: &[u8], kind: &str| {
+            let complaint = complaint(bytes, None);
+            assert!(complaint.contains("streamed as y4m") && complaint.contains(kind), "{complaint}");
+        };
+        of(b"\0\0\0\x20ftypisom\0\0\x02\0", "this is MP4 or QuickTime");
+        of(b"GIF89a\x01\0", "this is a GIF");
+        of(b"\x89PNG\r\n\x1a\n", "this is a PNG");
+        of(b"\x40\0\0\0\0\0\0\0{\"x\":", "this is safetensors");
+        of(b"hello\n", "this is text");
+        of(&[0xfe; 80], "what comes through it is not that");
+        for end in 1..8 {
+            let whole = clip();
+            let found = complaint(&whole[..whole.len() - end], None);
+            assert!(found.contains("frame 1"), "{end}: {found}");
+        }
+        assert!(complaint(b"YUV4MPEG2 W2 H1 F5:1 C420p10\n", None).contains("C420p10"));
+        assert!(complaint(b"YUV4MPEG2 W2 H1 F5:1 Cmono\n", None).contains("it has no frames"));
+    }
+}
