@@ -35,6 +35,14 @@ impl Element {
         }
     }
 
+    /// Whether a result of such elements can hold sums that are not whole yet: others would be rounded on the way.
+    pub const fn holds_sums(self) -> bool {
+        match self {
+            Self::F32 => true,
+            Self::Bf16 => false,
+        }
+    }
+
     /// How many a 32-bit word holds: what panels take in one step of k.
     pub const fn per_word(self) -> usize {
         size_of::<f32>() / self.bytes()

@@ -7,9 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
+use half::{bf16, f16};
 use ir::analysis::weight_only;
 use ir::finite::{Extent, NonFinite, Reads};
-use ir::{Graph, Path, TensorType, Value};
+use ir::{ElementType, Graph, Path, TensorType, Value};
 use passes::inline::{inlined, reads};
 
 use crate::schedule::{Place, Schedule};
@@ -121,12 +122,35 @@ pub(crate) fn watched(graph: &Graph, schedule: &Schedule) -> Vec<Option<Watched>
 
 /// Between what the values of a tensor lie whose bytes these are.
 pub(crate) fn extent(ty: &TensorType, bytes: &[u8]) -> Extent {
+    let (twos, fours) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0);
     match ty.element {
-        ir::ElementType::Bf16 => {
-            let words = bytes.as_chunks::<2>().0;
-            Extent::of(words.iter().map(|word| half::bf16::from_ne_bytes(*word).to_f64()))
+        ElementType::F32 => Extent::of(fours.iter().map(|word| f64::from(f32::from_ne_bytes(*word)))),
+        ElementType::I32 => Extent::of(fours.iter().map(|word| f64::from(i32::from_ne_bytes(*word)))),
+        ElementType::Bf16 => Extent::of(twos.iter().map(|word| bf16::from_ne_bytes(*word).to_f64())),
+        ElementType::F16 => Extent::of(twos.iter().map(|word| f16::from_ne_bytes(*word).to_f64())),
+        ElementType::I8 => Extent::of(bytes.iter().map(|byte| f64::from(byte.cast_signed()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_element_is_read_as_what_it_is() {
+        for element in ElementType::ALL {
+            let bytes = match element {
+                ElementType::F32 => [-2.0_f32, 3.0].map(f32::to_ne_bytes).concat(),
+                ElementType::I32 => [-2_i32, 3].map(i32::to_ne_bytes).concat(),
+                ElementType::Bf16 => [-2.0, 3.0].map(|x| bf16::from_f32(x).to_ne_bytes()).concat(),
+                ElementType::F16 => [-2.0, 3.0].map(|x| f16::from_f32(x).to_ne_bytes()).concat(),
+                ElementType::I8 => [-2_i8, 3].map(i8::to_ne_bytes).concat(),
+            };
+            assert_eq!(
+                extent(&TensorType::plain(element, [2]), &bytes),
+                Extent::of([-2.0, 3.0].into_iter()),
+                "{element}"
+            );
         }
-        // This backend has no other.
-        _ => Extent::of(bytes.as_chunks::<4>().0.iter().map(|word| f64::from(f32::from_ne_bytes(*word)))),
     }
 }

@@ -204,15 +204,16 @@ pub fn pack(weights: WeightView<'_>, family: &PanelFamily) -> Result<PackedWeigh
     if !values.is_empty() {
         values.par_chunks_mut(depth * nr).enumerate().for_each(|(panel, packed)| {
             let first = panel * nr;
-            if family.element == Element::F32 {
-                pack_panel(weights, first, nr, packed);
-                return;
-            }
-            let mut numbers = vec![0.0; 2 * depth * nr];
-            pack_panel(weights, first, nr, &mut numbers);
-            for (words, rows) in packed.chunks_exact_mut(nr).zip(numbers.chunks_exact(2 * nr)) {
-                for (column, word) in words.iter_mut().enumerate() {
-                    *word = pair([rows[column], rows[nr + column]]);
+            match family.element {
+                Element::F32 => pack_panel(weights, first, nr, packed),
+                Element::Bf16 => {
+                    let mut numbers = vec![0.0; 2 * depth * nr];
+                    pack_panel(weights, first, nr, &mut numbers);
+                    for (words, rows) in packed.chunks_exact_mut(nr).zip(numbers.chunks_exact(2 * nr)) {
+                        for (column, word) in words.iter_mut().enumerate() {
+                            *word = pair([rows[column], rows[nr + column]]);
+                        }
+                    }
                 }
             }
         });

@@ -325,7 +325,7 @@ impl Scheduler<'_> {
     fn channel_last(&self, value: Value, operand: Value) -> Result<([usize; 3], usize), UnsupportedOp> {
         let ty = self.graph.ty(operand);
         match (ty.layout, ty.space(), ty.channels()) {
-            (Layout::Nthwc, Some(space), Some(channels)) => Ok((space, channels)),
+            (Layout::NTHWC, Some(space), Some(channels)) => Ok((space, channels)),
             _ => Err(self.unsupported(value, format!("its operand must be channel-last (nthwc), found {ty}"))),
         }
     }

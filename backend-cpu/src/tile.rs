@@ -208,7 +208,7 @@ impl Tile {
         if !algorithm.transforms() {
             // What is rounded when it is stored is summed elsewhere until it is whole.
             let summed = self.space.iter().product::<usize>().saturating_mul(self.panels * problem.panel_columns);
-            let products = if problem.element == Element::F32 { 0 } else { summed };
+            let products = if problem.element.holds_sums() { 0 } else { summed };
             return Scratch { input, products, ..Scratch::default() };
         }
         let (planes, squares) = (algorithm.planes(), self.squares(algorithm));

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use half::bf16;
 use ir::eval::{Bindings, Leaf, Tensor, evaluate};
-use ir::{Dims, ElementType, Layout, Recipe, TensorType};
+use ir::{Dims, Layout, Recipe, TensorType};
 
 use crate::buffer::{AlignedBuffer, BufferError};
+use crate::element::Element;
 use crate::isa::Isa;
 use crate::pack::{PackedWeights, WeightAxes, WeightView, pack};
 use crate::panel::PanelFamily;
@@ -47,6 +48,9 @@ pub enum WeightError {
     /// Not enough memory.
     #[error(transparent)]
     Memory(#[from] BufferError),
+    /// No kernel reads such weights.
+    #[error("weights must be f32 or bf16 on this backend, found {0}")]
+    Element(TensorType),
     /// Weights that are computed from parameters could not be.
     #[error("computing weights failed: {0}")]
     Compute(String),
@@ -107,9 +111,10 @@ impl Weights {
 
     fn make(&self, recipe: &Recipe, form: Form, isa: Isa) -> Result<Data, WeightError> {
         let ty = recipe.ty();
+        let element = Element::of(ty.element).ok_or_else(|| WeightError::Element(ty.clone()))?;
         match (form, recipe.as_view()) {
             (Form::Packed(_, algorithm), Some(view)) => {
-                let values = rounded(self.parameter(view.name, view.ty)?, ty.element);
+                let values = rounded(self.parameter(view.name, view.ty)?, element);
                 Ok(Data::Packed(pack_strided(&values, ty, &view.strides, isa, algorithm)?))
             }
             (Form::Packed(_, algorithm), None) => {
@@ -118,9 +123,9 @@ impl Weights {
             }
             (Form::Dense, Some(view)) if view.strides == ty.strides() => {
                 let values = self.parameter(view.name, view.ty)?;
-                Ok(Data::Dense(dense(&values, ty.element)?))
+                Ok(Data::Dense(dense(&values, element)?))
             }
-            (Form::Dense, _) => Ok(Data::Dense(dense(&self.compute(recipe)?, ty.element)?)),
+            (Form::Dense, _) => Ok(Data::Dense(dense(&self.compute(recipe)?, element)?)),
         }
     }
 
@@ -163,24 +168,30 @@ impl Bindings<f32> for Source<'_> {
     }
 }
 
-/// The values as numbers of type `element`, which is f32 or bf16.
-fn rounded(mut values: Cow<'_, [f32]>, element: ElementType) -> Cow<'_, [f32]> {
-    let nearest = |value: f32| bf16::from_f32(value).to_f32();
-    // Those of a checkpoint in bf16 are bf16 already.
-    if element == ElementType::Bf16 && values.iter().any(|&value| nearest(value).to_bits() != value.to_bits()) {
-        values.to_mut().iter_mut().for_each(|value| *value = nearest(*value));
+/// The values, each the nearest `element`.
+fn rounded(mut values: Cow<'_, [f32]>, element: Element) -> Cow<'_, [f32]> {
+    match element {
+        Element::F32 => {}
+        Element::Bf16 => {
+            let nearest = |value: f32| bf16::from_f32(value).to_f32();
+            // Those of a checkpoint in bf16 are bf16 already.
+            if values.iter().any(|&value| nearest(value).to_bits() != value.to_bits()) {
+                values.to_mut().iter_mut().for_each(|value| *value = nearest(*value));
+            }
+        }
     }
     values
 }
 
-/// The values in memory as elements of type `element`, which is f32 or bf16.
-fn dense(values: &[f32], element: ElementType) -> Result<AlignedBuffer<u8>, BufferError> {
+/// The values in memory as elements.
+fn dense(values: &[f32], element: Element) -> Result<AlignedBuffer<u8>, BufferError> {
     let mut buffer = AlignedBuffer::zeroed(values.len() * element.bytes())?;
-    if element == ElementType::Bf16 {
-        let elements: &mut [u16] = bytemuck::cast_slice_mut(&mut buffer);
-        elements.iter_mut().zip(values).for_each(|(to, &value)| *to = bf16::from_f32(value).to_bits());
-    } else {
-        buffer.copy_from_slice(bytemuck::cast_slice(values));
+    match element {
+        Element::F32 => buffer.copy_from_slice(bytemuck::cast_slice(values)),
+        Element::Bf16 => {
+            let elements: &mut [u16] = bytemuck::cast_slice_mut(&mut buffer);
+            elements.iter_mut().zip(values).for_each(|(to, &value)| *to = bf16::from_f32(value).to_bits());
+        }
     }
     Ok(buffer)
 }
@@ -192,7 +203,7 @@ fn pack_strided(
     isa: Isa,
     algorithm: Algorithm,
 ) -> Result<PackedWeights, WeightError> {
-    let axes = Layout::Dhwio.kernel().filter(|_| ty.layout == Layout::Dhwio);
+    let axes = ty.layout.kernel().filter(|_| ty.layout == Layout::DHWIO);
     let axes = axes.ok_or_else(|| WeightError::Compute(format!("convolution weights must be dhwio, found {ty}")))?;
     let along = |of: &Dims| WeightAxes {
         output: of[axes.output],
@@ -208,4 +219,42 @@ fn pack_strided(
         Algorithm::Direct | Algorithm::Dot => pack(view, family)?,
         _ => pack_transformed(view, family, algorithm)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Parameters that are 1.5 everywhere.
+    struct Same;
+
+    impl ParameterSource for Same {
+        fn parameter(
+            &self,
+            _name: &str,
+            ty: &TensorType,
+        ) -> Result<Cow<'_, [f32]>, Box<dyn std::error::Error + Send + Sync>> {
+            Ok(Cow::Owned(vec![1.5; ty.elements()]))
+        }
+    }
+
+    #[test]
+    fn weights_are_in_their_elements_or_refused() {
+        let weights = Weights::new(Arc::new(Same));
+        for element in ir::ElementType::ALL {
+            let graph = ir::text::parse(&format!(
+                "graph @g {{\n%0 = parameter {{name = \"w\"}} : tensor<3xf32>\n\
+                 %1 = convert %0 {{element = {element}}} : tensor<3x{element}>\nreturn result \"y\" = %1\n}}"
+            ));
+            let graph = graph.unwrap();
+            let made = weights.get(&Recipe::of(&graph, graph.outputs()[0].value), Form::Dense, Isa::Portable);
+            match Element::of(element) {
+                Some(Element::F32) => assert_eq!(made.unwrap().bytes(), [1.5_f32; 3].map(f32::to_ne_bytes).concat()),
+                Some(Element::Bf16) => {
+                    assert_eq!(made.unwrap().bytes(), [bf16::from_f32(1.5); 3].map(bf16::to_ne_bytes).concat());
+                }
+                None => assert!(matches!(made, Err(WeightError::Element(ty)) if ty.element == element)),
+            }
+        }
+    }
 }

@@ -34,7 +34,7 @@ fn ignored(graph: &Graph) -> Option<&'static str> {
         match &node.op {
             Op::Convolution { weight, .. } if !weights[weight.index()] => return Some("weights computed by the step"),
             Op::Convolution { input, .. } | Op::GroupStatistics { input, .. } | Op::AveragePool { input, .. }
-                if graph.ty(*input).layout != Layout::Nthwc =>
+                if graph.ty(*input).layout != Layout::NTHWC =>
             {
                 return Some("channel-first");
             }

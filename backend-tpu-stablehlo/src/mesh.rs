@@ -129,19 +129,19 @@ mod tests {
         let mesh = Mesh { data: 2, height: 4 };
         let ty = |layout| TensorType::with_layout(ElementType::F32, layout, [2, 3, 8, 8, 7]);
         let first = "sdy.sharding = #sdy.sharding<@mesh, [{\"data\"}, {}, {}, {\"height\"}, {}]>";
-        assert_eq!(mesh.sharding(&ty(Layout::Ncthw)), first);
+        assert_eq!(mesh.sharding(&ty(Layout::NCTHW)), first);
         let last = "sdy.sharding = #sdy.sharding<@mesh, [{\"data\"}, {}, {\"height\"}, {}, {}]>";
-        assert_eq!(mesh.sharding(&ty(Layout::Nthwc)), last);
+        assert_eq!(mesh.sharding(&ty(Layout::NTHWC)), last);
         let whole = "sdy.sharding = #sdy.sharding<@mesh, [{}]>";
         assert_eq!(mesh.sharding(&TensorType::plain(ElementType::F32, [9])), whole);
-        assert_eq!(mesh.share(&ty(Layout::Nthwc)).shape.as_slice(), [1, 3, 2, 8, 7]);
-        assert_eq!(mesh.sharding_inside(&ty(Layout::Ncthw)), None);
+        assert_eq!(mesh.share(&ty(Layout::NTHWC)).shape.as_slice(), [1, 3, 2, 8, 7]);
+        assert_eq!(mesh.sharding_inside(&ty(Layout::NCTHW)), None);
     }
 
     #[test]
     fn rows_that_do_not_divide_are_cut_inside_alone() {
         let mesh = Mesh { data: 1, height: 8 };
-        let ty = TensorType::with_layout(ElementType::F32, Layout::Nthwc, [1, 2, 90, 160, 4]);
+        let ty = TensorType::with_layout(ElementType::F32, Layout::NTHWC, [1, 2, 90, 160, 4]);
         assert_eq!(mesh.sharding(&ty), "sdy.sharding = #sdy.sharding<@mesh, [{\"data\"}, {}, {}, {}, {}]>");
         assert_eq!(mesh.sharding_inside(&ty).unwrap(), "<@mesh, [{\"data\"}, {}, {\"height\"}, {}, {}]>");
         assert_eq!(mesh.share(&ty), ty);

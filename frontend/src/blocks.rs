@@ -225,7 +225,7 @@ fn parameter(b: &mut Builder, name: &str, ty: TensorType) -> Built {
 /// The type of a convolution's weight over time, height and width.
 fn kernel_type(outputs: usize, inputs: usize, window: [usize; 3]) -> TensorType {
     let shape: SmallVec<[usize; 5]> = [outputs, inputs].into_iter().chain(window).collect();
-    TensorType::with_layout(ElementType::F32, Layout::Oidhw, shape)
+    TensorType::with_layout(ElementType::F32, Layout::OIDHW, shape)
 }
 
 /// Channels of a video.

@@ -249,7 +249,7 @@ pub fn declare(config: &Config, step: &Step, taps: &Taps) -> Result<Graph, Decla
         Half::Decoder => ("latents", "sample", config.latent_channels),
         Half::Encoder => ("sample", "parameters", config.in_channels),
     };
-    let ty = TensorType::with_layout(ElementType::F32, Layout::Ncthw, [batch, channels, frames, height, width]);
+    let ty = TensorType::with_layout(ElementType::F32, Layout::NCTHW, [batch, channels, frames, height, width]);
     let built = b.input(from.to_owned(), ty).and_then(|input| match kind.half() {
         Half::Decoder => decoder::decode(&mut b, &mut d, input),
         Half::Encoder => encoder::encode(&mut b, &mut d, input),

@@ -6,9 +6,9 @@
 use petgraph::graph::DiGraph;
 use smallvec::SmallVec;
 
-use crate::attribute::{Activation, FirstFrame};
 use crate::graph::{Graph, Value};
-use crate::op::Op;
+use crate::op::{Op, OperandRole};
+use crate::operand::Sizes;
 
 /// The dependence graph: values as nodes, with node `i` for value `%i`, and an edge from each operand to each op that reads it,
 /// weighted with the operand's name.
@@ -16,9 +16,9 @@ pub fn dependences(graph: &Graph) -> DiGraph<Value, &'static str> {
     let mut dependences = DiGraph::with_capacity(graph.len(), 2 * graph.len());
     let indices: Vec<_> = graph.nodes().map(|(value, _)| dependences.add_node(value)).collect();
     for (value, node) in graph.nodes() {
-        node.op.visit_operands(&mut |name, _, operands| {
+        node.op.visit_operands(&mut |info, operands| {
             for operand in operands {
-                dependences.add_edge(indices[operand.index()], indices[value.index()], name);
+                dependences.add_edge(indices[operand.index()], indices[value.index()], info.name);
             }
         });
     }
@@ -133,76 +133,25 @@ impl std::iter::Sum for Cost {
 
 /// What the op of `value` costs; nothing for a leaf.
 ///
-/// A slice reads what it keeps, any other op all of its operands.
+/// Arithmetic is what the op's row of the table says. A slice reads what it keeps, any other op all of its operands.
 pub fn cost(graph: &Graph, value: Value) -> Cost {
     let node = graph.node(value);
     if node.op.is_leaf() {
         return Cost::default();
     }
     let bytes_written = node.ty.bytes() as u64;
-    let bytes_read = match node.op {
-        Op::Slice { .. } => bytes_written,
-        _ => node.op.operands().iter().fold(0, |sum: u64, &v| sum.saturating_add(graph.ty(v).bytes() as u64)),
+    let read = |(role, operand)| match role {
+        OperandRole::Part => bytes_written,
+        _ => graph.ty(operand).bytes() as u64,
     };
-    Cost { flops: flops(graph, value), bytes_read, bytes_written }
+    let bytes_read = node.op.roles().into_iter().map(read).fold(0, u64::saturating_add);
+    let flops = node.op.flops(&Sizes { result: &node.ty, operand: &|operand| graph.ty(operand) });
+    Cost { flops, bytes_read, bytes_written }
 }
 
 /// The cost of all ops of the graph.
 pub fn total_cost(graph: &Graph) -> Cost {
     graph.nodes().map(|(value, _)| cost(graph, value)).sum()
-}
-
-/// Floating-point operations of the op of `value`.
-///
-/// | op | for each | flops |
-/// |---|---|---|
-/// | `convolution` | element of the result | 2 for each tap (those on the padding too) and input channel, 1 for the bias, 1 for the residual |
-/// | `add`, `multiply`, `add_bias` | element | 1 |
-/// | `silu` | element | 4: negate, exp, add, divide |
-/// | `group_statistics` | element of the operand | 4: add; subtract, multiply, add |
-/// | `normalize` | element | 4, 2 more with gain and shift, 4 more with SiLU |
-/// | `group_norm` | element | 8: both of the above |
-/// | `average_pool` | element read | 1 |
-/// | what moves or converts elements | | 0 |
-fn flops(graph: &Graph, value: Value) -> u64 {
-    let node = graph.node(value);
-    let results = node.ty.elements() as u64;
-    let elements = |v: Value| graph.ty(v).elements() as u64;
-    let each = match &node.op {
-        Op::Add { .. } | Op::Multiply { .. } | Op::AddBias { .. } => 1,
-        Op::Silu { .. } => 4,
-        Op::Convolution { weight, bias, residual, .. } => {
-            let outputs = node.ty.channels().unwrap_or(1) as u64;
-            let taps = elements(*weight) / outputs;
-            2 * taps + u64::from(bias.is_some()) + u64::from(residual.is_some())
-        }
-        Op::GroupNorm { .. } => 8,
-        Op::GroupStatistics { input, .. } => return elements(*input).saturating_mul(4),
-        Op::Normalize { gain, activation, .. } => {
-            4 + if gain.is_some() { 2 } else { 0 } + if *activation == Activation::Silu { 4 } else { 0 }
-        }
-        Op::AveragePool { window, first_frame, .. } => {
-            let [depth, area] = [window[0] as u64, (window[1] * window[2]) as u64];
-            let frames = node.ty.space().map_or(1, |space| space[0]) as u64;
-            let frames_read = match first_frame {
-                FirstFrame::Joined => frames * depth,
-                FirstFrame::Apart => 1 + (frames - 1) * depth,
-            };
-            return (results / frames).saturating_mul(frames_read * area);
-        }
-        Op::Input { .. }
-        | Op::State { .. }
-        | Op::Parameter { .. }
-        | Op::Constant { .. }
-        | Op::ResizeNearest { .. }
-        | Op::Pad { .. }
-        | Op::Slice { .. }
-        | Op::Concatenate { .. }
-        | Op::Transpose { .. }
-        | Op::Reshape { .. }
-        | Op::Convert { .. } => 0,
-    };
-    results.saturating_mul(each)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Which op has which attribute is in [`crate::op`].
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::types::{Dims, ElementType, TensorType};
@@ -51,6 +52,9 @@ pub trait Attribute: Sized {
     /// The value from text; `None` when the text is of another kind.
     fn from_literal(literal: &Literal) -> Option<Self>;
 
+    /// What is equal where the attributes are the same, numbers by their bits.
+    fn identity(&self) -> impl Eq + Hash;
+
     /// The value out of the op's result type, for attributes that are not written out.
     fn from_result_type(_ty: &TensorType) -> Option<Self> {
         None
@@ -59,6 +63,10 @@ pub trait Attribute: Sized {
 
 impl Attribute for usize {
     const EXPECTED: &'static str = "a whole number";
+
+    fn identity(&self) -> impl Eq + Hash {
+        *self
+    }
 
     fn to_literal(&self) -> Option<Literal> {
         Some(Literal::Int(*self))
@@ -74,6 +82,10 @@ impl Attribute for usize {
 
 impl Attribute for f64 {
     const EXPECTED: &'static str = "a number";
+
+    fn identity(&self) -> impl Eq + Hash {
+        self.to_bits()
+    }
 
     fn to_literal(&self) -> Option<Literal> {
         Some(Literal::Float(*self))
@@ -92,6 +104,10 @@ impl Attribute for f64 {
 
 impl Attribute for String {
     const EXPECTED: &'static str = "text in double quotes";
+
+    fn identity(&self) -> impl Eq + Hash {
+        self.as_str()
+    }
 
     fn to_literal(&self) -> Option<Literal> {
         Some(Literal::String(self.clone()))
@@ -112,6 +128,10 @@ impl<T: Attribute, const N: usize> Attribute for [T; N] {
         _ => "a list of the right length",
     };
 
+    fn identity(&self) -> impl Eq + Hash {
+        self.each_ref().map(T::identity)
+    }
+
     fn to_literal(&self) -> Option<Literal> {
         self.iter().map(T::to_literal).collect::<Option<Vec<_>>>().map(Literal::List)
     }
@@ -129,6 +149,10 @@ impl<T: Attribute, const N: usize> Attribute for [T; N] {
 impl Attribute for Dims {
     const EXPECTED: &'static str = "a list of whole numbers";
 
+    fn identity(&self) -> impl Eq + Hash {
+        self.as_slice()
+    }
+
     fn to_literal(&self) -> Option<Literal> {
         Some(Literal::List(self.iter().map(|&n| Literal::Int(n)).collect()))
     }
@@ -143,6 +167,10 @@ impl Attribute for Dims {
 
 impl Attribute for TensorType {
     const EXPECTED: &'static str = "a result type";
+
+    fn identity(&self) -> impl Eq + Hash {
+        self
+    }
 
     fn to_literal(&self) -> Option<Literal> {
         None
@@ -177,7 +205,11 @@ macro_rules! word_attribute {
         impl Attribute for $Name {
             const EXPECTED: &'static str = concat!("one of:" $(, " ", $word)+);
 
-            fn to_literal(&self) -> Option<Literal> {
+            fn identity(&self) -> impl Eq + Hash {
+        *self
+    }
+
+    fn to_literal(&self) -> Option<Literal> {
                 Some(Literal::Word(self.word().to_owned()))
             }
 
@@ -227,6 +259,10 @@ word_attribute! {
 impl Attribute for ElementType {
     const EXPECTED: &'static str = "one of: f32 bf16 f16 i8 i32";
 
+    fn identity(&self) -> impl Eq + Hash {
+        *self
+    }
+
     fn to_literal(&self) -> Option<Literal> {
         Some(Literal::Word(self.name().to_owned()))
     }
@@ -239,8 +275,8 @@ impl Attribute for ElementType {
     }
 }
 
-/// Elements of a constant, row-major, as f64 whatever the element type.
-#[derive(Clone, Debug, PartialEq)]
+/// Elements of a constant, row-major, as f64 whatever the element type. Equal if their bits are.
+#[derive(Clone, Debug)]
 pub enum Elements {
     /// One value everywhere.
     Splat(f64),
@@ -248,8 +284,39 @@ pub enum Elements {
     Dense(Arc<[f64]>),
 }
 
+impl Elements {
+    /// Whether it is one value everywhere, and the values.
+    fn values(&self) -> (bool, &[f64]) {
+        match self {
+            Self::Splat(x) => (true, std::slice::from_ref(x)),
+            Self::Dense(xs) => (false, xs),
+        }
+    }
+}
+
+impl PartialEq for Elements {
+    fn eq(&self, other: &Self) -> bool {
+        let ((splat, xs), (other_splat, others)) = (self.values(), other.values());
+        splat == other_splat && xs.iter().map(|x| x.to_bits()).eq(others.iter().map(|x| x.to_bits()))
+    }
+}
+
+impl Eq for Elements {}
+
+impl Hash for Elements {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (splat, xs) = self.values();
+        (splat, xs.len()).hash(state);
+        xs.iter().for_each(|x| x.to_bits().hash(state));
+    }
+}
+
 impl Attribute for Elements {
     const EXPECTED: &'static str = "a number, or a list of one number an element";
+
+    fn identity(&self) -> impl Eq + Hash {
+        self
+    }
 
     fn to_literal(&self) -> Option<Literal> {
         Some(match self {

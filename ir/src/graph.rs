@@ -141,7 +141,7 @@ impl Graph {
     pub fn use_counts(&self) -> Vec<u32> {
         let mut counts = vec![0; self.nodes.len()];
         for node in &self.nodes {
-            node.op.visit_operands(&mut |_, _, values| values.iter().for_each(|v| counts[v.index()] += 1));
+            node.op.visit_operands(&mut |_, values| values.iter().for_each(|v| counts[v.index()] += 1));
         }
         for output in &self.outputs {
             counts[output.value.index()] += 1;

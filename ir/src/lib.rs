@@ -3,9 +3,9 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`types`] | element types, shapes, layouts |
+//! | [`types`], [`layout`] | element types, shapes; axes by name |
 //! | [`attribute`] | the constants an op carries |
-//! | [`op`] | the one op table |
+//! | [`op`] | the one op table, and what its columns mean |
 //! | [`graph`], [`builder`] | ops in order; building them |
 //! | [`shape`] | the type of each op's result, and the numbered constraints |
 //! | [`verify`] | all that a graph must hold |
@@ -26,7 +26,9 @@ pub mod eval;
 pub mod finite;
 pub mod graph;
 pub mod knobs;
+pub mod layout;
 pub mod op;
+mod operand;
 pub mod recipe;
 pub mod shape;
 pub mod text;
@@ -36,6 +38,6 @@ pub mod verify;
 pub use attribute::{Activation, Elements, FirstFrame, PadMode};
 pub use builder::{BuildError, Builder};
 pub use graph::{Graph, Node, Output, Path, Role, Value};
-pub use op::{Op, Values};
+pub use op::{Class, Op, OperandRole, Values};
 pub use recipe::Recipe;
-pub use types::{Dims, ElementType, Layout, TensorType};
+pub use types::{Axis, Dims, ElementType, Layout, TensorType};

@@ -186,7 +186,7 @@ fn convolution(
     require!(
         "convolution",
         2,
-        (input.layout == Layout::Ncthw) == (weight.layout == Layout::Oidhw),
+        (input.layout == Layout::NCTHW) == (weight.layout == Layout::OIDHW),
         "input and weight must both be channel-first (ncthw, oidhw) or both channel-last (nthwc, dhwio), \
          found {input} and {weight}"
     );
@@ -392,9 +392,5 @@ fn transpose(input: &TensorType, permutation: &Dims) -> Inferred {
     );
     let mut shape: Dims = smallvec![];
     shape.extend(permutation.iter().map(|&axis| input.shape[axis]));
-    let letters = input.layout.letters().as_bytes();
-    let permuted: Vec<u8> = if letters.is_empty() { vec![] } else { permutation.iter().map(|&a| letters[a]).collect() };
-    let layout = Layout::ALL.into_iter().find(|l| l.letters().as_bytes() == permuted);
-    require!("transpose", 2, layout.is_some(), "{permutation:?} makes no known layout of {}", input.layout.name());
-    Ok(TensorType { element: input.element, shape, layout: layout.unwrap_or_default() })
+    Ok(TensorType { element: input.element, shape, layout: input.layout.permuted(permutation) })
 }

@@ -1,4 +1,4 @@
-//! Types of values: element type, shape and layout.
+//! Types of values: element type, shape and layout ([`crate::layout`]).
 //!
 //! A value is a dense, row-major tensor: the last axis varies fastest. Shapes are static, since what is compiled is one
 //! step over one tile. Types print and parse as `tensor<1x16x3x30x45xf32, ncthw>`; how a whole graph prints is in
@@ -8,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use smallvec::SmallVec;
+
+pub use crate::layout::{Axis, KernelAxes, Layout, VideoAxes};
 
 /// Sizes or positions along the axes of a tensor, outermost first.
 pub type Dims = SmallVec<[usize; 5]>;
@@ -71,86 +73,6 @@ impl FromStr for ElementType {
     }
 }
 
-/// What the axes of a tensor mean, where an op needs to know.
-///
-/// Convolutions, norms, pools and resizes read the place of the channel axis from their operand's type, so a program
-/// that mixes layouts does not type-check.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Layout {
-    /// Axes without a named meaning: biases, statistics.
-    #[default]
-    Plain,
-    /// Video, channel-first: batch, channel, time, height, width. PyTorch's.
-    Ncthw,
-    /// Video, channel-last: batch, time, height, width, channel.
-    Nthwc,
-    /// Convolution weights, channel-first: output, input, depth (time), height, width. PyTorch's.
-    Oidhw,
-    /// Convolution weights, channel-last: depth (time), height, width, input, output.
-    Dhwio,
-}
-
-impl Layout {
-    /// Every layout.
-    pub const ALL: [Self; 5] = [Self::Plain, Self::Ncthw, Self::Nthwc, Self::Oidhw, Self::Dhwio];
-
-    /// The name in the text format; a plain layout prints nothing.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Ncthw => "ncthw",
-            Self::Nthwc => "nthwc",
-            Self::Oidhw => "oidhw",
-            Self::Dhwio => "dhwio",
-        }
-    }
-
-    /// Axes of a video in this layout; `None` for weights and plain tensors.
-    pub const fn video(self) -> Option<VideoAxes> {
-        match self {
-            Self::Ncthw => Some(VideoAxes { batch: 0, channel: 1, space: [2, 3, 4] }),
-            Self::Nthwc => Some(VideoAxes { batch: 0, channel: 4, space: [1, 2, 3] }),
-            _ => None,
-        }
-    }
-
-    /// Axes of convolution weights in this layout; `None` for videos and plain tensors.
-    pub const fn kernel(self) -> Option<KernelAxes> {
-        match self {
-            Self::Oidhw => Some(KernelAxes { output: 0, input: 1, space: [2, 3, 4] }),
-            Self::Dhwio => Some(KernelAxes { output: 4, input: 3, space: [0, 1, 2] }),
-            _ => None,
-        }
-    }
-
-    /// The letters of the axes, outermost first; empty for a plain tensor.
-    pub fn letters(self) -> &'static str {
-        if self == Self::Plain { "" } else { self.name() }
-    }
-}
-
-/// Which axis of a video tensor is which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VideoAxes {
-    /// The batch.
-    pub batch: usize,
-    /// Channels.
-    pub channel: usize,
-    /// Time, height, width.
-    pub space: [usize; 3],
-}
-
-/// Which axis of a convolution's weights is which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KernelAxes {
-    /// Output channels.
-    pub output: usize,
-    /// Input channels.
-    pub input: usize,
-    /// Time (depth), height, width.
-    pub space: [usize; 3],
-}
-
 /// The type of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TensorType {
@@ -165,7 +87,7 @@ pub struct TensorType {
 impl TensorType {
     /// A tensor without named axes.
     pub fn plain(element: ElementType, shape: impl IntoIterator<Item = usize>) -> Self {
-        Self { element, shape: shape.into_iter().collect(), layout: Layout::Plain }
+        Self { element, shape: shape.into_iter().collect(), layout: Layout::PLAIN }
     }
 
     /// A tensor whose axes have the meaning of `layout`.
@@ -200,7 +122,7 @@ impl TensorType {
         if bytes.is_none_or(|n| isize::try_from(n).is_err()) {
             return Err(TypeError::TooLarge(self.to_string()));
         }
-        let named = self.layout.letters().len();
+        let named = self.layout.axes().count();
         if named != 0 && named != self.rank() {
             return Err(TypeError::Rank { ty: self.to_string(), named, rank: self.rank() });
         }
@@ -255,8 +177,8 @@ impl fmt::Display for TensorType {
             write!(f, "{size}x")?;
         }
         write!(f, "{}", self.element)?;
-        if self.layout != Layout::Plain {
-            write!(f, ", {}", self.layout.name())?;
+        if !self.layout.is_plain() {
+            write!(f, ", {}", self.layout)?;
         }
         f.write_str(">")
     }
@@ -270,11 +192,9 @@ impl FromStr for TensorType {
         let malformed = || TypeError::Malformed(text.to_owned());
         let body = text.trim().strip_prefix("tensor<").and_then(|t| t.strip_suffix('>')).ok_or_else(malformed)?;
         let (sizes, layout) = match body.split_once(',') {
-            Some((sizes, layout)) => (sizes, layout.trim()),
-            None => (body, "plain"),
+            Some((sizes, layout)) => (sizes, layout.trim().parse()?),
+            None => (body, Layout::PLAIN),
         };
-        let layout =
-            Layout::ALL.into_iter().find(|l| l.name() == layout).ok_or_else(|| TypeError::Layout(layout.to_owned()))?;
         let mut parts: Vec<&str> = sizes.trim().split('x').collect();
         let element = parts.pop().ok_or_else(malformed)?.parse()?;
         let shape = parts.into_iter().map(|p| p.parse().map_err(|_| malformed())).collect::<Result<Dims, _>>()?;
@@ -294,7 +214,9 @@ pub enum TypeError {
     #[error("`{0}` is not an element type: use f32, bf16, f16, i8 or i32")]
     Element(String),
     /// No such layout.
-    #[error("`{0}` is not a layout: use ncthw, nthwc, oidhw or dhwio, or none")]
+    #[error(
+        "`{0}` is not a layout: name each axis once, by the letters ncthw of activations and oidhw of weights, or none"
+    )]
     Layout(String),
     /// A size is zero.
     #[error("{0} has an axis of size 0")]
@@ -320,16 +242,29 @@ mod tests {
 
     #[test]
     fn types_round_trip() {
-        for text in ["tensor<f32>", "tensor<3xbf16>", "tensor<1x2x3x4x5xf32, ncthw>", "tensor<3x3x3x8x4xf16, dhwio>"] {
+        for text in [
+            "tensor<f32>",
+            "tensor<3xbf16>",
+            "tensor<1x2x3x4x5xf32, ncthw>",
+            "tensor<3x3x3x8x4xf16, dhwio>",
+            "tensor<1x2x3x4xf32, nhwc>",
+        ] {
             assert_eq!(text.parse::<TensorType>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn bad_types_are_refused() {
-        for text in
-            ["tensor<>", "tensor<0xf32>", "tensor<2xf33>", "tensor<2xf32, ncthw>", "tensor<2xf32", "tensor<-1xf32>"]
-        {
+        for text in [
+            "tensor<>",
+            "tensor<0xf32>",
+            "tensor<2xf33>",
+            "tensor<2xf32, ncthw>",
+            "tensor<2x2xf32, nn>",
+            "tensor<2xf32, >",
+            "tensor<2xf32",
+            "tensor<-1xf32>",
+        ] {
             assert!(text.parse::<TensorType>().is_err(), "{text}");
         }
         let huge = format!("tensor<{0}x{0}x{0}xf32>", u32::MAX);

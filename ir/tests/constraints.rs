@@ -130,8 +130,6 @@ constraints! {
         "operands may differ along axis 1 alone, found tensor<2x3xf32> and tensor<3x2xf32>";
     concatenate_c4: ["9223372036854775807xi8"], "concatenate [%0, %0, %0] {axis = 0}", "axis 0 overflows";
     transpose_c1: ["2x3xf32"], "transpose %0 {permutation = [0, 0]}", "[0, 0] is not a permutation of the axes";
-    transpose_c2: ["1x4x1x2x2xf32, ncthw"], "transpose %0 {permutation = [4, 3, 2, 1, 0]}",
-        "[4, 3, 2, 1, 0] makes no known layout of ncthw";
     reshape_c1: ["2x3xf32"], "reshape %0 : tensor<6xbf16>", "use convert for elements";
     reshape_c2: ["2x3xf32"], "reshape %0 : tensor<5xf32>", "have different element counts";
 }

@@ -82,13 +82,13 @@ fn check(operands: &[Tensor<f64>], build: Build<'_>, expected: &Tensor<f64>) {
     let last: Vec<_> = operands
         .iter()
         .map(|operand| match operand.ty.layout {
-            Layout::Ncthw => transposed(operand, [0, 2, 3, 4, 1]),
-            Layout::Oidhw => transposed(operand, [2, 3, 4, 1, 0]),
+            Layout::NCTHW => transposed(operand, [0, 2, 3, 4, 1]),
+            Layout::OIDHW => transposed(operand, [2, 3, 4, 1, 0]),
             _ => operand.clone(),
         })
         .collect();
     let result = run(&last, build);
-    let result = if result.ty.layout == Layout::Nthwc { transposed(&result, [0, 4, 1, 2, 3]) } else { result };
+    let result = if result.ty.layout == Layout::NTHWC { transposed(&result, [0, 4, 1, 2, 3]) } else { result };
     assert_close(&result, expected, 1e-12);
     let single = |t: &Tensor<f64>| Tensor::new(t.ty.clone(), t.data.iter().map(|&x| x as f32).collect()).unwrap();
     let result = run(&operands.iter().map(single).collect::<Vec<_>>(), build);
@@ -224,7 +224,7 @@ fn convolution_over_absurd_padding_does_not_overflow() {
     for (low, high, stride, expected) in
         [(usize::MAX - 2, 0, 1 << 63, [0.0, 0.0]), ((1 << 63) - 1, (1 << 63) - 2, (1 << 63) - 1, [0.0, 6.0])]
     {
-        for (input, weight) in [(Layout::Ncthw, Layout::Oidhw), (Layout::Nthwc, Layout::Dhwio)] {
+        for (input, weight) in [(Layout::NCTHW, Layout::OIDHW), (Layout::NTHWC, Layout::DHWIO)] {
             let one =
                 |layout, x| Tensor::new(TensorType::with_layout(ElementType::F32, layout, [1; 5]), vec![x]).unwrap();
             let result = run(&[one(input, 2.0), one(weight, 3.0)], &|b, v| {

@@ -10,7 +10,7 @@
 //!   have a mean.
 //! - Values of weights alone stay f32, and are converted where an op reads them beside activations: once, when weights are
 //!   bound. A splat or list of numbers is made in bf16 to begin with.
-//! - Biases, scales and offsets stay f32, as their ops want them: a number a channel costs no memory, and is added or
+//! - Biases, scales and offsets stay f32, as their ops want them (`OperandRole::stays_f32`): a number a channel costs no memory, and is added or
 //!   multiplied in f32 anyhow. (PyTorch's bf16 rounds them with the rest of the checkpoint; keeping them is no less
 //!   exact.)
 //!
@@ -59,7 +59,7 @@ const NARROW: ElementType = ElementType::Bf16;
 const fn assigned(element: ElementType) -> ElementType {
     match element {
         ElementType::F32 => NARROW,
-        other => other,
+        ElementType::Bf16 | ElementType::F16 | ElementType::I8 | ElementType::I32 => element,
     }
 }
 
@@ -116,21 +116,12 @@ fn assign(
         Op::Reshape { ty, .. } => ty.element = assigned(ty.element),
         _ => {}
     }
-    let mut old = Vec::new();
-    node.op.visit_operands(&mut |name, _, values| old.extend(values.iter().map(|v| (name, *v))));
-    // Old operands that this op reads in f32 whatever its activations are.
-    let stays = |name: &str, value: Value| {
-        matches!(
-            (&node.op, name),
-            (Op::AddBias { .. } | Op::Convolution { .. }, "bias")
-                | (Op::GroupNorm { .. } | Op::Normalize { .. }, "scale" | "offset")
-                | (Op::Normalize { .. }, "statistics")
-        ) || graph.ty(value).element != ElementType::F32
-    };
+    let old = node.op.roles();
     let mut narrow = Vec::with_capacity(old.len());
-    for (name, value) in old {
+    for (role, value) in old {
         let new = rewriter.new_of(value);
-        narrow.push(if stays(name, value) { new } else { converted(rewriter, new, NARROW)? });
+        let stays = role.stays_f32() || graph.ty(value).element != ElementType::F32;
+        narrow.push(if stays { new } else { converted(rewriter, new, NARROW)? });
     }
     let mut operands = narrow.into_iter();
     op.map_operands(&mut |_| operands.next().expect("as many operands as before"));

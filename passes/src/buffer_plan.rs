@@ -1,11 +1,11 @@
 //! The buffer plan: where in one arena each intermediate lies, and how large the arena is.
 //!
 //! Values that are never needed at once share memory. A *buffer* is what one or several values occupy one after the other:
-//! - a `reshape` of a planned value is a view of it;
-//! - the result of `add`, `multiply`, `silu`, `add_bias`, `normalize` is written over an operand, and that of a
-//!   `convolution` over its residual, where the operand's buffer is planned, has the same bytes, is needed for the last time
-//!   there, and nothing else that is read at other places lies in it (a convolution's input and cache, also through a
-//!   prologue; a norm's gain and shift).
+//! - what holds the same elements in the same order, a `reshape`, is a view of its operand, where that is planned;
+//! - the result is written over an operand that the op reads element by element (`OperandRole::Elementwise`: those of an `add`,
+//!   the input of a `normalize`, the residual of a `convolution`), where the operand's buffer is planned, has the same bytes, is
+//!   needed for the last time there, and nothing that is read at other places lies in it (a convolution's input and cache, also
+//!   through a prologue; a norm's gain and shift).
 //!
 //! A buffer lives from the op that first writes it to the op that last reads it, both included. Buffers are placed greedily,
 //! each into the smallest gap that fits among the buffers placed before that live at the same time: once from the largest
@@ -19,9 +19,9 @@
 use std::fmt;
 
 use ir::analysis::Interval;
-use ir::{Graph, Op, Path, Value, Values};
+use ir::{Graph, Op, OperandRole, Path, Value, Values};
 
-use crate::inline::{liveness, reads};
+use crate::inline::{liveness, stored};
 
 /// Where a value lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,17 +128,24 @@ fn buffers(
     for (value, node) in graph.nodes().filter(|(value, _)| in_arena(*value)) {
         let own = live[value.index()];
         let buffer_of = |operand: Value| members[operand.index()].map(|(buffer, _)| buffer);
-        let taken = match &node.op {
-            Op::Reshape { input, .. } => buffer_of(*input).map(|buffer| (buffer, Reuse::View(*input))),
-            op => overwritable(op).into_iter().flatten().find_map(|operand| {
-                let buffer = buffer_of(operand)?;
-                let dies_here = buffers[buffer].live.end == value.index();
-                let fits = graph.ty(operand).bytes() == node.ty.bytes();
-                let elsewhere = reads_at_other_places(op, operand, reads(graph, inlined, op));
-                let read_elsewhere = elsewhere.iter().any(|o| buffer_of(*o) == Some(buffer));
-                (dies_here && fits && !read_elsewhere).then_some((buffer, Reuse::InPlace(operand)))
-            }),
-        };
+        let taken = node.op.roles().into_iter().find_map(|(role, operand)| {
+            let buffer = buffer_of(operand)?;
+            match role {
+                OperandRole::View => Some((buffer, Reuse::View(operand))),
+                OperandRole::Elementwise => {
+                    let dies_here = buffers[buffer].live.end == value.index();
+                    let fits = graph.ty(operand).bytes() == node.ty.bytes();
+                    let elsewhere = reads_at_other_places(graph, inlined, &node.op);
+                    let read_elsewhere = elsewhere.iter().any(|o| buffer_of(*o) == Some(buffer));
+                    (dies_here && fits && !read_elsewhere).then_some((buffer, Reuse::InPlace(operand)))
+                }
+                OperandRole::Activation
+                | OperandRole::Part
+                | OperandRole::Weight
+                | OperandRole::PerChannel
+                | OperandRole::Statistics => None,
+            }
+        });
         members[value.index()] = Some(match taken {
             Some((buffer, reuse)) => {
                 let end = &mut buffers[buffer].live.end;
@@ -155,28 +162,10 @@ fn buffers(
     (buffers, members)
 }
 
-/// The operands that the result of `op` may be written over: it reads each of their elements just where it writes one.
-const fn overwritable(op: &Op) -> [Option<Value>; 2] {
-    match *op {
-        Op::Add { lhs, rhs } | Op::Multiply { lhs, rhs } => [Some(lhs), Some(rhs)],
-        Op::Silu { input } | Op::AddBias { input, .. } | Op::Normalize { input, .. } => [Some(input), None],
-        Op::Convolution { residual, .. } => [residual, None],
-        _ => [None, None],
-    }
-}
-
-/// Of the values that `op` reads, those it reads at other places than the element it writes, when it is written over
-/// `operand`.
-fn reads_at_other_places(op: &Op, operand: Value, mut reads: Values) -> Values {
-    match op {
-        Op::Add { .. } | Op::Multiply { .. } | Op::Silu { .. } => Values::new(),
-        _ => {
-            // The operand's own place among them: its last, since what a prologue reads stands in front of a residual.
-            let own = reads.iter().rposition(|o| *o == operand);
-            own.map(|at| reads.remove(at));
-            reads
-        }
-    }
+/// The stored values that `op` reads at other places than the element it writes.
+fn reads_at_other_places(graph: &Graph, inlined: &[bool], op: &Op) -> Values {
+    let roles = op.roles().into_iter().filter(|(role, _)| *role != OperandRole::Elementwise);
+    roles.flat_map(|(_, operand)| stored(graph, inlined, operand)).collect()
 }
 
 /// Gives every buffer an offset; returns the bytes of the arena.

@@ -1,14 +1,16 @@
-//! Channel-last throughout: ncthw becomes nthwc, and oidhw becomes dhwio.
+//! Channel-last throughout: ncthw becomes nthwc, oidhw becomes dhwio, and so does any layout with channels
+//! ([`ir::Layout::channel_last`]).
 //!
 //! - Inputs, results and taps keep their type: a transpose stands right behind the input and right in front of the
 //!   result or tap.
 //! - States are opaque to callers, so they become channel-last themselves.
-//! - Parameters, and reshapes of them, are transposed once: ops over weights alone, which a backend evaluates when it binds
-//!   them. So are constants, but for splats, whose type changes.
-//! - `pad`, `slice` and `concatenate` have their axes permuted; every other op reads its axes from its operand's type.
-//! - A declared transpose between two named layouts vanishes, since both become the same.
-//!
-//! A reshape of an activation from or to a channel-first layout is refused: in the other layout it is no reshape.
+//! - Parameters are transposed once: by an op over weights alone, which a backend evaluates when it binds them. So are
+//!   constants, but for splats, whose type changes.
+//! - Attributes that speak of axes (of `pad`, `slice` and `concatenate`: `ir::Op::reorder_axes`) have them permuted; every other
+//!   op reads its axes from its operand's type.
+//! - A declared transpose between two named layouts vanishes where both become the same.
+//! - A reshape reads its operand in the declared order and leaves that order behind it: where that is channel-first, transposes
+//!   stand around it, since in the other layout it is no reshape.
 //!
 //! ```text
 //! %0 = input {name = "x"} : tensor<1x3x2x8x8xf32, ncthw>
@@ -26,7 +28,6 @@
 
 use std::collections::HashMap;
 
-use ir::analysis::weight_only;
 use ir::{Dims, Elements, Graph, Layout, Node, Op, Role, TensorType, Value};
 
 use crate::legality::Stage;
@@ -41,42 +42,30 @@ pub const PASS: Pass = Pass {
     establishes: Some(Stage::ChannelLast),
 };
 
-/// The channel-last layout for a channel-first one, and which axis of the channel-first tensor each of its axes is.
-const fn channel_last(layout: Layout) -> Option<(Layout, [usize; 5])> {
-    match layout {
-        Layout::Ncthw => Some((Layout::Nthwc, [0, 2, 3, 4, 1])),
-        Layout::Oidhw => Some((Layout::Dhwio, [2, 3, 4, 1, 0])),
-        Layout::Plain | Layout::Nthwc | Layout::Dhwio => None,
-    }
+/// Which axis of a tensor of this layout each axis of the channel-last one is; `None` when it is channel-last.
+fn order(layout: Layout) -> Option<Dims> {
+    let last = layout.channel_last();
+    if layout == last { None } else { layout.order_of(last) }
 }
 
-/// `dims` in the order of the axes that `permutation` names.
-fn permuted(dims: &Dims, permutation: [usize; 5]) -> Dims {
-    permutation.iter().map(|&axis| dims[axis]).collect()
-}
-
-/// The channel-last type for `ty`; `ty` itself when it is not channel-first.
+/// The channel-last type for `ty`; `ty` itself when it is channel-last.
 fn channel_last_type(ty: &TensorType) -> TensorType {
-    match channel_last(ty.layout) {
-        Some((layout, permutation)) => {
-            TensorType { element: ty.element, shape: permuted(&ty.shape, permutation), layout }
-        }
-        None => ty.clone(),
-    }
+    let order = order(ty.layout);
+    let shape = order.map_or_else(|| ty.shape.clone(), |order| order.iter().map(|&axis| ty.shape[axis]).collect());
+    TensorType { element: ty.element, shape, layout: ty.layout.channel_last() }
 }
 
 fn run(graph: &Graph) -> Result<Graph, PassError> {
-    let weights = weight_only(graph);
     let mut rewriter = Rewriter::new(graph);
     // By old value that leaves as a result or tap: the new value in its declared layout.
     let mut declared: HashMap<Value, Option<Value>> =
         graph.outputs().iter().filter(|o| o.role != Role::State).map(|o| (o.value, None)).collect();
     for (value, node) in graph.nodes() {
         rewriter.at(&node.path);
-        let new = relay(&mut rewriter, graph, node, weights[value.index()])?;
+        let new = relay(&mut rewriter, graph, node)?;
         rewriter.map_next(new);
         if let Some(leaves) = declared.get_mut(&value) {
-            *leaves = Some(to_declared(&mut rewriter, new, &node.ty)?);
+            *leaves = Some(in_layout(&mut rewriter, new, node.ty.layout)?);
         }
     }
     Ok(rewriter.finish_with(|rewriter, output| match declared.get(&output.value) {
@@ -86,74 +75,49 @@ fn run(graph: &Graph) -> Result<Graph, PassError> {
 }
 
 /// Emits the channel-last form of `node`.
-fn relay(rewriter: &mut Rewriter<'_>, graph: &Graph, node: &Node, weight_only: bool) -> Result<Value, PassError> {
-    let operand_permutation = |input: &Value| channel_last(graph.ty(*input).layout).map(|(_, p)| p);
-    let translated = rewriter.translate(&node.op);
-    let op = match (&node.op, translated) {
-        (Op::State { name, ty }, _) => Op::State { name: name.clone(), ty: channel_last_type(ty) },
-        (Op::Constant { value: Elements::Splat(x), ty }, _) => {
+fn relay(rewriter: &mut Rewriter<'_>, graph: &Graph, node: &Node) -> Result<Value, PassError> {
+    let op = match &node.op {
+        Op::State { name, ty } => Op::State { name: name.clone(), ty: channel_last_type(ty) },
+        Op::Constant { value: Elements::Splat(x), ty } => {
             Op::Constant { value: Elements::Splat(*x), ty: channel_last_type(ty) }
         }
-        (leaf, _) if leaf.is_leaf() => {
+        leaf if leaf.is_leaf() => {
             let value = rewriter.emit(leaf.clone())?;
             return to_channel_last(rewriter, value);
         }
-        (Op::Transpose { input, .. }, _) if graph.ty(*input).layout != Layout::Plain => {
-            return Ok(rewriter.new_of(*input));
+        Op::Transpose { input, .. } if !node.ty.layout.is_plain() => {
+            let value = rewriter.new_of(*input);
+            return in_layout(rewriter, value, node.ty.layout.channel_last());
         }
-        (Op::Reshape { input, ty }, _) => {
-            let from = graph.ty(*input);
-            if !weight_only && (channel_last(from.layout).is_some() || channel_last(ty.layout).is_some()) {
-                return Err(PassError::Unsupported {
-                    op: node.op.mnemonic(),
-                    path: node.path.clone(),
-                    message: format!(
-                        "{from} to {ty} is no reshape once videos are channel-last; declare it with slice, \
-                         concatenate or transpose, or over parameters alone"
-                    ),
-                });
-            }
-            let first = to_declared(rewriter, rewriter.new_of(*input), from)?;
+        Op::Reshape { input, ty } => {
+            let first = in_layout(rewriter, rewriter.new_of(*input), graph.ty(*input).layout)?;
             let reshaped = rewriter.emit(Op::Reshape { input: first, ty: ty.clone() })?;
             return to_channel_last(rewriter, reshaped);
         }
-        (Op::Pad { input: old, .. }, Op::Pad { input, low, high, mode }) => match operand_permutation(old) {
-            Some(p) => Op::Pad { input, low: permuted(&low, p), high: permuted(&high, p), mode },
-            None => Op::Pad { input, low, high, mode },
-        },
-        (Op::Slice { input: old, .. }, Op::Slice { input, start, limit }) => match operand_permutation(old) {
-            Some(p) => Op::Slice { input, start: permuted(&start, p), limit: permuted(&limit, p) },
-            None => Op::Slice { input, start, limit },
-        },
-        (Op::Concatenate { .. }, Op::Concatenate { inputs, axis }) => {
-            // The result has the operands' layout.
-            let place = channel_last(node.ty.layout).and_then(|(_, p)| p.iter().position(|&from| from == axis));
-            Op::Concatenate { inputs, axis: place.unwrap_or(axis) }
+        // What speaks of axes speaks of the first operand's.
+        op => {
+            let mut translated = rewriter.translate(op);
+            if let Some(order) = op.operands().first().and_then(|operand| order(graph.ty(*operand).layout)) {
+                translated.reorder_axes(&order);
+            }
+            translated
         }
-        (_, translated) => translated,
     };
     Ok(rewriter.emit(op)?)
 }
 
 /// `value` with its channels last.
 fn to_channel_last(rewriter: &mut Rewriter<'_>, value: Value) -> Result<Value, PassError> {
-    match channel_last(rewriter.ty(value).layout) {
-        Some((_, p)) => Ok(rewriter.emit(Op::Transpose { input: value, permutation: p.into_iter().collect() })?),
-        None => Ok(value),
-    }
+    let layout = rewriter.ty(value).layout.channel_last();
+    in_layout(rewriter, value, layout)
 }
 
-/// The channel-last `value` in the declared type.
-fn to_declared(rewriter: &mut Rewriter<'_>, value: Value, declared: &TensorType) -> Result<Value, PassError> {
-    let layout = rewriter.ty(value).layout;
-    if layout == declared.layout {
+/// `value` in a layout of the same axes.
+fn in_layout(rewriter: &mut Rewriter<'_>, value: Value, layout: Layout) -> Result<Value, PassError> {
+    let from = rewriter.ty(value).layout;
+    if from == layout {
         return Ok(value);
     }
-    let permutation = declared
-        .layout
-        .letters()
-        .chars()
-        .map(|letter| layout.letters().find(letter).expect("both name the same axes"))
-        .collect();
+    let permutation = from.order_of(layout).expect("both name the same axes");
     Ok(rewriter.emit(Op::Transpose { input: value, permutation })?)
 }

@@ -7,7 +7,7 @@
 //! 3. Parameters keep names, types and order. One that nothing reads may go: it is then not loaded either.
 //! 4. Outputs keep roles, names and order; results and taps keep their types, states as in 2.
 
-use ir::{Graph, Layout, Op, Role, TensorType};
+use ir::{Axis, Graph, Op, Role, TensorType};
 
 /// Checks that `after` keeps the contract of `before`.
 ///
@@ -81,12 +81,12 @@ fn same(
 /// Whether the types are equal, or both floating-point with the same axes, named ones in any order.
 fn same_state(a: &TensorType, b: &TensorType) -> bool {
     let axes = |ty: &TensorType| {
-        let mut axes: Vec<(char, usize)> = ty.layout.letters().chars().zip(ty.shape.iter().copied()).collect();
+        let mut axes: Vec<(Axis, usize)> = ty.layout.axes().zip(ty.shape.iter().copied()).collect();
         axes.sort_unstable();
         axes
     };
     let elements = a.element == b.element || a.element.is_float() && b.element.is_float();
-    let plain = a.layout == Layout::Plain || b.layout == Layout::Plain;
+    let plain = a.layout.is_plain() || b.layout.is_plain();
     elements && (if plain { a.layout == b.layout && a.shape == b.shape } else { axes(a) == axes(b) })
 }
 

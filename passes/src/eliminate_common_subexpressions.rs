@@ -31,8 +31,7 @@ fn run(graph: &Graph) -> Result<Graph, PassError> {
         if matches!(op, Op::Input { .. } | Op::State { .. } | Op::Parameter { .. }) {
             return Ok(None);
         }
-        // Attributes hold floating-point numbers, which have no hash: their debug text tells bits apart, NaN and -0 too.
-        match seen.entry(format!("{op:?}")) {
+        match seen.entry(op.clone()) {
             Entry::Occupied(first) => Ok(Some(*first.get())),
             Entry::Vacant(place) => {
                 let value = rewriter.emit(op.clone())?;

@@ -9,7 +9,7 @@
 //! the next step).
 
 use ir::analysis::{Interval, users};
-use ir::{Graph, Layout, Op, Value, Values};
+use ir::{Class, Graph, Layout, Op, Value, Values};
 
 /// Of each value, whether it is computed where it is read.
 pub fn inlined(graph: &Graph) -> Vec<bool> {
@@ -32,28 +32,26 @@ fn is_inlined(graph: &Graph, value: Value, users: &[Value]) -> bool {
 
 /// Whether `op` is a convolution over `value`, which it reads as nothing else.
 fn reads_as_input(op: &Op, value: Value) -> bool {
-    let Op::Convolution { input, .. } = op else { return false };
-    *input == value && op.operands().iter().filter(|operand| **operand == value).count() == 1
+    let operands = op.operands();
+    let only_first = operands.iter().enumerate().all(|(place, operand)| (place == 0) == (*operand == value));
+    op.class() == Class::Contracts && only_first
 }
 
 /// Whether it slices a channel-last video along time alone.
 fn is_slice_of_frames(graph: &Graph, value: Value) -> bool {
     let Op::Slice { input, .. } = graph.op(value) else { return false };
     let (from, to) = (graph.ty(*input), graph.ty(value));
-    from.layout == Layout::Nthwc && (0..from.rank()).all(|axis| axis == 1 || from.shape[axis] == to.shape[axis])
+    from.layout == Layout::NTHWC && (0..from.rank()).all(|axis| axis == 1 || from.shape[axis] == to.shape[axis])
 }
 
 /// The stored values that `op` reads: its operands, and for those that are inlined, theirs.
 pub fn reads(graph: &Graph, inlined: &[bool], op: &Op) -> Values {
-    let mut all = Values::new();
-    for operand in op.operands() {
-        if inlined[operand.index()] {
-            all.extend(reads(graph, inlined, graph.op(operand)));
-        } else {
-            all.push(operand);
-        }
-    }
-    all
+    op.operands().into_iter().flat_map(|operand| stored(graph, inlined, operand)).collect()
+}
+
+/// The stored values that whoever reads `value` reads: itself, or, where it is inlined, what its op reads.
+pub(crate) fn stored(graph: &Graph, inlined: &[bool], value: Value) -> Values {
+    if inlined[value.index()] { reads(graph, inlined, graph.op(value)) } else { Values::from_elem(value, 1) }
 }
 
 /// When each value lives: one that an inlined value reads, until that is read.

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use ir::analysis::weight_only;
-use ir::{ElementType, Graph, Layout, Op, Role, Value};
+use ir::analysis::{users, weight_only};
+use ir::{Axis, Class, ElementType, Graph, Layout, Node, Op, Role, Value};
 
 /// How far a graph has come on its way to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// As the frontend declares it: channel-first, one op for each thing the model says.
     Declared,
-    /// Videos and weights are channel-last; transposes stand at the borders alone.
+    /// Videos and weights are channel-last; transposes between layouts stand at the borders and beside reshapes alone.
     ChannelLast,
     /// Every normalisation is taken apart into statistics and the fused op: what a backend lowers.
     Fused,
@@ -25,9 +25,9 @@ pub struct Rules {
     pub stage: Stage,
     /// Ops that may not exist.
     pub absent: &'static [&'static str],
-    /// Layouts of activations. At the borders (inputs, results, taps, and the transposes and converts next to them) and in
-    /// what is computed of parameters alone, any layout and element type may stand.
-    pub layouts: &'static [Layout],
+    /// Layouts of activations. At the borders (inputs, results, taps, and the transposes and converts next to them), around
+    /// reshapes and in what is computed of parameters alone, any layout and element type may stand.
+    pub layouts: fn(Layout) -> bool,
     /// Element types of activations, but for the statistics of a norm, which are always f32.
     pub elements: &'static [ElementType],
 }
@@ -37,28 +37,29 @@ pub const TABLE: &[Rules] = &[
     Rules {
         stage: Stage::Declared,
         absent: &["group_statistics", "normalize"],
-        layouts: &[Layout::Plain, Layout::Ncthw],
+        layouts: is_channel_first,
         elements: &ElementType::ALL,
     },
-    Rules {
-        stage: Stage::ChannelLast,
-        absent: &[],
-        layouts: &[Layout::Plain, Layout::Nthwc],
-        elements: &ElementType::ALL,
-    },
-    Rules {
-        stage: Stage::Fused,
-        absent: &["group_norm"],
-        layouts: &[Layout::Plain, Layout::Nthwc],
-        elements: &ElementType::ALL,
-    },
+    Rules { stage: Stage::ChannelLast, absent: &[], layouts: is_channel_last, elements: &ElementType::ALL },
+    Rules { stage: Stage::Fused, absent: &["group_norm"], layouts: is_channel_last, elements: &ElementType::ALL },
     Rules {
         stage: Stage::Bf16,
         absent: &["group_norm"],
-        layouts: &[Layout::Plain, Layout::Nthwc],
+        layouts: is_channel_last,
         elements: &[ElementType::Bf16, ElementType::F16, ElementType::I8, ElementType::I32],
     },
 ];
+
+/// Whether an activation in this layout has its channels in front, if it has any.
+fn is_channel_first(layout: Layout) -> bool {
+    let in_front = layout.axes().position(|axis| axis != Axis::Batch);
+    !layout.is_weight() && layout.place(Axis::Channel).is_none_or(|place| in_front == Some(place))
+}
+
+/// Whether an activation in this layout has its channels last, if it has any.
+fn is_channel_last(layout: Layout) -> bool {
+    !layout.is_weight() && layout == layout.channel_last()
+}
 
 /// Ops that may not exist at a stage.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +85,7 @@ pub fn check(graph: &Graph, stage: Stage) -> Result<(), LegalityError> {
     let rules = TABLE.iter().find(|rules| rules.stage == stage).expect("the table has every stage");
     let weights = weight_only(graph);
     let (follows_input, leaves_only) = (follow_inputs(graph), only_left(graph));
+    let at_reshape = at_reshapes(graph, &leaves_only);
     let mut faults = Vec::new();
     for (value, node) in graph.nodes() {
         let mut fault = |reason: String| faults.push(format!("{}\n    ^ {reason}", ir::text::print_node(graph, value)));
@@ -96,13 +98,18 @@ pub fn check(graph: &Graph, stage: Stage) -> Result<(), LegalityError> {
         if follows_input[value.index()] || leaves_only[value.index()] && border_operand(&node.op).is_some() {
             continue;
         }
-        if matches!(node.op, Op::Transpose { .. }) {
-            fault("a transpose may stand behind an input or in front of a result or tap alone".to_owned());
+        let beside_reshape = at_reshape[value.index()] || node.op.operands().iter().any(|o| is_reshape(graph.op(*o)));
+        if matches!(node.op, Op::Transpose { .. }) && !node.ty.layout.is_plain() && !beside_reshape {
+            fault(
+                "a transpose between layouts may stand behind an input, in front of a result or tap, or beside a reshape \
+                 alone"
+                    .to_owned(),
+            );
         }
-        if !rules.layouts.contains(&node.ty.layout) {
-            fault(format!("an activation may not be {} here", node.ty.layout.name()));
+        if !(rules.layouts)(node.ty.layout) && !at_reshape[value.index()] {
+            fault(format!("an activation may not be {} here", node.ty.layout));
         }
-        if !rules.elements.contains(&node.ty.element) && !matches!(node.op, Op::GroupStatistics { .. }) {
+        if !rules.elements.contains(&node.ty.element) && node.op.class() != Class::Summarizes {
             fault(format!("an activation may not be {} here", node.ty.element));
         }
     }
@@ -115,6 +122,25 @@ const fn border_operand(op: &Op) -> Option<Value> {
         Op::Transpose { input, .. } | Op::Convert { input, .. } => Some(*input),
         _ => None,
     }
+}
+
+const fn is_reshape(op: &Op) -> bool {
+    matches!(op, Op::Reshape { .. })
+}
+
+/// By value: whether it is a reshape, which keeps the declared order of axes, or a transpose for reshapes alone, and for what
+/// leaves.
+fn at_reshapes(graph: &Graph, leaves_only: &[bool]) -> Vec<bool> {
+    let users = users(graph);
+    let is_for_reshapes = |value: Value| {
+        let is_state = graph.outputs().iter().any(|output| output.role == Role::State && output.value == value);
+        let mut users = users[value.index()].iter();
+        !is_state && users.all(|user| is_reshape(graph.op(*user)) || leaves_only[user.index()])
+    };
+    let is_at = |(value, node): (Value, &Node)| {
+        is_reshape(&node.op) || matches!(node.op, Op::Transpose { .. }) && is_for_reshapes(value)
+    };
+    graph.nodes().map(is_at).collect()
 }
 
 /// By value: whether it is an input, or one behind transposes and converts.
@@ -160,6 +186,23 @@ mod tests {
             return result "y" = %3"#;
         assert_eq!(faults(Stage::ChannelLast, border), 0);
         let inside = format!("{border}\n%4 = silu %3 : tensor<1x2x3x4x5xf32, ncthw>");
+        assert_eq!(faults(Stage::ChannelLast, &inside), 3);
+        let state = border.replace("return result \"y\"", "return state \"s\"");
+        assert_eq!(faults(Stage::ChannelLast, &state), 2);
+    }
+
+    #[test]
+    fn transposes_stand_around_reshapes() {
+        let around = r#"%0 = input {name = "x"} : tensor<1x3x4x5x2xf32, nthwc>
+            %1 = silu %0 : tensor<1x3x4x5x2xf32, nthwc>
+            %2 = transpose %1 {permutation = [0, 4, 1, 2, 3]} : tensor<1x2x3x4x5xf32, ncthw>
+            %3 = reshape %2 : tensor<1x2x3x5x4xf32, ncthw>
+            %4 = transpose %3 {permutation = [0, 2, 3, 4, 1]} : tensor<1x3x5x4x2xf32, nthwc>
+            %5 = silu %4 : tensor<1x3x5x4x2xf32, nthwc>
+            return result "y" = %5
+            return tap "before" = %2"#;
+        assert_eq!(faults(Stage::ChannelLast, around), 0);
+        let inside = format!("{around}\n%6 = silu %2 : tensor<1x2x3x4x5xf32, ncthw>");
         assert_eq!(faults(Stage::ChannelLast, &inside), 3);
     }
 

@@ -34,16 +34,6 @@ pub enum PassError {
         /// The type in the old graph and in the new one.
         change: Box<[TensorType; 2]>,
     },
-    /// The graph holds an op that the pass has no rule for: the graph must be declared in another way.
-    #[error("{op}{}: {message}", of(path))]
-    Unsupported {
-        /// The op.
-        op: &'static str,
-        /// Its module.
-        path: Path,
-        /// What was found and what to do.
-        message: String,
-    },
 }
 
 fn of(path: &Path) -> String {

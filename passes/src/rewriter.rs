@@ -151,7 +151,7 @@ fn live_use_counts(graph: &Graph) -> Vec<u32> {
     let mut counts = vec![0; graph.len()];
     for (value, node) in graph.nodes() {
         if live[value.index()] {
-            node.op.visit_operands(&mut |_, _, values| values.iter().for_each(|v| counts[v.index()] += 1));
+            node.op.visit_operands(&mut |_, values| values.iter().for_each(|v| counts[v.index()] += 1));
         }
     }
     for output in graph.outputs() {

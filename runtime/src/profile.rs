@@ -16,7 +16,7 @@ use backend_cpu::target::Target;
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::Weights;
 use frontend::{Config, Step, Taps, declare};
-use half::bf16;
+use half::{bf16, f16};
 use ir::ElementType;
 use passes::{Pass, Precision, cpu_pipeline};
 
@@ -176,7 +176,10 @@ impl<'a> Bench<'a> {
             let values = uniform(number as u64 + 1, port.ty.elements());
             let bytes = match port.ty.element {
                 ElementType::Bf16 => values.flat_map(|value| bf16::from_f32(value).to_ne_bytes()).collect(),
-                _ => values.flat_map(f32::to_ne_bytes).collect(),
+                ElementType::F16 => values.flat_map(|value| f16::from_f32(value).to_ne_bytes()).collect(),
+                ElementType::F32 => values.flat_map(f32::to_ne_bytes).collect(),
+                ElementType::I8 => values.flat_map(|value| (value as i8).to_ne_bytes()).collect(),
+                ElementType::I32 => values.flat_map(|value| (value as i32).to_ne_bytes()).collect(),
             };
             (port.name.clone(), bytes)
         });

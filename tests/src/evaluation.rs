@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use ir::eval::{Bindings, Leaf, LeafKind, Tensor, evaluate, evaluate_op};
-use ir::{ElementType, Graph, Layout, Op, Output, Role, TensorType};
+use ir::{Axis, ElementType, Graph, Op, Output, Role, TensorType};
 
 /// The generator SplitMix64 (Steele, Lea and Flood 2014): any seed will do, and the same seed gives the same numbers.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl Random {
     }
 }
 
-/// Random tensors for every leaf: the same for the same leaf, whichever video layout a state has, in its element type.
+/// Random tensors for every leaf: the same for the same leaf, whichever layout a state has, in its element type.
 /// Numbers are of order 1, those of convolution kernels smaller, so that results are of order 1 too.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomLeaves {
@@ -75,15 +75,16 @@ fn kernel_scale(ty: &TensorType) -> f64 {
     1.5 / ((ty.elements() / outputs) as f64).sqrt()
 }
 
-/// The type of the same video channel-first; other types as they are.
+/// The type of the same activation with its axes in the order of their names, `ncthw`; other types as they are.
 fn channel_first(ty: &TensorType) -> TensorType {
-    match (ty.batch(), ty.channels(), ty.space()) {
-        (Some(batch), Some(channels), Some(space)) => {
-            let first = TensorType { layout: Layout::Ncthw, ..ty.clone() };
-            first.video_like(batch, channels, space)
-        }
-        _ => ty.clone(),
+    if ty.layout.is_plain() || ty.layout.is_weight() {
+        return ty.clone();
     }
+    let axes: Vec<Axis> = ty.layout.axes().collect();
+    let mut order: Vec<usize> = (0..axes.len()).collect();
+    order.sort_by_key(|&place| axes[place]);
+    let shape = order.iter().map(|&place| ty.shape[place]).collect();
+    TensorType { shape, layout: ty.layout.permuted(&order), ..ty.clone() }
 }
 
 /// The result of an op that reads one tensor, `%0`.
@@ -98,9 +99,7 @@ fn in_layout_of(ty: &TensorType, tensor: Tensor<f64>) -> Tensor<f64> {
     if tensor.ty.layout == ty.layout {
         return tensor;
     }
-    let from = tensor.ty.layout.letters();
-    let letters = ty.layout.letters().chars();
-    let permutation = letters.map(|letter| from.find(letter).expect("layouts of the same axes")).collect();
+    let permutation = tensor.ty.layout.order_of(ty.layout).expect("layouts of the same axes");
     apply(|input| Op::Transpose { input, permutation }, &tensor)
 }
 

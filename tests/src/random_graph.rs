@@ -73,7 +73,7 @@ fn graph(leaves: &mut Dice, ops: Vec<Dice>, narrow: bool) -> Graph {
     let channels = leaves.of(&[4, 4, 4, 1, 2, 3, 6, 8, 17]);
     let space = [1 + leaves.below(4), 1 + leaves.below(5), 1 + leaves.below(5)];
     let video =
-        |[t, h, w]: [usize; 3]| TensorType::with_layout(ElementType::F32, Layout::Ncthw, [batch, channels, t, h, w]);
+        |[t, h, w]: [usize; 3]| TensorType::with_layout(ElementType::F32, Layout::NCTHW, [batch, channels, t, h, w]);
     let frames = leaves.of(&[2, 1, 3]);
     let other = [1 + leaves.below(3), 1 + leaves.below(5), 1 + leaves.below(5)];
     let number = leaves.of(&[0.5, 0.0, 1.0, -1.75]);
@@ -167,7 +167,7 @@ impl Declared<'_> {
                 };
                 self.b.convert(input, element).ok()?
             }
-            _ => self.b.silu(input).ok()?,
+            _ => self.columns_of_channels(input)?,
         };
         Some(value).filter(|value| self.b.ty(*value).elements() <= MOST_ELEMENTS)
     }
@@ -196,7 +196,7 @@ impl Declared<'_> {
     /// A kernel of this size for `input`, in its elements.
     fn kernel(&mut self, input: Value, outputs: usize, [d, h, w]: [usize; 3]) -> Option<Value> {
         let (element, channels) = (self.b.ty(input).element, self.b.ty(input).channels()?);
-        let ty = TensorType::with_layout(ElementType::F32, Layout::Oidhw, [outputs, channels, d, h, w]);
+        let ty = TensorType::with_layout(ElementType::F32, Layout::OIDHW, [outputs, channels, d, h, w]);
         let kernel = self.parameter("weight", ty)?;
         if element == ElementType::F32 { Some(kernel) } else { self.b.convert(kernel, element).ok() }
     }
@@ -211,6 +211,19 @@ impl Declared<'_> {
         let alike: Vec<Value> = self.values.iter().filter(same).copied().collect();
         let other = self.dice.of(&alike);
         if self.dice.below(2) == 0 { self.b.add(input, other).ok() } else { self.b.multiply(other, input).ok() }
+    }
+
+    /// Each two channels become neighbouring columns, as a pixel shuffle does it: through a reshape to axes without names.
+    fn columns_of_channels(&mut self, input: Value) -> Option<Value> {
+        let ty = self.b.ty(input).clone();
+        let (batch, channels, [t, h, w]) = (ty.batch()?, ty.channels()?, ty.space()?);
+        if !channels.is_multiple_of(2) {
+            return self.b.silu(input).ok();
+        }
+        let apart = TensorType::plain(ty.element, [batch, channels / 2, 2, t, h, w]);
+        let apart = self.b.reshape(input, apart).ok()?;
+        let beside = self.b.transpose(apart, [0, 1, 3, 4, 5, 2].into_iter().collect()).ok()?;
+        self.b.reshape(beside, ty.video_like(batch, channels / 2, [t, h, 2 * w])).ok()
     }
 
     /// A convolution without frames in front, or with those of a cache, and in most cases a bias.

@@ -6,7 +6,7 @@
 //! multiple of what the noise did, on average and at most.
 
 use ir::eval::{Bindings, Leaf, Tensor, evaluate_op};
-use ir::{ElementType, Graph, Op, Output, Value};
+use ir::{Class, ElementType, Graph, Op, Output, Value};
 
 use crate::errors;
 use crate::evaluation::{Random, RandomLeaves};
@@ -126,7 +126,7 @@ impl Reference {
 /// Whether a value is rounded to bf16.
 fn rounds_to_bf16(graph: &Graph, value: Value, rounding: Rounding) -> bool {
     let node = graph.node(value);
-    let assigned = rounding == Rounding::ToBf16 && !matches!(node.op, Op::GroupStatistics { .. });
+    let assigned = rounding == Rounding::ToBf16 && node.op.class() != Class::Summarizes;
     node.ty.element == ElementType::Bf16 || assigned
 }
 
@@ -150,12 +150,13 @@ fn evaluate(
         if let Some(random) = &mut noise {
             let sums = summed(&node.op, &values).max(largest(&tensor)) * WIDE;
             // Statistics are few numbers of different kinds, each as exact as f32 has it.
-            let relative = match node.op {
-                Op::GroupStatistics { .. } => WIDE,
-                _ if rounds_to_bf16(graph, value, rounding) => NARROW,
-                _ => 0.0,
+            let is_statistics = node.op.class() == Class::Summarizes;
+            let relative = match is_statistics {
+                true => WIDE,
+                false if rounds_to_bf16(graph, value, rounding) => NARROW,
+                false => 0.0,
             };
-            let sums = if matches!(node.op, Op::GroupStatistics { .. }) { 0.0 } else { sums };
+            let sums = if is_statistics { 0.0 } else { sums };
             for x in &mut tensor.data {
                 let size = sums + relative * x.abs();
                 *x += if random.bits() % 2 == 0 { size } else { -size };

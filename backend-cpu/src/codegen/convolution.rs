@@ -295,10 +295,10 @@ fn direct_shapes(c: &Convolution, family: &PanelFamily) -> Vec<Shape> {
     // A row of taps is contiguous.
     let offset =
         |row: usize| ((row / c.problem.kernel[1]) * lines + row % c.problem.kernel[1]) * columns * c.pixel_words();
-    let last_columns = match c.problem.element {
-        Element::F32 => c.problem.outputs - (c.tile.panel_count - 1) * family.nr,
+    let last_columns = match c.problem.element.holds_sums() {
+        true => c.problem.outputs - (c.tile.panel_count - 1) * family.nr,
         // In the scratch there is room for whole panels.
-        Element::Bf16 => family.nr,
+        false => family.nr,
     };
     let mut shapes = Vec::new();
     for start in (0..c.depth()).step_by(c.tile.depth) {
@@ -318,9 +318,9 @@ fn direct_shapes(c: &Convolution, family: &PanelFamily) -> Vec<Shape> {
 
 /// Elements between the sums of neighbouring pixels.
 fn sums_pitch(c: &Convolution, family: &PanelFamily) -> usize {
-    match c.problem.element {
-        Element::F32 => c.problem.outputs,
-        Element::Bf16 => c.tile.panels * family.nr,
+    match c.problem.element.holds_sums() {
+        true => c.problem.outputs,
+        false => c.tile.panels * family.nr,
     }
 }
 
@@ -369,7 +369,7 @@ fn contract(
     columns: &[(usize, usize, FuncRef)],
 ) {
     let [_, scratch_lines, scratch_columns] = c.tile.scratch_space(&c.problem);
-    let in_result = c.problem.element == Element::F32;
+    let in_result = c.problem.element.holds_sums();
     let (sums, weights) = match in_result {
         true => (e.argument(0), e.argument(2)),
         false => (e.offset(e.scratch, 4 * c.scratch().input as i64), e.argument(2)),
@@ -519,7 +519,7 @@ fn call_panels(
             let c_at = e.scale(x, c_step);
             let a = e.add(a, a_at);
             let to = e.add(to, c_at);
-            let residual = if c.residual && c.problem.element == Element::F32 {
+            let residual = if c.residual && c.problem.element.holds_sums() {
                 let address = e.add(residual, c_at);
                 let null = e.int(0);
                 e.builder.ins().select(is_first, address, null)

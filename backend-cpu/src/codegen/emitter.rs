@@ -159,24 +159,30 @@ impl<'a, M: Module> Emitter<'a, M> {
 
     /// Loads what is F32 or F32X4 in arithmetic; `offset` is in bytes.
     pub(super) fn load_element(&mut self, element: Element, ty: Type, address: Value, offset: usize) -> Value {
-        if element == Element::F32 {
-            return self.load(ty, address, offset);
+        match element {
+            Element::F32 => self.load(ty, address, offset),
+            Element::Bf16 => {
+                let bits = if ty.is_vector() {
+                    self.builder.ins().uload16x4(memory(), address, offset as i32)
+                } else {
+                    self.builder.ins().uload16(types::I32, memory(), address, offset as i32)
+                };
+                let by = self.builder.ins().iconst(types::I32, 16);
+                let bits = self.builder.ins().ishl(bits, by);
+                self.builder.ins().bitcast(ty, little_endian(), bits)
+            }
         }
-        let bits = if ty.is_vector() {
-            self.builder.ins().uload16x4(memory(), address, offset as i32)
-        } else {
-            self.builder.ins().uload16(types::I32, memory(), address, offset as i32)
-        };
-        let by = self.builder.ins().iconst(types::I32, 16);
-        let bits = self.builder.ins().ishl(bits, by);
-        self.builder.ins().bitcast(ty, little_endian(), bits)
     }
 
     /// Stores the nearest element to each lane of `value`, which is F32 or F32X4.
     pub(super) fn store_element(&mut self, element: Element, value: Value, address: Value) {
-        if element == Element::F32 {
-            return self.store(value, address, 0);
+        match element {
+            Element::F32 => self.store(value, address, 0),
+            Element::Bf16 => self.store_bf16(value, address),
         }
+    }
+
+    fn store_bf16(&mut self, value: Value, address: Value) {
         let ty = self.builder.func.dfg.value_type(value);
         let bits = self.upper_half(ty, value);
         let by = self.builder.ins().iconst(types::I32, 16);
@@ -423,9 +429,14 @@ impl<'a, M: Module> Emitter<'a, M> {
     }
 }
 
-/// The integer of 2 or 4 bytes.
+/// The integer of an element of so many bytes.
 pub(super) fn word(bytes: usize) -> Type {
-    if bytes == 2 { types::I16 } else { types::I32 }
+    match bytes {
+        1 => types::I8,
+        2 => types::I16,
+        4 => types::I32,
+        _ => unreachable!("no element has {bytes} bytes"),
+    }
 }
 
 /// Lanes keep their order when reinterpreted.

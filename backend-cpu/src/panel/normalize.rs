@@ -74,9 +74,9 @@ macro_rules! normalize_kernels {
             divide(x, add(scale_by_power(power, shifted), splat(1.0)))
         }
 
-        /// See [`NormalizeFn`](super::normalize::NormalizeFn); `FROM` and `TO` say whether these are bf16.
+        /// See [`NormalizeFn`](super::normalize::NormalizeFn); `FROM` and `TO` are places in `Element::ALL`.
         $(#[$feature])*
-        unsafe extern "C" fn normalize<const MODULATED: bool, const SILU: bool, const FROM: bool, const TO: bool>(
+        unsafe extern "C" fn normalize<const MODULATED: bool, const SILU: bool, const FROM: usize, const TO: usize>(
             from: *const u8,
             to: *mut u8,
             coefficients: *const f32,
@@ -93,9 +93,9 @@ macro_rules! normalize_kernels {
                     let coefficient = |at| unsafe { load_masked(coefficients.wrapping_add(at), lanes) };
                     // SAFETY: as above.
                     let read = |from: *const u8, at| unsafe {
-                        match FROM {
-                            true => load_bf16(from.cast::<u16>().wrapping_add(at), lanes),
-                            false => load_masked(from.cast::<f32>().wrapping_add(at), lanes),
+                        match const { $crate::element::Element::ALL[FROM] } {
+                            $crate::element::Element::F32 => load_masked(from.cast::<f32>().wrapping_add(at), lanes),
+                            $crate::element::Element::Bf16 => load_bf16(from.cast::<u16>().wrapping_add(at), lanes),
                         }
                     };
                     let mut y = multiply_add(read(from, at), coefficient(channel), coefficient(channels + channel));
@@ -107,9 +107,9 @@ macro_rules! normalize_kernels {
                     }
                     // SAFETY: as above.
                     unsafe {
-                        match TO {
-                            true => store_bf16(to.cast::<u16>().wrapping_add(at), lanes, y),
-                            false => store_masked(to.cast::<f32>().wrapping_add(at), lanes, y),
+                        match const { $crate::element::Element::ALL[TO] } {
+                            $crate::element::Element::F32 => store_masked(to.cast::<f32>().wrapping_add(at), lanes, y),
+                            $crate::element::Element::Bf16 => store_bf16(to.cast::<u16>().wrapping_add(at), lanes, y),
                         }
                     }
                 }
@@ -118,28 +118,28 @@ macro_rules! normalize_kernels {
 
         /// The kernel with each of its forms.
         pub(super) static NORMALIZE: [($crate::panel::normalize::Form, $crate::panel::normalize::NormalizeFn); 12] = {
-            use $crate::element::Element::{self, Bf16, F32};
+            use $crate::element::Element;
             use $crate::panel::normalize::{Form, NormalizeFn};
-            const fn form<const MODULATED: bool, const SILU: bool, const FROM: bool, const TO: bool>() -> (Form, NormalizeFn) {
-                const fn element(bf16: bool) -> Element {
-                    if bf16 { Bf16 } else { F32 }
-                }
-                let form = Form { modulated: MODULATED, silu: SILU, from: element(FROM), to: element(TO) };
+            // Places in `Element::ALL`.
+            const F32: usize = Element::F32 as usize;
+            const BF16: usize = Element::Bf16 as usize;
+            const fn form<const MODULATED: bool, const SILU: bool, const FROM: usize, const TO: usize>() -> (Form, NormalizeFn) {
+                let form = Form { modulated: MODULATED, silu: SILU, from: Element::ALL[FROM], to: Element::ALL[TO] };
                 (form, normalize::<MODULATED, SILU, FROM, TO>)
             }
             [
-                form::<false, false, false, false>(),
-                form::<false, true, false, false>(),
-                form::<true, false, false, false>(),
-                form::<true, true, false, false>(),
-                form::<false, false, true, true>(),
-                form::<false, true, true, true>(),
-                form::<true, false, true, true>(),
-                form::<true, true, true, true>(),
-                form::<false, false, true, false>(),
-                form::<false, true, true, false>(),
-                form::<true, false, true, false>(),
-                form::<true, true, true, false>(),
+                form::<false, false, F32, F32>(),
+                form::<false, true, F32, F32>(),
+                form::<true, false, F32, F32>(),
+                form::<true, true, F32, F32>(),
+                form::<false, false, BF16, BF16>(),
+                form::<false, true, BF16, BF16>(),
+                form::<true, false, BF16, BF16>(),
+                form::<true, true, BF16, BF16>(),
+                form::<false, false, BF16, F32>(),
+                form::<false, true, BF16, F32>(),
+                form::<true, false, BF16, F32>(),
+                form::<true, true, BF16, F32>(),
             ]
         };
     };

@@ -3,7 +3,7 @@
 //! Sums of products in f32, then bias and residual in f32, then one rounding: the compiler fuses what follows the products
 //! into the convolution.
 
-use ir::{ElementType, Layout};
+use ir::{Axis, ElementType, Layout};
 
 use super::body::{Body, Tensor};
 
@@ -21,16 +21,15 @@ pub(super) struct Convolution<'a> {
 /// `layout`'s axes as a convolution's dimension numbers: `[b, 0, 1, 2, f]`, `[0, 1, 2, i, o]`.
 fn dimension_numbers(layout: Layout) -> String {
     let names: Vec<&str> = layout
-        .letters()
-        .chars()
-        .map(|letter| match letter {
-            'n' => "b",
-            'c' => "f",
-            't' | 'd' => "0",
-            'h' => "1",
-            'w' => "2",
-            'i' => "i",
-            _ => "o",
+        .axes()
+        .map(|axis| match axis {
+            Axis::Batch => "b",
+            Axis::Channel => "f",
+            Axis::Time | Axis::Depth => "0",
+            Axis::Height => "1",
+            Axis::Width => "2",
+            Axis::Input => "i",
+            Axis::Output => "o",
         })
         .collect();
     format!("[{}]", names.join(", "))
@@ -49,7 +48,7 @@ pub(super) fn convolution(
     // Else f32 is multiplied in bf16 on a TPU.
     let precision = match input.element {
         ElementType::F32 => ", precision_config = [#stablehlo<precision HIGHEST>, #stablehlo<precision HIGHEST>]",
-        _ => "",
+        ElementType::Bf16 | ElementType::F16 | ElementType::I8 | ElementType::I32 => "",
     };
     let head = format!(
         "convolution({}, {}) dim_numbers = {video}x{kernel}->{video}, window = {{stride = {:?}, pad = {:?}}} \

@@ -23,7 +23,7 @@ use std::collections::{HashMap, HashSet};
 
 use ir::analysis::weight_only;
 use ir::types::VideoAxes;
-use ir::{Activation, ElementType, FirstFrame, Graph, Node, Op, Recipe, Role, Value};
+use ir::{Activation, Class, ElementType, FirstFrame, Graph, Node, Op, Recipe, Role, Value};
 
 use body::{Body, Tensor};
 use plan::{Front, Strip, frames_in_front, in_strips};
@@ -192,6 +192,13 @@ impl Emitter<'_> {
         if of_deferred || self.deferred.contains(&value) {
             return Ok(());
         }
+        if node.op.class() != Class::Moves && !node.ty.element.is_float() {
+            return Err(UnsupportedOp {
+                mnemonic: node.op.mnemonic(),
+                path: node.path.to_string(),
+                ty: node.ty.to_string(),
+            });
+        }
         // Constants among the operands first: their lines carry their own module.
         let whole = |v: &&Value| !self.deferred.contains(v);
         let operands: Vec<Value> = node.op.operands().iter().filter(whole).copied().collect();
@@ -199,7 +206,7 @@ impl Emitter<'_> {
         self.body.begin(value.index(), &node.path);
         let tensor = match (&node.op, self.strips.get(&value).copied()) {
             (Op::Convolution { .. }, Some(strip)) => self.convolution_in_strips(value, node, strip),
-            _ => self.lines(node, &operands)?,
+            _ => self.lines(node, &operands),
         };
         self.tensors[value.index()] = Some(tensor.clone());
         if let Some((front, slices)) = self.in_front.get(&value).cloned() {
@@ -208,28 +215,11 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    fn lines(&mut self, node: &Node, operands: &[Tensor]) -> Result<Tensor, UnsupportedOp> {
-        let moves = matches!(
-            node.op,
-            Op::Pad { .. }
-                | Op::Slice { .. }
-                | Op::Concatenate { .. }
-                | Op::Transpose { .. }
-                | Op::Reshape { .. }
-                | Op::ResizeNearest { .. }
-                | Op::Convert { .. }
-        );
-        if !moves && !node.ty.element.is_float() {
-            return Err(UnsupportedOp {
-                mnemonic: node.op.mnemonic(),
-                path: node.path.to_string(),
-                ty: node.ty.to_string(),
-            });
-        }
+    fn lines(&mut self, node: &Node, operands: &[Tensor]) -> Tensor {
         let graph = self.graph;
         let axes = |value: &Value| -> VideoAxes { graph.ty(*value).layout.video().expect("a graph that verifies") };
         let body = &mut self.body;
-        Ok(match &node.op {
+        match &node.op {
             Op::Input { .. } | Op::State { .. } | Op::Parameter { .. } | Op::Constant { .. } => {
                 unreachable!("leaves have no lines")
             }
@@ -271,7 +261,7 @@ impl Emitter<'_> {
             Op::Transpose { permutation, .. } => shape_ops::transpose(body, &operands[0], permutation),
             Op::Reshape { ty, .. } => body.reshape("", &operands[0], &ty.shape),
             Op::Convert { element, .. } => elementwise::convert(body, &operands[0], *element),
-        })
+        }
     }
 
     fn convolution(&mut self, node: &Node) -> Tensor {
@@ -294,12 +284,13 @@ impl Emitter<'_> {
             padding,
         };
         let y = convolution::convolution(&mut self.body, &video, node.ty.layout, &by, &node.ty.shape);
-        if y.element == ElementType::F32 {
-            return y;
+        match y.element {
+            ElementType::F32 => y,
+            // Else a compiler that may keep excess precision leaves the result in f32, at twice the memory, for whoever
+            // reads it in f32.
+            ElementType::Bf16 | ElementType::F16 => self.body.barrier(&["made"], &[&y]).swap_remove(0),
+            ElementType::I8 | ElementType::I32 => unreachable!("arithmetic on integers was refused"),
         }
-        // Else a compiler that may keep excess precision leaves the result in f32, at twice the memory, for whoever
-        // reads it in f32.
-        self.body.barrier(&["made"], &[&y]).swap_remove(0)
     }
 
     /// The frames of `value` behind those in front, made once.

@@ -41,7 +41,7 @@ impl<T: Real> Convolution<'_, T> {
         let mut result = Tensor::zeros(ty)?;
         let [frames, height, width] = ty.space().expect("a video");
         let outputs = ty.channels().expect("a video");
-        if ty.layout == Layout::Ncthw {
+        if ty.layout == Layout::NCTHW {
             result.data.par_chunks_mut(height * width).enumerate().for_each(|(plane, elements)| {
                 let (batch, output, frame) = (plane / frames / outputs, plane / frames % outputs, plane % frames);
                 self.plane(batch, output, frame, width, elements);

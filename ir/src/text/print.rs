@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::graph::{Graph, Output, Value};
-use crate::op::Arity;
+use crate::op::{Arity, OperandInfo};
 
 /// The whole graph, a line an op; ends with a newline.
 pub fn print(graph: &Graph) -> String {
@@ -30,7 +30,7 @@ pub fn print_node(graph: &Graph, value: Value) -> String {
     let node = graph.node(value);
     let mut text = format!("{value} = {}", node.op.mnemonic());
     let mut separator = " ";
-    node.op.visit_operands(&mut |name, arity, values| {
+    node.op.visit_operands(&mut |OperandInfo { name, arity, .. }, values| {
         let list = values.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
         let printed = match arity {
             Arity::One => list,
