@@ -13,7 +13,7 @@ use ir::finite::{Extent, NonFinite, Reads};
 use ir::{ElementType, Graph, Path, TensorType, Value};
 use passes::inline::{inlined, reads};
 
-use crate::schedule::{Place, Schedule};
+use crate::instruction_selection::{Place, Schedule};
 
 /// What to look at.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 //!
 //! A kernel knows no graph, no buffer and no module path, so ops with the same shapes share one compiled function. Each
 //! is called as `kernel(arguments, scratch, block)`: a table of pointers in the order given here, memory of the calling
-//! thread alone, and which of its independent blocks to compute. How kernels are made of ops is in `schedule`; their
+//! thread alone, and which of its independent blocks to compute. How kernels are made of ops is in `instruction_selection`; their
 //! code is in `codegen`.
 
 use std::fmt;

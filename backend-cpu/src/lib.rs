@@ -1,6 +1,6 @@
 //! The CPU backend: a graph in, native code out.
 //!
-//! The way of the data: [`program::compile`] has `schedule` turn each op into a call of a [`kernel::Kernel`], `codegen`
+//! The way of the data: [`program::compile`] has `instruction_selection` turn each op into a call of a [`kernel::Kernel`], `codegen`
 //! emits each distinct kernel once with Cranelift, `jit` makes it executable, and the buffer plan of `passes` gives
 //! every value its place in one arena. [`weights::Weights`] packs the checkpoint's tensors once, for all programs.
 //! [`program::Executable::run`] then runs the calls in order, the blocks of each shared out over threads.
@@ -24,6 +24,7 @@ mod codegen;
 pub mod element;
 mod guard;
 pub mod inspect;
+mod instruction_selection;
 pub mod isa;
 mod jit;
 pub mod kernel;
@@ -33,7 +34,6 @@ pub mod panel;
 pub mod profile;
 pub mod program;
 pub mod requirements;
-mod schedule;
 mod separate_buffers;
 pub mod target;
 pub mod tile;

@@ -1,4 +1,4 @@
-//! What a graph is compiled for, and what is chosen for it beforehand. Choosing is `schedule`'s.
+//! What a graph is compiled for, and what is chosen for it beforehand. Choosing is `instruction_selection`'s.
 
 use std::collections::HashMap;
 

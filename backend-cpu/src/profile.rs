@@ -9,8 +9,8 @@ use ir::analysis::{Cost, cost};
 use ir::{Graph, Path};
 use passes::BufferPlan;
 
+use crate::instruction_selection::{Call, Place, Schedule};
 use crate::kernel::{Kernel, Prologue};
-use crate::schedule::{Call, Place, Schedule};
 use crate::tile::Algorithm;
 
 /// One call of a program.

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use ir::{Graph, Op, Role, TensorType};
 
+use crate::instruction_selection::{UnsupportedOp, schedule};
 use crate::kernel::Kernel;
 use crate::options::CompileOptions;
 use crate::panel::PanelFamily;
 use crate::program::plan;
-use crate::schedule::{UnsupportedOp, schedule};
 use crate::weights::Form;
 
 /// Bytes that a program and a run of it take.

@@ -8,7 +8,7 @@ use passes::BufferPlan;
 use passes::buffer_plan::Reuse;
 
 use crate::buffer::{AlignedBuffer, BufferError};
-use crate::schedule::{Place, Schedule};
+use crate::instruction_selection::{Place, Schedule};
 
 /// What memory holds before anything is written to it: a NaN in f32 as in bf16.
 const UNWRITTEN: u8 = 0xff;

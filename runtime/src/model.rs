@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(hub("owner/Name-2b"), ("owner/Name-2b".into(), "main".into()));
         assert_eq!(hub("owner/name@refs/pr/1"), ("owner/name".into(), "refs/pr/1".into()));
         assert_eq!(hub("owner/name@v1#ema"), ("owner/name".into(), "v1".into()));
-        let named = ModelSpec::parse(&format!("{text}#ema.model"), None).unwrap();
+        let named = ModelSpec::parse(format!("{text}#ema.model"), None).unwrap();
         assert_eq!((named.source, named.prefix.as_deref()), (ModelSource::Path(text.into()), Some("ema.model")));
         for text in [
             "",

@@ -15,10 +15,11 @@ use std::arch::x86_64::{
 };
 
 use super::family::panel_family;
+use super::instruction_set::DotProductPanels;
 use super::normalize::normalize_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::{POINT_A, POINT_B, transform_kernels};
-use super::{DotProductPanels, InstructionSet, PanelShape};
+use super::{InstructionSet, PanelShape};
 use crate::element::Element;
 use crate::isa::Isa;
 

@@ -34,7 +34,7 @@ pub(crate) mod portable;
 mod check;
 
 pub use family::PanelFamily;
-pub(crate) use instruction_set::{DotProductPanels, InstructionSet};
+pub(crate) use instruction_set::InstructionSet;
 
 use crate::element::Element;
 use crate::isa::Isa;

@@ -1,4 +1,4 @@
-//! From ops to kernel calls.
+//! Instruction selection: from ops to kernel calls.
 //!
 //! Each op of the final graph becomes one call of a kernel, or two (a reduction and its completion), in the graph's
 //! order. A call names its operands by place: which place is which memory is decided in `program`.
