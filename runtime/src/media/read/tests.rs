@@ -344,7 +344,7 @@ fn bad_gifs_are_refused() {
         let _ = read_all(&path, ReadOptions::default());
     }
     let (_folder, path) = file("a.gif", b"GIF89a\x04\x00\x02\x00\x00\x00\x00;");
-    assert!(complaint(&path).contains("cut off in frame 0"));
+    assert!(complaint(&path).contains("cut off at frame 0"));
     let mut huge = bytes;
     huge[6..10].fill(0xff);
     let (_folder, path) = file("a.gif", &huge);
