@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use backend_cpu::isa::Isa;
+use backend_cpu::target::Target;
 use common::{CONFIG, entries, latents_file, model, printed, random, refused, tessera, text};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -46,16 +46,17 @@ fn every_process_makes_the_same_bits() {
 fn guard_pages_change_no_bit() {
     let folder = workplace(1, 4);
     for dtype in ["f32", "bf16"] {
-        for isa in Isa::supported() {
+        for target in Target::supported() {
             let run = |guards: &str, name: &str| {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
                 command.args(DECODE).args(["--quiet", "--dtype", dtype, "--output", name]).current_dir(folder.path());
-                command.env("TESSERA_GUARD_PAGES", guards).env("TESSERA_ISA", isa.name());
+                command.env("TESSERA_GUARD_PAGES", guards).env("TESSERA_ISA", target.isa.name());
+                command.env("TESSERA_DOT_PRODUCTS", target.dot_products.name());
                 let output = command.output().unwrap();
-                assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{isa}, {dtype}");
+                assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{target}, {dtype}");
                 fs::read(folder.path().join(name)).unwrap()
             };
-            assert!(run("", "plain.npy") == run("1", "guarded.npy"), "{isa}, {dtype}");
+            assert!(run("", "plain.npy") == run("1", "guarded.npy"), "{target}, {dtype}");
         }
     }
 }
