@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use backend_cpu::target::Target;
-use common::{CONFIG, entries, latents_file, model, printed, random, refused, tessera, text};
+use common::{CONFIG, entries, hearing, latents_file, model, printed, random, refused, tessera, text};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -259,7 +259,7 @@ fn warnings_do_not_stop_a_decode() {
 #[cfg(unix)]
 fn ctrl_c_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let demo = Command::new(env!("CARGO_BIN_EXE_tessera"))
+    let demo = hearing(env!("CARGO_BIN_EXE_tessera"))
         .args(["decode", "--threads", "1", "--json"])
         .current_dir(folder.path())
         .stdout(Stdio::piped())

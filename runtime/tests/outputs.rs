@@ -14,7 +14,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Tensor, entries, latents_file, model, printed, random, refused, tensors, tessera, text, write};
+use common::{
+    SIGNALS, Tensor, entries, hearing, latents_file, model, printed, random, refused, signal_mask, tensors, tessera,
+    text, write,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -68,7 +71,7 @@ fn shell(script: &str, arguments: &[&str], folder: &Path) -> Output {
 }
 
 fn spawn(arguments: &[&str], folder: &Path) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
+    let mut command = hearing(env!("CARGO_BIN_EXE_tessera"));
     command.args(arguments).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -449,7 +452,7 @@ fn signals_that_were_ignored_stay_ignored() {
     let path = folder.path();
     let at = pipe(path, "pipe");
     let run = |ignored: &str| {
-        let mut command = Command::new("sh");
+        let mut command = hearing("sh");
         let script = format!("trap '' {ignored}; exec \"$0\" \"$@\"");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_tessera")]).args(DECODE).args(["--output", "pipe", "--quiet"]);
         command.current_dir(path).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -477,15 +480,10 @@ fn until_it_listens(child: &Child) {
         return thread::sleep(Duration::from_secs(2));
     }
     let started = Instant::now();
-    // Bits of signals that it catches or ignores: HUP, INT, TERM.
-    let all = 1 << 0 | 1 << 1 | 1 << 14;
     loop {
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-        let mask = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
-            u64::from_str_radix(line.trim(), 16).unwrap()
-        };
-        if status.starts_with("Name:\ttessera") && (mask("SigCgt:") | mask("SigIgn:")) & all == all {
+        let taken = signal_mask(&status, "SigCgt:") | signal_mask(&status, "SigIgn:");
+        if status.starts_with("Name:\ttessera") && taken & SIGNALS == SIGNALS {
             return;
         }
         assert!(started.elapsed() < LONG, "{status}");

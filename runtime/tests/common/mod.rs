@@ -178,3 +178,24 @@ pub(crate) fn refused(folder: &Path, arguments: &[&str], expected: &[&str]) {
     assert!(stdout.is_empty(), "{stdout}");
     assert_eq!(entries(folder), before, "{arguments:?}");
 }
+
+/// The program with no signal ignored, whatever this process ignores: `nohup`, or a shell without job control, may have started
+/// it, and what is ignored is inherited.
+pub(crate) fn hearing(program: &str) -> Command {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if signal_mask(&status, "SigIgn:") & SIGNALS == 0 {
+        return Command::new(program);
+    }
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM", program]);
+    command
+}
+
+/// Bits of the signals that the program takes: HUP, INT, TERM.
+pub(crate) const SIGNALS: u64 = 1 << 0 | 1 << 1 | 1 << 14;
+
+/// The mask of signals that a process' status has under a name.
+pub(crate) fn signal_mask(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
+    u64::from_str_radix(line.trim(), 16).unwrap()
+}
