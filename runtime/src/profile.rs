@@ -111,7 +111,7 @@ impl<'a> Bench<'a> {
     /// No steps yet. Of `options`, threads and instruction set count.
     ///
     /// # Errors
-    /// [`Error::Threads`], [`Error::Isa`].
+    /// [`Error::Threads`], [`Error::Target`].
     pub fn new(config: &'a Config, weights: LoadedWeights, options: &RunOptions) -> Result<Self> {
         let (threads, target) = (options.threads()?, options.target()?);
         let workspace =

@@ -178,7 +178,7 @@ impl Vae {
     ///
     /// # Errors
     /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`],
-    /// [`Error::Spill`], [`Error::Memory`], [`Error::Threads`], [`Error::Isa`]; [`Error::NonFiniteResult`] at the
+    /// [`Error::Spill`], [`Error::Memory`], [`Error::Threads`], [`Error::Target`]; [`Error::NonFiniteResult`] at the
     /// first frame that is no numbers; [`Error::Interrupted`] if the observer breaks; what `sink` and the observer
     /// return.
     pub fn decode(
