@@ -43,8 +43,14 @@ pub fn run(bytes: &[u8]) {
 
 /// The ending that a file of such a beginning should have.
 fn ending(bytes: &[u8]) -> Option<&'static str> {
-    const BEGINNINGS: [(&[u8], &str); 5] =
-        [(b"GIF8", "gif"), (b"YUV4", "y4m"), (b"\x89PNG", "png"), (b"\xff\xd8", "jpg"), (b"\x93NUMPY", "npy")];
+    const BEGINNINGS: [(&[u8], &str); 6] = [
+        (b"GIF8", "gif"),
+        (b"RIFF", "webp"),
+        (b"YUV4", "y4m"),
+        (b"\x89PNG", "png"),
+        (b"\xff\xd8", "jpg"),
+        (b"\x93NUMPY", "npy"),
+    ];
     let known = BEGINNINGS.iter().find(|(beginning, _)| bytes.starts_with(beginning)).map(|&(_, ending)| ending);
     // Behind a length: the first box, or JSON.
     known.or(match bytes.get(4..9)? {
