@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use backend_tpu_stablehlo::pjrt::child::{ChildError, Compilation, Reexecution, Watch};
 use backend_tpu_stablehlo::pjrt::{CompileOptions, Optimization};
 use backend_tpu_stablehlo::{EmitOptions, Mesh};
-use frontend::{Config, Half, Step, StepKind, Taps, declare};
+use frontend::{Autoencoder, Half, Step, StepKind, Taps, declare};
 use ir::analysis::{total_cost, weight_only};
 use ir::{Graph, Role, Value};
 use passes::inline::{inlined, reads};
@@ -38,7 +38,7 @@ pub struct Target {
 #[derive(Debug, Clone)]
 pub struct Job<'a> {
     /// The model.
-    pub config: &'a Config,
+    pub model: &'a dyn Autoencoder,
     /// Which half of it.
     pub half: Half,
     /// Frames, height and width of the video in pixels.
@@ -47,8 +47,8 @@ pub struct Job<'a> {
     pub kind: Option<StepKind>,
     /// In which tiles.
     pub tiling: TilingChoice,
-    /// What neighbouring tiles have in common.
-    pub overlap: Overlap,
+    /// What neighbouring tiles have in common; by default what those of the reference have.
+    pub overlap: Option<Overlap>,
     /// What is computed in.
     pub precision: Precision,
 }
@@ -145,15 +145,17 @@ const USED_SHARE: f64 = 0.95;
 impl Job<'_> {
     /// [B, C, T, H, W] of the input.
     fn shape(&self) -> [usize; 5] {
-        let ([frames, height, width], config) = (self.video, self.config);
-        match self.half {
-            Half::Encoder => [1, config.in_channels, frames, height, width],
-            Half::Decoder => {
-                let [frames, height, width] =
-                    [config.encoded_frames(frames), config.latent_size(height), config.latent_size(width)];
-                [1, config.latent_channels, frames, height, width]
-            }
-        }
+        let ([frames, height, width], model) = (self.video, self.model);
+        let [frames, height, width] = match self.half {
+            Half::Encoder => [frames, height, width],
+            Half::Decoder => [model.encoded_frames(frames), model.latent_size(height), model.latent_size(width)],
+        };
+        [1, model.input_channels(self.half), frames, height, width]
+    }
+
+    /// What tiles have in common: what was asked for, or what the reference's have.
+    fn overlap(&self) -> Overlap {
+        self.overlap.unwrap_or_else(|| Overlap::of(self.model))
     }
 
     /// Compiles every distinct step. With [`TilingChoice::Auto`], of the largest tiles that fit the device.
@@ -167,16 +169,16 @@ impl Job<'_> {
         if shape.contains(&0) {
             return Err(Error::Input { what: "a video", found: shape, problem: "an axis is empty".into() });
         }
-        let whole = Grid::whole(self.config, self.half, height, width);
+        let whole = Grid::whole(self.model, self.half, height, width);
         match self.tiling {
             TilingChoice::Off => self.compile(None, whole, target, tell, watch),
             TilingChoice::Size { height: tile_height, width: tile_width } => {
-                let tiling = Tiling { height: tile_height, width: tile_width, overlap: self.overlap };
-                tiling.check(self.config, self.half)?;
-                if !tiling.applies(self.config, self.half, height, width) {
+                let tiling = Tiling { height: tile_height, width: tile_width, overlap: self.overlap() };
+                tiling.check(self.model, self.half)?;
+                if !tiling.applies(self.model, self.half, height, width) {
                     return self.compile(None, whole, target, tell, watch);
                 }
-                let grid = tiling.grid(self.config, self.half, height, width)?;
+                let grid = tiling.grid(self.model, self.half, height, width)?;
                 self.compile(Some(tiling), grid, target, tell, watch)
             }
             TilingChoice::Auto => self.largest_that_fits(target, tell, watch),
@@ -193,14 +195,14 @@ impl Job<'_> {
         watch: &mut Watch<'_>,
     ) -> Result<Prepared> {
         let [.., height, width] = self.shape();
-        let usual = Tiling { overlap: self.overlap, ..Tiling::of(self.config) }.nearest(self.config);
-        let whole = (height * width, None, Grid::whole(self.config, self.half, height, width));
-        let tiled = candidates(self.config, self.half, [height, width], self.overlap);
+        let usual = Tiling { overlap: self.overlap(), ..Tiling::of(self.model) }.nearest(self.model);
+        let whole = (height * width, None, Grid::whole(self.model, self.half, height, width));
+        let tiled = candidates(self.model, self.half, [height, width], self.overlap());
         let tiled = tiled.into_iter().map(|found| (found.tile_area, Some(found.tiling), found.grid));
         // The largest first.
         let choices: Vec<_> = std::iter::once(whole).chain(tiled).collect();
         let usual_area = match self.half {
-            Half::Decoder => self.config.latent_size(usual.height) * self.config.latent_size(usual.width),
+            Half::Decoder => self.model.latent_size(usual.height) * self.model.latent_size(usual.width),
             Half::Encoder => usual.height * usual.width,
         };
         let mut next = choices.iter().position(|(area, ..)| *area <= usual_area).unwrap_or(choices.len() - 1);
@@ -257,7 +259,14 @@ impl Job<'_> {
         watch: &mut Watch<'_>,
     ) -> Result<Started> {
         let tiles = [grid.rows.len(), grid.columns.len()];
-        let route = Route { half: self.half, shape: self.shape(), grid, order: TileOrder::FrameMajor, lanes: 1 };
+        let route = Route {
+            half: self.half,
+            shape: self.shape(),
+            frame_steps: self.model.frame_steps(self.half),
+            grid,
+            order: TileOrder::FrameMajor,
+            lanes: 1,
+        };
         let mut steps = self.distinct(&route);
         steps.sort_by_key(|(step, _)| std::cmp::Reverse(step.frames * step.height * step.width));
         let Some(&(step, runs)) = steps.first() else {
@@ -296,8 +305,8 @@ impl Job<'_> {
         let batches = route.batches();
         let mut steps: Vec<(Step, usize)> = vec![];
         for tile in route.grid.places() {
-            for (batch, frames) in batches.iter().enumerate() {
-                let step = route.step(batch, frames.len(), tile);
+            for batch in 0..batches.len() {
+                let step = route.step(batch, tile);
                 match steps.iter_mut().find(|(known, _)| *known == step) {
                     Some((_, runs)) => *runs += 1,
                     None if self.kind.is_none_or(|kind| kind == step.kind) => steps.push((step, 1)),
@@ -311,7 +320,7 @@ impl Job<'_> {
     fn compile_step(&self, step: Step, runs: usize, target: &Target, watch: &mut Watch<'_>) -> Result<CompiledStep> {
         let Target { plugin, topology, mesh, optimization, reexecution } = target;
         let step = Step { batch: mesh.data, ..step };
-        let graph = declare(self.config, &step, &Taps::None)?;
+        let graph = declare(self.model, &step, &Taps::None)?;
         let graph = lowering::optimize(&step, &graph, tpu_pipeline(self.precision))?;
         let module = lowering::stablehlo(&step, &graph, &EmitOptions { mesh: *mesh, ..EmitOptions::default() })?;
         let devices = mesh.devices();

@@ -8,7 +8,7 @@
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
-use frontend::{Config, Half, Step, StepKind, decode_batches, encode_batches};
+use frontend::{Autoencoder, FrameSteps, Half, Step, StepKind};
 
 use crate::blend::Blender;
 use crate::engine::{Engine, Work};
@@ -35,6 +35,8 @@ pub(crate) struct Route {
     pub half: Half,
     /// [B, C, T, H, W] of the input; none is 0.
     pub shape: [usize; 5],
+    /// How its frames fall into steps.
+    pub frame_steps: FrameSteps,
     /// The tiles of its frames.
     pub grid: Grid,
     /// Their order.
@@ -46,22 +48,18 @@ pub(crate) struct Route {
 impl Route {
     /// The frames of each step of a sample.
     pub(crate) fn batches(&self) -> Vec<Range<usize>> {
-        match self.half {
-            Half::Decoder => decode_batches(self.shape[2]).collect(),
-            Half::Encoder => encode_batches(self.shape[2]).collect(),
-        }
+        self.frame_steps.of_clip(self.shape[2]).collect()
+    }
+
+    /// Which kind of step a batch of frames goes through.
+    fn kind(&self, batch: usize) -> StepKind {
+        StepKind::of_clip(self.half, batch, self.frame_steps.of_clip(self.shape[2]).len())
     }
 
     /// The step over a batch of frames of one tile.
-    pub(crate) fn step(&self, batch: usize, frames: usize, (row, column): (usize, usize)) -> Step {
-        let kind = match (self.half, batch) {
-            (Half::Decoder, _) if frames == self.shape[2] => StepKind::DecodeWhole,
-            (Half::Decoder, 0) => StepKind::DecodeFirst,
-            (Half::Decoder, _) => StepKind::DecodeNext,
-            (Half::Encoder, _) if frames == self.shape[2] => StepKind::EncodeWhole,
-            (Half::Encoder, 0) => StepKind::EncodeFirst,
-            (Half::Encoder, _) => StepKind::EncodeNext,
-        };
+    pub(crate) fn step(&self, batch: usize, (row, column): (usize, usize)) -> Step {
+        let frames = self.frame_steps.of_clip(self.shape[2]).nth(batch).map_or(0, |frames| frames.len());
+        let kind = self.kind(batch);
         let (height, width) = (self.grid.rows[row].input.len(), self.grid.columns[column].input.len());
         // One sample at a time: group norms gather their statistics within a sample, so this is what the reference computes.
         Step { kind, batch: 1, frames, height, width }
@@ -69,31 +67,19 @@ impl Route {
 
     /// The step whose algorithms the others take: the first over the first tile, which is the largest.
     pub(crate) fn leading_step(&self) -> Step {
-        let frames = self.batches().first().map_or(0, ExactSizeIterator::len);
-        self.step(0, frames, (0, 0))
+        self.step(0, (0, 0))
     }
 
-    /// Frames of the result of a step over so many frames.
-    pub(crate) fn result_frames(&self, config: &Config, frames: usize) -> usize {
-        match self.half {
-            Half::Decoder => config.decoded_step_frames(frames),
-            Half::Encoder => config.encoded_step_frames(frames),
-        }
+    /// Frames of the result of the step over a batch of so many frames.
+    pub(crate) fn result_frames(&self, model: &dyn Autoencoder, batch: usize, frames: usize) -> usize {
+        model.result_frames(self.kind(batch), frames)
     }
 
-    /// Video frames of a step over so many frames of input.
-    fn video_frames(&self, config: &Config, frames: usize) -> usize {
+    /// Video frames of the step over a batch of so many frames of input.
+    fn video_frames(&self, model: &dyn Autoencoder, batch: usize, frames: usize) -> usize {
         match self.half {
-            Half::Decoder => config.decoded_step_frames(frames),
+            Half::Decoder => self.result_frames(model, batch, frames),
             Half::Encoder => frames,
-        }
-    }
-
-    /// Channels of the result.
-    pub(crate) fn result_channels(&self, config: &Config) -> usize {
-        match self.half {
-            Half::Decoder => config.out_channels,
-            Half::Encoder => 2 * config.latent_channels,
         }
     }
 
@@ -121,21 +107,21 @@ impl Route {
 /// binding or running a step reports; [`Error::Spill`] if results cannot wait on disk.
 pub(crate) fn run<E: Engine>(
     steps: &mut Steps<'_, E>,
-    config: &Config,
+    model: &dyn Autoencoder,
     route: &Route,
     source: &mut dyn Source,
     sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let batches = route.batches();
-    let frames: usize = batches.iter().map(|batch| route.video_frames(config, batch.len())).sum();
+    let frames: usize = batches.iter().enumerate().map(|(i, batch)| route.video_frames(model, i, batch.len())).sum();
     let area = |(row, column): (usize, usize)| {
         (route.grid.rows[row].input.len() * route.grid.columns[column].input.len()) as f64
     };
-    let mut passage = Passage {
+    let mut clip = ClipRun {
         steps,
         observer,
-        config,
+        model,
         route,
         batches: &batches,
         tile: 0,
@@ -148,24 +134,24 @@ pub(crate) fn run<E: Engine>(
         // Of a source that streams, samples come one after the other.
         let at_once = if source.is_random_access() { route.lanes } else { 1 };
         for first in (0..route.shape[0]).step_by(at_once) {
-            passage.untiled(first..route.shape[0].min(first + at_once), source, sink)?;
+            clip.untiled(first..route.shape[0].min(first + at_once), source, sink)?;
         }
-        return passage.done();
+        return clip.done();
     }
     for sample in 0..route.shape[0] {
         match route.order {
-            TileOrder::FrameMajor => passage.frame_major(sample, source, sink)?,
-            TileOrder::TileMajor => passage.tile_major(sample, source, sink)?,
+            TileOrder::FrameMajor => clip.frame_major(sample, source, sink)?,
+            TileOrder::TileMajor => clip.tile_major(sample, source, sink)?,
         }
     }
-    passage.done()
+    clip.done()
 }
 
 /// A clip that is on its way.
-struct Passage<'a, 'b, E: Engine> {
+struct ClipRun<'a, 'b, E: Engine> {
     steps: &'a mut Steps<'b, E>,
     observer: &'a mut dyn Observer,
-    config: &'a Config,
+    model: &'a dyn Autoencoder,
     route: &'a Route,
     batches: &'a [Range<usize>],
     /// The first tile of those that run.
@@ -179,14 +165,14 @@ struct Passage<'a, 'b, E: Engine> {
 
 /// Which step runs.
 #[derive(Clone, Copy)]
-struct Place {
+struct StepIndex {
     sample: usize,
     batch: usize,
     /// Row and column.
     tile: (usize, usize),
 }
 
-impl<E: Engine> Passage<'_, '_, E> {
+impl<E: Engine> ClipRun<'_, '_, E> {
     /// Runs samples at once. Results of the first leave as they come, those of others wait on disk until it is their turn.
     fn untiled(
         &mut self,
@@ -201,7 +187,7 @@ impl<E: Engine> Passage<'_, '_, E> {
             for (sample, frames) in samples.clone().zip(&mut frames) {
                 source.load(sample, &self.batches[batch], frames)?;
             }
-            let places: Vec<_> = samples.clone().map(|sample| Place { sample, batch, tile: (0, 0) }).collect();
+            let places: Vec<_> = samples.clone().map(|sample| StepIndex { sample, batch, tile: (0, 0) }).collect();
             let outputs = self.run(&places, &frames, &mut states)?;
             for (sample, result) in samples.clone().zip(&outputs) {
                 match &mut waiting {
@@ -304,25 +290,27 @@ impl<E: Engine> Passage<'_, '_, E> {
         for (&tile, window) in tiles.iter().zip(&mut *windows) {
             self.route.cut(tile, frames, window)?;
         }
-        let places: Vec<_> = tiles.iter().map(|&tile| Place { sample, batch, tile }).collect();
+        let places: Vec<_> = tiles.iter().map(|&tile| StepIndex { sample, batch, tile }).collect();
         self.run(&places, &windows[..tiles.len()], states)
     }
 
     /// Makes room for a batch's frames.
     fn start(&self, blender: &mut Blender<'_>, batch: usize) -> Result<()> {
-        let frames = self.route.result_frames(self.config, self.batches[batch].len());
-        let planes = self.route.result_channels(self.config) * frames;
+        let frames = self.route.result_frames(self.model, batch, self.batches[batch].len());
+        let planes = self.model.result_channels(self.route.half) * frames;
         blender
             .start(planes)
             .map_err(|cause| Error::Memory { step: "the frames of a step".into(), problem: cause.to_string() })
     }
 
     /// Runs steps of one batch at once and shows them to the observer; `states` becomes what they leave. Returns their results.
-    fn run(&mut self, places: &[Place], inputs: &[Vec<f32>], states: &mut [E::States]) -> Result<Vec<E::Buffer>> {
-        let step = |&Place { batch, tile, .. }: &Place| self.route.step(batch, self.batches[batch].len(), tile);
+    fn run(&mut self, places: &[StepIndex], inputs: &[Vec<f32>], states: &mut [E::States]) -> Result<Vec<E::Buffer>> {
+        let step = |&StepIndex { batch, tile, .. }: &StepIndex| self.route.step(batch, tile);
         let steps: Vec<Step> = places.iter().map(step).collect();
-        let video = |step: &Step| (self.route.video_frames(self.config, step.frames) * step.height * step.width) as f64;
-        let work: f64 = steps.iter().map(video).sum();
+        let video = |(step, place): (&Step, &StepIndex)| {
+            (self.route.video_frames(self.model, place.batch, step.frames) * step.height * step.width) as f64
+        };
+        let work: f64 = steps.iter().zip(places).map(video).sum();
         let observer = &mut *self.observer;
         self.steps.prepare(&steps, &mut |preparation| observer.preparing(preparation))?;
         let number = |(row, column): (usize, usize)| row * self.route.grid.columns.len() + column;
@@ -337,7 +325,8 @@ impl<E: Engine> Passage<'_, '_, E> {
             let seconds_left = seconds_left(run, share);
             observer.progress(&Progress { frames_done, frames_total, tile, tiles, step_share, share, seconds_left })
         };
-        let step_place = |&Place { sample, batch, tile }: &Place| StepPlace { sample, step: batch, tile: number(tile) };
+        let step_place =
+            |&StepIndex { sample, batch, tile }: &StepIndex| StepPlace { sample, step: batch, tile: number(tile) };
         let to_run = steps.iter().zip(places).zip(inputs).zip(&mut *states);
         let to_run = to_run.map(|(((&step, place), input), states)| Work {
             step,
@@ -348,7 +337,7 @@ impl<E: Engine> Passage<'_, '_, E> {
         let outputs = self.steps.run(to_run.collect(), &mut observe)?;
         self.work_done += work;
         let mut results = vec![];
-        for ((&Place { sample, batch, tile }, output), states) in places.iter().zip(outputs).zip(states) {
+        for ((&StepIndex { sample, batch, tile }, output), states) in places.iter().zip(outputs).zip(states) {
             let tile = number(tile);
             for (module, ty, data) in &output.taps {
                 self.observer.tap(&Tap { sample, step: batch, tile, module, ty, data })?;
@@ -377,7 +366,7 @@ impl<E: Engine> Passage<'_, '_, E> {
 
     /// The frames of a batch have gone to the sink.
     fn batch_done(&mut self, batch: usize) {
-        self.frames_done += self.route.video_frames(self.config, self.batches[batch].len());
+        self.frames_done += self.route.video_frames(self.model, batch, self.batches[batch].len());
     }
 
     /// Tells the observer that all is done.
@@ -416,28 +405,35 @@ mod tests {
 
     /// What comes out of the demo's model, sample by sample, and how many steps ran.
     fn outputs(route: &Route, source: &mut dyn Source) -> (Vec<(usize, Vec<f32>)>, usize) {
-        let config = demo::config().unwrap();
+        let model = demo::model().unwrap();
         let checkpoint = Arc::new(demo::checkpoint().unwrap());
         let weights = Weights::new(checkpoint.clone());
         let options = RunOptions::default();
         let engine = CpuEngine::new(Isa::probe().into(), &options, &weights, &checkpoint, Choices::default());
-        let mut steps = Steps::new(&config, &options, engine, 3, route.lanes).unwrap();
+        let mut steps = Steps::new(&*model, &options, engine, 3, route.lanes).unwrap();
         let mut found = vec![];
         let mut sink = |sample, data: &[f32]| {
             found.push((sample, data.to_vec()));
             Ok(())
         };
-        run(&mut steps, &config, route, source, &mut sink, &mut ()).unwrap();
+        run(&mut steps, &*model, route, source, &mut sink, &mut ()).unwrap();
         (found, steps.account().program_runs)
     }
 
     /// Both orders, in one lane and in several, of frames in memory and of frames that come once.
     fn check_orders(half: Half, shape: [usize; 5], tiles: usize) {
-        let config = demo::config().unwrap();
+        let model = demo::model().unwrap();
         let tiling = Tiling { height: 32, width: 40, overlap: Overlap { height: 0.25, width: 0.2 } };
-        let grid = tiling.grid(&config, half, shape[3], shape[4]).unwrap();
+        let grid = tiling.grid(&*model, half, shape[3], shape[4]).unwrap();
         assert_eq!(grid.tiles(), tiles);
-        let route = |order, lanes| Route { half, shape, grid: grid.clone(), order, lanes };
+        let route = |order, lanes| Route {
+            half,
+            shape,
+            frame_steps: model.frame_steps(half),
+            grid: grid.clone(),
+            order,
+            lanes,
+        };
         let data = noise(shape.iter().product());
         let [batch, channels, frames, height, width] = shape;
         let batches = route(TileOrder::FrameMajor, 1).batches();
@@ -474,19 +470,19 @@ mod tests {
         data: &[f32],
         order: &[(usize, (usize, usize))],
     ) -> BTreeMap<(usize, (usize, usize)), Vec<f32>> {
-        let config = demo::config().unwrap();
+        let model = demo::model().unwrap();
         let checkpoint = Arc::new(demo::checkpoint().unwrap());
         let weights = Weights::new(checkpoint.clone());
         let options = RunOptions { precision, ..RunOptions::default() };
         let engine = CpuEngine::new(Isa::probe().into(), &options, &weights, &checkpoint, Choices::default());
-        let mut steps = Steps::new(&config, &options, engine, 2, 1).unwrap();
+        let mut steps = Steps::new(&*model, &options, engine, 2, 1).unwrap();
         let mut source = InMemory { data, shape: route.shape };
         let (mut frames, mut window, batches) = (vec![], vec![], route.batches());
         let (mut states, mut found) = (BTreeMap::new(), BTreeMap::new());
         for &(batch, tile) in order {
             source.load(0, &batches[batch], &mut frames).unwrap();
             route.cut(tile, &frames, &mut window).unwrap();
-            let step = route.step(batch, batches[batch].len(), tile);
+            let step = route.step(batch, tile);
             steps.prepare(&[step], &mut |_| ControlFlow::Continue(())).unwrap();
             let place = StepPlace { sample: 0, step: batch, tile: 0 };
             let work = Work { step, place, input: &window, states: states.remove(&tile).unwrap_or_default() };
@@ -499,11 +495,18 @@ mod tests {
 
     #[test]
     fn tiles_in_any_order_give_the_same_bits() {
-        let config = demo::config().unwrap();
+        let model = demo::model().unwrap();
         let tiling = Tiling { height: 16, width: 24, overlap: Overlap { height: 0.5, width: 0.0 } };
         for (half, shape) in [(Half::Decoder, [1, 16, 4, 3, 5]), (Half::Encoder, [1, 3, 16, 22, 40])] {
-            let grid = tiling.grid(&config, half, shape[3], shape[4]).unwrap();
-            let route = Route { half, shape, grid, order: TileOrder::FrameMajor, lanes: 1 };
+            let grid = tiling.grid(&*model, half, shape[3], shape[4]).unwrap();
+            let route = Route {
+                half,
+                shape,
+                frame_steps: model.frame_steps(half),
+                grid,
+                order: TileOrder::FrameMajor,
+                lanes: 1,
+            };
             let (data, tiles) = (noise(shape.iter().product()), route.grid.places().collect::<Vec<_>>());
             let batches = 0..route.batches().len();
             assert!(tiles.len() >= 4 && batches.len() == 2, "{} tiles, {batches:?}", tiles.len());

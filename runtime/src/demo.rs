@@ -1,11 +1,13 @@
 //! The demo: a small model and a clip's latents that are part of the program, so that it can be tried without a
 //! download.
 //!
-//! The latents are of a scene of Big Buck Bunny; the model has the architecture of CogVideoX's VAE in a small size.
+//! The latents are of a scene of Big Buck Bunny; the model has the architecture of a published VAE in a small size.
 
 use std::path::Path;
 
-use frontend::Config;
+use std::sync::Arc;
+
+use frontend::{Autoencoder, read_config};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -20,28 +22,28 @@ const CONFIG: &str = include_str!("../demo/config.json");
 const WEIGHTS: &[u8] = include_bytes!("../demo/diffusion_pytorch_model.safetensors");
 const LATENTS: &[u8] = include_bytes!("../demo/bunny.safetensors");
 
-/// The model's configuration.
+/// The model's declaration.
 ///
 /// # Errors
 /// None, as long as the program was built of what belongs together.
-pub fn config() -> Result<Config> {
+pub fn model() -> Result<Arc<dyn Autoencoder>> {
     let path = Path::new("demo/config.json");
-    let (config, _) = Config::from_json(CONFIG).map_err(|cause| Error::Config { path: path.into(), cause })?;
-    Ok(config)
+    let (model, _) = read_config(CONFIG).map_err(|cause| Error::Config { path: path.into(), cause })?;
+    Ok(model)
 }
 
-/// The model.
+/// The model with its weights.
 ///
 /// # Errors
-/// As [`config`].
+/// As [`model`].
 pub fn vae() -> Result<Vae> {
-    Vae::new(config()?, checkpoint()?)
+    Vae::new(model()?, checkpoint()?)
 }
 
 /// The model's weights.
 ///
 /// # Errors
-/// As [`config`].
+/// As [`model`].
 pub fn checkpoint() -> Result<Checkpoint> {
     let weights = TensorFile::from_static(Path::new("demo/diffusion_pytorch_model.safetensors"), WEIGHTS)?;
     Ok(Checkpoint::from_file(weights))
@@ -50,8 +52,8 @@ pub fn checkpoint() -> Result<Checkpoint> {
 /// The latents as the pipeline saves them: still scaled, in [B, C, T, H, W].
 ///
 /// # Errors
-/// As [`config`].
+/// As [`model`].
 pub fn latents() -> Result<Latents> {
     let file = TensorFile::from_static(Path::new("demo/bunny.safetensors"), LATENTS)?;
-    Ok(Latents::from_file(&file, None, LatentsLayout::Btchw, config()?.latent_channels, false)?.0)
+    Ok(Latents::from_file(&file, None, LatentsLayout::Btchw, model()?.channels().latents, false)?.0)
 }

@@ -12,7 +12,7 @@ use backend_cpu::weights::WeightError;
 use backend_tpu_stablehlo::pjrt;
 use backend_tpu_stablehlo::pjrt::child::ChildError;
 use backend_tpu_stablehlo::pjrt::locate::LocateError;
-use frontend::{ConfigError, DeclareError, Half, Step};
+use frontend::{ConfigError, DeclareError, Half, ScalingError, Step};
 
 use crate::memory_estimate::{MemoryEstimate, at_most};
 use crate::non_finite::NonFiniteActivation;
@@ -371,11 +371,8 @@ pub enum Error {
         found: usize,
     },
     /// The numbers that undo the scaling of latents make no sense.
-    #[error("latents cannot be unscaled: {problem}")]
-    Scaling {
-        /// What is wrong with which number.
-        problem: String,
-    },
+    #[error(transparent)]
+    Scaling(#[from] ScalingError),
     /// An output path whose ending says no known format.
     #[error("{}: `{ending}` is not an output format; known: {known}", path.display())]
     UnknownOutput {

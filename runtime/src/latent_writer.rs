@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use frontend::LatentScaling;
+
 use crate::error::Result;
-use crate::latent_scaling::LatentScaling;
 use crate::latents::{LAYOUT_LABEL, Latents, LatentsLayout, MOMENTS_NAME, SCALED_LABEL, USUAL_NAME};
 use crate::media::array::{ArrayWriter, TensorLabel};
 use crate::media::place::require_ending;
@@ -89,7 +90,7 @@ impl LatentWriter {
             LatentContent::Unscaled { .. } => latents(&mut self.posterior).data,
             LatentContent::Scaled { scaling, .. } => {
                 let mut latents = latents(&mut self.posterior);
-                scaling.scale(&mut latents)?;
+                latents.scale(scaling)?;
                 latents.data
             }
         };

@@ -1,8 +1,7 @@
 //! Latents to decode: read from a file, brought to [B, C, T, H, W].
 //!
 //! What a file says of its latents is read here, and what it leaves open is decided, by
-//! [`Latents::read_with_account`] with an account of how. Undoing the pipeline's scaling is in
-//! [`crate::latent_scaling`].
+//! [`Latents::read_with_account`] with an account of how.
 //!
 //! ComfyUI's `.latent` is a safetensors file with a tensor `latent_tensor`, [B, C, T, H, W] as its VAE takes it.
 //! Files of the time before it marked them with `latent_format_version_0` are scaled by Stable Diffusion's factor,
@@ -10,6 +9,8 @@
 
 use std::fmt;
 use std::path::Path;
+
+use frontend::LatentScaling;
 
 use crate::error::{Error, Result};
 use crate::fragment::split_fragment;
@@ -124,11 +125,27 @@ impl LatentsAccount {
 }
 
 impl Latents {
+    /// Turns a pipeline's latents into the decoder's, in place; see [`LatentScaling::unscale`].
+    ///
+    /// # Errors
+    /// [`Error::Scaling`].
+    pub fn unscale(&mut self, scaling: &LatentScaling) -> Result<()> {
+        Ok(scaling.unscale(&mut self.data, self.shape)?)
+    }
+
+    /// The inverse of [`Self::unscale`]; see [`LatentScaling::scale`].
+    ///
+    /// # Errors
+    /// [`Error::Scaling`].
+    pub fn scale(&mut self, scaling: &LatentScaling) -> Result<()> {
+        Ok(scaling.scale(&mut self.data, self.shape)?)
+    }
+
     /// Reads `FILE[#TENSOR]`: safetensors, what `torch.save` writes, `.npy` or `.npz`, told apart by their content.
     /// Without `#TENSOR` it is the file's only tensor with elements, or the one named `latents`, `latent_tensor` or
     /// `samples`. F32, F16, BF16 and F64 are accepted, in five axes, or in four for a single video. `unscaled` says
     /// that the file's values are already those that the decoder takes; here it only decides which layout
-    /// [`LatentsLayout::Auto`] prefers: see [`LatentScaling::unscale`](crate::LatentScaling::unscale). Of moments
+    /// [`LatentsLayout::Auto`] prefers: see [`Self::unscale`]. Of moments
     /// (see [`Stored::moments`]) it is the mean.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
-//! Tessera as a library: a CogVideoX VAE from its checkpoint, latents to video and video to latents.
+//! Tessera as a library: a VAE from its checkpoint, latents to video and video to latents.
 //!
 //! ```no_run
 //! use runtime::{Latents, LatentsLayout, RunOptions, Vae};
 //!
-//! let vae = Vae::open("CogVideoX-2b/vae".as_ref())?;
-//! let mut latents = Latents::read("latents.safetensors", LatentsLayout::Auto, vae.config().latent_channels, false)?;
-//! vae.latent_scaling().unscale(&mut latents)?;
+//! let vae = Vae::open("vae".as_ref())?;
+//! let mut latents = Latents::read("latents.safetensors", LatentsLayout::Auto, vae.model().channels().latents, false)?;
+//! latents.unscale(&vae.latent_scaling())?;
 //! let rate = runtime::media::FrameRate::new(8.0)?;
 //! let mut writer = runtime::media::create("clip.mp4".as_ref(), vae.decoded_shape(&latents)?, rate)?;
 //! vae.decode(&latents, &RunOptions::default(), &mut |sample, frames| writer.write(sample, frames), &mut ())?;
@@ -22,7 +22,7 @@
 //! | [`checkpoint`], [`shard_index`], `weight_names` | the weights by name, in shards too; which of a file's tensors are the model's |
 //! | [`tensor_file`], `npy_header` | the file of tensors underneath: safetensors, PyTorch's, NumPy's |
 //! | `text_file`, `foreign` | JSON as it comes; what a file is that is not what it should be |
-//! | [`latents`], [`latent_scaling`] | the tensor to decode; undoing the pipeline's scaling |
+//! | [`latents`] | the tensor to decode; undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
 //! | [`quality`] | how near decoded frames are to their source |
 //! | [`verification`], [`comparison`], [`error_plot`] | two runs compared, module by module; how far apart they are, as rows and drawn |
@@ -57,7 +57,6 @@ mod foreign;
 pub mod fragment;
 pub mod hub;
 pub mod inspection;
-pub mod latent_scaling;
 mod latent_writer;
 pub mod latents;
 pub mod loaded_weights;
@@ -96,9 +95,9 @@ pub mod whole_run;
 
 pub use clip::TileOrder;
 pub use error::{Error, Result};
+pub use frontend::LatentScaling;
 pub use hub::{Download, HubOptions};
 pub use inspection::Inspection;
-pub use latent_scaling::LatentScaling;
 pub use latent_writer::{LatentContent, LatentWriter};
 pub use latents::{Latents, LatentsAccount, LatentsLayout};
 pub use memory_estimate::MemoryEstimate;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use backend_cpu::weights::ParameterSource;
-use frontend::{Config, Half, parameters};
+use frontend::{Autoencoder, Half, parameters};
 use ir::{Dims, TensorType};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -29,7 +29,7 @@ impl LoadedWeights {
     /// [`crate::Error::Weights`] if the checkpoint lacks one or has it in another shape.
     pub fn read(vae: &Vae, half: Half) -> Result<LoadedWeights> {
         vae.check_weights(half)?;
-        let names = parameters(vae.config(), half)?;
+        let names = parameters(vae.model(), half)?;
         let read = |(name, _): (String, Dims)| -> Result<(String, Vec<f32>)> {
             let values = vae.checkpoint().to_f32(&name)?;
             Ok((name, values))
@@ -42,8 +42,8 @@ impl LoadedWeights {
     ///
     /// # Errors
     /// [`crate::Error::Declare`] if the configuration cannot be honoured.
-    pub fn random(config: &Config, half: Half) -> Result<LoadedWeights> {
-        let names = parameters(config, half)?;
+    pub fn random(model: &dyn Autoencoder, half: Half) -> Result<LoadedWeights> {
+        let names = parameters(model, half)?;
         let made = names.into_par_iter().enumerate().map(|(number, (name, shape))| {
             let (middle, spread) = match &shape[..] {
                 [_] if name.ends_with(".weight") => (1.0, 0.2),
@@ -90,10 +90,10 @@ mod tests {
         let vae = demo::vae().unwrap();
         for half in [Half::Encoder, Half::Decoder] {
             let read = LoadedWeights::read(&vae, half).unwrap();
-            let random = LoadedWeights::random(vae.config(), half).unwrap();
+            let random = LoadedWeights::random(vae.model(), half).unwrap();
             assert_eq!(read.bytes(), random.bytes());
             assert!(read.tensors.iter().all(|(name, tensor)| random.tensors[name].len() == tensor.len()));
-            assert_eq!(random, LoadedWeights::random(vae.config(), half).unwrap());
+            assert_eq!(random, LoadedWeights::random(vae.model(), half).unwrap());
         }
         assert!(uniform(1, 1000).all(|value| (-1.0..1.0).contains(&value)));
     }

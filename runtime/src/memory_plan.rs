@@ -15,7 +15,7 @@ use std::rc::Rc;
 use backend_cpu::options::{Choices, CompileOptions};
 use backend_cpu::requirements::Requirements;
 use backend_cpu::target::Target;
-use frontend::{Config, Half, Step, declare, parameters};
+use frontend::{Autoencoder, Half, Step, declare, parameters};
 use ir::Graph;
 use ir::analysis::total_cost;
 use passes::cpu_pipeline;
@@ -28,7 +28,7 @@ use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
 use crate::memory_estimate::{MemoryEstimate, at_most};
 use crate::options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
 use crate::tile_sizes::{Candidate, candidates};
-use crate::tiling::{Grid, Tiling};
+use crate::tiling::{Grid, Overlap, Tiling};
 
 /// One compiled step, and what the allocator keeps of the memory that declaring and compiling it took: generous.
 const PROGRAM_BYTES: u64 = 3 << 20;
@@ -57,6 +57,8 @@ pub struct TilingDecision {
     pub memory: Option<MemoryEstimate>,
     /// What it was allowed to need, in bytes.
     pub budget: u64,
+    /// What tiles have in common where nothing is asked for.
+    pub usual_overlap: Overlap,
     /// Why it was chosen.
     pub reason: &'static str,
     /// Whether these tiles, and with them the pixels, follow from how much memory happened to be free: nobody asked for tiles,
@@ -101,7 +103,7 @@ const TILES_FIT: &str = "whole frames do not fit the memory budget, and these ar
 
 /// A run to be planned.
 pub(crate) struct Plan<'a> {
-    pub config: &'a Config,
+    pub model: &'a dyn Autoencoder,
     pub checkpoint: &'a Checkpoint,
     pub half: Half,
     /// [B, C, T, H, W] of the input.
@@ -130,19 +132,19 @@ impl Plan<'_> {
     /// passes report.
     pub(crate) fn decide(&self) -> Result<(Route, TilingDecision)> {
         let [.., height, width] = self.shape;
-        let whole = || Grid::whole(self.config, self.half, height, width);
+        let whole = || Grid::whole(self.model, self.half, height, width);
         let asked = match self.options.tiling {
             TilingChoice::Size { height, width } => {
-                let tiling = Tiling { height, width, overlap: self.options.overlap };
-                tiling.check(self.config, self.half)?;
+                let tiling = Tiling { height, width, overlap: self.overlap() };
+                tiling.check(self.model, self.half)?;
                 Some(tiling)
             }
             TilingChoice::Off | TilingChoice::Auto => None,
         };
         // What is asked for: its tiles if it has any, the grid, and why.
         let (tiling, grid, reason) = match (asked, self.options.tiling) {
-            (Some(tiling), _) if tiling.applies(self.config, self.half, height, width) => {
-                (Some(tiling), tiling.grid(self.config, self.half, height, width)?, TILES_ASKED)
+            (Some(tiling), _) if tiling.applies(self.model, self.half, height, width) => {
+                (Some(tiling), tiling.grid(self.model, self.half, height, width)?, TILES_ASKED)
             }
             (Some(_), _) => (None, whole(), WHOLE_SMALL),
             (None, TilingChoice::Off) => (None, whole(), WHOLE_ASKED),
@@ -156,6 +158,7 @@ impl Plan<'_> {
             order: route.order,
             memory,
             budget,
+            usual_overlap: Overlap::of(self.model),
             reason,
             follows_free_memory: reason == TILES_FIT && matches!(self.options.memory, MemoryBudget::OfAvailable { .. }),
         };
@@ -180,7 +183,7 @@ impl Plan<'_> {
             None if self.options.tiling == TilingChoice::Auto => {
                 let found = estimator.search(budget, &mut least)?;
                 let (tiling, planned) = found.ok_or_else(|| {
-                    let cut = !candidates(self.config, self.half, [height, width], self.options.overlap).is_empty();
+                    let cut = !candidates(self.model, self.half, [height, width], self.overlap()).is_empty();
                     self.refusal(budget, least, if cut { TILES_TOO_LARGE } else { FRAMES_TOO_SMALL })
                 })?;
                 let Planned { route, memory } = estimator.in_lanes(planned, budget)?;
@@ -204,7 +207,13 @@ impl Plan<'_> {
     }
 
     fn route(&self, grid: Grid, order: TileOrder) -> Route {
-        Route { half: self.half, shape: self.shape, grid, order, lanes: 1 }
+        let frame_steps = self.model.frame_steps(self.half);
+        Route { half: self.half, shape: self.shape, frame_steps, grid, order, lanes: 1 }
+    }
+
+    /// What tiles have in common: what was asked for, or what the reference's have.
+    fn overlap(&self) -> Overlap {
+        self.options.overlap.unwrap_or_else(|| Overlap::of(self.model))
     }
 
     fn refusal(&self, budget: u64, least: Option<MemoryEstimate>, how: &'static str) -> Error {
@@ -229,7 +238,7 @@ struct Estimator<'a> {
 
 impl<'a> Estimator<'a> {
     fn new(plan: &'a Plan<'a>, target: Target) -> Result<Self> {
-        let names = parameters(plan.config, plan.half)?;
+        let names = parameters(plan.model, plan.half)?;
         let on_disk = names.iter().filter_map(|(name, _)| plan.checkpoint.tensor(name));
         let mapped = on_disk.map(|view| view.bytes.len() as u64).sum();
         let process = resident_bytes().unwrap_or_else(|| {
@@ -262,8 +271,8 @@ impl<'a> Estimator<'a> {
     /// The largest tiles that fit, by bisection: what does not fit does not fit with larger tiles either.
     fn search(&mut self, budget: u64, least: &mut Option<MemoryEstimate>) -> Result<Option<(Tiling, Planned)>> {
         let [.., height, width] = self.plan.shape;
-        let overlap = self.plan.options.overlap;
-        let found = candidates(self.plan.config, self.plan.half, [height, width], overlap);
+        let overlap = self.plan.overlap();
+        let found = candidates(self.plan.model, self.plan.half, [height, width], overlap);
         let (mut from, mut to, mut best) = (0, found.len(), None);
         while from < to {
             let middle = from.midpoint(to);
@@ -288,10 +297,9 @@ impl<'a> Estimator<'a> {
         };
         let mut most = most.min(plan.threads);
         if plan.options.parallel == Parallel::Auto && most > 1 {
-            let batches = planned.route.batches();
             let mut flops = 0;
             for tile in planned.route.grid.places() {
-                let step = planned.route.step(0, batches[0].len(), tile);
+                let step = planned.route.step(0, tile);
                 flops = flops.max(self.requirements(&planned.route.leading_step(), &step)?.1);
             }
             let threads_of_each = usize::try_from(flops.div_ceil(LANE_WORK)).unwrap_or(usize::MAX).max(1);
@@ -333,7 +341,7 @@ impl<'a> Estimator<'a> {
 
     /// The final graph of a step, and its floating-point operations as declared.
     fn lowered(&self, step: &Step) -> Result<(Graph, u64)> {
-        let graph = declare(self.plan.config, step, &self.plan.options.taps)?;
+        let graph = declare(self.plan.model, step, &self.plan.options.taps)?;
         let flops = total_cost(&graph).flops;
         Ok((lowering::optimize(step, &graph, cpu_pipeline(self.plan.options.precision))?, flops))
     }
@@ -342,14 +350,16 @@ impl<'a> Estimator<'a> {
     fn estimate(&mut self, route: &Route) -> Result<MemoryEstimate> {
         let plan = self.plan;
         let batches = route.batches();
-        // Batches but the first are alike.
-        let kinds: Vec<usize> = (0..batches.len().min(2)).collect();
+        // Batches but the first and the last are alike.
+        let mut kinds = vec![0, 1, batches.len() - 1];
+        kinds.retain(|&batch| batch < batches.len());
+        kinds.dedup();
         let (mut programs, mut all) = (0, Requirements::default());
         let mut kept_states = 0_u64;
         let (mut seen, mut weights) = (vec![], BTreeMap::new());
         for tile in route.grid.places() {
             for &batch in &kinds {
-                let step = route.step(batch, batches[batch].len(), tile);
+                let step = route.step(batch, tile);
                 let found = self.requirements(&route.leading_step(), &step)?;
                 let needs = &found.0;
                 if !seen.contains(&step) {
@@ -374,6 +384,8 @@ impl<'a> Estimator<'a> {
         }
         let bytes = |elements: [usize; 4]| elements.into_iter().fold(size_of::<f32>(), usize::saturating_mul) as u64;
         let tiled = route.grid.tiles() > 1;
+        let result_frames = kinds.iter().map(|&batch| route.result_frames(plan.model, batch, batches[batch].len()));
+        let result_frames = result_frames.max().unwrap_or(0);
         let lanes = route.lanes as u64;
         // States that wait, and those that the running steps make.
         let made = lanes.saturating_mul(all.states as u64);
@@ -395,7 +407,7 @@ impl<'a> Estimator<'a> {
         }
         if tiled {
             let [out_height, out_width] = route.grid.output_size();
-            let planes = route.result_channels(plan.config) * route.result_frames(plan.config, frames);
+            let planes = plan.model.result_channels(route.half) * result_frames;
             let strips = blend_strips(&route.grid);
             let canvas = bytes([planes, out_height, out_width, 1]).saturating_add(bytes([planes, strips, 1, 1]));
             // The tiles' input, and, tile by tile, the result that comes back from disk.
@@ -451,7 +463,6 @@ mod tests {
     use crate::demo;
     use crate::latents::Latents;
     use crate::report::Report;
-    use crate::tiling::Overlap;
 
     const GENEROUS: u64 = 1 << 40;
 
@@ -461,12 +472,12 @@ mod tests {
     }
 
     fn plan(latents: [usize; 3], options: RunOptions, budget: u64) -> Result<(Route, TilingDecision)> {
-        let config = demo::config()?;
+        let model = demo::model()?;
         let vae = demo::vae()?;
         let [frames, height, width] = latents;
         let options = RunOptions { memory: MemoryBudget::Bytes(budget), ..options };
         let plan = Plan {
-            config: &config,
+            model: &*model,
             checkpoint: vae.checkpoint(),
             half: Half::Decoder,
             shape: [1, 16, frames, height, width],
@@ -527,7 +538,7 @@ mod tests {
         let size = [5, 30, 45];
         let asked = TilingChoice::Size { height: 96, width: 120 };
         let kept = decide(size, asked, GENEROUS).unwrap();
-        let tiling = Tiling { height: 96, width: 120, overlap: Overlap::default() };
+        let tiling = Tiling { height: 96, width: 120, overlap: Overlap { height: 1.0 / 6.0, width: 1.0 / 5.0 } };
         assert_eq!((kept.tiling, kept.rows, kept.columns), (Some(tiling), 3, 4));
         assert_eq!(kept.order, TileOrder::FrameMajor);
         let refused = decide(size, asked, 1 << 20).unwrap_err().to_string();
@@ -554,7 +565,7 @@ mod tests {
         let vae = demo::vae().unwrap();
         let latents = Latents { data: vec![0.25; 16 * 9 * 10], shape: [1, 16, 1, 9, 10] };
         let options = RunOptions { tiling: TilingChoice::Size { height: 32, width: 40 }, ..RunOptions::default() };
-        let options = RunOptions { overlap: Overlap { height: 0.25, width: 0.2 }, ..options };
+        let options = RunOptions { overlap: Some(Overlap { height: 0.25, width: 0.2 }), ..options };
         let Report { tiling, program_runs, .. } = vae.decode(&latents, &options, &mut |_, _| Ok(()), &mut ()).unwrap();
         assert_eq!((tiling.rows, tiling.columns, program_runs), (3, 3, 9));
         assert!(tiling.to_string().starts_with("3 x 3 tiles of 32x40 pixels, frame by frame: these tiles were asked"));

@@ -132,8 +132,8 @@ pub struct RunOptions {
     pub taps: Taps,
     /// Whether frames are cut into tiles.
     pub tiling: TilingChoice,
-    /// What neighbouring tiles have in common.
-    pub overlap: Overlap,
+    /// What neighbouring tiles have in common; by default what those of the reference have.
+    pub overlap: Option<Overlap>,
     /// What may run at once, as far as the memory budget allows. The evaluator runs one step at a time. So does a
     /// PJRT plugin, unless batch or tiles are asked for: then two, so that tensors of the one travel while the other runs.
     pub parallel: Parallel,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use backend_cpu::weights::ParameterSource;
-use frontend::{Config, Half, parameters};
+use frontend::{Autoencoder, Half, parameters};
 use ir::TensorType;
 
 use crate::checkpoint::Checkpoint;
@@ -17,8 +17,8 @@ const SHOWN: usize = 3;
 ///
 /// # Errors
 /// [`Error::Weights`] with all that is wrong: the first few names of each kind, and how many there are.
-pub(crate) fn check(checkpoint: &Checkpoint, config: &Config, half: Half) -> Result<()> {
-    let expected = parameters(config, half)?;
+pub(crate) fn check(checkpoint: &Checkpoint, model: &dyn Autoencoder, half: Half) -> Result<()> {
+    let expected = parameters(model, half)?;
     let (mut missing, mut shapes, mut types) = (vec![], vec![], vec![]);
     for (name, shape) in &expected {
         match checkpoint.tensor(name) {
@@ -52,8 +52,8 @@ pub(crate) fn check(checkpoint: &Checkpoint, config: &Config, half: Half) -> Res
 }
 
 /// A warning about tensors that neither half reads, if there are any.
-pub(crate) fn unused(checkpoint: &Checkpoint, config: &Config) -> Result<Option<String>> {
-    let (encoder, decoder) = (parameters(config, Half::Encoder)?, parameters(config, Half::Decoder)?);
+pub(crate) fn unused(checkpoint: &Checkpoint, model: &dyn Autoencoder) -> Result<Option<String>> {
+    let (encoder, decoder) = (parameters(model, Half::Encoder)?, parameters(model, Half::Decoder)?);
     let known: HashSet<&str> = encoder.iter().chain(&decoder).map(|(name, _)| name.as_str()).collect();
     let unused: Vec<_> = checkpoint
         .iter()

@@ -15,7 +15,7 @@ use backend_cpu::program::{Executable, Program, RunError, States, Workspace};
 use backend_cpu::target::Target;
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::Weights;
-use frontend::{Config, Step, Taps, declare};
+use frontend::{Autoencoder, Step, Taps, declare};
 use half::{bf16, f16};
 use ir::ElementType;
 use passes::{Pass, Precision, cpu_pipeline};
@@ -100,7 +100,7 @@ pub struct RunTimes {
 
 /// Steps of one model, and what runs them.
 pub struct Bench<'a> {
-    config: &'a Config,
+    model: &'a dyn Autoencoder,
     weights: Weights,
     workspace: Workspace,
     target: Target,
@@ -112,11 +112,11 @@ impl<'a> Bench<'a> {
     ///
     /// # Errors
     /// [`Error::Threads`], [`Error::Target`].
-    pub fn new(config: &'a Config, weights: LoadedWeights, options: &RunOptions) -> Result<Self> {
+    pub fn new(model: &'a dyn Autoencoder, weights: LoadedWeights, options: &RunOptions) -> Result<Self> {
         let (threads, target) = (options.threads()?, options.target()?);
         let workspace =
             Workspace::new(threads).map_err(|cause| Error::Threads { threads, problem: cause.to_string() })?;
-        Ok(Bench { config, weights: Weights::new(Arc::new(weights)), workspace, target, threads })
+        Ok(Bench { model, weights: Weights::new(Arc::new(weights)), workspace, target, threads })
     }
 
     /// Threads.
@@ -158,7 +158,7 @@ impl<'a> Bench<'a> {
     pub fn prepare(&self, step: &Step, variant: &Variant) -> Result<Prepared> {
         let mut last = Instant::now();
         let mut lap = || std::mem::replace(&mut last, Instant::now()).elapsed().as_secs_f64();
-        let declared = declare(self.config, step, &Taps::None)?;
+        let declared = declare(self.model, step, &Taps::None)?;
         let declare = lap();
         let graph = lowering::optimize(step, &declared, &variant.passes)?;
         let passes = lap();
@@ -280,12 +280,12 @@ mod tests {
 
     #[test]
     fn every_step_runs_without_any_pass_that_can_be_left_out() {
-        let config = demo::config().unwrap();
+        let model = demo::model().unwrap();
         for kind in StepKind::ALL {
-            let weights = LoadedWeights::random(&config, kind.half()).unwrap();
+            let weights = LoadedWeights::random(&*model, kind.half).unwrap();
             let options = RunOptions { threads: Some(2), ..RunOptions::default() };
-            let mut bench = Bench::new(&config, weights, &options).unwrap();
-            let [height, width] = if kind.half() == frontend::Half::Decoder { [2, 3] } else { [16, 16] };
+            let mut bench = Bench::new(&*model, weights, &options).unwrap();
+            let [height, width] = if kind.half == frontend::Half::Decoder { [2, 3] } else { [16, 16] };
             let step = Step { kind, batch: 1, frames: 3, height, width };
             let pipeline = cpu_pipeline(Precision::F32);
             for name in [None].into_iter().chain(removable(pipeline).into_iter().map(Some)) {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use frontend::Autoencoder;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::json;
@@ -45,13 +46,19 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Nothing yet, of a run over this input.
+    /// Nothing yet, of a run of `model` over this input.
     ///
     /// # Errors
     /// [`Error::Spill`].
-    pub fn new(input: &RunInput) -> Result<Recording> {
+    pub fn new(model: &dyn Autoencoder, input: &RunInput) -> Result<Recording> {
         let [samples, ..] = input.shape();
-        Ok(Recording { steps: input.steps(), samples, entries: vec![], index: HashMap::new(), values: Spill::new()? })
+        Ok(Recording {
+            steps: input.steps(model),
+            samples,
+            entries: vec![],
+            index: HashMap::new(),
+            values: Spill::new()?,
+        })
     }
 
     /// Takes an activation.

@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use frontend::{Config, Step, Taps, declare};
+use frontend::{Autoencoder, Step, Taps, declare};
 use serde_json::{Value, json};
 
 use crate::engine::{Engine, StepObserver, StepOutputs, Work};
@@ -42,7 +42,7 @@ pub(crate) struct Account {
 
 /// The steps of one model on one engine.
 pub(crate) struct Steps<'a, E: Engine> {
-    config: &'a Config,
+    model: &'a dyn Autoencoder,
     options: &'a RunOptions,
     engine: E,
     /// One for each lane.
@@ -57,7 +57,7 @@ impl<'a, E: Engine> Steps<'a, E> {
     /// # Errors
     /// [`Error::Threads`].
     pub(crate) fn new(
-        config: &'a Config,
+        model: &'a dyn Autoencoder,
         options: &'a RunOptions,
         engine: E,
         threads: usize,
@@ -65,7 +65,7 @@ impl<'a, E: Engine> Steps<'a, E> {
     ) -> Result<Self> {
         let of_each = (threads / lanes.max(1)).max(1);
         let workspaces = (0..lanes.max(1)).map(|_| engine.workspace(of_each)).collect::<Result<_>>()?;
-        Ok(Self { config, options, engine, workspaces, executables: HashMap::new(), account: Account::default() })
+        Ok(Self { model, options, engine, workspaces, executables: HashMap::new(), account: Account::default() })
     }
 
     /// What it has cost so far.
@@ -132,7 +132,7 @@ impl<'a, E: Engine> Steps<'a, E> {
         let started = Instant::now();
         let look_at_modules = self.options.inspection.check_finite && !E::LOOKS_INSIDE;
         let taps = if look_at_modules { &Taps::All } else { &self.options.taps };
-        let program = self.engine.compile(step, declare(self.config, step, taps)?)?;
+        let program = self.engine.compile(step, declare(self.model, step, taps)?)?;
         let compiled = Instant::now();
         let is_cached = E::is_cached(&program);
         if let Some(timeline) = &self.options.inspection.timeline {

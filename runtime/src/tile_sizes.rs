@@ -3,7 +3,7 @@
 //! Rather than some size that leaves slivers at the borders, the frame is shared out evenly: so many rows, so many columns,
 //! with overlaps as near to those asked for as divide. What each of them needs of memory is [`crate::memory_plan`]'s affair.
 
-use frontend::{Config, Half};
+use frontend::{Autoencoder, Half};
 
 use crate::tiling::{Band, Grid, Overlap, Tiling};
 
@@ -29,15 +29,20 @@ pub(crate) struct Candidate {
 ///
 /// No tile is smaller in either direction than half the one that diffusers takes by itself, or of a much other shape: group
 /// norms gather their statistics within a tile, and a picture made of very small ones or of strips would show it.
-pub(crate) fn candidates(config: &Config, half: Half, [height, width]: [usize; 2], overlap: Overlap) -> Vec<Candidate> {
-    let usual = Tiling::of(config).nearest(config);
-    let heights = tile_sizes(config, half, height, overlap.height, usual.height);
-    let widths = tile_sizes(config, half, width, overlap.width, usual.width);
+pub(crate) fn candidates(
+    model: &dyn Autoencoder,
+    half: Half,
+    [height, width]: [usize; 2],
+    overlap: Overlap,
+) -> Vec<Candidate> {
+    let usual = Tiling::of(model).nearest(model);
+    let heights = tile_sizes(model, half, height, overlap.height, usual.height);
+    let widths = tile_sizes(model, half, width, overlap.width, usual.width);
     let mut found: Vec<Candidate> = vec![];
     for &height_of_tile in &heights {
         for &width_of_tile in &widths {
-            let tiling = Tiling { height: height_of_tile, width: width_of_tile, overlap }.nearest(config);
-            let Ok(grid) = tiling.grid(config, half, height, width) else { continue };
+            let tiling = Tiling { height: height_of_tile, width: width_of_tile, overlap }.nearest(model);
+            let Ok(grid) = tiling.grid(model, half, height, width) else { continue };
             // One tile is no tiling; the same tiles again are no other one.
             if grid.tiles() == 1 || found.iter().any(|candidate| candidate.grid == grid) {
                 continue;
@@ -60,8 +65,8 @@ pub(crate) fn candidates(config: &Config, half: Half, [height, width]: [usize; 2
 }
 
 /// Sizes in pixels, along one axis, that share an input of `size` out into one, two, three and more bands.
-fn tile_sizes(config: &Config, half: Half, size: usize, overlap: f64, usual: usize) -> Vec<usize> {
-    let compression = config.spatial_compression();
+fn tile_sizes(model: &dyn Autoencoder, half: Half, size: usize, overlap: f64, usual: usize) -> Vec<usize> {
+    let compression = model.spatial_compression();
     let latents = match half {
         Half::Decoder => size,
         Half::Encoder => size.div_ceil(compression),
@@ -85,16 +90,25 @@ fn tile_sizes(config: &Config, half: Half, size: usize, overlap: f64, usual: usi
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    fn published() -> (Arc<dyn Autoencoder>, Overlap) {
+        let (model, _) = frontend::read_config(frontend::published()[0].config).unwrap();
+        let overlap = Overlap::of(&*model);
+        (model, overlap)
+    }
 
     #[test]
     fn frames_are_shared_out_evenly() {
-        let config = Config::default();
-        let found = candidates(&config, Half::Decoder, [60, 90], Overlap::default());
+        let (model, overlap) = published();
+        let model = &*model;
+        let found = candidates(model, Half::Decoder, [60, 90], overlap);
         for candidate in &found {
             assert_eq!(candidate.grid.output_size(), [480, 720]);
             assert!(candidate.grid.tiles() > 1);
-            assert!(candidate.tiling.check(&config, Half::Encoder).is_ok());
+            assert!(candidate.tiling.check(model, Half::Encoder).is_ok());
         }
         // Two bands of one axis come first; all have an overlap.
         assert_eq!(found[0].grid.tiles(), 2);
@@ -106,13 +120,14 @@ mod tests {
         assert!(four.grid.rows[1].input.len() >= 28 && four.grid.columns[1].input.len() >= 42, "{four:?}");
         assert!(four.work < 60 * 90 * 13 / 10);
         assert!(found.iter().any(|candidate| candidate.tile_area <= 18 * 27));
-        let pixels = candidates(&config, Half::Encoder, [480, 720], Overlap::default());
+        let pixels = candidates(model, Half::Encoder, [480, 720], overlap);
         assert_eq!(pixels[0].tiling, found[0].tiling);
     }
 
     #[test]
     fn small_frames_have_none() {
-        assert_eq!(candidates(&Config::default(), Half::Decoder, [8, 8], Overlap::default()), []);
-        assert_eq!(candidates(&Config::default(), Half::Decoder, [1, 1], Overlap::default()), []);
+        let (model, overlap) = published();
+        assert_eq!(candidates(&*model, Half::Decoder, [8, 8], overlap), []);
+        assert_eq!(candidates(&*model, Half::Decoder, [1, 1], overlap), []);
     }
 }

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use frontend::{Config, Half};
+use frontend::{Autoencoder, Half};
 
 use crate::error::{Error, Result};
 
@@ -39,10 +39,11 @@ pub struct Overlap {
     pub width: f64,
 }
 
-impl Default for Overlap {
-    /// The factors of diffusers: 1/6 of the height, 1/5 of the width.
-    fn default() -> Self {
-        Self { height: 1.0 / 6.0, width: 1.0 / 5.0 }
+impl Overlap {
+    /// What tiles of the reference have in common unless told otherwise.
+    pub fn of(model: &dyn Autoencoder) -> Self {
+        let [height, width] = model.tile_rule().overlap;
+        Self { height, width }
     }
 }
 
@@ -169,16 +170,17 @@ fn nearest_factor(latents: usize, factor: f64, compression: usize) -> f64 {
 }
 
 impl Tiling {
-    /// The tiles that diffusers takes unless told otherwise: half the height and width of the model's training videos.
-    pub fn of(config: &Config) -> Self {
-        Self { height: config.sample_height / 2, width: config.sample_width / 2, overlap: Overlap::default() }
+    /// The tiles that the reference takes unless told otherwise.
+    pub fn of(model: &dyn Autoencoder) -> Self {
+        let [height, width] = model.tile_rule().size;
+        Self { height, width, overlap: Overlap::of(model) }
     }
 
     /// Whether the input is larger than one tile, so that diffusers tiles it at all. Height and width are the input's: of
     /// latents for the decoder, of pixels for the encoder.
-    pub fn applies(&self, config: &Config, half: Half, height: usize, width: usize) -> bool {
+    pub fn applies(&self, model: &dyn Autoencoder, half: Half, height: usize, width: usize) -> bool {
         let tile = |pixels| match half {
-            Half::Decoder => config.latent_size(pixels),
+            Half::Decoder => model.latent_size(pixels),
             Half::Encoder => pixels,
         };
         height > tile(self.height) || width > tile(self.width)
@@ -188,8 +190,8 @@ impl Tiling {
     ///
     /// # Errors
     /// [`Error::Tiling`], naming the nearest overlap factors and the nearest sizes that do.
-    pub fn check(&self, config: &Config, half: Half) -> Result<()> {
-        let compression = config.spatial_compression();
+    pub fn check(&self, model: &dyn Autoencoder, half: Half) -> Result<()> {
+        let compression = model.spatial_compression();
         let axis = |name: &str, pixels: usize, factor: f64| {
             if divides(half, pixels, factor, compression) {
                 return None;
@@ -221,8 +223,8 @@ impl Tiling {
     /// This tiling if it divides in both halves of the model; else with the nearest sizes that are multiples of the spatial
     /// compression, and then the nearest overlaps that divide.
     #[must_use]
-    pub fn nearest(&self, config: &Config) -> Self {
-        let compression = config.spatial_compression();
+    pub fn nearest(&self, model: &dyn Autoencoder) -> Self {
+        let compression = model.spatial_compression();
         let [height, width] = [self.height, self.width].map(|pixels| nearest_multiple(pixels, compression));
         let overlap = Overlap {
             height: nearest_factor(height / compression, self.overlap.height, compression),
@@ -236,9 +238,9 @@ impl Tiling {
     ///
     /// # Errors
     /// As [`Self::check`].
-    pub fn grid(&self, config: &Config, half: Half, height: usize, width: usize) -> Result<Grid> {
-        self.check(config, half)?;
-        let compression = config.spatial_compression();
+    pub fn grid(&self, model: &dyn Autoencoder, half: Half, height: usize, width: usize) -> Result<Grid> {
+        self.check(model, half)?;
+        let compression = model.spatial_compression();
         let bands = |pixels, factor, size| Axis::new(half, pixels, factor, compression).bands(half, size, compression);
         Ok(Grid {
             rows: bands(self.height, self.overlap.height, height),
@@ -263,9 +265,9 @@ fn nearest_sizes(half: Half, pixels: usize, factor: f64, compression: usize) -> 
 
 impl Grid {
     /// One tile, as large as the frame: no tiling.
-    pub fn whole(config: &Config, half: Half, height: usize, width: usize) -> Self {
+    pub fn whole(model: &dyn Autoencoder, half: Half, height: usize, width: usize) -> Self {
         let bands = |size| {
-            let result = scale(half, size, config.spatial_compression());
+            let result = scale(half, size, model.spatial_compression());
             vec![Band { input: 0..size, result, output: 0..result, blend: 0 }]
         };
         Self { rows: bands(height), columns: bands(width) }
@@ -295,17 +297,18 @@ impl Grid {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use frontend::read_config;
+
     use super::*;
 
-    /// The published model's compression, 8, or another.
-    fn config(levels: usize) -> Config {
-        let blocks = |name: &str| vec![name.to_owned(); levels];
-        Config {
-            block_out_channels: vec![32; levels],
-            down_block_types: blocks("CogVideoXDownBlock3D"),
-            up_block_types: blocks("CogVideoXUpBlock3D"),
-            ..Config::default()
-        }
+    /// A model of this many levels; of 4, the published one's compression, 8.
+    fn model(levels: usize) -> Arc<dyn Autoencoder> {
+        let list = |text: &str| vec![text; levels].join(", ");
+        let (down, up) = (list("\"CogVideoXDownBlock3D\""), list("\"CogVideoXUpBlock3D\""));
+        let fields = format!("\"down_block_types\": [{down}], \"up_block_types\": [{up}]");
+        read_config(&format!("{{{fields}, \"block_out_channels\": [{}]}}", list("32"))).unwrap().0
     }
 
     fn tiling(height: usize, width: usize, overlap: [f64; 2]) -> Tiling {
@@ -314,16 +317,16 @@ mod tests {
 
     #[test]
     fn the_published_model_has_nine_tiles_of_four_shapes() {
-        let config = Config::default();
-        let tiling = Tiling::of(&config);
+        let model = &*model(4);
+        let tiling = Tiling::of(model);
         let starts = |bands: &[Band]| bands.iter().map(|band| band.input.clone()).collect::<Vec<_>>();
         let blends = |bands: &[Band]| bands.iter().map(|band| band.blend).collect::<Vec<_>>();
-        let decode = tiling.grid(&config, Half::Decoder, 60, 90).unwrap();
+        let decode = tiling.grid(model, Half::Decoder, 60, 90).unwrap();
         assert_eq!(starts(&decode.rows), [0..30, 25..55, 50..60]);
         assert_eq!(starts(&decode.columns), [0..45, 36..81, 72..90]);
         assert_eq!((blends(&decode.rows), blends(&decode.columns)), (vec![0, 40, 40], vec![0, 72, 72]));
         assert_eq!(decode.rows[1].output, 200..400);
-        let encode = tiling.grid(&config, Half::Encoder, 480, 720).unwrap();
+        let encode = tiling.grid(model, Half::Encoder, 480, 720).unwrap();
         assert_eq!(starts(&encode.rows), [0..240, 200..440, 400..480]);
         assert_eq!((blends(&encode.rows), blends(&encode.columns)), (vec![0, 5, 5], vec![0, 9, 9]));
         assert_eq!((decode.output_size(), encode.output_size()), ([480, 720], [60, 90]));
@@ -331,44 +334,44 @@ mod tests {
 
     #[test]
     fn only_what_is_larger_than_a_tile_is_tiled() {
-        let config = Config::default();
-        let tiling = Tiling::of(&config);
-        assert!(!tiling.applies(&config, Half::Decoder, 30, 45));
-        assert!(tiling.applies(&config, Half::Decoder, 31, 45));
-        assert!(!tiling.applies(&config, Half::Encoder, 240, 360));
-        assert!(tiling.applies(&config, Half::Encoder, 240, 361));
+        let model = &*model(4);
+        let tiling = Tiling::of(model);
+        assert!(!tiling.applies(model, Half::Decoder, 30, 45));
+        assert!(tiling.applies(model, Half::Decoder, 31, 45));
+        assert!(!tiling.applies(model, Half::Encoder, 240, 360));
+        assert!(tiling.applies(model, Half::Encoder, 240, 361));
         // A tile that just covers the height still has a second row, as in diffusers: the stride is shorter.
-        assert_eq!(tiling.grid(&config, Half::Decoder, 30, 90).unwrap().rows.len(), 2);
+        assert_eq!(tiling.grid(model, Half::Decoder, 30, 90).unwrap().rows.len(), 2);
     }
 
     #[test]
     fn what_does_not_divide_is_refused_with_what_does() {
-        let config = Config::default();
+        let model = &*model(4);
         let refused = tiling(64, 96, [1.0 / 6.0, 0.2]);
         for half in [Half::Decoder, Half::Encoder] {
-            let message = refused.check(&config, half).unwrap_err().to_string();
+            let message = refused.check(model, half).unwrap_err().to_string();
             for part in
                 ["64x96", "overlap 0.125, or the height 48 or 96", "overlap 0.1666666", "or the width 80 or 120"]
             {
                 assert!(message.contains(part), "{half}: {message}");
             }
-            assert!(refused.nearest(&config).check(&config, half).is_ok());
+            assert!(refused.nearest(model).check(model, half).is_ok());
         }
-        let nearest = refused.nearest(&config);
+        let nearest = refused.nearest(model);
         assert_eq!((nearest.height, nearest.width), (64, 96));
-        let complaint = |tiling: Tiling| tiling.check(&config, Half::Decoder).unwrap_err().to_string();
+        let complaint = |tiling: Tiling| tiling.check(model, Half::Decoder).unwrap_err().to_string();
         assert!(complaint(tiling(100, 120, [0.0, 0.2])).contains("the height must be a multiple of 8, such as 104"));
         assert!(complaint(tiling(0, 120, [0.0, 0.2])).contains("such as 8"));
         assert!(complaint(tiling(96, 120, [1.0, 0.2])).contains("less than 1"));
         assert!(complaint(tiling(96, 120, [f64::NAN, 0.2])).contains("less than 1"));
         // What divides stays as it is.
-        assert_eq!(Tiling::of(&config).nearest(&config), Tiling::of(&config));
+        assert_eq!(Tiling::of(model).nearest(model), Tiling::of(model));
     }
 
     #[test]
     fn a_border_too_thin_for_a_latent_is_left_out() {
-        let config = Config::default();
-        let grid = tiling(240, 360, [1.0 / 6.0, 0.2]).grid(&config, Half::Encoder, 407, 300).unwrap();
+        let model = &*model(4);
+        let grid = tiling(240, 360, [1.0 / 6.0, 0.2]).grid(model, Half::Encoder, 407, 300).unwrap();
         assert_eq!(grid.rows.len(), 2);
         assert_eq!(grid.output_size(), [50, 37]);
     }
@@ -379,22 +382,23 @@ mod tests {
     fn windows_cover_everything_exactly_once() {
         let factors = [0.0, 0.1, 0.125, 1.0 / 6.0, 0.2, 0.25, 1.0 / 3.0, 0.5, 0.7, 0.9];
         let mut checked = 0;
-        for config in [config(1), config(2), config(4)] {
-            let compression = config.spatial_compression();
+        for model in [model(1), model(2), model(4)] {
+            let model = &*model;
+            let compression = model.spatial_compression();
             for latents in [1, 2, 3, 4, 6, 7, 12, 15, 30, 45] {
                 for factor in factors {
                     let asked = tiling(latents * compression, latents * compression, [factor, factor]);
-                    let nearest = asked.nearest(&config);
+                    let nearest = asked.nearest(model);
                     assert_eq!(nearest.height, asked.height);
                     for (half, tiling) in
                         [Half::Decoder, Half::Encoder].into_iter().flat_map(|half| [(half, asked), (half, nearest)])
                     {
-                        if tiling.check(&config, half).is_err() {
+                        if tiling.check(model, half).is_err() {
                             assert_eq!(tiling, asked, "the nearest always divides");
                             continue;
                         }
                         for size in (1..64).chain([90, 131, 480, 727]) {
-                            check_bands(&config, half, tiling, size);
+                            check_bands(model, half, tiling, size);
                             checked += 1;
                         }
                     }
@@ -404,13 +408,13 @@ mod tests {
         assert!(checked > 10_000);
     }
 
-    fn check_bands(config: &Config, half: Half, tiling: Tiling, size: usize) {
-        let compression = config.spatial_compression();
-        let grid = tiling.grid(config, half, size, size).unwrap();
+    fn check_bands(model: &dyn Autoencoder, half: Half, tiling: Tiling, size: usize) {
+        let compression = model.spatial_compression();
+        let grid = tiling.grid(model, half, size, size).unwrap();
         let what = format!("{half}, {tiling}, size {size}");
         let [height, _] = grid.output_size();
         assert_eq!(height, scale(half, size, compression), "{what}");
-        let whole = Grid::whole(config, half, size, size);
+        let whole = Grid::whole(model, half, size, size);
         assert_eq!(grid.output_size(), whole.output_size(), "{what}");
         let bands = &grid.rows;
         assert_eq!((bands[0].input.start, bands[0].output.start, bands[0].blend), (0, 0, 0), "{what}");

@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use backend_cpu::weights::Weights;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
-use frontend::{Config, ConfigError, ConfigWarning, Half, declare};
+use frontend::{Autoencoder, ConfigError, ConfigWarning, Half, LatentScaling, declare};
 use passes::cpu_pipeline;
 
 use crate::checkpoint::Checkpoint;
 use crate::clip::{self, Route};
 use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
-use crate::latent_scaling::LatentScaling;
 use crate::latents::Latents;
 use crate::lowering;
 use crate::media::{ClipShape, FrameBlock};
@@ -32,7 +31,7 @@ use crate::text_file::{self, NotText};
 ///
 /// Weights are packed when a step first needs them and kept for all later calls.
 pub struct Vae {
-    config: Config,
+    model: Arc<dyn Autoencoder>,
     warnings: Vec<String>,
     checkpoint: Arc<Checkpoint>,
     weights: Weights,
@@ -62,12 +61,12 @@ pub struct Moments {
 ///
 /// # Errors
 /// [`Error::Read`]; [`Error::Config`] with every field that cannot be honoured.
-pub fn read_config(path: &Path) -> Result<(Config, Vec<ConfigWarning>)> {
+pub fn read_config(path: &Path) -> Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>)> {
     let text = text_file::read_json(path).map_err(|fault| match fault {
         NotText::Read(cause) => Error::Read { path: path.into(), cause },
         NotText::Other(problem) => Error::Config { path: path.into(), cause: ConfigError::Other(problem) },
     })?;
-    Config::from_json(&text).map_err(|cause| Error::Config { path: path.into(), cause })
+    frontend::read_config(&text).map_err(|cause| Error::Config { path: path.into(), cause })
 }
 
 impl Vae {
@@ -94,13 +93,13 @@ impl Vae {
     /// # Errors
     /// As [`Self::open_files`]; [`Error::NoPrefix`].
     pub fn open_prefixed(files: &ModelFiles, prefix: Option<&str>) -> Result<Vae> {
-        let (config, warnings) = read_config(&files.config)?;
+        let (model, warnings) = read_config(&files.config)?;
         let checkpoint = Checkpoint::open(&files.weights)?;
         let checkpoint = match prefix {
             Some(prefix) => checkpoint.under(prefix)?,
             None => checkpoint,
         };
-        let mut vae = Vae::new(config, checkpoint)?;
+        let mut vae = Vae::new(model, checkpoint)?;
         let of_config = warnings.iter().map(|warning| format!("{}: {warning}", files.config.display()));
         vae.warnings.splice(..0, of_config);
         Ok(vae)
@@ -113,18 +112,23 @@ impl Vae {
     /// # Errors
     /// [`Error::AmbiguousWeights`] if they hold the model more than once, [`Error::DuplicateTensor`] a tensor;
     /// [`Error::Declare`] if the configuration cannot be honoured; one that was read can.
-    pub fn new(config: Config, checkpoint: Checkpoint) -> Result<Vae> {
-        let expected = |half| Ok::<_, Error>((half, frontend::parameters(&config, half)?));
+    pub fn new(model: Arc<dyn Autoencoder>, checkpoint: Checkpoint) -> Result<Vae> {
+        let expected = |half| Ok::<_, Error>((half, frontend::parameters(&*model, half)?));
         let checkpoint = checkpoint.named(&[expected(Half::Encoder)?, expected(Half::Decoder)?])?;
         let checkpoint = Arc::new(checkpoint);
-        let warnings = parameters::unused(&checkpoint, &config)?.into_iter().collect();
+        let warnings = parameters::unused(&checkpoint, &*model)?.into_iter().collect();
         let weights = Weights::new(checkpoint.clone());
-        Ok(Vae { config, warnings, checkpoint, weights, session: Mutex::default() })
+        Ok(Vae { model, warnings, checkpoint, weights, session: Mutex::default() })
     }
 
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// The model's declaration.
+    pub fn model(&self) -> &dyn Autoencoder {
+        &*self.model
+    }
+
+    /// The same, to be kept.
+    pub fn shared_model(&self) -> Arc<dyn Autoencoder> {
+        self.model.clone()
     }
 
     /// What was passed over: fields of config.json and tensors that the model does not have.
@@ -139,13 +143,7 @@ impl Vae {
 
     /// How the model's pipeline scales latents.
     pub fn latent_scaling(&self) -> LatentScaling {
-        let Config { scaling_factor, shift_factor, ref latents_mean, ref latents_std, .. } = self.config;
-        LatentScaling {
-            scaling_factor,
-            shift_factor,
-            latents_mean: latents_mean.clone(),
-            latents_std: latents_std.clone(),
-        }
+        self.model.latent_scaling()
     }
 
     /// Checks that the checkpoint has every tensor of `half`, in its shape, as numbers.
@@ -153,7 +151,7 @@ impl Vae {
     /// # Errors
     /// [`Error::Weights`] with all that is wrong.
     pub fn check_weights(&self, half: Half) -> Result<()> {
-        parameters::check(&self.checkpoint, &self.config, half)
+        parameters::check(&self.checkpoint, &*self.model, half)
     }
 
     /// The shape of the clip that `latents` decode to.
@@ -162,17 +160,17 @@ impl Vae {
     /// [`Error::Input`] if they are not latents of this model.
     pub fn decoded_shape(&self, latents: &Latents) -> Result<ClipShape> {
         let [batch, _, frames, height, width] = latents.shape;
-        check_input("latents", &latents.data, latents.shape, self.config.latent_channels)?;
+        check_input("latents", &latents.data, latents.shape, self.model.channels().latents)?;
         Ok(ClipShape {
             batch,
-            channels: self.config.out_channels,
-            frames: self.config.decoded_frames(frames),
-            height: self.config.sample_size(height),
-            width: self.config.sample_size(width),
+            channels: self.model.channels().output,
+            frames: self.model.decoded_frames(frames),
+            height: self.model.sample_size(height),
+            width: self.model.sample_size(width),
         })
     }
 
-    /// Decodes unscaled latents [B, C, T, H, W]; see [`LatentScaling::unscale`] for a pipeline's. `sink` gets the
+    /// Decodes unscaled latents [B, C, T, H, W]; see [`Latents::unscale`] for a pipeline's. `sink` gets the
     /// frames of each sample in order, unclamped, a step's at a time: [`crate::media::ClipWriter::write`] takes them
     /// as they are.
     ///
@@ -202,7 +200,7 @@ impl Vae {
     /// # Errors
     /// As [`Self::decode`].
     pub fn encode(&self, clip: &Clip, options: &RunOptions, observer: &mut dyn Observer) -> Result<(Moments, Report)> {
-        check_input("clip", &clip.data, clip.shape, self.config.in_channels)?;
+        check_input("clip", &clip.data, clip.shape, self.model.channels().input)?;
         let [batch, channels, frames, height, width] = clip.shape;
         let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
         let mut data = zeros("the latents", moments.axes())?;
@@ -228,8 +226,8 @@ impl Vae {
     /// # Errors
     /// [`Error::Input`] if it is not a clip for this model.
     pub fn encoded_shape(&self, clip: &ClipShape) -> Result<ClipShape> {
-        check_shape("clip", clip.axes(), self.config.in_channels)?;
-        let least = self.config.spatial_compression();
+        check_shape("clip", clip.axes(), self.model.channels().input)?;
+        let least = self.model.least_size(Half::Encoder);
         if clip.height.min(clip.width) < least {
             let problem = format!(
                 "its frames are {}x{} (width x height); the model needs at least {least}x{least} pixels, enlarge them",
@@ -239,10 +237,10 @@ impl Vae {
         }
         Ok(ClipShape {
             batch: clip.batch,
-            channels: 2 * self.config.latent_channels,
-            frames: self.config.encoded_frames(clip.frames),
-            height: self.config.latent_size(clip.height),
-            width: self.config.latent_size(clip.width),
+            channels: self.model.channels().moments,
+            frames: self.model.encoded_frames(clip.frames),
+            height: self.model.latent_size(clip.height),
+            width: self.model.latent_size(clip.width),
         })
     }
 
@@ -295,7 +293,7 @@ impl Vae {
             Backend::Pjrt | Backend::Interpret => None,
         };
         let plan = Plan {
-            config: &self.config,
+            model: &*self.model,
             checkpoint: &self.checkpoint,
             half: job.half,
             shape: job.shape,
@@ -312,7 +310,7 @@ impl Vae {
         let account = match (target, job.options.backend) {
             (Some(target), _) => {
                 let leading = route.leading_step();
-                let graph = declare(&self.config, &leading, &job.options.taps)?;
+                let graph = declare(&*self.model, &leading, &job.options.taps)?;
                 let graph = lowering::optimize(&leading, &graph, cpu_pipeline(precision))?;
                 let choices = lowering::choices(&leading, &graph, target)?;
                 let engine = CpuEngine::new(target, job.options, &self.weights, &self.checkpoint, choices);
@@ -380,8 +378,8 @@ impl Vae {
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Account> {
-        let mut steps = Steps::new(&self.config, job.options, engine, job.options.threads()?, route.lanes)?;
-        clip::run(&mut steps, &self.config, route, source, sink, observer)?;
+        let mut steps = Steps::new(&*self.model, job.options, engine, job.options.threads()?, route.lanes)?;
+        clip::run(&mut steps, &*self.model, route, source, sink, observer)?;
         Ok(steps.account())
     }
 }

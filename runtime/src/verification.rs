@@ -66,7 +66,7 @@ pub fn record(
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<(Recording, Video, Report)> {
-    let mut recording = Recording::new(input)?;
+    let mut recording = Recording::new(vae.model(), input)?;
     let mut keep = |tap: &Tap<'_>| recording.add(tap);
     let (output, report) = input.run(vae, &with_taps(options), &mut OnTap { tap: &mut keep, observer })?;
     Ok((recording, output, report))
@@ -94,7 +94,7 @@ pub fn verify(
             (Others::Run(recording), Some(output))
         }
     };
-    let (mut comparison, steps) = (Comparison::new(), input.steps());
+    let (mut comparison, steps) = (Comparison::new(), input.steps(vae.model()));
     let mut compare = |tap: &Tap<'_>| {
         match others.same(tap, steps)? {
             Some(expected) => comparison.add(tap.module, &expected, tap.data),

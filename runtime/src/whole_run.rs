@@ -1,7 +1,7 @@
 //! One run with all of it in memory: latents to decode or a clip to encode, and what comes of it. For looking at numbers; long
 //! clips are streamed, by [`Vae::decode`] and [`Vae::encode_stream`].
 
-use frontend::{Half, decode_batches, encode_batches};
+use frontend::{Autoencoder, Half};
 
 use crate::error::{Error, Result};
 use crate::latents::Latents;
@@ -69,13 +69,10 @@ impl RunInput {
         }
     }
 
-    /// Steps that each of its samples, or each tile of one, goes through.
-    pub fn steps(&self) -> usize {
+    /// Steps of `model` that each of its samples, or each tile of one, goes through.
+    pub fn steps(&self, model: &dyn Autoencoder) -> usize {
         let [.., frames, _, _] = self.shape();
-        match self.half() {
-            Half::Decoder => decode_batches(frames).len(),
-            Half::Encoder => encode_batches(frames).len(),
-        }
+        model.frame_steps(self.half()).of_clip(frames).len()
     }
 
     /// Runs it: frames [B, C, T, H, W] of latents, moments [B, 2 C, T, H, W] of a clip.

@@ -164,7 +164,8 @@ fn lanes_change_nothing_but_the_time() {
     let tiles = TilingChoice::Size { height: 4, width: 4 };
     let run = |parallel, tiling, threads, batch| {
         let overlap = Overlap { height: 0.5, width: 0.5 };
-        let options = RunOptions { parallel, tiling, overlap, threads: Some(threads), ..RunOptions::default() };
+        let options =
+            RunOptions { parallel, tiling, overlap: Some(overlap), threads: Some(threads), ..RunOptions::default() };
         let (mut data, mut taps) = (vec![], Recorder::default());
         let mut sink = |sample, block: &FrameBlock<'_>| {
             data.push((sample, block.data.to_vec()));
@@ -269,7 +270,7 @@ fn activations_are_laid_open_alike_on_both_backends() {
     };
     let found = run(Backend::Cpu, Taps::All).unwrap();
     let expected = run(Backend::Interpret, Taps::All).unwrap();
-    let names = tap_names(vae.config(), Half::Decoder).unwrap();
+    let names = tap_names(vae.model(), Half::Decoder).unwrap();
     assert_eq!(found.len(), 2 * names.len());
     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
         assert_eq!((found.0, found.1, &found.2), (0, i / names.len(), &names[i % names.len()]));

@@ -20,8 +20,8 @@ fn noise(shape: [usize; 5]) -> Vec<f32> {
 
 /// Decodes and encodes two samples of two steps each; all numbers that come out.
 fn run(vae: &Vae, options: &RunOptions) -> Vec<f32> {
-    let config = vae.config();
-    let shape = [2, config.latent_channels, 4, 5, 7];
+    let channels = vae.model().channels();
+    let shape = [2, channels.latents, 4, 5, 7];
     let latents = Latents { data: noise(shape), shape };
     let mut data = vec![];
     let mut sink = |_, block: &runtime::media::FrameBlock<'_>| {
@@ -29,7 +29,7 @@ fn run(vae: &Vae, options: &RunOptions) -> Vec<f32> {
         Ok(())
     };
     vae.decode(&latents, options, &mut sink, &mut ()).expect("it decodes");
-    let shape = [2, config.in_channels, 16, 10, 14];
+    let shape = [2, channels.input, 16, 10, 14];
     let (moments, _) = vae.encode(&Clip { data: noise(shape), shape }, options, &mut ()).expect("it encodes");
     data.extend(moments.data);
     data
@@ -49,7 +49,7 @@ fn threads_lanes_and_runs_change_no_bit() {
             threads: Some(threads),
             precision,
             tiling,
-            overlap,
+            overlap: Some(overlap),
             parallel,
             ..RunOptions::default()
         };
@@ -107,12 +107,13 @@ fn other_tiles_are_a_little_off() {
             found.extend_from_slice(block.data);
             Ok(())
         };
-        let options = RunOptions { tiling, overlap: Overlap { height: 0.25, width: 0.25 }, ..RunOptions::default() };
+        let options =
+            RunOptions { tiling, overlap: Some(Overlap { height: 0.25, width: 0.25 }), ..RunOptions::default() };
         let report = vae.decode(&latents, &options, &mut sink, &mut ()).expect("it decodes");
         (found, report.tiling.rows * report.tiling.columns)
     };
     let [size, across] =
-        [height, width].map(|latents| vae.config().sample_size(latents.div_ceil(2).next_multiple_of(4)));
+        [height, width].map(|latents| vae.model().sample_size(latents.div_ceil(2).next_multiple_of(4)));
     let (whole, one) = decode(TilingChoice::Off);
     let (tiled, several) = decode(TilingChoice::Size { height: size, width: across });
     let (mean, maximum) = errors(&whole, &tiled);

@@ -75,7 +75,7 @@ fn decode(vae: &Vae, latents: &Latents, options: &RunOptions, observer: &mut dyn
 fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Observer) -> Vec<f32> {
     if let Some((height, width, overlap)) = case.tiling() {
         options.tiling = TilingChoice::Size { height, width };
-        options.overlap = Overlap { height: overlap[0], width: overlap[1] };
+        options.overlap = Some(Overlap { height: overlap[0], width: overlap[1] });
     }
     let input = &case.tensors["input"];
     let (data, shape) = (input.data.clone(), shape(input));

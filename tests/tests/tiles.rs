@@ -12,7 +12,7 @@ fn noise(shape: [usize; 5]) -> Vec<f32> {
 #[test]
 fn a_tiled_clip_takes_eight_programs() {
     let vae = Vae::open(&goldens().join("two-level")).expect("the checkpoint opens");
-    let shape = [1, vae.config().latent_channels, 7, 60, 90];
+    let shape = [1, vae.model().channels().latents, 7, 60, 90];
     let latents = Latents { data: noise(shape), shape };
     // The same latents as of 480x720 pixels: two levels halve once where the published model halves three times.
     let options = RunOptions { tiling: TilingChoice::Size { height: 60, width: 90 }, ..RunOptions::default() };
@@ -26,7 +26,7 @@ fn a_tiled_clip_takes_eight_programs() {
 #[test]
 fn a_stream_encodes_as_a_clip_does() {
     let vae = Vae::open(&goldens().join("two-level")).expect("the checkpoint opens");
-    let shape = [2, vae.config().in_channels, 17, 12, 10];
+    let shape = [2, vae.model().channels().input, 17, 12, 10];
     let clip = Clip { data: noise(shape), shape };
     let (expected, _) = vae.encode(&clip, &RunOptions::default(), &mut ()).expect("it encodes");
 

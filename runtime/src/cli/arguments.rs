@@ -1,11 +1,12 @@
 //! Arguments that several commands have: the model, the video to read, how to run. What they mean to the library is here too.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::{Args, ValueEnum};
-use frontend::Config;
+use frontend::Autoencoder;
 use runtime::media::read::{self, Axes, ClipReader, KNOWN_INPUTS, ReadOptions, Spooled, ValueRange};
 use runtime::media::{ClipShape, FrameRate};
 use runtime::model::{ModelSource, locate, resolve_config};
@@ -60,16 +61,16 @@ impl ModelArguments {
     }
 
     /// Reads the model's configuration alone, the demo's if no model is named; fetches that file if need be.
-    pub(super) fn config(&self, manner: Manner, files: &mut RunFiles) -> Result<Config, Error> {
-        let Some(model) = &self.model else { return demo::config() };
+    pub(super) fn config(&self, manner: Manner, files: &mut RunFiles) -> Result<Arc<dyn Autoencoder>, Error> {
+        let Some(model) = &self.model else { return demo::model() };
         let spec = ModelSpec::parse(model, self.config.as_deref())?;
         let mut bar = DownloadBar::new(manner);
         let path = resolve_config(&spec, &HubOptions::from_env()?, &mut |download| bar.show(download))?;
         drop(bar);
         files.reads("the model", &path)?;
-        let (config, warnings) = read_config(&path)?;
+        let (model, warnings) = read_config(&path)?;
         warnings.iter().for_each(|warning| manner.note(&format!("warning: {}: {warning}", path.display())));
-        Ok(config)
+        Ok(model)
     }
 
     /// The model's name, for reports; what is no Unicode in it is replaced.
@@ -203,7 +204,7 @@ pub(super) struct RunArguments {
     /// not at all; or tiles of this height and width in pixels, as diffusers' enable_tiling has them
     #[arg(long, value_name = "auto|off|HxW", default_value = "auto", value_parser = tiling)]
     tiling: TilingChoice,
-    /// The share of a tile's height and width that the next one covers too [default: 1/6 and 1/5]
+    /// The share of a tile's height and width that the next one covers too [default: the model's own]
     #[arg(long, value_name = "H,W", value_parser = overlap)]
     tile_overlap: Option<Overlap>,
     /// The most memory to hold, such as 8GiB, 500MB, or 70% of what is available [default: 70%]
@@ -298,7 +299,7 @@ impl RunArguments {
             precision: self.dtype,
             threads: self.threads.map(|threads| threads as usize),
             tiling: self.tiling,
-            overlap: self.tile_overlap.unwrap_or_default(),
+            overlap: self.tile_overlap,
             parallel: self.parallel,
             memory: self.memory_budget.unwrap_or_default(),
             ..RunOptions::default()

@@ -26,7 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   tessera decode
       the demo that is part of the program, to demo.mp4
-  tessera decode --model CogVideoX-2b --latents latents.safetensors --output clip.mp4
+  tessera decode --model vae --latents latents.safetensors --output clip.mp4
       latents as a diffusers pipeline returns them with output_type=\"latent\"
   tessera decode --model vae --latents z.safetensors#z --unscaled --output frames/
       what the model's own decode() takes, to a folder of PNGs
@@ -134,7 +134,7 @@ impl Arguments {
             manner.say(&format!("No --model: decoding the demo of the program. {}\n", demo::CREDIT))?;
         }
         let mut latents = demo::latents()?;
-        vae.latent_scaling().unscale(&mut latents)?;
+        latents.unscale(&vae.latent_scaling())?;
         Ok((vae, latents, None))
     }
 }

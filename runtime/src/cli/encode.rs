@@ -18,7 +18,7 @@ use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 const EXAMPLES: &str = "\
 Examples:
-  tessera encode --model CogVideoX-2b --video clip.mp4 --size 480x720 --output latents.safetensors
+  tessera encode --model vae --video clip.mp4 --size 480x720 --output latents.safetensors
       latents as a diffusers pipeline keeps them; `tessera decode` reads them back
   tessera encode --model vae --video frames/ --frames 49 --sample --seed 7 --output latents.safetensors
       a draw from the posterior in place of its mean
@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let video = arguments.video.open(manner, &mut files)?;
     let moments = vae.encoded_shape(&video.shape)?;
     let taken = Extent::of(video.shape);
-    taken.losses(vae.config()).iter().for_each(|loss| manner.note(&format!("note: {loss}")));
+    taken.losses(vae.model()).iter().for_each(|loss| manner.note(&format!("note: {loss}")));
     let draw = if arguments.sample { Draw::Sample { seed: arguments.seed } } else { Draw::Mean };
     let content = match () {
         () if arguments.moments => LatentContent::Moments,
@@ -126,7 +126,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         let head = [
             ("output".to_owned(), paths_json(&output.paths)),
             ("shape".to_owned(), json!(shape)),
-            ("comes_back".to_owned(), taken.returned(vae.config()).json()),
+            ("comes_back".to_owned(), taken.returned(vae.model()).json()),
         ];
         return print(&object(head.into_iter().collect(), &report, write_seconds));
     }

@@ -49,12 +49,12 @@ const EXAMPLES: &str = "\
 Examples:
   tessera decode
       the demo that is part of the program, to demo.mp4
-  tessera encode --model CogVideoX-2b --video clip.mp4 --size 480x720 --output latents.safetensors
-  tessera decode --model CogVideoX-2b --latents latents.safetensors --output decoded.mp4
-  tessera roundtrip --model CogVideoX-2b --video clip.mp4 --size 480x720 --output compared.mp4
+  tessera encode --model vae --video clip.mp4 --size 480x720 --output latents.safetensors
+  tessera decode --model vae --latents latents.safetensors --output decoded.mp4
+  tessera roundtrip --model vae --video clip.mp4 --size 480x720 --output compared.mp4
       both, with what is lost on the way";
 
-/// A tensor compiler for the CogVideoX video VAE: video to latents and latents to video on the CPU, and a look at what is
+/// A tensor compiler for the VAEs of video and image models: video to latents and latents to video on the CPU, and a look at what is
 /// compiled.
 #[derive(Parser)]
 #[command(name = "tessera", version, propagate_version = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]

@@ -18,9 +18,9 @@ const EXAMPLES: &str = "\
 Examples:
   tessera taps --output taps.safetensors
       the demo's model, over a corner of its latents
-  tessera taps --model CogVideoX-2b --latents latents.safetensors --output taps.safetensors
+  tessera taps --model vae --latents latents.safetensors --output taps.safetensors
       what every module returns, batch of frames by batch of frames
-  tessera taps --model CogVideoX-2b --video clip.mp4 --size 96x128 --frames 9 --output taps.safetensors
+  tessera taps --model vae --video clip.mp4 --size 96x128 --frames 9 --output taps.safetensors
       of the encoder";
 
 /// Write what every module of the model returns

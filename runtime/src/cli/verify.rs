@@ -23,12 +23,12 @@ const EXAMPLES: &str = "\
 Examples:
   tessera verify
       the demo's model on this machine: native code against the evaluator that defines every op
-  tessera verify --model CogVideoX-2b --against taps.safetensors
-      against PyTorch, whose activations `python tools/taps.py CogVideoX-2b taps.safetensors --random decode:1,16,2,12,16` wrote;
+  tessera verify --model vae --against taps.safetensors
+      against PyTorch, whose activations `python tools/taps.py vae taps.safetensors --random decode:1,16,2,12,16` wrote;
       the file has the input, too
-  tessera verify --model CogVideoX-2b --against taps.safetensors --plot errors.svg --json > errors.json
+  tessera verify --model vae --against taps.safetensors --plot errors.svg --json > errors.json
       with a picture, and as JSON
-  tessera verify --model CogVideoX-2b --latents latents.safetensors --dtype bf16 --against cpu
+  tessera verify --model vae --latents latents.safetensors --dtype bf16 --against cpu
       what bf16 costs, module by module: the other side runs in f32";
 
 /// The largest error that passes unless told otherwise, in f32 and in bf16.
@@ -104,7 +104,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
             let file = TapFile::open(&arguments.against)?;
             if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, file.tiling()) {
                 options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
-                options.overlap = tiling.overlap;
+                options.overlap = Some(tiling.overlap);
             }
             (named.map_or_else(|| file.input(), Ok)?, Against::File(file))
         }

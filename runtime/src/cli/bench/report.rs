@@ -70,7 +70,7 @@ pub(super) fn head(model: &str, step: &Step, precision: Precision, bench: &Bench
     json!({
         "model": model,
         "step": {
-            "kind": step.kind.name(),
+            "kind": step.kind.to_string(),
             "batch": step.batch,
             "frames": step.frames,
             "height": step.height,

@@ -1,12 +1,8 @@
-//! The scaling that a pipeline does to latents, and undoing it. Which numbers a model scales with is not known here.
+//! The scaling that a pipeline does to latents, and undoing it. Which numbers a model scales with, the model says.
 
-use crate::error::{Error, Result};
-use crate::latents::Latents;
+use thiserror::Error;
 
-/// The numbers of config.json that undo the scaling which a diffusers pipeline does to latents.
-///
-/// `invert_scale_latents` is not among them: it concerns the image that conditions the image-to-video pipeline of
-/// diffusers, whose latents it divides rather than multiplies, and never decoding.
+/// The numbers by which a diffusers pipeline scales a model's latents.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LatentScaling {
     /// What the pipeline multiplied latents with.
@@ -19,38 +15,49 @@ pub struct LatentScaling {
     pub latents_std: Option<Vec<f64>>,
 }
 
+/// Numbers that scaling cannot be undone with.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("latents cannot be unscaled: {0}")]
+pub struct ScalingError(pub String);
+
 impl LatentScaling {
-    /// Turns a pipeline's latents x into the decoder's z, in place: z = x / scaling_factor, or, with mean and
-    /// standard deviation of the channel, z = x * std / scaling_factor + mean; then z += shift_factor. This is the
-    /// arithmetic of the diffusers pipelines, done in f64 and rounded once.
+    /// Turns a pipeline's latents x, `[batch, channel, time, height, width]`, into the decoder's z, in place: z = x /
+    /// scaling_factor, or, with mean and standard deviation of the channel, z = x * std / scaling_factor + mean; then z +=
+    /// shift_factor. This is the arithmetic of the diffusers pipelines, done in f64 and rounded once.
     ///
     /// # Errors
-    /// [`Error::Scaling`] if the factor is zero, a number is not finite, or a list is not as long as there are
-    /// channels.
-    pub fn unscale(&self, latents: &mut Latents) -> Result<()> {
-        self.for_each_channel(latents, |value, offset, deviation| value * deviation / self.scaling_factor + offset)
+    /// If the factor is zero, a number is not finite, or a list is not as long as there are channels.
+    pub fn unscale(&self, latents: &mut [f32], shape: [usize; 5]) -> Result<(), ScalingError> {
+        self.for_each_channel(latents, shape, |value, offset, deviation| {
+            value * deviation / self.scaling_factor + offset
+        })
     }
 
     /// The inverse of [`Self::unscale`], in the same arithmetic: what a pipeline keeps of the encoder's latents.
     ///
     /// # Errors
-    /// As [`Self::unscale`]; [`Error::Scaling`] also if a standard deviation is zero.
-    pub fn scale(&self, latents: &mut Latents) -> Result<()> {
+    /// As [`Self::unscale`]; also if a standard deviation is zero.
+    pub fn scale(&self, latents: &mut [f32], shape: [usize; 5]) -> Result<(), ScalingError> {
         let zero = self.latents_std.iter().flatten().position(|&deviation| deviation == 0.0);
         if let Some(channel) = zero.filter(|_| self.latents_mean.is_some()) {
-            let problem = format!("latents_std has 0 for channel {channel}, and cannot be divided by");
-            return Err(Error::Scaling { problem });
+            return Err(ScalingError(format!("latents_std has 0 for channel {channel}, and cannot be divided by")));
         }
-        self.for_each_channel(latents, |value, offset, deviation| (value - offset) * self.scaling_factor / deviation)
+        self.for_each_channel(latents, shape, |value, offset, deviation| {
+            (value - offset) * self.scaling_factor / deviation
+        })
     }
 
     /// Replaces every value by `formula` of it, the mean and shift together, and the standard deviation of its
     /// channel.
-    fn for_each_channel(&self, latents: &mut Latents, formula: impl Fn(f64, f64, f64) -> f64) -> Result<()> {
-        let [_, channels, frames, height, width] = latents.shape;
+    fn for_each_channel(
+        &self,
+        latents: &mut [f32],
+        [_, channels, frames, height, width]: [usize; 5],
+        formula: impl Fn(f64, f64, f64) -> f64,
+    ) -> Result<(), ScalingError> {
         self.check(channels)?;
         let shift = self.shift_factor.unwrap_or(0.0);
-        for (i, volume) in latents.data.chunks_exact_mut(frames * height * width).enumerate() {
+        for (i, volume) in latents.chunks_exact_mut(frames * height * width).enumerate() {
             let (deviation, mean) = match (&self.latents_std, &self.latents_mean) {
                 (Some(deviation), Some(mean)) => (deviation[i % channels], mean[i % channels]),
                 _ => (1.0, 0.0),
@@ -62,8 +69,8 @@ impl LatentScaling {
         Ok(())
     }
 
-    fn check(&self, channels: usize) -> Result<()> {
-        let fail = |problem: String| Err(Error::Scaling { problem });
+    fn check(&self, channels: usize) -> Result<(), ScalingError> {
+        let fail = |problem: String| Err(ScalingError(problem));
         if !self.scaling_factor.is_finite() || self.scaling_factor == 0.0 {
             return fail(format!("scaling_factor is {}, expected a number that is not zero", self.scaling_factor));
         }
@@ -91,8 +98,8 @@ mod tests {
     fn scaling_is_undone() {
         let plain = LatentScaling { scaling_factor: 0.5, shift_factor: None, latents_mean: None, latents_std: None };
         let unscaled = |scaling: &LatentScaling| {
-            let mut latents = Latents { data: vec![1.0, 2.0, 3.0, 4.0], shape: [2, 2, 1, 1, 1] };
-            scaling.unscale(&mut latents).map(|()| latents.data)
+            let mut latents = [1.0, 2.0, 3.0, 4.0];
+            scaling.unscale(&mut latents, [2, 2, 1, 1, 1]).map(|()| latents)
         };
         assert_eq!(unscaled(&plain).unwrap(), [2.0, 4.0, 6.0, 8.0]);
         let shifted = LatentScaling { shift_factor: Some(0.25), ..plain.clone() };
@@ -104,12 +111,12 @@ mod tests {
         assert_eq!(unscaled(&mean_alone).unwrap(), [2.0, 4.0, 6.0, 8.0]);
 
         for scaling in [&plain, &shifted, &per_channel, &mean_alone] {
-            let mut latents = Latents { data: unscaled(scaling).unwrap(), shape: [2, 2, 1, 1, 1] };
-            scaling.scale(&mut latents).unwrap();
-            assert_eq!(latents.data, [1.0, 2.0, 3.0, 4.0]);
+            let mut latents = unscaled(scaling).unwrap();
+            scaling.scale(&mut latents, [2, 2, 1, 1, 1]).unwrap();
+            assert_eq!(latents, [1.0, 2.0, 3.0, 4.0]);
         }
         let flat = LatentScaling { latents_std: Some(vec![1.0, 0.0]), ..per_channel.clone() };
-        let message = flat.scale(&mut Latents { data: vec![0.0; 2], shape: [1, 2, 1, 1, 1] }).unwrap_err().to_string();
+        let message = flat.scale(&mut [0.0; 2], [1, 2, 1, 1, 1]).unwrap_err().to_string();
         assert!(message.contains("latents_std has 0 for channel 1"), "{message}");
 
         let complaint = |scaling| unscaled(&scaling).unwrap_err().to_string();

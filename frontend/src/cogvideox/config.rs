@@ -1,9 +1,12 @@
 //! The configuration of an `AutoencoderKLCogVideoX`: its fields, what follows from them, and which values are allowed.
 //!
-//! Fields and defaults are those of diffusers' class. Reading them from text is in [`crate::config_json`]; how many
-//! frames come out of a clip is in [`crate::batches`].
+//! Fields and defaults are those of diffusers' class. Reading them from text is in [`crate::config_json`].
 
 use std::fmt;
+
+use serde_json::Value;
+
+use crate::config_json::{Configuration, Field, Reader, Violation};
 
 /// How a causal convolution continues its input past the borders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -34,6 +37,21 @@ impl fmt::Display for CausalPadding {
     }
 }
 
+impl Field for CausalPadding {
+    fn expected() -> String {
+        let names: Vec<_> = Self::ALL.iter().map(|padding| format!("\"{padding}\"")).collect();
+        names.join(" or ")
+    }
+
+    fn from_json(json: &Value) -> Option<Self> {
+        Self::ALL.into_iter().find(|padding| json == padding.name())
+    }
+
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// The configuration of the autoencoder. [`Config::default`] is that of the published CogVideoX checkpoints.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -57,7 +75,7 @@ pub struct Config {
     pub norm_eps: f64,
     /// Groups of every group norm.
     pub norm_num_groups: usize,
-    /// How much shorter than the video the latents are to be; realised as [`Config::temporal_compression`].
+    /// How much shorter than the video the latents are to be; realised as `2^temporal_stages`.
     pub temporal_compression_ratio: f64,
     /// Height in pixels of the video that the model was trained on.
     pub sample_height: usize,
@@ -133,50 +151,70 @@ impl Config {
         self.block_out_channels.len()
     }
 
-    /// Pixels of a sample for one latent, in height as in width: `2^(levels - 1)`.
-    pub fn spatial_compression(&self) -> usize {
-        power_of_two(self.levels().saturating_sub(1))
-    }
-
     /// Samplers that change the number of frames: `int(log2(temporal_compression_ratio))`, but at most `levels - 1`, since
     /// the last level has no sampler.
     pub fn temporal_stages(&self) -> usize {
         (self.temporal_compression_ratio.log2() as usize).min(self.levels().saturating_sub(1))
     }
 
-    /// Frames of a sample for one latent frame, the first one aside: `2^temporal_stages`.
-    pub fn temporal_compression(&self) -> usize {
-        power_of_two(self.temporal_stages())
-    }
-
-    /// Height or width of the latents of a sample with this height or width in pixels, rounded down as the encoder does.
-    pub fn latent_size(&self, pixels: usize) -> usize {
-        pixels / self.spatial_compression()
-    }
-
-    /// Height or width in pixels of what latents of this height or width decode to.
-    pub fn sample_size(&self, latents: usize) -> usize {
-        latents.saturating_mul(self.spatial_compression())
-    }
-
     /// Whether the level'th sampler (from the highest resolution in the encoder, from the lowest in the decoder) halves or
     /// doubles the number of frames.
-    pub(crate) fn compresses_time(&self, level: usize) -> bool {
+    pub(super) fn compresses_time(&self, level: usize) -> bool {
         level < self.temporal_stages()
     }
 
-    /// All that makes this configuration one that cannot be declared; empty when it can.
-    pub fn problems(&self) -> Vec<ConfigProblem> {
-        self.violations().into_iter().map(|violation| violation.problem).collect()
+    /// Frames that an upsampler over time makes: each frame becomes two, but an odd first one stays one.
+    pub(super) fn upsampled_frames(frames: usize) -> usize {
+        frames.saturating_mul(2) - frames % 2
     }
 
-    /// The problems, each with the fields that it was found from.
-    pub(crate) fn violations(&self) -> Vec<Violation> {
+    /// Frames that a downsampler over time leaves: two become one, but an odd first one stays one.
+    fn downsampled_frames(frames: usize) -> usize {
+        frames.div_ceil(2)
+    }
+
+    /// Frames that one decode step makes of its latent frames, wherever in a clip.
+    pub fn decoded_step_frames(&self, latent_frames: usize) -> usize {
+        (0..self.temporal_stages()).fold(latent_frames, |frames, _| Self::upsampled_frames(frames))
+    }
+
+    /// Latent frames that one encode step makes of its frames, wherever in a clip.
+    pub fn encoded_step_frames(&self, frames: usize) -> usize {
+        (0..self.temporal_stages()).fold(frames, |frames, _| Self::downsampled_frames(frames))
+    }
+}
+
+impl Configuration for Config {
+    const CLASS: &'static str = "AutoencoderKLCogVideoX";
+
+    fn read_fields(&mut self, reader: &mut Reader<'_>) {
+        reader.read("in_channels", &mut self.in_channels);
+        reader.read("out_channels", &mut self.out_channels);
+        reader.read("down_block_types", &mut self.down_block_types);
+        reader.read("up_block_types", &mut self.up_block_types);
+        reader.read("block_out_channels", &mut self.block_out_channels);
+        reader.read("latent_channels", &mut self.latent_channels);
+        reader.read("layers_per_block", &mut self.layers_per_block);
+        reader.read("act_fn", &mut self.act_fn);
+        reader.read("norm_eps", &mut self.norm_eps);
+        reader.read("norm_num_groups", &mut self.norm_num_groups);
+        reader.read("temporal_compression_ratio", &mut self.temporal_compression_ratio);
+        reader.read("sample_height", &mut self.sample_height);
+        reader.read("sample_width", &mut self.sample_width);
+        reader.read("scaling_factor", &mut self.scaling_factor);
+        reader.read("shift_factor", &mut self.shift_factor);
+        reader.read("latents_mean", &mut self.latents_mean);
+        reader.read("latents_std", &mut self.latents_std);
+        reader.read("force_upcast", &mut self.force_upcast);
+        reader.read("use_quant_conv", &mut self.use_quant_conv);
+        reader.read("use_post_quant_conv", &mut self.use_post_quant_conv);
+        reader.read("invert_scale_latents", &mut self.invert_scale_latents);
+        reader.read("pad_mode", &mut self.pad_mode);
+    }
+
+    fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
-        let mut report = |fields: &[&'static str], message: String| {
-            let problem = ConfigProblem { field: fields[0].to_owned(), message };
-            found.push(Violation { fields: fields.to_vec(), problem });
-        };
+        let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));
 
         for (field, value, most) in [
             ("in_channels", self.in_channels, MOST_CHANNELS),
@@ -293,30 +331,10 @@ impl Config {
     }
 }
 
-/// `2^exponent`, or the largest number where that is too small to hold it.
-fn power_of_two(exponent: usize) -> usize {
-    u32::try_from(exponent).ok().and_then(|exponent| 1_usize.checked_shl(exponent)).unwrap_or(usize::MAX)
-}
-
-/// A field that cannot be honoured.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {message}")]
-pub struct ConfigProblem {
-    /// The field's name in `config.json`.
-    pub field: String,
-    /// What was expected and what was found.
-    pub message: String,
-}
-
-/// A problem, with every field that it was found from; the first is the one at fault.
-pub(crate) struct Violation {
-    pub(crate) fields: Vec<&'static str>,
-    pub(crate) problem: ConfigProblem,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autoencoder::Autoencoder;
 
     fn with(levels: usize, ratio: f64) -> Config {
         Config { block_out_channels: vec![32; levels], temporal_compression_ratio: ratio, ..Config::default() }
@@ -331,7 +349,8 @@ mod tests {
     fn compression_follows_from_levels_and_ratio() {
         let published = Config::default();
         assert_eq!((published.levels(), published.spatial_compression(), published.temporal_compression()), (4, 8, 4));
-        assert_eq!((published.latent_size(480), published.latent_size(725), published.sample_size(60)), (60, 90, 480));
+        let model: &dyn Autoencoder = &published;
+        assert_eq!((model.latent_size(480), model.latent_size(725), model.sample_size(60)), (60, 90, 480));
         // int(log2(r)), and never more than there are samplers.
         for (levels, ratio, stages) in
             [(4, 1.0, 0), (4, 3.9, 1), (4, 4.0, 2), (4, 7.9, 2), (4, 8.0, 3), (4, 16.0, 3), (2, 4.0, 1), (1, 4.0, 0)]
