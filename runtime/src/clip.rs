@@ -383,18 +383,18 @@ fn seconds_left(run: Duration, done: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, HashMap};
     use std::sync::Arc;
 
     use backend_cpu::isa::Isa;
     use backend_cpu::options::Choices;
-    use backend_cpu::weights::Weights;
     use passes::Precision;
 
     use super::*;
     use crate::demo;
-    use crate::engine::CpuEngine;
+    use crate::engine::{CpuEngine, NativeSteps};
     use crate::options::RunOptions;
+    use crate::session::Session;
     use crate::source::{InMemory, Stream};
     use crate::tiling::{Overlap, Tiling};
 
@@ -403,13 +403,17 @@ mod tests {
         (0..elements as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 
+    /// Steps that choose by themselves.
+    fn native(route: &Route) -> NativeSteps {
+        NativeSteps { leading: route.leading_step(), choices: Choices::default(), graphs: HashMap::new() }
+    }
+
     /// What comes out of the demo's model, sample by sample, and how many steps ran.
     fn outputs(route: &Route, source: &mut dyn Source) -> (Vec<(usize, Vec<f32>)>, usize) {
         let model = demo::model().unwrap();
-        let checkpoint = Arc::new(demo::checkpoint().unwrap());
-        let weights = Weights::new(checkpoint.clone());
-        let options = RunOptions::default();
-        let engine = CpuEngine::new(Isa::probe().into(), &options, &weights, &checkpoint, Choices::default());
+        let session = Session::new(Arc::new(demo::checkpoint().unwrap()));
+        let (options, native) = (RunOptions::default(), native(route));
+        let engine = CpuEngine::new(Isa::probe().into(), &options, &session, &native);
         let mut steps = Steps::new(&*model, &options, engine, 3, route.lanes).unwrap();
         let mut found = vec![];
         let mut sink = |sample, data: &[f32]| {
@@ -471,10 +475,10 @@ mod tests {
         order: &[(usize, (usize, usize))],
     ) -> BTreeMap<(usize, (usize, usize)), Vec<f32>> {
         let model = demo::model().unwrap();
-        let checkpoint = Arc::new(demo::checkpoint().unwrap());
-        let weights = Weights::new(checkpoint.clone());
+        let session = Session::new(Arc::new(demo::checkpoint().unwrap()));
         let options = RunOptions { precision, ..RunOptions::default() };
-        let engine = CpuEngine::new(Isa::probe().into(), &options, &weights, &checkpoint, Choices::default());
+        let native = native(route);
+        let engine = CpuEngine::new(Isa::probe().into(), &options, &session, &native);
         let mut steps = Steps::new(&*model, &options, engine, 2, 1).unwrap();
         let mut source = InMemory { data, shape: route.shape };
         let (mut frames, mut window, batches) = (vec![], vec![], route.batches());

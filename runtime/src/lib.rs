@@ -36,6 +36,7 @@
 //! | [`tiling`], `tile_sizes` | the geometry of tiles; which sizes are worth a look |
 //! | [`memory_estimate`] | how much memory a run needs, part by part |
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
+//! | `session`, `memory_ledger`, `cancellation` | what outlives a call; memory of calls that run at once; ending one |
 //! | [`memory`], [`error`] | how much memory there is; the one error type |
 //! | `clip`, `source` | a clip in steps and tiles; where its frames come from |
 //! | `blend`, `spill` | tiles to whole frames; tensors that wait on disk |
@@ -45,6 +46,7 @@
 
 pub mod ahead_of_time;
 mod blend;
+mod cancellation;
 pub mod checkpoint;
 mod clip;
 pub mod comparison;
@@ -64,6 +66,7 @@ pub mod lowering;
 pub mod media;
 pub mod memory;
 pub mod memory_estimate;
+mod memory_ledger;
 pub mod memory_plan;
 pub mod model;
 pub mod non_finite;
@@ -77,6 +80,7 @@ pub mod quality;
 pub mod recording;
 pub mod report;
 pub mod roofline;
+mod session;
 pub mod shard_index;
 mod source;
 mod spill;
@@ -93,6 +97,7 @@ pub mod verification;
 mod weight_names;
 pub mod whole_run;
 
+pub use cancellation::Cancellation;
 pub use clip::TileOrder;
 pub use error::{Error, Result};
 pub use frontend::LatentScaling;

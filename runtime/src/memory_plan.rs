@@ -8,9 +8,10 @@
 //! leave each thread [`LANE_WORK`] of a step, if there is that much: what threads lose by waiting for each other at the end of
 //! every kernel is much of a small step and little of a large one, which would only take more memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use backend_cpu::options::{Choices, CompileOptions};
 use backend_cpu::requirements::Requirements;
@@ -22,10 +23,12 @@ use passes::cpu_pipeline;
 
 use crate::checkpoint::Checkpoint;
 use crate::clip::{Route, TileOrder};
+use crate::engine::NativeSteps;
 use crate::error::{Error, Result};
 use crate::lowering;
 use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
 use crate::memory_estimate::{MemoryEstimate, at_most};
+use crate::memory_ledger::LEDGER;
 use crate::options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
 use crate::tile_sizes::{Candidate, candidates};
 use crate::tiling::{Grid, Overlap, Tiling};
@@ -118,6 +121,14 @@ pub(crate) struct Plan<'a> {
     pub weights_made: usize,
 }
 
+/// How a clip is to go through the model.
+pub(crate) struct Decided {
+    pub route: Route,
+    pub decision: TilingDecision,
+    /// What was found of its steps, where they become native code.
+    pub native: Option<NativeSteps>,
+}
+
 /// A route whose memory is known.
 struct Planned {
     route: Route,
@@ -130,7 +141,7 @@ impl Plan<'_> {
     /// # Errors
     /// [`Error::Tiling`] if the tiles asked for do not divide; [`Error::Budget`] if no way fits; what declaring a step or the
     /// passes report.
-    pub(crate) fn decide(&self) -> Result<(Route, TilingDecision)> {
+    pub(crate) fn decide(&self) -> Result<Decided> {
         let [.., height, width] = self.shape;
         let whole = || Grid::whole(self.model, self.half, height, width);
         let asked = match self.options.tiling {
@@ -150,7 +161,7 @@ impl Plan<'_> {
             (None, TilingChoice::Off) => (None, whole(), WHOLE_ASKED),
             (None, _) => (None, whole(), WHOLE_FITS),
         };
-        let budget = self.options.memory.bytes().saturating_sub(self.options.taken);
+        let budget = self.options.budget();
         let decision = |route: &Route, tiling, memory, reason| TilingDecision {
             tiling,
             rows: route.grid.rows.len(),
@@ -170,7 +181,8 @@ impl Plan<'_> {
                 _ => WHOLE_UNPLANNED,
             };
             let decision = decision(&route, tiling, None, reason);
-            return Ok((Route { lanes: self.plugin_lanes(&route), ..route }, decision));
+            let route = Route { lanes: self.plugin_lanes(&route), ..route };
+            return Ok(Decided { route, decision, native: None });
         };
         let mut estimator = Estimator::new(self, target)?;
         let mut least: Option<MemoryEstimate> = None;
@@ -178,7 +190,7 @@ impl Plan<'_> {
             Some(planned) => {
                 let Planned { route, memory } = estimator.in_lanes(planned, budget)?;
                 let decision = decision(&route, tiling, Some(memory), reason);
-                Ok((route, decision))
+                estimator.decided(route, decision)
             }
             None if self.options.tiling == TilingChoice::Auto => {
                 let found = estimator.search(budget, &mut least)?;
@@ -188,7 +200,7 @@ impl Plan<'_> {
                 })?;
                 let Planned { route, memory } = estimator.in_lanes(planned, budget)?;
                 let decision = decision(&route, Some(tiling), Some(memory), TILES_FIT);
-                Ok((route, decision))
+                estimator.decided(route, decision)
             }
             None if tiling.is_some() => Err(self.refusal(budget, least, "in these tiles")),
             None => Err(self.refusal(budget, least, "in whole frames; tiles may need less")),
@@ -230,6 +242,8 @@ struct Estimator<'a> {
     /// By the step whose algorithms are taken, and the step.
     steps: HashMap<(Step, Step), Rc<(Requirements, u64)>>,
     choices: HashMap<Step, Rc<Choices>>,
+    /// Final graphs, with floating-point operations as declared.
+    graphs: HashMap<Step, (Arc<Graph>, u64)>,
     /// What the process holds now.
     process: u64,
     /// The half's tensors as they are on disk.
@@ -241,11 +255,19 @@ impl<'a> Estimator<'a> {
         let names = parameters(plan.model, plan.half)?;
         let on_disk = names.iter().filter_map(|(name, _)| plan.checkpoint.tensor(name));
         let mapped = on_disk.map(|view| view.bytes.len() as u64).sum();
-        let process = resident_bytes().unwrap_or_else(|| {
+        let process = LEDGER.base().unwrap_or_else(|| {
             let input = plan.shape.into_iter().fold(size_of::<f32>(), usize::saturating_mul);
             PROCESS_BYTES.saturating_add(input as u64)
         });
-        Ok(Self { plan, target, steps: HashMap::new(), choices: HashMap::new(), process, mapped })
+        Ok(Self {
+            plan,
+            target,
+            steps: HashMap::new(),
+            choices: HashMap::new(),
+            graphs: HashMap::new(),
+            process,
+            mapped,
+        })
     }
 
     /// This grid in the order that fits, if one does. `least` becomes the smallest estimate seen so far.
@@ -340,10 +362,30 @@ impl<'a> Estimator<'a> {
     }
 
     /// The final graph of a step, and its floating-point operations as declared.
-    fn lowered(&self, step: &Step) -> Result<(Graph, u64)> {
-        let graph = declare(self.plan.model, step, &self.plan.options.taps)?;
+    fn lowered(&mut self, step: &Step) -> Result<(Arc<Graph>, u64)> {
+        if let Some(known) = self.graphs.get(step) {
+            return Ok(known.clone());
+        }
+        let Plan { model, options, .. } = *self.plan;
+        let graph = declare(model, step, &options.taps)?;
         let flops = total_cost(&graph).flops;
-        Ok((lowering::optimize(step, &graph, cpu_pipeline(self.plan.options.precision))?, flops))
+        let graph = Arc::new(lowering::optimize(step, &graph, cpu_pipeline(options.precision))?);
+        self.graphs.insert(*step, (graph.clone(), flops));
+        Ok((graph, flops))
+    }
+
+    /// The route that was chosen, with what was found of its steps.
+    fn decided(mut self, route: Route, decision: TilingDecision) -> Result<Decided> {
+        let leading = route.leading_step();
+        let choices = (*self.choices(&leading)?).clone();
+        let batches = 0..route.batches().len();
+        let steps: HashSet<Step> = batches
+            .flat_map(|batch| route.grid.places().map(move |tile| (batch, tile)))
+            .map(|(b, t)| route.step(b, t))
+            .collect();
+        self.graphs.retain(|step, _| steps.contains(step));
+        let graphs = self.graphs.into_iter().map(|(step, (graph, _))| (step, graph)).collect();
+        Ok(Decided { route, decision, native: Some(NativeSteps { leading, choices, graphs }) })
     }
 
     /// What a route needs.
@@ -473,12 +515,12 @@ mod tests {
 
     fn plan(latents: [usize; 3], options: RunOptions, budget: u64) -> Result<(Route, TilingDecision)> {
         let model = demo::model()?;
-        let vae = demo::vae()?;
+        let checkpoint = demo::checkpoint()?;
         let [frames, height, width] = latents;
         let options = RunOptions { memory: MemoryBudget::Bytes(budget), ..options };
         let plan = Plan {
             model: &*model,
-            checkpoint: vae.checkpoint(),
+            checkpoint: &checkpoint,
             half: Half::Decoder,
             shape: [1, 16, frames, height, width],
             options: &options,
@@ -487,7 +529,7 @@ mod tests {
             in_memory: true,
             weights_made: 0,
         };
-        plan.decide()
+        plan.decide().map(|decided| (decided.route, decided.decision))
     }
 
     #[test]

@@ -6,9 +6,12 @@ use ir::TensorType;
 
 use crate::error::Result;
 
-/// What is done before a step can run for the first time.
+/// What is done, or waited for, before a step can run for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Preparation {
+    /// Waiting for memory that other calls of this process hold.
+    Wait,
     /// Declaring the step, the passes, code generation.
     Compile,
     /// Reading its weights and packing them.
@@ -72,7 +75,7 @@ impl Tap<'_> {
 
 /// Watches a clip on its way. `()` is the observer that looks away.
 pub trait Observer {
-    /// Called before each part of making a step ready. Breaking stops the call with [`crate::Error::Interrupted`].
+    /// Called before each part of making a step ready, and again and again while a call waits. Breaking stops the call with [`crate::Error::Interrupted`].
     fn preparing(&mut self, preparation: Preparation) -> ControlFlow<()> {
         let _ = preparation;
         ControlFlow::Continue(())

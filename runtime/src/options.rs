@@ -11,6 +11,7 @@ use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use frontend::Taps;
 use passes::Precision;
 
+use crate::cancellation::Cancellation;
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
 use crate::tiling::Overlap;
@@ -137,14 +138,22 @@ pub struct RunOptions {
     /// What may run at once, as far as the memory budget allows. The evaluator runs one step at a time. So does a
     /// PJRT plugin, unless batch or tiles are asked for: then two, so that tensors of the one travel while the other runs.
     pub parallel: Parallel,
-    /// How much memory it may take. What cannot be done within it is refused before any work. The evaluator and PJRT
+    /// How much memory it may take, with whatever other calls of this process take at the same time: a call that does not fit
+    /// beside them waits. What cannot be done within it is refused before any work. The evaluator and PJRT
     /// plugins, whose memory is not planned here, have no regard for it.
     pub memory: MemoryBudget,
+    /// Ends the call from another thread.
+    pub cancellation: Option<Cancellation>,
     /// Bytes of that budget which the caller takes for itself, in what it does with results.
     pub taken: u64,
 }
 
 impl RunOptions {
+    /// Bytes that the process may hold, without what the caller takes for itself.
+    pub(crate) fn budget(&self) -> u64 {
+        self.memory.bytes().saturating_sub(self.taken)
+    }
+
     /// Refuses what the backend does not have.
     pub(crate) fn check(&self) -> Result<()> {
         if self.backend != Backend::Pjrt && (self.plugin.is_some() || self.optimization.is_some()) {

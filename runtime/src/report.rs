@@ -19,6 +19,10 @@ pub struct Report {
     pub programs_compiled: usize,
     /// Distinct steps whose compiled program was read from disk.
     pub programs_cached: usize,
+    /// Distinct steps that an earlier call of the same model had made ready.
+    pub programs_kept: usize,
+    /// Whether the clip went by the plan of an earlier call of the same model.
+    pub plan_kept: bool,
     /// Steps that ran.
     pub program_runs: usize,
     /// Intermediate values of the program that needs most memory for them; 0 for the evaluator, which plans none, and for

@@ -1,16 +1,17 @@
 //! Compiled steps by their sizes: each is declared, compiled and given its weights when it first comes, and reused from
-//! then on. Steps that do not need each other run at once, each in a lane: a workspace of its own. Keeps the account of what
+//! then on, by later calls too. Steps that do not need each other run at once, each in a lane: a workspace of its own. Keeps the account of what
 //! that cost.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use frontend::{Autoencoder, Step, Taps, declare};
+use frontend::{Autoencoder, Step, Taps};
 use serde_json::{Value, json};
 
 use crate::engine::{Engine, StepObserver, StepOutputs, Work};
@@ -35,6 +36,8 @@ pub(crate) struct Account {
     pub programs_compiled: usize,
     /// Programs that were read from disk instead.
     pub programs_cached: usize,
+    /// Programs that an earlier call had made.
+    pub programs_kept: usize,
     pub program_runs: usize,
     /// Of the program with the largest arena.
     pub arena_bytes: usize,
@@ -47,7 +50,8 @@ pub(crate) struct Steps<'a, E: Engine> {
     engine: E,
     /// One for each lane.
     workspaces: Vec<E::Workspace>,
-    executables: HashMap<Step, E::Executable>,
+    threads_of_each: usize,
+    executables: HashMap<Step, Arc<E::Executable>>,
     account: Account,
 }
 
@@ -63,9 +67,14 @@ impl<'a, E: Engine> Steps<'a, E> {
         threads: usize,
         lanes: usize,
     ) -> Result<Self> {
-        let of_each = (threads / lanes.max(1)).max(1);
-        let workspaces = (0..lanes.max(1)).map(|_| engine.workspace(of_each)).collect::<Result<_>>()?;
-        Ok(Self { model, options, engine, workspaces, executables: HashMap::new(), account: Account::default() })
+        let threads_of_each = (threads / lanes.max(1)).max(1);
+        let workspace = |_| match engine.kept().take_workspace(threads_of_each) {
+            Some(idle) => Ok(idle),
+            None => engine.workspace(threads_of_each),
+        };
+        let workspaces = (0..lanes.max(1)).map(workspace).collect::<Result<_>>()?;
+        let (executables, account) = (HashMap::new(), Account::default());
+        Ok(Self { model, options, engine, workspaces, threads_of_each, executables, account })
     }
 
     /// What it has cost so far.
@@ -84,7 +93,8 @@ impl<'a, E: Engine> Steps<'a, E> {
     ) -> Result<()> {
         for step in steps {
             if !self.executables.contains_key(step) {
-                let executable = self.make(step, preparing)?;
+                let executable = self.find(step, preparing)?;
+                self.account.arena_bytes = self.account.arena_bytes.max(E::arena_bytes(&executable));
                 self.executables.insert(*step, executable);
             }
         }
@@ -119,9 +129,27 @@ impl<'a, E: Engine> Steps<'a, E> {
         Ok(outputs)
     }
 
+    /// The step as an earlier call left it, or made.
+    fn find(
+        &mut self,
+        step: &Step,
+        preparing: &mut dyn FnMut(Preparation) -> ControlFlow<()>,
+    ) -> Result<Arc<E::Executable>> {
+        let look_at_modules = self.options.inspection.check_finite && !E::LOOKS_INSIDE;
+        let taps = if look_at_modules { &Taps::All } else { &self.options.taps };
+        let key = self.engine.key(step, taps);
+        if let Some(kept) = self.engine.kept().program(&key) {
+            self.account.programs_kept += 1;
+            return Ok(kept);
+        }
+        let made = self.make(step, taps, preparing)?;
+        Ok(self.engine.kept().keep_program(key, made))
+    }
+
     fn make(
         &mut self,
         step: &Step,
+        taps: &Taps,
         preparing: &mut dyn FnMut(Preparation) -> ControlFlow<()>,
     ) -> Result<E::Executable> {
         let mut told = |preparation| match preparing(preparation) {
@@ -130,9 +158,7 @@ impl<'a, E: Engine> Steps<'a, E> {
         };
         told(Preparation::Compile)?;
         let started = Instant::now();
-        let look_at_modules = self.options.inspection.check_finite && !E::LOOKS_INSIDE;
-        let taps = if look_at_modules { &Taps::All } else { &self.options.taps };
-        let program = self.engine.compile(step, declare(self.model, step, taps)?)?;
+        let program = self.engine.compile(self.model, step, taps)?;
         let compiled = Instant::now();
         let is_cached = E::is_cached(&program);
         if let Some(timeline) = &self.options.inspection.timeline {
@@ -147,13 +173,21 @@ impl<'a, E: Engine> Steps<'a, E> {
             true => self.account.programs_cached += 1,
             false => self.account.programs_compiled += 1,
         }
-        self.account.arena_bytes = self.account.arena_bytes.max(E::arena_bytes(&executable));
         if let Some(timeline) = &self.options.inspection.timeline {
             timeline.add("load", format!("weights of {step}"), compiled, Value::Null);
         }
         let how = if is_cached { "read from the cache" } else { "compiled" };
         log::info!("{step}: {how} in {:?}, weights in {:?}", compiled - started, compiled.elapsed());
         Ok(executable)
+    }
+}
+
+impl<E: Engine> Drop for Steps<'_, E> {
+    /// Leaves workspaces to later calls.
+    fn drop(&mut self) {
+        for workspace in self.workspaces.drain(..) {
+            self.engine.kept().keep_workspace(self.threads_of_each, workspace);
+        }
     }
 }
 
@@ -189,7 +223,7 @@ fn run_one<E: Engine>(
 fn run_at_once<E: Engine>(
     engine: &E,
     workspaces: &mut [E::Workspace],
-    executables: &HashMap<Step, E::Executable>,
+    executables: &HashMap<Step, Arc<E::Executable>>,
     work: Vec<Work<'_, E>>,
     options: &RunOptions,
     observe: &mut StepObserver<'_>,

@@ -3,40 +3,40 @@
 //! How a clip falls into steps and tiles is in `clip`; what runs them in `engine`.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use backend_cpu::weights::Weights;
+use backend_cpu::target::Target;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
-use frontend::{Autoencoder, ConfigError, ConfigWarning, Half, LatentScaling, declare};
-use passes::cpu_pipeline;
+use frontend::{Autoencoder, ConfigError, ConfigWarning, Half, LatentScaling};
 
+use crate::cancellation::Cancellable;
 use crate::checkpoint::Checkpoint;
 use crate::clip::{self, Route};
 use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
+use crate::inspection::Inspection;
 use crate::latents::Latents;
-use crate::lowering;
 use crate::media::{ClipShape, FrameBlock};
-use crate::memory_plan::Plan;
+use crate::memory_ledger::LEDGER;
+use crate::memory_plan::{Decided, Plan, TilingDecision};
 use crate::model::{ModelFiles, locate};
-use crate::observer::Observer;
+use crate::observer::{Observer, Preparation};
 use crate::options::{Backend, RunOptions};
 use crate::parameters;
 use crate::report::{Report, Seconds};
+use crate::session::{KeptPlan, PlanKey, Session};
 use crate::source::{InMemory, NextFrames, Source, Stream};
 use crate::steps::{Account, Steps};
 use crate::text_file::{self, NotText};
 
-/// A model that is open: its configuration, and its weights, mapped.
+/// A model that is open: its declaration, and its weights, mapped.
 ///
-/// Weights are packed when a step first needs them and kept for all later calls.
+/// What a call makes is kept for later ones: packed weights, compiled steps, memory and threads, plans. Several threads may
+/// call at once; see [`RunOptions::memory`] and [`RunOptions::cancellation`].
 pub struct Vae {
     model: Arc<dyn Autoencoder>,
     warnings: Vec<String>,
-    checkpoint: Arc<Checkpoint>,
-    weights: Weights,
-    /// The plugin that was used last, with the weights on its device.
-    session: Mutex<Option<Arc<PjrtSession>>>,
+    session: RwLock<Arc<Session>>,
 }
 
 /// A video to encode.
@@ -113,12 +113,30 @@ impl Vae {
     /// [`Error::AmbiguousWeights`] if they hold the model more than once, [`Error::DuplicateTensor`] a tensor;
     /// [`Error::Declare`] if the configuration cannot be honoured; one that was read can.
     pub fn new(model: Arc<dyn Autoencoder>, checkpoint: Checkpoint) -> Result<Vae> {
-        let expected = |half| Ok::<_, Error>((half, frontend::parameters(&*model, half)?));
-        let checkpoint = checkpoint.named(&[expected(Half::Encoder)?, expected(Half::Decoder)?])?;
-        let checkpoint = Arc::new(checkpoint);
-        let warnings = parameters::unused(&checkpoint, &*model)?.into_iter().collect();
-        let weights = Weights::new(checkpoint.clone());
-        Ok(Vae { model, warnings, checkpoint, weights, session: Mutex::default() })
+        let (session, warnings) = session(&*model, checkpoint)?;
+        Ok(Vae { model, warnings, session: RwLock::new(Arc::new(session)) })
+    }
+
+    /// Takes other weights for this model from here on, and forgets all that was made of the earlier ones. Calls that run
+    /// end on those. Returns warnings as [`Self::warnings`] has them.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; then the earlier weights stay.
+    pub fn replace_weights(&self, checkpoint: Checkpoint) -> Result<Vec<String>> {
+        let (session, warnings) = session(&*self.model, checkpoint)?;
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(session);
+        Ok(warnings)
+    }
+
+    /// Gives back the memory of all that calls have left: packed weights, programs, arenas, a plugin with what is on its device.
+    /// The next call makes what it needs anew. Calls that run keep theirs until they end.
+    pub fn free(&self) {
+        let mut session = self.session.write().unwrap_or_else(PoisonError::into_inner);
+        *session = Arc::new(Session::new(session.checkpoint.clone()));
+    }
+
+    fn session(&self) -> Arc<Session> {
+        self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The model's declaration.
@@ -137,8 +155,8 @@ impl Vae {
     }
 
     /// The weights on disk.
-    pub fn checkpoint(&self) -> &Checkpoint {
-        &self.checkpoint
+    pub fn checkpoint(&self) -> Arc<Checkpoint> {
+        self.session().checkpoint.clone()
     }
 
     /// How the model's pipeline scales latents.
@@ -151,7 +169,7 @@ impl Vae {
     /// # Errors
     /// [`Error::Weights`] with all that is wrong.
     pub fn check_weights(&self, half: Half) -> Result<()> {
-        parameters::check(&self.checkpoint, &*self.model, half)
+        self.session().check_weights(&*self.model, half)
     }
 
     /// The shape of the clip that `latents` decode to.
@@ -286,45 +304,37 @@ impl Vae {
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Report> {
-        job.options.check()?;
-        let threads = job.options.threads()?;
-        let target = match job.options.backend {
-            Backend::Cpu => Some(job.options.target()?),
+        let options = job.options;
+        options.check()?;
+        let threads = options.threads()?;
+        let target = match options.backend {
+            Backend::Cpu => Some(options.target()?),
             Backend::Pjrt | Backend::Interpret => None,
         };
-        let plan = Plan {
-            model: &*self.model,
-            checkpoint: &self.checkpoint,
-            half: job.half,
-            shape: job.shape,
-            options: job.options,
-            threads,
-            target,
-            in_memory: source.is_random_access(),
-            weights_made: self.weights.bytes(),
-        };
-        let (route, tiling) = plan.decide()?;
-        log::info!("{tiling}");
-        let precision = job.options.precision;
+        let observer = &mut Cancellable { observer, cancellation: options.cancellation.as_ref() };
+        let session = self.session();
+        let (plan, plan_kept) = self.plan(job, &session, threads, target, source.is_random_access())?;
+        let KeptPlan { route, decision, native, .. } = &*plan;
+        log::info!("{decision}");
+        let budget = options.budget();
+        let _admission = LEDGER
+            .admit(plan.adds(&session), budget, &mut || observer.preparing(Preparation::Wait))
+            .ok_or(Error::Interrupted)?;
         let mut device = None;
-        let account = match (target, job.options.backend) {
-            (Some(target), _) => {
-                let leading = route.leading_step();
-                let graph = declare(&*self.model, &leading, &job.options.taps)?;
-                let graph = lowering::optimize(&leading, &graph, cpu_pipeline(precision))?;
-                let choices = lowering::choices(&leading, &graph, target)?;
-                let engine = CpuEngine::new(target, job.options, &self.weights, &self.checkpoint, choices);
-                self.run_on(engine, job, &route, source, sink, observer)?
+        let account = match (target.zip(native.as_ref()), options.backend) {
+            (Some((target, steps)), _) => {
+                let engine = CpuEngine::new(target, options, &session, steps);
+                self.run_on(engine, job, route, source, sink, observer)?
             }
             (None, Backend::Pjrt) => {
-                let session = self.session(job.options)?;
-                device = Some(session.device().to_owned());
-                let engine = PjrtEngine::new(&session, &self.checkpoint, job.options);
-                self.run_on(engine, job, &route, source, sink, observer)?
+                let plugin = plugin(&session, options)?;
+                device = Some(plugin.device().to_owned());
+                let engine = PjrtEngine::new(&plugin, &session.checkpoint, options);
+                self.run_on(engine, job, route, source, sink, observer)?
             }
             (None, _) => {
-                let engine = InterpretEngine::new(job.options, &self.checkpoint);
-                self.run_on(engine, job, &route, source, sink, observer)?
+                let engine = InterpretEngine::new(options, &session);
+                self.run_on(engine, job, route, source, sink, observer)?
             }
         };
         let seconds = Seconds {
@@ -332,9 +342,8 @@ impl Vae {
             compile: account.compile.as_secs_f64(),
             run: account.run.as_secs_f64(),
         };
-        let Account { programs_compiled, programs_cached, program_runs, arena_bytes, .. } = account;
+        let Account { programs_compiled, programs_cached, programs_kept, program_runs, arena_bytes, .. } = account;
         let [frames, height, width] = job.video;
-        let isa = target.map_or("none", |target| target.isa.name());
         Ok(Report {
             frames,
             height,
@@ -342,31 +351,45 @@ impl Vae {
             seconds,
             programs_compiled,
             programs_cached,
+            programs_kept,
+            plan_kept,
             program_runs,
             arena_bytes,
-            tiling,
+            tiling: TilingDecision { budget, ..decision.clone() },
             threads,
             lanes: route.lanes,
-            precision,
-            isa,
+            precision: options.precision,
+            isa: target.map_or("none", |target| target.isa.name()),
             device,
         })
     }
 
-    /// The plugin that the options name: the one that is in use, or another in its place.
-    fn session(&self, options: &RunOptions) -> Result<Arc<PjrtSession>> {
-        let spec = options.plugin.clone().map_or_else(PluginSpec::from_env, Ok)?;
-        let plugin = spec.locate()?;
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(session) =
-            session.as_ref().filter(|session| session.is_of(&plugin, options.program_cache.as_deref()))
-        {
-            return Ok(session.clone());
+    /// The plan of an earlier call like this one, where it still fits, or a new one; and whether it is the former.
+    fn plan(
+        &self,
+        job: &Job<'_>,
+        session: &Session,
+        threads: usize,
+        target: Option<Target>,
+        in_memory: bool,
+    ) -> Result<(Arc<KeptPlan>, bool)> {
+        let &Job { half, shape, options, .. } = job;
+        let asked = RunOptions { inspection: Inspection::default(), cancellation: None, ..options.clone() };
+        let key = PlanKey { half, shape, in_memory, threads, target, options: asked };
+        if let Some(kept) = session.plan(&key) {
+            let held = LEDGER.base().unwrap_or(0);
+            if held.saturating_add(kept.adds(session)) <= options.budget() {
+                return Ok((kept, true));
+            }
         }
-        // Plugins may allow one client at a time.
-        *session = None;
-        let opened = Arc::new(PjrtSession::open(&plugin, options.program_cache.as_deref())?);
-        Ok(session.insert(opened).clone())
+        // What idle workspaces hold would count twice.
+        session.cpu.drop_workspaces();
+        let weights_made = session.weights.bytes();
+        let (model, checkpoint) = (&*self.model, &*session.checkpoint);
+        let plan = Plan { model, checkpoint, half, shape, options, threads, target, in_memory, weights_made };
+        let Decided { route, decision, native } = plan.decide()?;
+        let plan = KeptPlan { route, decision, native, weights_made };
+        Ok((session.keep_plan(key, plan), false))
     }
 
     fn run_on(
@@ -382,6 +405,28 @@ impl Vae {
         clip::run(&mut steps, &*self.model, route, source, sink, observer)?;
         Ok(steps.account())
     }
+}
+
+/// The plugin that the options name: the one that is in use, or another in its place.
+fn plugin(session: &Session, options: &RunOptions) -> Result<Arc<PjrtSession>> {
+    let spec = options.plugin.clone().map_or_else(PluginSpec::from_env, Ok)?;
+    let path = spec.locate()?;
+    let mut plugin = session.plugin.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(plugin) = plugin.as_ref().filter(|plugin| plugin.is_of(&path, options.program_cache.as_deref())) {
+        return Ok(plugin.clone());
+    }
+    // Plugins may allow one client at a time.
+    *plugin = None;
+    let opened = Arc::new(PjrtSession::open(&path, options.program_cache.as_deref())?);
+    Ok(plugin.insert(opened).clone())
+}
+
+/// A session over the tensors of `checkpoint` that are the model's, and what was passed over.
+fn session(model: &dyn Autoencoder, checkpoint: Checkpoint) -> Result<(Session, Vec<String>)> {
+    let expected = |half| Ok::<_, Error>((half, frontend::parameters(model, half)?));
+    let checkpoint = checkpoint.named(&[expected(Half::Encoder)?, expected(Half::Decoder)?])?;
+    let warnings = parameters::unused(&checkpoint, model)?.into_iter().collect();
+    Ok((Session::new(Arc::new(checkpoint)), warnings))
 }
 
 /// What is to be run.

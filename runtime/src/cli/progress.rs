@@ -122,6 +122,8 @@ impl Observer for Bar {
         self.bar.set_message(match preparation {
             Preparation::Compile => "compiling",
             Preparation::LoadWeights => "loading weights",
+            Preparation::Wait => "waiting for memory",
+            _ => "preparing",
         });
         ControlFlow::Continue(())
     }

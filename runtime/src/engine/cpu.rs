@@ -1,5 +1,6 @@
 //! The CPU backend as an engine: pass pipeline, native code, packed weights.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use backend_cpu::buffer::AlignedBuffer;
@@ -9,7 +10,7 @@ use backend_cpu::program::{Executable, Program, RunError, States, Workspace};
 use backend_cpu::target::Target;
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::Weights;
-use frontend::Step;
+use frontend::{Autoencoder, Step, Taps, declare};
 use ir::Graph;
 use passes::cpu_pipeline;
 use serde_json::json;
@@ -22,6 +23,7 @@ use crate::lowering;
 use crate::non_finite::NonFiniteActivation;
 use crate::observer::StepPlace;
 use crate::options::RunOptions;
+use crate::session::{Kept, ProgramKey, Session};
 use crate::timeline::Timeline;
 
 /// Native code on one instruction set.
@@ -30,20 +32,25 @@ pub(crate) struct CpuEngine<'a> {
     options: &'a RunOptions,
     weights: &'a Weights,
     checkpoint: &'a Checkpoint,
+    kept: &'a Kept<Executable, Workspace>,
+    steps: &'a NativeSteps,
+}
+
+/// What planning has found of the steps of a clip.
+pub(crate) struct NativeSteps {
+    /// The step whose algorithms the others take.
+    pub(crate) leading: Step,
     /// The algorithms of all steps: where they differed, so would the form of weights, and each would be kept.
-    choices: Choices,
+    pub(crate) choices: Choices,
+    /// Final graphs, of steps without other taps than the options ask for.
+    pub(crate) graphs: HashMap<Step, Arc<Graph>>,
 }
 
 impl<'a> CpuEngine<'a> {
-    /// An engine for these weights, whose steps take the algorithms of one of them.
-    pub(crate) fn new(
-        target: Target,
-        options: &'a RunOptions,
-        weights: &'a Weights,
-        checkpoint: &'a Checkpoint,
-        choices: Choices,
-    ) -> Self {
-        Self { target, options, weights, checkpoint, choices }
+    /// An engine for the session's weights.
+    pub(crate) fn new(target: Target, options: &'a RunOptions, session: &'a Session, steps: &'a NativeSteps) -> Self {
+        let Session { weights, checkpoint, cpu, .. } = session;
+        Self { target, options, weights, checkpoint, kept: cpu, steps }
     }
 
     /// Notes which thread worked on which call of a program, and when.
@@ -67,13 +74,34 @@ impl Engine for CpuEngine<'_> {
     type Executable = Executable;
     type Workspace = Workspace;
 
+    fn kept(&self) -> &Kept<Executable, Workspace> {
+        self.kept
+    }
+
+    fn key(&self, step: &Step, taps: &Taps) -> ProgramKey {
+        ProgramKey {
+            step: *step,
+            leading: Some(self.steps.leading),
+            taps: taps.clone(),
+            precision: self.options.precision,
+            target: Some(self.target),
+            optimization: None,
+        }
+    }
+
     fn workspace(&self, threads: usize) -> Result<Workspace> {
         Workspace::new(threads).map_err(|cause| Error::Threads { threads, problem: cause.to_string() })
     }
 
-    fn compile(&self, step: &Step, graph: Graph) -> Result<Arc<Program>> {
-        let graph = lowering::optimize(step, &graph, cpu_pipeline(self.options.precision))?;
-        let options = CompileOptions { choices: Some(&self.choices), ..self.target.into() };
+    fn compile(&self, model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Arc<Program>> {
+        let graph = match self.steps.graphs.get(step) {
+            Some(graph) => graph.clone(),
+            None => {
+                let declared = declare(model, step, taps)?;
+                Arc::new(lowering::optimize(step, &declared, cpu_pipeline(self.options.precision))?)
+            }
+        };
+        let options = CompileOptions { choices: Some(&self.steps.choices), ..self.target.into() };
         let program = lowering::compile(step, &graph, options)?;
         Ok(Arc::new(program))
     }

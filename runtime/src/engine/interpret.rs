@@ -9,7 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use backend_cpu::weights::ParameterSource;
-use frontend::Step;
+use frontend::{Autoencoder, Step, Taps, declare};
 use ir::analysis::weight_only;
 use ir::eval::{Bindings, Computed, EvalError, Leaf, LeafKind, Tensor, evaluate_watched};
 use ir::finite::{Extent, NonFinite, Reads};
@@ -25,6 +25,7 @@ use crate::lowering;
 use crate::non_finite::NonFiniteActivation;
 use crate::observer::StepPlace;
 use crate::options::RunOptions;
+use crate::session::{Kept, ProgramKey, Session};
 
 /// How long to wait between two looks at the observer.
 const TICK: Duration = Duration::from_millis(50);
@@ -33,17 +34,18 @@ const TICK: Duration = Duration::from_millis(50);
 pub(crate) struct InterpretEngine<'a> {
     options: &'a RunOptions,
     checkpoint: &'a Checkpoint,
+    kept: &'a Kept<Graph, rayon::ThreadPool>,
 }
 
 impl<'a> InterpretEngine<'a> {
-    /// An engine for these weights.
-    pub(crate) fn new(options: &'a RunOptions, checkpoint: &'a Checkpoint) -> Self {
-        Self { options, checkpoint }
+    /// An engine for the session's weights.
+    pub(crate) fn new(options: &'a RunOptions, session: &'a Session) -> Self {
+        Self { options, checkpoint: &session.checkpoint, kept: &session.interpreter }
     }
 }
 
 /// Looks at ops as they are computed.
-struct Looker<'a> {
+struct Inspector<'a> {
     graph: &'a Graph,
     weights: Vec<bool>,
     inspection: &'a Inspection,
@@ -54,7 +56,7 @@ struct Looker<'a> {
     found: Option<NonFinite>,
 }
 
-impl Looker<'_> {
+impl Inspector<'_> {
     fn look(&mut self, op: &Computed<'_, f32>) -> ControlFlow<()> {
         if let Some(timeline) = &self.inspection.timeline {
             let StepPlace { sample, step, tile } = self.place;
@@ -121,12 +123,28 @@ impl Engine for InterpretEngine<'_> {
     type Executable = Graph;
     type Workspace = rayon::ThreadPool;
 
+    fn kept(&self) -> &Kept<Graph, rayon::ThreadPool> {
+        self.kept
+    }
+
+    fn key(&self, step: &Step, taps: &Taps) -> ProgramKey {
+        ProgramKey {
+            step: *step,
+            leading: None,
+            taps: taps.clone(),
+            precision: self.options.precision,
+            target: None,
+            optimization: None,
+        }
+    }
+
     fn workspace(&self, threads: usize) -> Result<rayon::ThreadPool> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         pool.map_err(|cause| Error::Threads { threads, problem: cause.to_string() })
     }
 
-    fn compile(&self, step: &Step, graph: Graph) -> Result<Graph> {
+    fn compile(&self, model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Graph> {
+        let graph = declare(model, step, taps)?;
         match self.options.precision {
             Precision::F32 => Ok(graph),
             precision => lowering::optimize(step, &graph, cpu_pipeline(precision)),
@@ -158,7 +176,7 @@ impl Engine for InterpretEngine<'_> {
             parameters_read: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         };
-        let mut looker = Looker {
+        let mut looker = Inspector {
             graph,
             weights: weight_only(graph),
             inspection: &self.options.inspection,

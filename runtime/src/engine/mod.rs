@@ -9,13 +9,14 @@ mod pjrt;
 
 use std::ops::{ControlFlow, DerefMut};
 
-use frontend::Step;
-use ir::{Graph, TensorType};
+use frontend::{Autoencoder, Step, Taps};
+use ir::TensorType;
 
 use crate::error::Result;
 use crate::observer::StepPlace;
+use crate::session::{Kept, ProgramKey};
 
-pub(crate) use cpu::CpuEngine;
+pub(crate) use cpu::{CpuEngine, NativeSteps};
 pub(crate) use interpret::InterpretEngine;
 pub(crate) use pjrt::{PjrtEngine, PjrtSession};
 
@@ -56,9 +57,15 @@ pub(crate) trait Engine: Sync {
     /// A step without weights.
     type Program;
     /// A step with its weights. Several threads may run it at once.
-    type Executable: Sync;
+    type Executable: Send + Sync;
     /// Threads, and memory that steps share which run one after the other.
     type Workspace: Send;
+
+    /// What outlives this engine.
+    fn kept(&self) -> &Kept<Self::Executable, Self::Workspace>;
+
+    /// What tells `step` apart from others that this or another engine has compiled.
+    fn key(&self, step: &Step, taps: &Taps) -> ProgramKey;
 
     /// A workspace with so many threads.
     ///
@@ -66,8 +73,8 @@ pub(crate) trait Engine: Sync {
     /// [`crate::Error::Threads`].
     fn workspace(&self, threads: usize) -> Result<Self::Workspace>;
 
-    /// Makes a program of a declared graph.
-    fn compile(&self, step: &Step, graph: Graph) -> Result<Self::Program>;
+    /// Declares a step and makes a program of it.
+    fn compile(&self, model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Self::Program>;
 
     /// Whether a program was read from disk instead of being compiled.
     fn is_cached(_: &Self::Program) -> bool {

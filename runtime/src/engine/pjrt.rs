@@ -15,10 +15,10 @@ use backend_tpu_stablehlo::pjrt::{
     LoadedExecutable, NamedValue, Optimization, Plugin, Run, Signature,
 };
 use backend_tpu_stablehlo::{ArgumentRole, EmitOptions, Module, ModuleResult};
-use frontend::Step;
+use frontend::{Autoencoder, Step, Taps, declare};
 use half::{bf16, f16};
 use ir::eval::{Bindings, Leaf, Tensor, evaluate};
-use ir::{ElementType, Graph, Recipe, Role, TensorType};
+use ir::{ElementType, Recipe, Role, TensorType};
 use passes::{Precision, tpu_pipeline};
 
 use super::{Engine, StepObserver, StepOutputs, Work};
@@ -26,6 +26,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::lowering;
 use crate::options::RunOptions;
+use crate::session::{Kept, ProgramKey};
 
 /// The first and the longest pause between two looks at a run.
 const PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(20)];
@@ -38,6 +39,7 @@ pub(crate) struct PjrtSession {
     optimization: Option<Optimization>,
     cache: Option<ExecutableCache>,
     weights: Mutex<HashMap<String, Arc<Buffer>>>,
+    kept: Kept<PjrtExecutable, ()>,
 }
 
 impl PjrtSession {
@@ -54,7 +56,7 @@ impl PjrtSession {
         let attributes = plugin.attributes();
         let stablehlo = attributes.get("stablehlo_current_version").map_or("unknown".into(), NamedValue::to_string);
         log::debug!("{}: PJRT API {major}.{minor}, StableHLO {stablehlo}", plugin.path().display());
-        Ok(PjrtSession { client, device, optimization, cache, weights: Mutex::default() })
+        Ok(PjrtSession { client, device, optimization, cache, weights: Mutex::default(), kept: Kept::default() })
     }
 
     /// Whether this is what [`Self::open`] would open.
@@ -221,11 +223,27 @@ impl Engine for PjrtEngine<'_> {
     /// The plugin has its own threads.
     type Workspace = ();
 
+    fn kept(&self) -> &Kept<PjrtExecutable, ()> {
+        &self.session.kept
+    }
+
+    fn key(&self, step: &Step, taps: &Taps) -> ProgramKey {
+        ProgramKey {
+            step: *step,
+            leading: None,
+            taps: taps.clone(),
+            precision: self.precision,
+            target: None,
+            optimization: self.optimization,
+        }
+    }
+
     fn workspace(&self, _: usize) -> Result<()> {
         Ok(())
     }
 
-    fn compile(&self, step: &Step, graph: Graph) -> Result<PjrtProgram> {
+    fn compile(&self, model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<PjrtProgram> {
+        let graph = declare(model, step, taps)?;
         let graph = lowering::optimize(step, &graph, tpu_pipeline(self.precision))?;
         let module = lowering::stablehlo(step, &graph, &EmitOptions::default())?;
         let signature = Signature::from(&module);
