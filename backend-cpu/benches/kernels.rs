@@ -91,6 +91,38 @@ fn normalization(criterion: &mut Criterion) {
          return result \"y\" = %4"
     );
     bench(criterion, "normalization", "modulated_silu", &fused, bytes);
+    let of_channels = "%0 = input {name = \"x\"} : tensor<1x8x48x64x256xf32, nthwc>\n\
+         %1 = parameter {name = \"w\"} : tensor<256xf32>\n\
+         %2 = channel_norm %0, scale: %1 {kind = l2, epsilon = 1e-12, activation = silu} : tensor<1x8x48x64x256xf32, nthwc>\n\
+         return result \"y\" = %2";
+    bench(criterion, "normalization", "of_channels_silu", of_channels, bytes);
+}
+
+/// Convolutions that normalise what they read: by statistics of groups, and over the channels of each pixel.
+fn prologues(criterion: &mut Criterion) {
+    let video = "tensor<1x2x60x90x96xf32, nthwc>";
+    let norms = [
+        ("none", String::new()),
+        (
+            "group_norm",
+            format!("%4 = normalize %0, %2, %3, %3 {{first_frame = joined, activation = silu}} : {video}\n"),
+        ),
+        (
+            "channel_norm",
+            format!("%4 = channel_norm %0, scale: %3 {{kind = l2, epsilon = 1e-12, activation = silu}} : {video}\n"),
+        ),
+    ];
+    for (name, norm) in norms {
+        let read = if norm.is_empty() { "%0" } else { "%4" };
+        let body = format!(
+            "%0 = input {{name = \"x\"}} : {video}\n%1 = parameter {{name = \"w\"}} : tensor<3x3x3x96x96xf32, dhwio>\n\
+             %2 = input {{name = \"statistics\"}} : tensor<1x32x2xf32>\n%3 = parameter {{name = \"a\"}} : tensor<96xf32>\n{norm}\
+             %5 = convolution {read}, %1 {{strides = [1, 1, 1], padding = [[2, 0], [1, 1], [1, 1]], repeat_first = 0}} : {video}\n\
+             return result \"y\" = %5"
+        );
+        let body = if norm.is_empty() { body.replace("%5", "%4") } else { body };
+        bench(criterion, "prologues", name, &body, flops);
+    }
 }
 
 /// What is left unfused: elementwise ops, means, and moving elements.
@@ -108,5 +140,5 @@ fn others(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, convolution, normalization, others);
+criterion_group!(benches, convolution, normalization, prologues, others);
 criterion_main!(benches);

@@ -12,8 +12,8 @@ use passes::inline::inlined;
 use crate::buffer::ALIGNMENT;
 use crate::element::Element;
 use crate::kernel::{
-    AveragePool, AxisMap, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction, Prologue,
-    Sums,
+    AveragePool, AxisMap, ChannelNorm, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise,
+    PointwiseFunction, Prologue, Sums,
 };
 use crate::options::CompileOptions;
 use crate::panel::PanelFamily;
@@ -248,11 +248,24 @@ impl Scheduler<'_> {
                 let (kernel, operands) = self.normalize(value, node, frames)?;
                 self.call(value, Kernel::Normalize(kernel), [&[result], operands.as_slice()].concat());
             }
+            Op::ChannelNorm { .. } => {
+                let pixels = node.ty.elements() / node.ty.shape.last().unwrap_or(&1);
+                let (kernel, operands) = self.channel_norm(value, node, 1, [0, pixels])?;
+                self.call(value, Kernel::ChannelNorm(kernel), [&[result], operands.as_slice()].concat());
+            }
             Op::Slice { input, start, .. } if self.inlined[input.index()] => {
                 // Frames of a normalisation that is made nowhere as a whole.
-                let frames = [start[1], node.ty.shape[1]];
-                let (kernel, operands) = self.normalize(*input, graph.node(*input), frames)?;
-                self.call(value, Kernel::Normalize(kernel), [&[result], operands.as_slice()].concat());
+                let (normalized, ty) = (graph.node(*input), &node.ty);
+                let frames = [start[1], ty.shape[1]];
+                let (kernel, operands) = if matches!(normalized.op, Op::ChannelNorm { .. }) {
+                    let pixels = frames.map(|count| count * ty.shape[2] * ty.shape[3]);
+                    let (kernel, operands) = self.channel_norm(*input, normalized, ty.shape[0], pixels)?;
+                    (Kernel::ChannelNorm(kernel), operands)
+                } else {
+                    let (kernel, operands) = self.normalize(*input, normalized, frames)?;
+                    (Kernel::Normalize(kernel), operands)
+                };
+                self.call(value, kernel, [&[result], operands.as_slice()].concat());
             }
             Op::AveragePool { input, window, first_frame } => {
                 let (space, channels) = self.channel_last(value, *input)?;
@@ -376,6 +389,38 @@ impl Scheduler<'_> {
         Ok((kernel, operands))
     }
 
+    /// The kernel of a `channel_norm` over some pixels of each of `batch` equal parts of its input, the first and how many,
+    /// and what it reads.
+    fn channel_norm(
+        &mut self,
+        value: Value,
+        node: &Node,
+        batch: usize,
+        wanted: [usize; 2],
+    ) -> Result<(ChannelNorm, Vec<Place>), UnsupportedOp> {
+        let Op::ChannelNorm { input, scale, offset, kind, epsilon, activation } = &node.op else {
+            unreachable!("called for channel_norm alone");
+        };
+        let Some(&channels) = node.ty.shape.last().filter(|_| node.ty.layout == node.ty.layout.channel_last()) else {
+            return Err(self.unsupported(value, format!("its operand must be channel-last, found {}", node.ty)));
+        };
+        let kernel = ChannelNorm {
+            batch,
+            pixels: node.ty.elements() / channels / batch,
+            wanted,
+            channels,
+            kind: *kind,
+            epsilon: epsilon.to_bits(),
+            scale: scale.is_some(),
+            offset: offset.is_some(),
+            activation: *activation,
+            element: self.element(value)?,
+        };
+        let operands = [*input].into_iter().chain(*scale).chain(*offset);
+        let operands = operands.map(|operand| self.read(operand)).collect::<Result<_, _>>()?;
+        Ok((kernel, operands))
+    }
+
     /// What a convolution does to its input as it reads it, with the place of what it reads then and of what else the
     /// prologue needs.
     fn prologue(&mut self, input: Value) -> Result<(Prologue, Place, Vec<Place>), UnsupportedOp> {
@@ -387,15 +432,21 @@ impl Scheduler<'_> {
             let (space, _) = self.channel_last(input, *source)?;
             return Ok((Prologue::Resize(space, *first_frame == FirstFrame::Apart), self.read(*source)?, vec![]));
         }
-        let frames = [0, node.ty.space().unwrap_or_default()[0]];
-        let (kernel, mut operands) = self.normalize(input, node, frames)?;
+        let [frames, height, width] = node.ty.space().unwrap_or_default();
+        let (prologue, mut operands) = if matches!(node.op, Op::ChannelNorm { .. }) {
+            let (kernel, operands) = self.channel_norm(input, node, node.ty.shape[0], [0, frames * height * width])?;
+            (Prologue::ChannelNorm(kernel), operands)
+        } else {
+            let (kernel, operands) = self.normalize(input, node, [0, frames])?;
+            (Prologue::Normalize(kernel), operands)
+        };
         let source = operands.remove(0);
-        Ok((Prologue::Normalize(kernel), source, operands))
+        Ok((prologue, source, operands))
     }
 
     /// Whether a convolution normalises this input as it reads it.
     fn normalizes(&self, input: Value) -> bool {
-        self.inlined[input.index()] && matches!(self.graph.op(input), Op::Normalize { .. })
+        self.inlined[input.index()] && matches!(self.graph.op(input), Op::Normalize { .. } | Op::ChannelNorm { .. })
     }
 
     fn convolution(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {

@@ -69,9 +69,12 @@ impl Code {
         }
         if let Some(row) = isa.row() {
             let normalizations = row.normalizations.iter().map(|(form, f)| (form.symbol(isa), *f as *const u8));
-            row.transforms.symbols(isa).into_iter().chain(normalizations).for_each(|(symbol, address)| {
-                builder.symbol(symbol, address);
-            });
+            let channel_norms = row.channel_norms.iter().map(|(form, f)| (form.symbol(isa), *f as *const u8));
+            row.transforms.symbols(isa).into_iter().chain(normalizations).chain(channel_norms).for_each(
+                |(symbol, address)| {
+                    builder.symbol(symbol, address);
+                },
+            );
         }
         let mut module = JITModule::new(builder);
         let emitted = emit_all(&mut module, kernels, isa, false)?;

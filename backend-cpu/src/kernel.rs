@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use ir::{Activation, Dims};
+use ir::{Activation, ChannelNormKind, Dims};
 
 use crate::element::Element;
 use crate::tile::{Algorithm, Problem, Scratch, Tile};
@@ -68,6 +68,9 @@ pub enum Kernel {
     /// Normalises, modulates, activates. Arguments: result, input, statistics, scale, offset, then gain and shift;
     /// statistics, scale and offset are f32.
     Normalize(Normalize),
+    /// Normalises over the channels of each pixel, activates. Arguments: result, input, then those of scale and offset that are
+    /// there, in f32.
+    ChannelNorm(ChannelNorm),
     /// Arguments: result, input, packed weights, then those of cache, bias and residual that are there, those of the prologue,
     /// and [`Sums`] of the result if it makes them; weights and bias are f32.
     Convolution(Convolution),
@@ -327,6 +330,48 @@ impl Normalize {
     }
 }
 
+/// A normalisation over the channels of each pixel, channel-last, of all pixels or of some that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChannelNorm {
+    /// Tensors one behind the other.
+    pub batch: usize,
+    /// Pixels of one tensor.
+    pub pixels: usize,
+    /// The first pixel of each that is wanted, and how many are: the result has no others.
+    pub wanted: [usize; 2],
+    /// Channels of a pixel.
+    pub channels: usize,
+    /// By what they are divided.
+    pub kind: ChannelNormKind,
+    /// The bits of the f64 that keeps the divisor from zero.
+    pub epsilon: u64,
+    /// Whether each channel is then multiplied with a number.
+    pub scale: bool,
+    /// Whether a number is then added to each channel.
+    pub offset: bool,
+    /// What is applied last.
+    pub activation: Activation,
+    /// Of input and result.
+    pub element: Element,
+}
+
+impl ChannelNorm {
+    /// Pixels of one block.
+    pub fn pixels_per_block(&self) -> usize {
+        (LINE_BLOCK / self.channels).clamp(1, self.wanted[1])
+    }
+
+    /// Blocks of one tensor.
+    pub fn blocks(&self) -> usize {
+        self.wanted[1].div_ceil(self.pixels_per_block())
+    }
+
+    /// Number of arguments behind the input: scale and offset.
+    pub fn arguments(&self) -> usize {
+        usize::from(self.scale) + usize::from(self.offset)
+    }
+}
+
 /// What happens to the input of a convolution when it is read, before zeros are put around it. The frames of a cache are
 /// read as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -337,6 +382,19 @@ pub enum Prologue {
     Resize([usize; 3], bool),
     /// It is normalised. Further arguments stand behind all others: statistics, scale, offset, then gain and shift.
     Normalize(Normalize),
+    /// It is normalised pixel by pixel. Further arguments stand behind all others: scale, offset.
+    ChannelNorm(ChannelNorm),
+}
+
+impl Prologue {
+    /// Number of arguments behind all others.
+    pub fn arguments(&self) -> usize {
+        match self {
+            Self::None | Self::Resize(..) => 0,
+            Self::Normalize(kernel) => kernel.arguments(),
+            Self::ChannelNorm(kernel) => kernel.arguments(),
+        }
+    }
 }
 
 /// What stands in front of a convolution's input in time.
@@ -424,8 +482,7 @@ impl Convolution {
 
     /// Index of the sums among the arguments.
     pub fn sums_argument(&self) -> usize {
-        let prologue = if let Prologue::Normalize(kernel) = self.prologue { kernel.arguments() } else { 0 };
-        self.prologue_argument() + prologue
+        self.prologue_argument() + self.prologue.arguments()
     }
 
     /// The sums of the result: a part is a box of the tile.
@@ -452,6 +509,7 @@ impl Kernel {
             Self::ChannelSums { lines, .. } => lines.batch * lines.blocks(),
             Self::GroupStatistics { sums, groups, .. } => sums.batch * groups,
             Self::Normalize(normalize) => normalize.batch * normalize.lines().blocks(),
+            Self::ChannelNorm(norm) => norm.batch * norm.blocks(),
             Self::Convolution(c) => c.tile.blocks(&c.problem),
         }
     }
@@ -502,6 +560,11 @@ impl fmt::Display for Kernel {
                 f.write_str(if n.activation == Activation::Silu { "_silu" } else { "" })?;
                 f.write_str(n.element.suffix())
             }
+            Self::ChannelNorm(n) => {
+                write!(f, "channel_norm_{}_{}x{}", n.kind.word(), n.batch * n.wanted[1], n.channels)?;
+                f.write_str(if n.activation == Activation::Silu { "_silu" } else { "" })?;
+                f.write_str(n.element.suffix())
+            }
             Self::Convolution(c) => {
                 let name = c.algorithm.name();
                 let Problem { kernel, result, inputs, outputs, .. } = &c.problem;
@@ -510,6 +573,7 @@ impl fmt::Display for Kernel {
                     Prologue::None => "",
                     Prologue::Resize(..) => "_resized",
                     Prologue::Normalize(_) => "_normalized",
+                    Prologue::ChannelNorm(_) => "_channel_normalized",
                 })?;
                 f.write_str(if c.summed { "_summed" } else { "" })?;
                 f.write_str(c.problem.element.suffix())

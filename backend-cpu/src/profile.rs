@@ -56,12 +56,14 @@ fn kind(kernel: &Kernel) -> String {
         Kernel::ChannelSums { .. } => "channel_sums".into(),
         Kernel::GroupStatistics { .. } => "group_statistics".into(),
         Kernel::Normalize(_) => "normalize".into(),
+        Kernel::ChannelNorm(_) => "channel_norm".into(),
         Kernel::Convolution(convolution) => {
             let [time, height, width] = convolution.problem.kernel;
             let of = match convolution.prologue {
                 Prologue::None => "",
                 Prologue::Resize(..) => " of resize",
                 Prologue::Normalize(_) => " of normalize",
+                Prologue::ChannelNorm(_) => " of channel_norm",
             };
             format!("convolution {time}x{height}x{width}{of}")
         }

@@ -247,6 +247,18 @@ word_attribute! {
 }
 
 word_attribute! {
+    /// By what a channel norm divides the C channels x of a position.
+    ChannelNormKind {
+        /// Their root mean square, `sqrt(mean(x^2) + epsilon)`.
+        Rms = "rms",
+        /// Their Euclidean norm over `sqrt(C)`, which epsilon is the least of: `max(sqrt(sum(x^2)), epsilon) / sqrt(C)`.
+        L2 = "l2",
+        /// Their standard deviation, `sqrt(variance + epsilon)`, when the mean was subtracted.
+        Layer = "layer",
+    }
+}
+
+word_attribute! {
     /// A function applied to each element of a fused op's result.
     Activation {
         /// The identity.

@@ -12,7 +12,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::attribute::{Activation, Attribute, Elements, FirstFrame, Literal, PadMode};
+use crate::attribute::{Activation, Attribute, ChannelNormKind, Elements, FirstFrame, Literal, PadMode};
 use crate::graph::Value;
 pub use crate::operand::{Arity, Class, Operand, OperandRole, Values};
 use crate::operand::{AxisPlace, OfAxes, PerAxis, Sizes};
@@ -275,6 +275,21 @@ op_table! {
         // Subtract, multiply, multiply, add; multiply, add; negate, exp, add, divide.
         flops |of| of.each(
             4 + 2 * u64::from(gain.is_some()) + 4 * u64::from(*activation == Activation::Silu)
+        );
+
+    /// Normalisation over the C channels `x` of each position: `activation(y * scale[channel] + offset[channel])`, where `y` is
+    /// of `kind` `rms`, `x / sqrt(mean(x^2) + epsilon)` (Zhang and Sennrich 2019, arXiv:1910.07467); of `l2`,
+    /// `sqrt(C) * x / max(sqrt(sum(x^2)), epsilon)`, which is PyTorch's `F.normalize` times `sqrt(C)`; of `layer`,
+    /// `(x - mean) / sqrt(variance + epsilon)` with the biased variance (Ba, Kiros and Hinton 2016, arXiv:1607.06450). A scale
+    /// that is left out is 1, an offset 0. The layout names the channels; the other axes may be any.
+    ChannelNorm = "channel_norm", channel_norm: Reduces
+        (input: Value as Activation, scale: Option<Value> as PerChannel, offset: Option<Value> as PerChannel)
+        { kind: ChannelNormKind, epsilon: f64, activation: Activation }
+        // Multiply, add; multiply. Add; subtract. Multiply. Add. Negate, exp, add, divide.
+        flops |of| of.each(
+            3 + 2 * u64::from(*kind == ChannelNormKind::Layer)
+                + u64::from(scale.is_some()) + u64::from(offset.is_some())
+                + 4 * u64::from(*activation == Activation::Silu)
         );
 
     /// Nearest-neighbour resize of time, height and width to `size`: element `i` of `size` reads element

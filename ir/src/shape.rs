@@ -8,7 +8,7 @@ use smallvec::smallvec;
 use crate::attribute::{Elements, FirstFrame};
 use crate::graph::{Graph, Value};
 use crate::op::Op;
-use crate::types::{Dims, ElementType, Layout, TensorType, VideoAxes};
+use crate::types::{Axis, Dims, ElementType, Layout, TensorType, VideoAxes};
 
 /// A constraint that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,6 +100,9 @@ pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) 
             shift.map(ty),
             *first_frame,
         )?,
+        Op::ChannelNorm { input, scale, offset, epsilon, .. } => {
+            channel_norm(ty(*input), [scale.map(ty), offset.map(ty)], *epsilon)?
+        }
         Op::ResizeNearest { input, size, first_frame } => resize_nearest(ty(*input), *size, *first_frame)?,
         Op::AveragePool { input, window, first_frame } => average_pool(ty(*input), *window, *first_frame)?,
         Op::Pad { input, low, high, .. } => pad(ty(*input), low, high)?,
@@ -290,6 +293,24 @@ fn normalize(
         let expected = input.video_like(input.shape[axes.batch], channels, space);
         require!("normalize", 4, *gain == expected, "gain must be {input} but for its size, found {gain}");
         resize_nearest(gain, axes.space.map(|axis| input.shape[axis]), first_frame)?;
+    }
+    Ok(input.clone())
+}
+
+/// `affine` is scale and offset.
+fn channel_norm(input: &TensorType, affine: [Option<&TensorType>; 2], epsilon: f64) -> Inferred {
+    require!("channel_norm", 1, input.element.is_float(), "{input} is not floating-point");
+    let place = input.layout.place(Axis::Channel);
+    require!("channel_norm", 2, place.is_some(), "the layout must name the channels (c), found {input}");
+    require!(
+        "channel_norm",
+        3,
+        epsilon >= 0.0 && epsilon.is_finite(),
+        "epsilon must be a finite number of at least 0, found {epsilon}"
+    );
+    let channels = place.map_or(1, |axis| input.shape[axis]);
+    for (what, ty) in ["scale", "offset"].into_iter().zip(affine) {
+        ty.map_or(Ok(()), |ty| per_channel("channel_norm", what, ty, channels, ElementType::F32))?;
     }
     Ok(input.clone())
 }

@@ -106,6 +106,15 @@ constraints! {
         "but for its size, found tensor<1x3x1x1x1xf32, ncthw>";
     normalize_c5: ["1x4x1x2x2xi8, ncthw", "1x2x2xf32", "4xf32"],
         "normalize %0, %1, %2, %2 {first_frame = joined, activation = none}", "is not floating-point";
+    channel_norm_v2: ["1x4x1x2x2xbf16, ncthw", "4xbf16"],
+        "channel_norm %0, offset: %1 {kind = layer, epsilon = 1e-6, activation = none}",
+        "offset must be tensor<4xf32>, one element a channel, found tensor<4xbf16>";
+    channel_norm_c1: ["1x4x1x2x2xi8, ncthw"], "channel_norm %0 {kind = rms, epsilon = 1e-6, activation = none}",
+        "is not floating-point";
+    channel_norm_c2: ["1x4xf32"], "channel_norm %0 {kind = rms, epsilon = 1e-6, activation = none}",
+        "the layout must name the channels (c), found tensor<1x4xf32>";
+    channel_norm_c3: ["1x4xf32, nc"], "channel_norm %0 {kind = l2, epsilon = -1e-6, activation = none}",
+        "epsilon must be a finite number of at least 0, found -0.000001";
     resize_nearest_v1: ["4xf32"], "resize_nearest %0 {size = [1, 1, 1], first_frame = joined}", "expected a video";
     resize_nearest_c1: ["1x4x1x2x2xf32, ncthw"], "resize_nearest %0 {size = [1, 0, 1], first_frame = joined}",
         "sizes must be at least 1, found [1, 0, 1]";

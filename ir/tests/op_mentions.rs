@@ -43,11 +43,11 @@ const REWRITES: &[(&str, &[&str])] = &[
     ("passes/src/fuse_bias.rs", &["AddBias", "Convolution"]),
     (
         "passes/src/fuse_normalization.rs",
-        &["Add", "GroupNorm", "GroupStatistics", "Multiply", "Normalize", "ResizeNearest", "Silu"],
+        &["Add", "ChannelNorm", "GroupNorm", "GroupStatistics", "Multiply", "Normalize", "ResizeNearest", "Silu"],
     ),
     ("passes/src/fuse_padding.rs", &["Concatenate", "Convolution", "Pad"]),
     ("passes/src/fuse_residual.rs", &["Add", "Convolution"]),
-    ("passes/src/inline.rs", &["Normalize", "ResizeNearest", "Slice"]),
+    ("passes/src/inline.rs", &["ChannelNorm", "Normalize", "ResizeNearest", "Slice"]),
     ("passes/src/legality.rs", &["Convert", "Reshape", "Transpose"]),
 ];
 

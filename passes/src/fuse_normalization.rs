@@ -1,4 +1,5 @@
-//! Group normalisation in two halves, the second fused with what follows it.
+//! Normalisations fused with what follows them: group normalisation in two halves, of which the second is, and channel
+//! normalisation.
 //!
 //! 1. `group_norm` becomes `group_statistics` and `normalize`. Always: equal statistics of two norms over one input are then
 //!    found by [`crate::eliminate_common_subexpressions`].
@@ -6,7 +7,8 @@
 //!    gain and shift are nearest resizes of values of one size with one treatment of the first frame, they are read at that
 //!    size, otherwise as they are. Preconditions: `normalize` has no gain and no activation yet; `multiply`
 //!    and `normalize` have no other use.
-//! 3. `silu(normalize)` becomes `normalize` with that activation. Preconditions: no activation yet, no other use.
+//! 3. `silu(normalize)` becomes `normalize` with that activation, and `silu(channel_norm)` `channel_norm`. Preconditions: no
+//!    activation yet, no other use.
 //!
 //! The fused op carries the path of the norm.
 //!
@@ -60,7 +62,8 @@ fn run(graph: &Graph) -> Result<Graph, PassError> {
         Op::Silu { input } if rewriter.single_use(input) => {
             let mut fused = rewriter.op(input).clone();
             match &mut fused {
-                Op::Normalize { activation: activation @ Activation::None, .. } => *activation = Activation::Silu,
+                Op::Normalize { activation: activation @ Activation::None, .. }
+                | Op::ChannelNorm { activation: activation @ Activation::None, .. } => *activation = Activation::Silu,
                 _ => return Ok(None),
             }
             Ok(Some(rewriter.emit_beside(input, fused)?))

@@ -1,12 +1,12 @@
 //! Which values are computed where they are read, and so never stored: the prologues of convolutions.
 //!
-//! A convolution copies what it reads into cache anyhow. A `normalize` or `resize_nearest` in front of it can be done on the
-//! way, which saves writing and reading a whole activation, and the memory that it would lie in. It is no rewrite: the
+//! A convolution copies what it reads into cache anyhow. A `normalize`, `channel_norm` or `resize_nearest` in front of it can be
+//! done on the way, which saves writing and reading a whole activation, and the memory that it would lie in. It is no rewrite: the
 //! graph says what is computed, and this says of which values a backend makes no tensor.
 //!
 //! A value is inlined if it is no output, exactly one convolution reads it, as its input, and nothing else does but, for a
-//! `normalize`, slices along time: these are normalised by themselves (the two frames that a causal convolution leaves to
-//! the next step).
+//! `normalize` or `channel_norm`, slices along time: these are normalised by themselves (the two frames that a causal
+//! convolution leaves to the next step).
 
 use ir::analysis::{Interval, users};
 use ir::{Class, Graph, Layout, Op, Value, Values};
@@ -19,7 +19,7 @@ pub fn inlined(graph: &Graph) -> Vec<bool> {
 
 fn is_inlined(graph: &Graph, value: Value, users: &[Value]) -> bool {
     let sliceable = match graph.op(value) {
-        Op::Normalize { .. } => true,
+        Op::Normalize { .. } | Op::ChannelNorm { .. } => true,
         Op::ResizeNearest { .. } => false,
         _ => return false,
     };

@@ -6,7 +6,10 @@
 
 use std::fmt;
 
-use ir::{Builder, Dims, ElementType, Elements, FirstFrame, Graph, Layout, PadMode, Role, TensorType, Value, Values};
+use ir::{
+    Activation, Builder, ChannelNormKind, Dims, ElementType, Elements, FirstFrame, Graph, Layout, PadMode, Role,
+    TensorType, Value, Values,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -127,7 +130,7 @@ impl Declared<'_> {
     /// Some op, if what the dice say is legal and not too large.
     fn op(&mut self) -> Option<Value> {
         let input = self.pick();
-        let value = match self.dice.below(22) {
+        let value = match self.dice.below(24) {
             0 => self.b.silu(input).ok()?,
             1 | 2 => self.pointwise(input)?,
             3..=6 => self.convolution(input, None)?,
@@ -160,6 +163,7 @@ impl Declared<'_> {
                 let bias = self.vector("bias", channels)?;
                 self.b.add_bias(input, bias).ok()?
             }
+            21 | 22 => self.channel_norm(input)?,
             _ if self.narrow => {
                 let element = match self.b.ty(input).element {
                     ElementType::F32 => ElementType::Bf16,
@@ -283,6 +287,18 @@ impl Declared<'_> {
         let (scale, offset) = (self.vector("scale", channels)?, self.vector("offset", channels)?);
         let epsilon = self.dice.of(&[1e-2, 1e-2, 1.0, 1e-4]);
         self.b.group_norm(input, scale, offset, groups, epsilon).ok()
+    }
+
+    /// A norm over channels, often with the activation behind, and then often a convolution.
+    fn channel_norm(&mut self, input: Value) -> Option<Value> {
+        let channels = self.b.ty(input).channels()?;
+        let kind = self.dice.of(&[ChannelNormKind::Rms, ChannelNormKind::L2, ChannelNormKind::Layer]);
+        let scale = if self.dice.below(2) == 0 { None } else { Some(self.vector("gamma", channels)?) };
+        let offset = if self.dice.below(3) == 2 { Some(self.vector("beta", channels)?) } else { None };
+        let epsilon = self.dice.of(&[1e-2, 1e-2, 1.0]);
+        let normalized = self.b.channel_norm(input, scale, offset, kind, epsilon, Activation::None).ok()?;
+        let active = if self.dice.once_in(4) { normalized } else { self.b.silu(normalized).ok()? };
+        if self.dice.below(2) == 0 { self.causal_convolution(active) } else { Some(active) }
     }
 
     /// A norm with gain and shift made of a video of the same size or a lower one, and often the activation behind.

@@ -6,7 +6,7 @@
 //! multiple of what the noise did, on average and at most.
 
 use ir::eval::{Bindings, Leaf, Tensor, evaluate_op};
-use ir::{Class, ElementType, Graph, Op, Output, Value};
+use ir::{ChannelNormKind, Class, ElementType, Graph, Op, Output, Value};
 
 use crate::errors;
 use crate::evaluation::{Random, RandomLeaves};
@@ -185,6 +185,10 @@ fn summed(op: &Op, values: &[Tensor<f64>]) -> f64 {
             let statistics = Op::GroupStatistics { input: *input, groups: *groups, epsilon: *epsilon };
             evaluate_op(&statistics, &[of(*input)])
                 .map_or(0.0, |statistics| normalized(of(*input), &statistics, of(*scale)))
+        }
+        // The input less the mean, by no less than the root of epsilon.
+        Op::ChannelNorm { input, scale, kind: ChannelNormKind::Layer, epsilon, .. } => {
+            largest(of(*input)) / epsilon.sqrt() * scale.map_or(1.0, |scale| largest(of(scale)))
         }
         Op::Normalize { input, statistics, scale, gain, shift, .. } => {
             let gain = gain.map_or(1.0, |gain| largest(of(gain)));

@@ -12,6 +12,7 @@ use cranelift_codegen::ir::{FuncRef, GlobalValueData, InstBuilder, Value, types}
 use cranelift_module::{DataDescription, Linkage, Module};
 
 use super::Result;
+use super::channel_norm::Pixels;
 use super::emitter::Emitter;
 use super::norm::Row;
 use crate::element::Element;
@@ -196,22 +197,32 @@ struct Reader<'a> {
     c: &'a Convolution,
     input: Value,
     n: Value,
-    /// For a normalisation.
-    row: Option<Row>,
+    normalization: Normalization,
+}
+
+/// What a normalisation in the prologue needs, made once a block.
+enum Normalization {
+    None,
+    Groups(Row),
+    Channels(Pixels),
 }
 
 impl<'a> Reader<'a> {
     fn new<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &'a Convolution, block: &Block) -> Result<Self> {
         let input = e.argument(1);
-        let row = match c.prologue {
+        let argument = c.prologue_argument();
+        // No algorithm rounds what is normalised ([`Problem::dot_products`]).
+        let normalization = match c.prologue {
             Prologue::Normalize(kernel) => {
                 let coefficients = e.offset(e.scratch, 4 * c.scratch().elements() as i64);
-                // No algorithm rounds it ([`Problem::dot_products`]).
-                Some(Row::new(e, isa, kernel, Element::F32, c.prologue_argument(), block.n, coefficients)?)
+                Normalization::Groups(Row::new(e, isa, kernel, Element::F32, argument, block.n, coefficients)?)
             }
-            Prologue::None | Prologue::Resize(..) => None,
+            Prologue::ChannelNorm(kernel) => {
+                Normalization::Channels(Pixels::new(e, isa, kernel, Element::F32, argument)?)
+            }
+            Prologue::None | Prologue::Resize(..) => Normalization::None,
         };
-        Ok(Self { c, input, n: block.n, row })
+        Ok(Self { c, input, n: block.n, normalization })
     }
 
     /// Puts `pixels` pixels of the prologue's result, from frame, line and pixel `[t, y, x]` on, to `to`.
@@ -245,10 +256,12 @@ impl<'a> Reader<'a> {
                     }
                 });
             }
-            Prologue::Normalize(_) => {
+            Prologue::Normalize(_) | Prologue::ChannelNorm(_) => {
                 let from = self.address(e, self.c.input, [t, y, x]);
-                if let Some(row) = &self.row {
-                    row.emit(e, [t, y, x], from, to, pixels);
+                match &self.normalization {
+                    Normalization::Groups(row) => row.emit(e, [t, y, x], from, to, pixels),
+                    Normalization::Channels(run) => run.emit(e, from, to, pixels),
+                    Normalization::None => unreachable!("made with the prologue"),
                 }
             }
         }

@@ -2,12 +2,13 @@
 //!
 //! - this file: compiling a kernel to a function of a module, and which file emits which kernel;
 //! - `emitter`: loops, strips of vectors, index arithmetic: what all kernels are written with;
-//! - `pointwise`, `gather`, `norm`, `pool`, `convolution`: one kind of kernel each; `winograd` is the part of a
+//! - `pointwise`, `gather`, `norm`, `channel_norm`, `pool`, `convolution`: one kind of kernel each; `winograd` is the part of a
 //!   convolution that works on transforms.
 //!
 //! Emitted code addresses memory through its arguments alone and calls nothing but what is in `panel`, `memcpy` and `memset`.
 //! It never reads or writes outside the extents that its [`Kernel`] describes.
 
+mod channel_norm;
 mod convolution;
 mod emitter;
 mod gather;
@@ -69,6 +70,7 @@ pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kern
                 norm::emit_group_statistics(&mut emitter, *sums, *groups, f64::from_bits(*epsilon));
             }
             Kernel::Normalize(normalize) => norm::emit_normalize(&mut emitter, isa, *normalize)?,
+            Kernel::ChannelNorm(norm) => channel_norm::emit(&mut emitter, isa, *norm)?,
             Kernel::Convolution(c) => convolution::emit(&mut emitter, isa, name, c)?,
         }
         emitter.finish();

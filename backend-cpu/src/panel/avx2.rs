@@ -14,6 +14,7 @@ use std::arch::x86_64::{
     _mm256_srli_epi32, _mm256_storeu_pd, _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_ps,
 };
 
+use super::channel_norm::channel_norm_kernels;
 use super::family::panel_family;
 use super::normalize::normalize_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
@@ -271,6 +272,7 @@ fn opaque(value: usize) -> usize {
 tile_kernel!(#[target_feature(enable = "avx2,fma")]);
 transform_kernels!(#[target_feature(enable = "avx2,fma")]);
 normalize_kernels!(#[target_feature(enable = "avx2,fma")]);
+channel_norm_kernels!(#[target_feature(enable = "avx2,fma")]);
 
 panel_family! {
     /// The wide family: 12 multiply-adds for 8 loads.
@@ -305,4 +307,5 @@ pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
     dot_products: None,
     transforms: &TRANSFORMS,
     normalizations: &NORMALIZE,
+    channel_norms: &CHANNEL_NORM,
 };

@@ -14,6 +14,7 @@ use std::arch::x86_64::{
     _mm512_stream_ps, _mm512_sub_ps,
 };
 
+use super::channel_norm::channel_norm_kernels;
 use super::family::panel_family;
 use super::instruction_set::DotProductPanels;
 use super::normalize::normalize_kernels;
@@ -220,6 +221,7 @@ pub(super) fn opaque(value: usize) -> usize {
 tile_kernel!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 transform_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 normalize_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
+channel_norm_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 
 panel_family! {
     /// The wide family: 28 multiply-adds for 16 loads.
@@ -248,4 +250,5 @@ pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
     }),
     transforms: &TRANSFORMS,
     normalizations: &NORMALIZE,
+    channel_norms: &CHANNEL_NORM,
 };

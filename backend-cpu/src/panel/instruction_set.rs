@@ -1,6 +1,7 @@
 //! [`InstructionSet`]: all that is known of an instruction set, one value for each, in the file of its kernels.
 
 use super::PanelFamily;
+use super::channel_norm;
 use super::normalize::{Form, NormalizeFn};
 use super::transform::Transforms;
 
@@ -19,6 +20,8 @@ pub(crate) struct InstructionSet {
     pub transforms: &'static Transforms,
     /// The forms of the normalisation kernel.
     pub normalizations: &'static [(Form, NormalizeFn)],
+    /// The forms of the normalisation over channels.
+    pub channel_norms: &'static [(channel_norm::Form, channel_norm::ChannelNormFn)],
 }
 
 /// Contraction panels of pairs of bf16, of the sizes that those of f32 have.

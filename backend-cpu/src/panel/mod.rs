@@ -8,13 +8,14 @@
 //! - `family`: what a family of panels is, and the macro that declares one together with its tests;
 //! - `tile`: the kernel's body, written once over the few vector operations that an instruction set names;
 //! - `transform`: Winograd's transforms, in the same way;
-//! - `normalize`: a fused group normalisation over a run of pixels, likewise;
+//! - `normalize`, `channel_norm`: a fused group normalisation over a run of pixels, and one over the channels of each, likewise;
 //! - `avx512`, `avx2`, `portable` (over `lanes`): these operations, and the families declared with them;
 //! - `avx512_bf16`: families whose A and B hold pairs of bf16, where the CPU has dot products.
 //!
 //! A step of k is a 32-bit word of A and of B: a number in f32, or two neighbours along k in bf16. Strides, offsets and lengths
 //! count words; C, bias and residual are f32 always.
 
+pub(crate) mod channel_norm;
 mod family;
 mod instruction_set;
 pub(crate) mod tile;

@@ -4,6 +4,7 @@
 
 use half::bf16;
 
+use super::channel_norm::channel_norm_kernels;
 use super::family::panel_family;
 use super::lanes::{self, LANES, Vector, add, clamp, divide, multiply, multiply_add, scale_by_power, splat, subtract};
 use super::normalize::normalize_kernels;
@@ -151,6 +152,7 @@ fn opaque(value: usize) -> usize {
 tile_kernel!();
 transform_kernels!();
 normalize_kernels!();
+channel_norm_kernels!();
 
 panel_family! {
     /// The wide family.
@@ -170,4 +172,5 @@ pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
     dot_products: None,
     transforms: &TRANSFORMS,
     normalizations: &NORMALIZE,
+    channel_norms: &CHANNEL_NORM,
 };

@@ -10,6 +10,7 @@
 //! The text is the same for the same graph. It uses the dialects `func` and `stablehlo` alone, with static shapes.
 
 mod body;
+mod channel_norm;
 mod convolution;
 mod elementwise;
 mod norm;
@@ -23,7 +24,7 @@ use std::collections::{HashMap, HashSet};
 
 use ir::analysis::weight_only;
 use ir::types::VideoAxes;
-use ir::{Activation, Class, ElementType, FirstFrame, Graph, Node, Op, Recipe, Role, Value};
+use ir::{Activation, Axis, Class, ElementType, FirstFrame, Graph, Node, Op, Recipe, Role, Value};
 
 use body::{Body, Tensor};
 use plan::{Front, Strip, frames_in_front, in_strips};
@@ -248,6 +249,13 @@ impl Emitter<'_> {
                     activation: *activation,
                 };
                 norm::normalize(body, &operands[0], axes(input), &by)
+            }
+            &Op::ChannelNorm { input, scale, offset, kind, epsilon, activation } => {
+                let axis = graph.ty(input).layout.place(Axis::Channel).expect("a graph that verifies");
+                let mut rest = operands[1..].iter();
+                let [scale, offset] = [scale, offset].map(|vector| vector.and_then(|_| rest.next()));
+                let by = channel_norm::ChannelNorm { axis, kind, epsilon, scale, offset, activation };
+                channel_norm::channel_norm(body, &operands[0], &by)
             }
             Op::ResizeNearest { input, size, first_frame } => {
                 resample::resize_nearest(body, &operands[0], axes(input), *size, *first_frame)

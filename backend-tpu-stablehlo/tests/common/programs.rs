@@ -8,7 +8,7 @@ pub(crate) fn graph(body: &str) -> Graph {
 }
 
 /// Programs that have every op between them.
-pub(crate) const PROGRAMS: [(&str, &str); 5] = [
+pub(crate) const PROGRAMS: [(&str, &str); 6] = [
     (
         "elementwise",
         r#"%0 = input {name = "x"} : tensor<1x2x3x2x4xbf16, nthwc>
@@ -49,6 +49,23 @@ pub(crate) const PROGRAMS: [(&str, &str); 5] = [
            %5 = normalize %0, %4, %2, %3, gain: %1, shift: %1 {first_frame = apart, activation = silu} : tensor<1x3x4x4x4xbf16, nthwc> @ norm
            %6 = group_norm %5, %2, %3 {groups = 2, epsilon = 1e-6} : tensor<1x3x4x4x4xbf16, nthwc>
            return result "y" = %6"#,
+    ),
+    (
+        "channel_norms",
+        r#"%0 = input {name = "x"} : tensor<1x3x4x4x6xf32, nthwc>
+           %1 = parameter {name = "norm.gamma"} : tensor<6xf32> @ norm
+           %2 = parameter {name = "norm.bias"} : tensor<6xf32> @ norm
+           %3 = channel_norm %0 {kind = rms, epsilon = 1e-8, activation = none} : tensor<1x3x4x4x6xf32, nthwc> @ norm
+           %4 = channel_norm %3, scale: %1 {kind = l2, epsilon = 1e-12, activation = silu} : tensor<1x3x4x4x6xf32, nthwc> @ norm
+           %5 = channel_norm %4, scale: %1, offset: %2 {kind = layer, epsilon = 1e-6, activation = none} : tensor<1x3x4x4x6xf32, nthwc> @ norm
+           %6 = convert %0 {element = bf16} : tensor<1x3x4x4x6xbf16, nthwc>
+           %7 = channel_norm %6, offset: %2 {kind = layer, epsilon = 1e-2, activation = silu} : tensor<1x3x4x4x6xbf16, nthwc>
+           %8 = convert %7 {element = f32} : tensor<1x3x4x4x6xf32, nthwc>
+           %9 = input {name = "tokens"} : tensor<2x5x3xf32, nct>
+           %10 = channel_norm %9 {kind = l2, epsilon = 1.0, activation = none} : tensor<2x5x3xf32, nct>
+           return result "y" = %5
+           return result "narrow" = %8
+           return result "tokens" = %10"#,
     ),
     (
         "resampling",

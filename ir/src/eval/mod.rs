@@ -263,6 +263,10 @@ fn compute<'a, T: Real>(
             let modulation = gain.zip(*shift).map(|(gain, shift)| (tensor_of(gain), tensor_of(shift), *first_frame));
             norm::normalize(of(input), of(statistics), [of(scale), of(offset)], modulation, *activation, ty)?
         }
+        Op::ChannelNorm { input, scale, offset, kind, epsilon, activation } => {
+            let affine = [scale, offset].map(|operand| operand.map(tensor_of));
+            norm::channel_norm(of(input), affine, (*kind, *epsilon), *activation, ty)?
+        }
         Op::ResizeNearest { input, first_frame, .. } => resample::resize_nearest(of(input), *first_frame, ty)?,
         Op::AveragePool { input, window, first_frame } => resample::average_pool(of(input), *window, *first_frame, ty)?,
         Op::Pad { input, low, mode, .. } => shape_ops::pad(of(input), low, *mode, ty)?,

@@ -1,4 +1,4 @@
-//! Group normalisation, whole and in its two halves.
+//! Group normalisation, whole and in its two halves, and normalisation over the channels of a position.
 //!
 //! Statistics are gathered in two passes, the mean and then the squared deviations from it, with sums in f64 whatever `T`
 //! is. A group is summed by one thread, element after element.
@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use super::resample::nearest_offset;
 use super::shape_ops::{axis_offsets, offset_at};
 use super::{OutOfMemory, Real, Tensor, elementwise};
-use crate::attribute::{Activation, FirstFrame};
-use crate::types::{ElementType, TensorType};
+use crate::attribute::{Activation, ChannelNormKind, FirstFrame};
+use crate::types::{Axis, ElementType, TensorType};
 
 /// Mean and reciprocal standard deviation of each batch element and group, `[batch, groups, 2]`.
 pub(super) fn group_statistics<T: Real>(
@@ -93,4 +93,51 @@ pub(super) fn normalize<T: Real>(
             row.iter_mut().for_each(|x| *x = elementwise::silu(*x));
         }
     }))
+}
+
+/// `affine` is scale and offset; `terms` are the kind and epsilon.
+pub(super) fn channel_norm<T: Real>(
+    input: &Tensor<T>,
+    affine: [Option<&Tensor<T>>; 2],
+    terms: (ChannelNormKind, f64),
+    activation: Activation,
+    ty: &TensorType,
+) -> Result<Tensor<T>, OutOfMemory> {
+    let axis = ty.layout.place(Axis::Channel).expect("channel_norm_c2");
+    let (channels, step) = (ty.shape[axis], ty.strides()[axis]);
+    let mut result = Tensor::zeros(ty)?;
+    // Of `step` positions that follow each other, all channels stand in one run of elements.
+    let run = step * channels;
+    let runs = result.data.par_chunks_mut(run).zip(input.data.par_chunks(run));
+    runs.with_min_len((1 << 12) / run + 1).for_each(|(to, xs)| {
+        for position in 0..step {
+            let own = || xs[position..].iter().step_by(step).map(|x| x.to_f64());
+            let (mean, factor) = mean_and_factor(own, channels as f64, terms);
+            for (channel, x) in own().enumerate() {
+                let mut y = T::from_f64((x - mean) * factor);
+                let [scale, offset] = affine.map(|vector| vector.map(|vector| vector.data[channel]));
+                y = scale.map_or(y, |scale| y * scale);
+                y = offset.map_or(y, |offset| y + offset);
+                to[position + channel * step] = if activation == Activation::Silu { elementwise::silu(y) } else { y };
+            }
+        }
+    });
+    Ok(result)
+}
+
+/// What is subtracted from the channels of a position, of which there are so many, and what the difference is multiplied with.
+fn mean_and_factor<I: Iterator<Item = f64>>(
+    own: impl Fn() -> I,
+    channels: f64,
+    (kind, epsilon): (ChannelNormKind, f64),
+) -> (f64, f64) {
+    let mean = if kind == ChannelNormKind::Layer { own().sum::<f64>() / channels } else { 0.0 };
+    let squares = own().map(|x| (x - mean) * (x - mean)).sum::<f64>();
+    let factor = match kind {
+        ChannelNormKind::Rms | ChannelNormKind::Layer => 1.0 / (squares / channels + epsilon).sqrt(),
+        // The comparison is false for NaN, which stays.
+        ChannelNormKind::L2 if squares.sqrt() < epsilon => channels.sqrt() / epsilon,
+        ChannelNormKind::L2 => channels.sqrt() / squares.sqrt(),
+    };
+    (mean, factor)
 }
