@@ -260,8 +260,8 @@ op_table! {
         flops |of| {
             let ([queries, channels], [keys, outputs]) = (of.tokens(*query), of.tokens(*value));
             let apart = of.elements(*query) / (queries * channels).max(1) as u64;
-            let pairs = mask.pairs(queries, keys).saturating_mul(apart);
-            pairs.saturating_mul((2 * (channels + outputs) + 4 * heads) as u64)
+            let of_a_pair = [channels, outputs, *heads, *heads].into_iter().fold(0, |sum: u64, n| sum.saturating_add(2 * n as u64));
+            mask.pairs(queries, keys).saturating_mul(apart).saturating_mul(of_a_pair)
         };
 
     /// Group normalisation (Wu and He 2018, arXiv:1803.08494): over each batch element and each group of adjacent

@@ -16,6 +16,7 @@ use std::arch::x86_64::{
 
 use super::family::panel_family;
 use super::normalize::normalize_kernels;
+use super::softmax::softmax_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::{POINT_A, POINT_B, transform_kernels};
 use super::{InstructionSet, PanelShape};
@@ -271,6 +272,7 @@ fn opaque(value: usize) -> usize {
 tile_kernel!(#[target_feature(enable = "avx2,fma")]);
 transform_kernels!(#[target_feature(enable = "avx2,fma")]);
 normalize_kernels!(#[target_feature(enable = "avx2,fma")]);
+softmax_kernels!(#[target_feature(enable = "avx2,fma")]);
 
 panel_family! {
     /// The wide family: 12 multiply-adds for 8 loads.
@@ -305,4 +307,5 @@ pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
     dot_products: None,
     transforms: &TRANSFORMS,
     normalizations: &NORMALIZE,
+    softmax,
 };

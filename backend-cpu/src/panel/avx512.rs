@@ -17,6 +17,7 @@ use std::arch::x86_64::{
 use super::family::panel_family;
 use super::instruction_set::DotProductPanels;
 use super::normalize::normalize_kernels;
+use super::softmax::softmax_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::{POINT_A, POINT_B, transform_kernels};
 use super::{InstructionSet, PanelShape};
@@ -220,6 +221,7 @@ pub(super) fn opaque(value: usize) -> usize {
 tile_kernel!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 transform_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 normalize_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
+softmax_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 
 panel_family! {
     /// The wide family: 28 multiply-adds for 16 loads.
@@ -248,4 +250,5 @@ pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
     }),
     transforms: &TRANSFORMS,
     normalizations: &NORMALIZE,
+    softmax,
 };

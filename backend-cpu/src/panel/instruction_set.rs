@@ -2,6 +2,7 @@
 
 use super::PanelFamily;
 use super::normalize::{Form, NormalizeFn};
+use super::softmax::SoftmaxFn;
 use super::transform::Transforms;
 
 /// An instruction set: when it can be had, and the kernels written for it.
@@ -19,6 +20,8 @@ pub(crate) struct InstructionSet {
     pub transforms: &'static Transforms,
     /// The forms of the normalisation kernel.
     pub normalizations: &'static [(Form, NormalizeFn)],
+    /// The softmax kernel.
+    pub softmax: SoftmaxFn,
 }
 
 /// Contraction panels of pairs of bf16, of the sizes that those of f32 have.

@@ -7,6 +7,7 @@ use half::bf16;
 use super::family::panel_family;
 use super::lanes::{self, LANES, Vector, add, clamp, divide, multiply, multiply_add, scale_by_power, splat, subtract};
 use super::normalize::normalize_kernels;
+use super::softmax::softmax_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::{POINT_A, POINT_B, transform_kernels};
 use super::{InstructionSet, PanelShape};
@@ -151,6 +152,7 @@ fn opaque(value: usize) -> usize {
 tile_kernel!();
 transform_kernels!();
 normalize_kernels!();
+softmax_kernels!();
 
 panel_family! {
     /// The wide family.
@@ -170,4 +172,5 @@ pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
     dot_products: None,
     transforms: &TRANSFORMS,
     normalizations: &NORMALIZE,
+    softmax,
 };
