@@ -333,6 +333,78 @@ fn convolutions() {
     Case { input: [1, 5, 33], channels: [512, 3], kernel: [1, 3, 3], repeat: 0, ..plain }.check();
 }
 
+/// One attention: sets of tokens and heads, queries and keys, channels of a head of queries and of values.
+fn attention([sets, heads]: [usize; 2], [queries, keys]: [usize; 2], [channels, outputs]: [usize; 2], mask: &str) {
+    let tokens = |tokens: usize, channels: usize| format!("tensor<{sets}x{tokens}x{}xf32>", heads * channels);
+    let scale = 1.0 / (channels as f64).sqrt();
+    let line = format!(
+        "attention %0, %1, %2 {{heads = {heads}, scale = {scale:?}, mask = {mask}}} : {}",
+        tokens(queries, outputs)
+    );
+    op(&[&tokens(queries, channels), &tokens(keys, channels), &tokens(keys, outputs)], &line);
+}
+
+#[test]
+fn attentions() {
+    attention([1, 1], [1, 1], [1, 1], "none");
+    attention([1, 1], [5, 3], [4, 7], "none");
+    // A head's keys and values are packed by the block that reads them, of several heads where these are small.
+    for mask in ["none", "causal", "[causal, 3]"] {
+        attention([2, 3], [6, 9], [5, 33], mask);
+        attention([50, 4], [9, 9], [32, 32], mask);
+        attention([1, 2], [99, 99], [17, 9], mask);
+    }
+    // Several blocks, runs, slices and panels, with ragged ends.
+    for mask in ["none", "causal", "[causal, 29]"] {
+        attention([1, 2], [203, 203], [70, 75], mask);
+    }
+    attention([2, 1], [150, 101], [200, 40], "none");
+    // More keys than queries, of which one block sees few and the next all.
+    attention([1, 1], [128, 320], [9, 130], "[causal, 64]");
+    attention([1, 1], [3, 400], [40, 3], "causal");
+}
+
+#[test]
+fn an_attention_does_not_depend_on_the_number_of_threads() {
+    let graph = ir::text::parse(
+        "graph @test {\n%0 = input {name = \"q\"} : tensor<1x230x34xf32>\n%1 = input {name = \"k\"} : tensor<1x250x34xf32>\n\
+         %2 = attention %0, %1, %1 {heads = 2, scale = 0.25, mask = [causal, 10]} : tensor<1x230x34xf32>\n\
+         return result \"y\" = %2\n}\n",
+    );
+    let graph = graph.unwrap();
+    let (_, tensors) = common::leaves(&graph);
+    for isa in Isa::supported() {
+        let bits = |threads| {
+            let outputs = common::run(&graph, isa.into(), threads, &tensors);
+            outputs.concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let alone = bits(1);
+        assert!([2, 3].into_iter().all(|threads| bits(threads) == alone), "{isa}");
+    }
+}
+
+/// Scores that overflow as exponentials, and a sum over many keys: as exact as few.
+#[test]
+fn an_attention_is_stable() {
+    let graph = |tokens: usize, scale: f64| {
+        ir::text::parse(&format!(
+            "graph @test {{\n%0 = input {{name = \"x\"}} : tensor<{tokens}x24xf32>\n\
+             %1 = attention %0, %0, %0 {{heads = 1, scale = {scale:?}, mask = none}} : tensor<{tokens}x24xf32>\n\
+             return result \"y\" = %1\n}}\n"
+        ))
+        .unwrap()
+    };
+    common::check(&graph(2000, 0.1));
+    // Each token's score with itself is far above all others, so that the result is what was given.
+    let sharp = graph(150, 1000.0);
+    let (_, tensors) = common::leaves(&sharp);
+    for isa in Isa::supported() {
+        let found = common::run(&sharp, isa.into(), 2, &tensors).concat();
+        assert_eq!(found.len(), 150 * 24);
+        assert!(found.iter().all(|x| x.is_finite()), "{isa}");
+    }
+}
+
 #[test]
 fn dot_products_are_used_where_the_cpu_has_them() {
     for (channels, element) in [(6, "bf16"), (7, "bf16"), (6, "f32")] {

@@ -36,7 +36,11 @@ fn every_op_computes_what_the_evaluator_says() {
     let Some(client) = common::client("every_op_computes_what_the_evaluator_says", 1) else { return };
     let whole = PROGRAMS.into_iter().chain([("large", LARGE)]).map(|(name, body)| (name, body, EmitOptions::default()));
     let strips = EmitOptions { strip_bytes: 300, ..EmitOptions::default() };
-    for (name, body, options) in whole.chain([("in strips", LARGE, strips)]) {
+    // Four of six queries at once, with all keys.
+    let attention = PROGRAMS.iter().find(|(name, _)| *name == "attention").expect("a program").1;
+    let queries = EmitOptions { strip_bytes: 600, ..EmitOptions::default() };
+    let loops = [("in strips", LARGE, strips), ("attention in strips", attention, queries)];
+    for (name, body, options) in whole.chain(loops) {
         let graph = graph(body);
         let found = common::run(&client, &graph, &options, &Numbers);
         // In bf16 plugins may leave out a rounding between two ops, and sums in another order round to the other side.

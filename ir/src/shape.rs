@@ -5,7 +5,7 @@
 
 use smallvec::smallvec;
 
-use crate::attribute::{Elements, FirstFrame};
+use crate::attribute::{AttentionMask, Elements, FirstFrame};
 use crate::graph::{Graph, Value};
 use crate::op::Op;
 use crate::types::{Axis, Dims, ElementType, Layout, TensorType, VideoAxes};
@@ -82,6 +82,9 @@ pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) 
             *padding,
             *repeat_first,
         )?,
+        Op::Attention { query, key, value, heads, scale, mask } => {
+            attention([ty(*query), ty(*key), ty(*value)], *heads, *scale, *mask)?
+        }
         Op::GroupNorm { input, scale, offset, groups, epsilon } => {
             group_statistics("group_norm", ty(*input), *groups, *epsilon)?;
             let channels = video("group_norm", ty(*input))?.1;
@@ -247,6 +250,50 @@ fn convolution(
         require!("convolution", 9, *residual == result, "the residual must be {result}, found {residual}");
     }
     Ok(result)
+}
+
+fn attention([query, key, value]: [&TensorType; 3], heads: usize, scale: f64, mask: AttentionMask) -> Inferred {
+    let is_tokens = |ty: &&TensorType| ty.layout.is_plain() && ty.rank() >= 2 && ty.element.is_float();
+    require!(
+        "attention",
+        1,
+        [query, key, value].iter().all(is_tokens),
+        "operands must be tokens: floating-point, [.., tokens, channels] without names of axes, found {query}, {key} and {value}"
+    );
+    let tokens = |ty: &TensorType| ty.shape[ty.rank() - 2];
+    let channels = |ty: &TensorType| ty.shape[ty.rank() - 1];
+    // What `query` is, with other tokens and channels.
+    let like = |tokens: usize, channels: usize| {
+        let mut shape = query.shape.clone();
+        shape.truncate(query.rank() - 2);
+        shape.extend([tokens, channels]);
+        TensorType { shape, ..query.clone() }
+    };
+    let expected = like(tokens(key), channels(query));
+    require!("attention", 2, *key == expected, "the key must be {query} but for its tokens, found {key}");
+    let expected = like(tokens(key), channels(value));
+    require!("attention", 3, *value == expected, "the value must be {key} but for its channels, found {value}");
+    let divides = |channels: usize| heads > 0 && channels.is_multiple_of(heads);
+    require!(
+        "attention",
+        4,
+        divides(channels(query)) && divides(channels(value)),
+        "{} and {} channels do not divide into {heads} heads",
+        channels(query),
+        channels(value)
+    );
+    require!("attention", 5, scale.is_finite(), "the scale must be a finite number, found {scale}");
+    if let AttentionMask::Causal(frame) = mask {
+        let (queries, keys) = (tokens(query), tokens(key));
+        require!("attention", 6, queries <= keys, "with a causal mask {queries} queries cannot see {keys} keys alone");
+        require!(
+            "attention",
+            7,
+            frame > 0 && queries.is_multiple_of(frame) && keys.is_multiple_of(frame),
+            "{queries} queries and {keys} keys do not divide into frames of {frame} tokens"
+        );
+    }
+    Ok(like(tokens(query), channels(value)))
 }
 
 fn group_statistics(op: &str, input: &TensorType, groups: usize, epsilon: f64) -> Inferred {

@@ -9,10 +9,12 @@
 //!
 //! The text is the same for the same graph. It uses the dialects `func` and `stablehlo` alone, with static shapes.
 
+mod attention;
 mod body;
 mod channel_norm;
 mod convolution;
 mod elementwise;
+mod loops;
 mod norm;
 mod plan;
 mod resample;
@@ -52,7 +54,7 @@ fn of(path: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmitOptions {
     /// Bytes of what a convolution reads that are made at once, where it can be made strip by strip; more where that would be
-    /// too many strips. [`usize::MAX`] to make everything whole, as is done in any case where several devices share the rows.
+    /// too many strips. So many bytes of an attention's scores, too, but those of one query at least. [`usize::MAX`] to make everything whole, as is done in any case where several devices share the rows.
     pub strip_bytes: usize,
     /// The devices: arguments and results say how they are cut. Types are those of whole tensors.
     pub mesh: Mesh,
@@ -74,6 +76,7 @@ pub fn emit(graph: &Graph, options: &EmitOptions) -> Result<Module, UnsupportedO
     let mut emitter = Emitter {
         graph,
         mesh: options.mesh,
+        strip_bytes: options.strip_bytes,
         weight_only: weight_only(graph),
         body: Body::default(),
         arguments: Vec::new(),
@@ -100,6 +103,7 @@ pub fn emit(graph: &Graph, options: &EmitOptions) -> Result<Module, UnsupportedO
 struct Emitter<'g> {
     graph: &'g Graph,
     mesh: Mesh,
+    strip_bytes: usize,
     weight_only: Vec<bool>,
     body: Body,
     arguments: Vec<(Argument, Tensor)>,
@@ -229,6 +233,11 @@ impl Emitter<'_> {
             Op::Silu { .. } => elementwise::silu(body, &operands[0]),
             Op::AddBias { input, .. } => elementwise::add_bias(body, &operands[0], &operands[1], axes(input).channel),
             Op::Convolution { .. } => self.convolution(node),
+            Op::Attention { heads, scale, mask, .. } => {
+                let by =
+                    attention::Attention { heads: *heads, scale: *scale, mask: *mask, score_bytes: self.strip_bytes };
+                attention::attention(body, operands, by)
+            }
             Op::GroupNorm { input, groups, epsilon, .. } => {
                 let axes = axes(input);
                 let statistics = &norm::group_statistics(body, &operands[0], axes, *groups, *epsilon);
