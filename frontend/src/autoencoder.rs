@@ -82,6 +82,12 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// The tiles that the reference takes unless told otherwise.
     fn tile_rule(&self) -> TileRule;
 
+    /// The range into which the reference brings results of `half`, behind the blending of tiles, if it does.
+    fn result_range(&self, half: Half, tiled: bool) -> Option<[f32; 2]> {
+        let _ = (half, tiled);
+        None
+    }
+
     /// Other spellings in which checkpoints of this model come.
     fn dialects(&self) -> &'static [Dialect] {
         &[]

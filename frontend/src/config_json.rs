@@ -264,6 +264,10 @@ impl Field for bool {
     }
 }
 
+impl Element for bool {
+    const PLURAL: &'static str = "true or false";
+}
+
 impl Field for String {
     fn expected() -> String {
         "text".to_owned()

@@ -8,7 +8,9 @@ use ir::{BuildError, Builder, ElementType, Graph, Layout, Output, Role, TensorTy
 
 use crate::autoencoder::Autoencoder;
 use crate::config_json::ConfigProblem;
-use crate::step::{Half, Step, StepKind};
+use crate::frame_steps::FrameSteps;
+use crate::parameters::tap_names;
+use crate::step::{Half, Position, Step, StepKind};
 
 /// Which activations leave the graph for inspection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +57,15 @@ pub enum DeclareError {
         /// The least height and width.
         minimum: usize,
     },
-    /// No module of these paths returns anything in this step.
+    /// The model's steps have other numbers of frames.
+    #[error("{step}: {expected}, found {} frames", step.frames)]
+    Frames {
+        /// The step.
+        step: Step,
+        /// How many frames there may be.
+        expected: String,
+    },
+    /// No module of these paths returns anything.
     #[error("the {half} has no module {} whose output can be tapped", quoted(names))]
     UnknownTaps {
         /// The half that the step runs.
@@ -162,6 +172,16 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
         return Err(DeclareError::TooSmall { step: *step, minimum });
     }
 
+    if let FrameSteps::Free { first, unit, .. } = model.frame_steps(kind.half) {
+        let (fits, expected) = match kind.position {
+            Position::First | Position::Whole => (frames == first, format!("expected {first}, the first of a clip")),
+            Position::Next => (frames.is_multiple_of(unit), format!("expected a multiple of {unit}")),
+        };
+        if !fits {
+            return Err(DeclareError::Frames { step: *step, expected });
+        }
+    }
+
     let builder = Builder::new(kind.to_string().replace('-', "_"));
     let mut d = Declaration { builder, kind, taps, outputs: Vec::new() };
     let (from, to) = match kind.half {
@@ -177,7 +197,12 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
     outputs.push(Output { role: Role::Result, name: to.to_owned(), value: result });
     if let Taps::Named(names) = taps {
         let tapped = |name: &String| outputs.iter().any(|output| output.role == Role::Tap && output.name == *name);
-        let unknown: Vec<_> = names.iter().filter(|name| !tapped(name)).cloned().collect();
+        let mut unknown: Vec<_> = names.iter().filter(|name| !tapped(name)).cloned().collect();
+        // Modules may have nothing to do in one step and much in the next.
+        if !unknown.is_empty() {
+            let known = tap_names(model, kind.half)?;
+            unknown.retain(|name| !known.contains(name));
+        }
         if !unknown.is_empty() {
             return Err(DeclareError::UnknownTaps { half: kind.half, names: unknown });
         }

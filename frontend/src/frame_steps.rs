@@ -11,10 +11,10 @@ pub enum FrameSteps {
         /// Frames of a step.
         frames: usize,
     },
-    /// A first step of `first` frames and some units, then steps of some units each, and the same numbers however many units go
-    /// into one. Frames behind the last whole unit are not read.
+    /// A first step of `first` frames, then steps of some units each, and the same numbers however many units go into one. Frames
+    /// behind the last whole unit are not read.
     Free {
-        /// Frames of the first step beside its units.
+        /// Frames of the first step.
         first: usize,
         /// Frames that are not cut apart.
         unit: usize,
@@ -38,7 +38,7 @@ impl FrameSteps {
     pub fn most(self, clip: usize) -> usize {
         match self {
             Self::Fixed { frames } => (2 * frames - 1).min(clip),
-            Self::Free { first, frames, .. } => (first + frames).min(clip),
+            Self::Free { first, frames, .. } => first.max(frames).min(clip),
             Self::Whole => clip,
         }
     }
@@ -57,7 +57,7 @@ impl FrameSteps {
         let (first, each, clip) = match self {
             Self::Fixed { frames } => (frames + clip % frames, frames, clip),
             Self::Free { first, unit, frames } => {
-                (first + frames, frames, first + clip.saturating_sub(first) / unit * unit)
+                (first, frames, first.min(clip) + clip.saturating_sub(first) / unit * unit)
             }
             Self::Whole => (clip, clip.max(1), clip),
         };
@@ -138,13 +138,13 @@ mod tests {
     fn free_steps_are_whole_units_behind_the_first_frame() {
         assert_eq!(lengths(FREE, 1), [1]);
         assert_eq!(lengths(FREE, 4), [1]);
-        assert_eq!(lengths(FREE, 9), [9]);
-        assert_eq!(lengths(FREE, 24), [9, 8, 4]);
+        assert_eq!(lengths(FREE, 9), [1, 8]);
+        assert_eq!(lengths(FREE, 24), [1, 8, 8, 4]);
         let small = FREE.resized(6).unwrap();
         assert_eq!(small, FrameSteps::Free { first: 1, unit: 4, frames: 4 });
-        assert_eq!(lengths(small, 24), [5, 4, 4, 4, 4]);
+        assert_eq!(lengths(small, 24), [1, 4, 4, 4, 4, 4]);
         assert_eq!(FREE.resized(1).unwrap().usual(), Some(4));
-        assert_eq!(FREE.most(100), 9);
+        assert_eq!(FREE.most(100), 8);
     }
 
     #[test]

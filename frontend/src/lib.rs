@@ -15,6 +15,7 @@
 //! | [`latent_scaling`], [`tile_rule`] | what pipelines do to latents; the tiles that a model takes by itself |
 //! | `layers` | modules that models share |
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
+//! | [`wan`] | `AutoencoderKLWan` |
 //!
 //! A model is one folder: its configuration, its modules, and its answers in `mod.rs`. No other crate names one.
 //!
@@ -31,6 +32,7 @@ pub mod parameters;
 pub mod registry;
 pub mod step;
 pub mod tile_rule;
+pub mod wan;
 
 pub use autoencoder::{Autoencoder, Channels, Dialect};
 pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration};

@@ -6,6 +6,7 @@ use ir::{Dims, Graph, Op, Role};
 
 use crate::autoencoder::Autoencoder;
 use crate::declaration::{DeclareError, Taps, declare};
+use crate::frame_steps::FrameSteps;
 use crate::step::{Half, Position, Step, StepKind};
 
 /// Names and shapes of the tensors of one half in the checkpoint, in the order in which the network reads them.
@@ -30,9 +31,15 @@ pub fn tap_names(model: &dyn Autoencoder, half: Half) -> Result<Vec<String>, Dec
     Ok(graph.outputs().iter().filter(|output| output.role == Role::Tap).map(|output| output.name.clone()).collect())
 }
 
-/// The first step over the smallest input: parameters and paths do not depend on sizes.
+/// The step that runs every module, over the smallest input: parameters and paths do not depend on sizes, but a first step may
+/// leave modules over time alone.
 fn smallest(model: &dyn Autoencoder, half: Half, taps: &Taps) -> Result<Graph, DeclareError> {
     let size = model.least_size(half);
-    let kind = StepKind::new(half, Position::First);
-    declare(model, &Step { kind, batch: 1, frames: 1, height: size, width: size }, taps)
+    let (position, frames) = match model.frame_steps(half) {
+        FrameSteps::Fixed { .. } => (Position::Next, 1),
+        FrameSteps::Free { unit, .. } => (Position::Next, unit),
+        FrameSteps::Whole => (Position::Whole, 1),
+    };
+    let kind = StepKind::new(half, position);
+    declare(model, &Step { kind, batch: 1, frames, height: size, width: size }, taps)
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::autoencoder::Autoencoder;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
+use crate::wan;
 
 /// A model with its configuration, and what was passed over.
 type ReadModel = Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>), ConfigError>;
@@ -17,7 +18,7 @@ struct Class {
     read: fn(&Map<String, Value>) -> ReadModel,
 }
 
-const CLASSES: [Class; 1] = [class::<cogvideox::Config>()];
+const CLASSES: [Class; 2] = [class::<cogvideox::Config>(), class::<wan::Config>()];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
     Class { name: C::CLASS, read: read::<C> }
@@ -39,7 +40,10 @@ pub struct Published {
 
 /// Published models, the first of which is taken where none is named.
 pub fn published() -> &'static [Published] {
-    &[Published { name: "CogVideoX", config: r#"{"_class_name": "AutoencoderKLCogVideoX"}"# }]
+    &[
+        Published { name: "CogVideoX", config: r#"{"_class_name": "AutoencoderKLCogVideoX"}"# },
+        Published { name: "Wan-2.1", config: r#"{"_class_name": "AutoencoderKLWan"}"# },
+    ]
 }
 
 /// Reads the text of `config.json`, with or without a byte order mark, as the class that it names. Where it names none, as the

@@ -176,6 +176,32 @@ impl Tiling {
         Self { height, width, overlap: Overlap::of(model) }
     }
 
+    /// Tiles of this height and width in pixels, of which so many lie between the beginning of one and that of the next.
+    ///
+    /// # Errors
+    /// [`Error::Tiling`] if a stride is no multiple of the spatial compression, 0, or longer than a tile.
+    pub fn strided(model: &dyn Autoencoder, half: Half, size: [usize; 2], stride: [usize; 2]) -> Result<Self> {
+        let compression = model.spatial_compression();
+        let factor = |axis: usize| {
+            let asked = 1.0 - stride[axis] as f64 / size[axis].max(1) as f64;
+            nearest_factor(size[axis] / compression, asked, compression)
+        };
+        let [height, width] = size;
+        let tiling = Self { height, width, overlap: Overlap { height: factor(0), width: factor(1) } };
+        tiling.check(model, half)?;
+        let [rows, columns] = [(height, tiling.overlap.height), (width, tiling.overlap.width)]
+            .map(|(pixels, factor)| Axis::new(Half::Encoder, pixels, factor, compression).stride);
+        if [rows, columns] != stride {
+            let [height, width] = stride;
+            let problem = format!(
+                "a stride of {height}x{width} pixels cannot be had; strides are multiples of {compression} up to the tile, \
+                 the nearest is {rows}x{columns}"
+            );
+            return Err(Error::Tiling { tiling, half, problem });
+        }
+        Ok(tiling)
+    }
+
     /// Whether the input is larger than one tile, so that diffusers tiles it at all. Height and width are the input's: of
     /// latents for the decoder, of pixels for the encoder.
     pub fn applies(&self, model: &dyn Autoencoder, half: Half, height: usize, width: usize) -> bool {
@@ -366,6 +392,24 @@ mod tests {
         assert!(complaint(tiling(96, 120, [f64::NAN, 0.2])).contains("less than 1"));
         // What divides stays as it is.
         assert_eq!(Tiling::of(model).nearest(model), Tiling::of(model));
+    }
+
+    #[test]
+    fn strides_are_overlaps() {
+        let model = &*model(4);
+        for (size, stride) in
+            [([256, 256], [192, 192]), ([32, 40], [24, 24]), ([64, 64], [64, 8]), ([240, 360], [200, 288])]
+        {
+            for half in Half::ALL {
+                let tiling = Tiling::strided(model, half, size, stride).unwrap();
+                let grid = tiling.grid(model, Half::Encoder, 1000, 1000).unwrap();
+                assert_eq!([grid.rows[1].input.start, grid.columns[1].input.start], stride, "{size:?}");
+            }
+        }
+        for stride in [[0, 24], [20, 24], [40, 24]] {
+            let message = Tiling::strided(model, Half::Decoder, [32, 40], stride).unwrap_err().to_string();
+            assert!(message.contains("strides are multiples of 8 up to the tile"), "{message}");
+        }
     }
 
     #[test]

@@ -320,6 +320,8 @@ impl Vae {
         let _admission = LEDGER
             .admit(plan.adds(&session), budget, &mut || observer.preparing(Preparation::Wait))
             .ok_or(Error::Interrupted)?;
+        let range = self.model.result_range(job.half, route.grid.tiles() > 1);
+        let sink: &mut dyn FnMut(usize, &[f32]) -> Result<()> = &mut in_range(range, sink);
         let mut device = None;
         let account = match (target.zip(native.as_ref()), options.backend) {
             (Some((target, steps)), _) => {
@@ -455,6 +457,20 @@ fn finite<'a>(
         check_made(half, &block, plane, sample, first)?;
         seen = (sample, first + block.frames);
         sink(sample, &block)
+    }
+}
+
+/// Hands results to `sink` brought into a range, if there is one. What is no number, or beyond all numbers, stays, to be seen.
+fn in_range<'a>(
+    range: Option<[f32; 2]>,
+    sink: &'a mut dyn FnMut(usize, &[f32]) -> Result<()>,
+) -> impl FnMut(usize, &[f32]) -> Result<()> + 'a {
+    let mut clamped = vec![];
+    move |sample, data| {
+        let Some([low, high]) = range else { return sink(sample, data) };
+        clamped.clear();
+        clamped.extend(data.iter().map(|value| if value.is_finite() { value.clamp(low, high) } else { *value }));
+        sink(sample, &clamped)
     }
 }
 

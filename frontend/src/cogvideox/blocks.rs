@@ -9,7 +9,9 @@ use smallvec::smallvec;
 
 use super::config::{CausalPadding, Config};
 use crate::declaration::Declaration;
-use crate::layers::{self, KERNEL_REACH, channels, convolution, group_norm, kernel, pointwise_convolution, space};
+use crate::layers::{
+    self, FramesBefore, KERNEL_REACH, channels, convolution, group_norm, kernel, pointwise_convolution, space,
+};
 
 /// Epsilon of the norms that the configuration's `norm_eps` does not reach.
 pub(super) const FIXED_EPSILON: f64 = 1e-6;
@@ -28,7 +30,9 @@ pub(super) fn causal_convolution(
 ) -> Built {
     let inputs = channels(d, input);
     let (padded, zeros) = match padding {
-        CausalPadding::First => (layers::behind_first_frame(d, input, KERNEL_REACH)?, [[0, 0], [1, 1], [1, 1]]),
+        CausalPadding::First => {
+            (layers::behind(d, input, KERNEL_REACH, FramesBefore::First)?, [[0, 0], [1, 1], [1, 1]])
+        }
         CausalPadding::Replicate => {
             let (low, high) = (smallvec![0, 0, KERNEL_REACH, 1, 1], smallvec![0, 0, 0, 1, 1]);
             (d.pad(input, low, high, PadMode::Edge)?, [[0, 0]; 3])
@@ -122,7 +126,8 @@ pub(super) fn upsample(d: &mut Declaration<'_>, input: Value, time: bool) -> Bui
     let (to, apart) =
         if time { (Config::upsampled_frames(frames), first_frame(frames)) } else { (frames, FirstFrame::Joined) };
     let resized = d.resize_nearest(input, [to, 2 * height, 2 * width], apart)?;
-    let output = layers::planar_convolution(d, "conv", resized, 1, 1)?;
+    let count = channels(d, input);
+    let output = layers::planar_convolution(d, ["conv.weight", "conv.bias"], resized, count, 1, 1)?;
     d.returns(output);
     Ok(output)
 }
@@ -138,7 +143,8 @@ pub(super) fn downsample(d: &mut Declaration<'_>, input: Value, time: bool) -> B
         hidden = d.average_pool(input, [2, 1, 1], apart)?;
     }
     let padded = d.pad(hidden, smallvec![0; 5], smallvec![0, 0, 0, 1, 1], PadMode::Zero)?;
-    let output = layers::planar_convolution(d, "conv", padded, 2, 0)?;
+    let count = channels(d, input);
+    let output = layers::planar_convolution(d, ["conv.weight", "conv.bias"], padded, count, 2, 0)?;
     d.returns(output);
     Ok(output)
 }

@@ -3,6 +3,7 @@
 use ir::{BuildError, Builder, ElementType, Layout, TensorType, Value};
 
 use super::{Built, channels, parameter};
+use crate::declaration::Declaration;
 
 /// The type of a convolution's weight over time, height and width.
 fn kernel_type(outputs: usize, inputs: usize, window: [usize; 3]) -> TensorType {
@@ -35,13 +36,31 @@ pub(crate) fn pointwise_convolution(b: &mut Builder, input: Value, outputs: usiz
     convolution(b, "bias", input, weight, [1, 1, 1], [[0, 0]; 3])
 }
 
-/// A 3x3 convolution, frame by frame and without a change of channels, whose weight and bias are those of the submodule
-/// `name`: a `Conv2d`'s in the checkpoint, the weight of four axes.
-pub(crate) fn planar_convolution(b: &mut Builder, name: &str, input: Value, stride: usize, padding: usize) -> Built {
-    let count = channels(b, input);
-    let planar = TensorType::plain(ElementType::F32, [count, count, 3, 3]);
-    let planar = parameter(b, &format!("{name}.weight"), planar)?;
-    let weight = b.reshape(planar, kernel_type(count, count, [1, 3, 3]))?;
+/// A 3x3 convolution, frame by frame, by a weight of four axes and a bias of these names: a `Conv2d`'s in the checkpoint.
+pub(crate) fn planar_convolution(
+    b: &mut Builder,
+    [weight, bias]: [&str; 2],
+    input: Value,
+    outputs: usize,
+    stride: usize,
+    padding: usize,
+) -> Built {
+    let weight = planar_kernel(b, weight, outputs, channels(b, input), 3)?;
     let around = [padding, padding];
-    convolution(b, &format!("{name}.bias"), input, weight, [1, stride, stride], [[0, 0], around, around])
+    convolution(b, bias, input, weight, [1, stride, stride], [[0, 0], around, around])
+}
+
+/// A 1x1 convolution, frame by frame, whose `weight`, of four axes, and `bias` are this module's own.
+pub(crate) fn planar_pointwise(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+    let inputs = channels(d, input);
+    let weight = planar_kernel(d, "weight", outputs, inputs, 1)?;
+    let output = convolution(d, "bias", input, weight, [1, 1, 1], [[0, 0]; 3])?;
+    d.returns(output);
+    Ok(output)
+}
+
+/// A square weight of four axes as one over a single frame.
+fn planar_kernel(b: &mut Builder, name: &str, outputs: usize, inputs: usize, size: usize) -> Built {
+    let planar = parameter(b, name, TensorType::plain(ElementType::F32, [outputs, inputs, size, size]))?;
+    b.reshape(planar, kernel_type(outputs, inputs, [1, size, size]))
 }
