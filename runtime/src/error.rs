@@ -25,22 +25,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file to be read is not there.
-    #[error("{}: no such file; {hint}", path.display())]
-    MissingFile {
-        /// The file looked for.
-        path: PathBuf,
-        /// What the file should be, or where to get it.
-        hint: String,
-    },
-    /// A file is there but cannot be opened or read.
-    #[error("{}: cannot be read: {cause}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        cause: io::Error,
-    },
+    /// A file cannot be read, holds no such tensor, or cannot be written.
+    #[error(transparent)]
+    Files(#[from] files::Error),
     /// No model where one was looked for.
     #[error("{}: no model here: {problem}", path.display())]
     NoModel {
@@ -184,14 +171,6 @@ pub enum Error {
         /// In which tiles.
         how: &'static str,
     },
-    /// Results that wait on disk for other tiles cannot be put there.
-    #[error("{}: a temporary file here failed: {cause}; make room there, or set TMPDIR to another folder", folder.display())]
-    Spill {
-        /// The folder of temporary files.
-        folder: PathBuf,
-        /// What the operating system said.
-        cause: io::Error,
-    },
     /// The observer asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -203,16 +182,6 @@ pub enum Error {
         /// The step.
         step: String,
         /// What the stage said.
-        problem: String,
-    },
-    /// A file holds no tensors that can be read: it is something else, or damaged.
-    #[error("{}: not a usable {format} file: {problem}", path.display())]
-    BadTensorFile {
-        /// The file.
-        path: PathBuf,
-        /// What it was taken for: safetensors, PyTorch, NumPy, or just tensor.
-        format: &'static str,
-        /// What is wrong with it and what to do.
         problem: String,
     },
     /// Two tensors have one name once what wrappers put into names is taken away.
@@ -256,16 +225,6 @@ pub enum Error {
         /// What there is.
         present: String,
     },
-    /// A tensor that is asked for is not in the file.
-    #[error("{}: no tensor `{tensor}`; the file has {present}", path.display())]
-    MissingTensor {
-        /// The file.
-        path: PathBuf,
-        /// The tensor asked for.
-        tensor: String,
-        /// The file's tensors with their shapes.
-        present: String,
-    },
     /// A file holds several tensors and none was chosen.
     #[error("{}: which tensor? Append `#NAME` to the path; the file has {present}", path.display())]
     AmbiguousTensor {
@@ -273,30 +232,6 @@ pub enum Error {
         path: PathBuf,
         /// The file's tensors with their shapes.
         present: String,
-    },
-    /// A tensor's element type cannot be read as numbers.
-    #[error("{}: tensor `{tensor}` is {found}, expected {expected}", path.display())]
-    WrongDtype {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Its element type.
-        found: String,
-        /// The element types that are accepted.
-        expected: &'static str,
-    },
-    /// A tensor's shape does not fit.
-    #[error("{}: tensor `{tensor}` has shape {found:?}: {problem}", path.display())]
-    WrongShape {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Its shape.
-        found: Vec<usize>,
-        /// What was expected and what to do.
-        problem: String,
     },
     /// A tensor holds NaN or infinity.
     #[error(
@@ -376,16 +311,6 @@ pub enum Error {
         /// What is wrong with which number.
         problem: String,
     },
-    /// An output path whose ending says no known format.
-    #[error("{}: `{ending}` is not an output format; known: {known}", path.display())]
-    UnknownOutput {
-        /// The output path.
-        path: PathBuf,
-        /// The ending found.
-        ending: String,
-        /// The endings known.
-        known: &'static str,
-    },
     /// A clip that the chosen format cannot hold.
     #[error("{}: {problem}", path.display())]
     UnsupportedClip {
@@ -400,22 +325,6 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// An output's place cannot take it; found before any work is done.
-    #[error("{}: {problem}", path.display())]
-    OutputPlace {
-        /// The output path.
-        path: PathBuf,
-        /// What is in the way and what to do.
-        problem: String,
-    },
-    /// Writing failed half-way, such as on a full disk; the output was not touched.
-    #[error("{}: writing failed: {cause}; nothing was put at this path", path.display())]
-    Write {
-        /// The output path.
-        path: PathBuf,
-        /// What the operating system said.
-        cause: io::Error,
-    },
     /// A pipe, or whatever else takes a clip frame by frame, takes no more.
     #[error("{}: writing failed: {cause}; the frames before are written", path.display())]
     Stream {
@@ -423,26 +332,6 @@ pub enum Error {
         path: PathBuf,
         /// What the operating system said.
         cause: io::Error,
-    },
-    /// An output is complete but cannot be put in its place; it is kept where it was written.
-    #[error("{}: {problem}; the finished output is kept as `{}`", path.display(), kept.display())]
-    NotInPlace {
-        /// The output path.
-        path: PathBuf,
-        /// What is in the way.
-        problem: String,
-        /// Where the output is now.
-        kept: PathBuf,
-    },
-    /// An encoder refused a frame.
-    #[error("{}: the {format} encoder failed: {problem}", path.display())]
-    Encode {
-        /// The output path.
-        path: PathBuf,
-        /// The format.
-        format: &'static str,
-        /// What the encoder said.
-        problem: String,
     },
     /// Frames were handed to a writer out of order, too many or too few: a mistake of the calling code.
     #[error("{}: frames out of order: {problem}", path.display())]

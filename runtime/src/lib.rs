@@ -20,8 +20,6 @@
 //! | [`demo`] | the small model and the latents that are part of the program |
 //! | [`model`], [`hub`] | a folder, a file or a hub id, and the files it comes to; fetching them |
 //! | [`checkpoint`], [`shard_index`], `weight_names` | the weights by name, in shards too; which of a file's tensors are the model's |
-//! | [`tensor_file`], `npy_header` | the file of tensors underneath: safetensors, PyTorch's, NumPy's |
-//! | `text_file`, `foreign` | JSON as it comes; what a file is that is not what it should be |
 //! | [`latents`], [`latent_scaling`] | the tensor to decode; undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
 //! | [`quality`] | how near decoded frames are to their source |
@@ -38,10 +36,11 @@
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
 //! | [`memory`], [`error`] | how much memory there is; the one error type |
 //! | `clip`, `source` | a clip in steps and tiles; where its frames come from |
-//! | `blend`, `spill` | tiles to whole frames; tensors that wait on disk |
+//! | `blend` | tiles to whole frames |
 //! | `steps`, `engine`, `parameters` | compiled steps; what runs one; the checkpoint as its source |
 //!
-//! Nothing here knows the model's layers: that is package `frontend`.
+//! Nothing here knows the model's layers: that is package `frontend`. Files as such, of tensors among others, are package
+//! [`files`].
 
 pub mod ahead_of_time;
 mod blend;
@@ -52,9 +51,6 @@ pub mod demo;
 mod engine;
 pub mod error;
 pub mod error_plot;
-mod file_lock;
-mod foreign;
-pub mod fragment;
 pub mod hub;
 pub mod inspection;
 pub mod latent_scaling;
@@ -68,7 +64,6 @@ pub mod memory_estimate;
 pub mod memory_plan;
 pub mod model;
 pub mod non_finite;
-mod npy_header;
 pub mod observer;
 pub mod options;
 mod parameters;
@@ -80,12 +75,9 @@ pub mod report;
 pub mod roofline;
 pub mod shard_index;
 mod source;
-mod spill;
 mod steps;
 pub mod svg_file;
 pub mod tap_file;
-pub mod tensor_file;
-mod text_file;
 mod tile_sizes;
 pub mod tiling;
 pub mod timeline;
@@ -96,6 +88,8 @@ pub mod whole_run;
 
 pub use clip::TileOrder;
 pub use error::{Error, Result};
+pub(crate) use files::{file_lock, spill, text_file};
+pub use files::{fragment, tensor_file};
 pub use hub::{Download, HubOptions};
 pub use inspection::Inspection;
 pub use latent_scaling::LatentScaling;

@@ -92,10 +92,10 @@ impl<'a> Replay<'a> {
     /// Puts the frames of a batch to `to`. On the first pass batches come in order.
     pub(crate) fn load(&mut self, batch: usize, to: &mut Vec<f32>) -> Result<()> {
         match &mut self.seen {
-            Some(seen) if batch < seen.len() => seen.read(batch, to),
+            Some(seen) if batch < seen.len() => Ok(seen.read(batch, to)?),
             Some(seen) => {
                 self.source.load(self.sample, &self.batches[batch], to)?;
-                seen.push(to)
+                Ok(seen.push(to)?)
             }
             None => self.source.load(self.sample, &self.batches[batch], to),
         }

@@ -61,10 +61,10 @@ pub struct Moments {
 /// Reads a config.json.
 ///
 /// # Errors
-/// [`Error::Read`]; [`Error::Config`] with every field that cannot be honoured.
+/// [`files::Error::Read`]; [`Error::Config`] with every field that cannot be honoured.
 pub fn read_config(path: &Path) -> Result<(Config, Vec<ConfigWarning>)> {
     let text = text_file::read_json(path).map_err(|fault| match fault {
-        NotText::Read(cause) => Error::Read { path: path.into(), cause },
+        NotText::Read(cause) => files::Error::Read { path: path.into(), cause }.into(),
         NotText::Other(problem) => Error::Config { path: path.into(), cause: ConfigError::Other(problem) },
     })?;
     Config::from_json(&text).map_err(|cause| Error::Config { path: path.into(), cause })
@@ -178,7 +178,7 @@ impl Vae {
     ///
     /// # Errors
     /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`],
-    /// [`Error::Spill`], [`Error::Memory`], [`Error::Threads`], [`Error::Target`]; [`Error::NonFiniteResult`] at the
+    /// [`files::Error::Spill`], [`Error::Memory`], [`Error::Threads`], [`Error::Target`]; [`Error::NonFiniteResult`] at the
     /// first frame that is no numbers; [`Error::Interrupted`] if the observer breaks; what `sink` and the observer
     /// return.
     pub fn decode(

@@ -7,9 +7,9 @@ use std::path::Path;
 use png::{BitDepth, ColorType, Encoder, EncodingError};
 
 use super::colour::frame_pixels;
-use super::staging::StagedFile;
 use super::{ClipShape, FrameBlock, Output};
 use crate::error::{Error, Result};
+use files::staging::StagedFile;
 
 /// Pixels between pictures.
 pub const GAP: usize = 8;
@@ -50,7 +50,7 @@ impl ContactSheet {
     /// Opens a PNG for frames of this clip.
     ///
     /// # Errors
-    /// [`Error::OutputPlace`]; [`Error::UnsupportedClip`] for a sheet too large for a picture.
+    /// [`files::Error::OutputPlace`]; [`Error::UnsupportedClip`] for a sheet too large for a picture.
     pub fn create(path: &Path, clip: ClipShape) -> Result<ContactSheet> {
         let columns = (SHEET_WIDTH / (clip.width + GAP)).clamp(2, SHEET_FRAMES).min(clip.frames);
         let shown =
@@ -101,13 +101,17 @@ impl ContactSheet {
     /// Writes the picture and puts it in its place.
     ///
     /// # Errors
-    /// [`Error::Write`], [`Error::NotInPlace`].
+    /// [`files::Error::Write`], [`files::Error::NotInPlace`].
     pub fn finish(mut self) -> Result<Output> {
         if let Err(cause) = self.encode() {
             return Err(match cause {
                 EncodingError::IoError(cause) => self.file.error(cause),
-                other => Error::Encode { path: self.file.target().into(), format: "PNG", problem: other.to_string() },
-            });
+                other => {
+                    let (path, problem) = (self.file.target().into(), other.to_string());
+                    files::Error::Encode { path, format: "PNG", problem }
+                }
+            }
+            .into());
         }
         let (path, bytes) = self.file.persist()?;
         Ok(Output { paths: vec![path], bytes })

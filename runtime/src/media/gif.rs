@@ -6,9 +6,9 @@ use std::path::Path;
 use gif::{Encoder, EncodingError, Frame, Repeat};
 
 use super::pictures::FrameSink;
-use super::staging::StagedFile;
 use super::{ClipShape, FrameRate};
 use crate::error::{Error, Result};
+use files::staging::StagedFile;
 
 /// About so many of a frame's pixels are looked at for its palette: all of a small frame, one in ten of 480x720. Looking
 /// at all there takes five times as long and gains 0.5 dB.
@@ -55,8 +55,8 @@ pub(super) fn open(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box
 
 fn failed(path: &Path, cause: EncodingError) -> Error {
     match cause {
-        EncodingError::Io(cause) => Error::Write { path: path.into(), cause },
-        other => Error::Encode { path: path.into(), format: "GIF", problem: other.to_string() },
+        EncodingError::Io(cause) => files::Error::Write { path: path.into(), cause }.into(),
+        other => files::Error::Encode { path: path.into(), format: "GIF", problem: other.to_string() }.into(),
     }
 }
 

@@ -14,22 +14,20 @@ pub mod comparison;
 mod frame_rate;
 mod gif;
 mod h264;
-mod leftover;
 mod mp4;
 mod pictures;
-pub mod place;
 mod png;
 pub mod read;
-pub mod staging;
 mod stream;
 mod y4m;
 
 use std::path::{Path, PathBuf};
 
+use files::place::Place;
+
 use crate::error::{Error, Result};
 
 pub use frame_rate::FrameRate;
-use place::Place;
 pub use stream::{check_stream, stream};
 
 /// The formats, for messages and help texts.
@@ -77,13 +75,13 @@ pub trait ClipWriter: Send {
     /// Appends a block. Blocks of a sample come in the order of frames; samples one after the other.
     ///
     /// # Errors
-    /// [`Error::FrameOrder`], [`Error::Encode`], [`Error::Write`], [`Error::Stream`].
+    /// [`Error::FrameOrder`], [`files::Error::Encode`], [`files::Error::Write`], [`Error::Stream`].
     fn write(&mut self, sample: usize, frames: &FrameBlock<'_>) -> Result<()>;
 
     /// Puts the output in its place, replacing what was there. With several files, each appears whole, one by one.
     ///
     /// # Errors
-    /// [`Error::FrameOrder`] if frames are missing, [`Error::Write`], [`Error::NotInPlace`].
+    /// [`Error::FrameOrder`] if frames are missing, [`files::Error::Write`], [`files::Error::NotInPlace`].
     fn finish(self: Box<Self>) -> Result<Output>;
 }
 
@@ -91,7 +89,7 @@ pub trait ClipWriter: Send {
 /// `stem-0.mp4`, `stem-1.mp4` and so on, subfolders `0`, `1` and so on of a folder of PNGs, or one array.
 ///
 /// # Errors
-/// [`Error::UnknownOutput`], [`Error::InvalidClip`], [`Error::UnsupportedClip`], [`Error::OutputPlace`].
+/// [`files::Error::UnknownOutput`], [`Error::InvalidClip`], [`Error::UnsupportedClip`], [`files::Error::OutputPlace`].
 pub fn create(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn ClipWriter>> {
     let format = Format::of(path)?;
     shape.check()?;
@@ -143,7 +141,7 @@ pub enum Outputs {
 /// What [`create`] makes at `path` of a batch of so many samples.
 ///
 /// # Errors
-/// [`Error::UnknownOutput`].
+/// [`files::Error::UnknownOutput`].
 pub fn outputs(path: &Path, batch: usize) -> Result<Outputs> {
     Ok(match Format::of(path)? {
         Format::PngFolder => Outputs::Folder(path.into()),
@@ -190,7 +188,7 @@ impl Format {
             Some("npy") => Format::Npy,
             _ => {
                 let ending = format!(".{}", ending.to_string_lossy());
-                return Err(Error::UnknownOutput { path: path.into(), ending, known: KNOWN_OUTPUTS });
+                return Err(files::Error::UnknownOutput { path: path.into(), ending, known: KNOWN_OUTPUTS }.into());
             }
         })
     }

@@ -11,9 +11,9 @@ use shiguredo_mp4::{BoxSize, BoxType, TrackKind};
 
 use super::h264::{BT709_CODE, FrameEncoder};
 use super::pictures::FrameSink;
-use super::staging::StagedFile;
 use super::{ClipShape, FrameRate};
 use crate::error::{Error, Result};
+use files::staging::StagedFile;
 
 /// Size and type in front of a box's payload.
 const BOX_HEADER: usize = 8;
@@ -48,8 +48,8 @@ pub(super) fn open(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box
 }
 
 impl Mp4 {
-    fn failed(&self, problem: impl ToString) -> Error {
-        Error::Encode { path: self.file.target().into(), format: "MP4", problem: problem.to_string() }
+    fn failed(&self, problem: impl ToString) -> files::Error {
+        files::Error::Encode { path: self.file.target().into(), format: "MP4", problem: problem.to_string() }
     }
 
     fn sample_entry(&self, sequence: Vec<u8>, picture: Vec<u8>) -> Result<SampleEntry> {
@@ -88,13 +88,13 @@ impl FrameSink for Mp4 {
             data_size: unit.slices.len(),
         };
         self.end += unit.slices.len() as u64;
-        self.muxer.append_sample(&sample).map_err(|cause| self.failed(cause))
+        Ok(self.muxer.append_sample(&sample).map_err(|cause| self.failed(cause))?)
     }
 
     fn finish(mut self: Box<Self>) -> Result<StagedFile> {
         let index = self.muxer.finalize().map_err(|cause| {
             let problem = cause.to_string();
-            Error::Encode { path: self.file.target().into(), format: "MP4", problem }
+            files::Error::Encode { path: self.file.target().into(), format: "MP4", problem }
         })?;
         for (offset, bytes) in index.offset_and_bytes_pairs() {
             let file = &mut self.file;

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::colour::frame_pixels;
-use super::staging::StagedFile;
 use super::{ClipShape, ClipWriter, FrameBlock, Output, Progress};
 use crate::error::Result;
+use files::staging::StagedFile;
 
 /// Encodes one sample's frames into a file that is not in its place yet.
 pub(super) trait FrameSink: Send {

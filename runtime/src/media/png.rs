@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use png::{BitDepth, ColorType, Encoder, EncodingError};
 
 use super::colour::frame_pixels;
-use super::staging::StagedFolder;
 use super::{ClipShape, ClipWriter, FrameBlock, Output, Progress};
 use crate::error::{Error, Result};
+use files::staging::StagedFolder;
 
 pub(super) struct PngFolder {
     folder: StagedFolder,
@@ -78,7 +78,7 @@ impl ClipWriter for PngFolder {
             let path = folder.join(format!("frame-{:05}.png", first + t));
             self.bytes += self.write_frame(&path).map_err(|cause| match cause {
                 EncodingError::IoError(cause) => self.folder.error(cause),
-                other => Error::Encode { path: path.clone(), format: "PNG", problem: other.to_string() },
+                other => files::Error::Encode { path: path.clone(), format: "PNG", problem: other.to_string() },
             })?;
         }
         Ok(())

@@ -22,7 +22,7 @@ struct Stream<W: Write> {
 /// or more samples than one.
 ///
 /// # Errors
-/// [`Error::UnsupportedClip`], [`Error::UnknownOutput`], [`Error::InvalidClip`].
+/// [`Error::UnsupportedClip`], [`files::Error::UnknownOutput`], [`Error::InvalidClip`].
 pub fn check_stream(name: &Path, shape: ClipShape) -> Result<()> {
     shape.check()?;
     let refuse = |problem: String| Err(Error::UnsupportedClip { path: name.into(), problem });

@@ -321,7 +321,7 @@ fn a_png_folder_replaces_only_our_own() {
     let mut writer = create(&path, shape, rate(8.0)).unwrap();
     write_all(writer.as_mut(), &clip(shape), shape);
     fs::create_dir(path.join("photos")).unwrap();
-    let Error::NotInPlace { problem, kept, .. } = writer.finish().unwrap_err() else { panic!() };
+    let Error::Files(files::Error::NotInPlace { problem, kept, .. }) = writer.finish().unwrap_err() else { panic!() };
     assert!(problem.contains("`photos`"), "{problem}");
     assert_eq!(entries(&path).len(), 3);
     assert_eq!(entries(&kept), ["frame-00000.png"], "finished work is not thrown away");
@@ -335,7 +335,7 @@ fn a_finished_file_is_kept_if_its_place_is_taken() {
     let mut writer = create(&path, shape, rate(8.0)).unwrap();
     write_all(writer.as_mut(), &clip(shape), shape);
     fs::create_dir(&path).unwrap();
-    let Error::NotInPlace { kept, .. } = writer.finish().unwrap_err() else { panic!() };
+    let Error::Files(files::Error::NotInPlace { kept, .. }) = writer.finish().unwrap_err() else { panic!() };
     assert!(fs::read(kept).unwrap().starts_with(b"\x93NUMPY"));
 }
 

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use super::colour::{BT601, Planes};
 use super::pictures::FrameSink;
-use super::staging::StagedFile;
 use super::{ClipShape, FrameRate};
 use crate::error::Result;
+use files::staging::StagedFile;
 
 /// One sample's frames on their way to `to`.
 pub(super) struct Y4m<W> {
@@ -58,7 +58,7 @@ impl<W: Write> Y4m<W> {
 
 impl FrameSink for Y4m<StagedFile> {
     fn frame(&mut self, rgb: &[u8]) -> Result<()> {
-        self.write(rgb).map_err(|cause| self.to.error(cause))
+        Ok(self.write(rgb).map_err(|cause| self.to.error(cause))?)
     }
 
     fn finish(self: Box<Self>) -> Result<StagedFile> {

@@ -62,22 +62,26 @@ impl ArrayReader {
         let file = TensorFile::open(path, "expected a clip as a safetensors file")?;
         let names = file.names();
         let usual = TENSORS.into_iter().find(|&name| file.tensor(name).is_some());
-        let missing =
-            || Error::MissingTensor { path: path.into(), tensor: TENSORS.join("` or `"), present: file.contents() };
+        let missing = || files::Error::MissingTensor {
+            path: path.into(),
+            tensor: TENSORS.join("` or `"),
+            present: file.contents(),
+        };
         let name = match (usual, names.as_slice()) {
             (Some(name), _) => name.to_string(),
             (None, [only]) => only.clone(),
-            _ => return Err(missing()),
+            _ => return Err(missing().into()),
         };
         let view = file.tensor(&name).ok_or_else(missing)?;
         let (dtype, shape) = (view.dtype, view.shape.to_vec());
         if number(dtype, false).is_none() {
-            return Err(Error::WrongDtype {
+            return Err(files::Error::WrongDtype {
                 path: path.into(),
                 tensor: name,
                 found: dtype.to_string(),
                 expected: "F32, F16, BF16, F64 or U8",
-            });
+            }
+            .into());
         }
         let strides = row_major(&shape);
         let labelled = file.label(RANGE_LABEL).and_then(|range| range.parse().ok());

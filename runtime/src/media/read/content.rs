@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::Path;
 
 use super::bad;
-use crate::error::{Error, Result};
-use crate::foreign;
+use crate::error::Result;
+use files::foreign;
 
 /// Bytes that are looked at.
 const HEAD: u64 = 1 << 16;
@@ -45,9 +45,9 @@ impl Content {
     /// What the file is. `None` if it may be a clip, of no format that is read here.
     ///
     /// # Errors
-    /// [`Error::Read`]; [`Error::BadClip`] if it is empty, or something that is no clip, such as an HTML page.
+    /// [`files::Error::Read`]; [`Error::BadClip`] if it is empty, or something that is no clip, such as an HTML page.
     pub(super) fn of(path: &Path) -> Result<Option<Content>> {
-        let read_error = |cause| Error::Read { path: path.into(), cause };
+        let read_error = |cause| files::Error::Read { path: path.into(), cause };
         let mut head = vec![];
         File::open(path).map_err(read_error)?.take(HEAD).read_to_end(&mut head).map_err(read_error)?;
         if head.is_empty() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::content::Content;
 use super::pictures::{PictureShape, PictureSource};
 use super::{bad, picture};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 pub(super) struct Folder {
     pictures: Vec<PathBuf>,
@@ -24,7 +24,7 @@ impl Folder {
 
     /// The pictures in a folder, in their order.
     pub(super) fn pictures(path: &Path) -> Result<Vec<PathBuf>> {
-        let read_error = |cause| Error::Read { path: path.into(), cause };
+        let read_error = |cause| files::Error::Read { path: path.into(), cause };
         let mut pictures = vec![];
         let mut has_folders = false;
         for entry in fs::read_dir(path).map_err(read_error)? {
@@ -83,7 +83,7 @@ fn is_picture(path: &Path) -> bool {
 
 /// The one picture in a file of a folder.
 fn frame(path: &Path) -> Result<Box<dyn PictureSource>> {
-    let found = fs::metadata(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
+    let found = fs::metadata(path).map_err(|cause| files::Error::Read { path: path.into(), cause })?;
     if !found.is_file() {
         return Err(bad(path, "it is named as a picture, and is no regular file"));
     }

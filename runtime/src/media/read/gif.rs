@@ -56,7 +56,7 @@ impl Gif {
 }
 
 fn start(path: &Path) -> Result<Decoder<BufReader<File>>> {
-    let file = File::open(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
+    let file = File::open(path).map_err(|cause| files::Error::Read { path: path.into(), cause })?;
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::RGBA);
     options.set_memory_limit(NonZeroU64::new(MAX_PIXELS * 4).map_or(MemoryLimit::Unlimited, MemoryLimit::Bytes));
@@ -66,7 +66,7 @@ fn start(path: &Path) -> Result<Decoder<BufReader<File>>> {
 fn failed(path: &Path, cause: DecodingError, frame: usize) -> Error {
     match cause {
         DecodingError::Io(cause) if cause.kind() != std::io::ErrorKind::UnexpectedEof => {
-            Error::Read { path: path.into(), cause }
+            files::Error::Read { path: path.into(), cause }.into()
         }
         cause => bad(path, format!("the GIF is damaged or cut off at frame {frame}: {cause}")),
     }
@@ -106,12 +106,12 @@ struct Blocks {
 
 impl Blocks {
     fn of(path: &Path) -> Result<Blocks> {
-        let file = File::open(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
+        let file = File::open(path).map_err(|cause| files::Error::Read { path: path.into(), cause })?;
         let mut file = BufReader::new(file);
         let mut decoder = StreamingDecoder::new();
         let mut blocks = Blocks { whole: 0, delays: Delays::default(), ended: false };
         loop {
-            let bytes = file.fill_buf().map_err(|cause| Error::Read { path: path.into(), cause })?;
+            let bytes = file.fill_buf().map_err(|cause| files::Error::Read { path: path.into(), cause })?;
             if bytes.is_empty() {
                 return Ok(blocks);
             }

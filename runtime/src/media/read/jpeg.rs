@@ -24,7 +24,7 @@ pub(super) struct Jpeg {
 impl Jpeg {
     /// Reads the head.
     pub(super) fn open(path: &Path) -> Result<Jpeg> {
-        let file = File::open(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
+        let file = File::open(path).map_err(|cause| files::Error::Read { path: path.into(), cause })?;
         let side = usize::from(u16::MAX);
         let options = DecoderOptions::default()
             .jpeg_set_out_colorspace(ColorSpace::RGB)

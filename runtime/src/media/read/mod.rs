@@ -105,7 +105,7 @@ pub trait ClipReader: Send {
     /// `usize::MAX` is all that is left of a sample.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::BadClip`], [`Error::TooFewFrames`]; [`Error::UnsupportedInput`] if the clip turns out to
+    /// [`files::Error::Read`], [`Error::BadClip`], [`Error::TooFewFrames`]; [`Error::UnsupportedInput`] if the clip turns out to
     /// hold what cannot be decoded; [`Error::InvalidClip`] if `frames` is 0.
     fn read(&mut self, frames: usize) -> Result<Option<Frames>>;
 }
@@ -127,9 +127,9 @@ pub trait ClipReader: Send {
 ///   [0, 1], unless their values are clearly negative.
 ///
 /// # Errors
-/// [`Error::MissingFile`], [`Error::Read`], [`Error::BadClip`], [`Error::UnsupportedInput`], [`Error::TooFewFrames`];
+/// [`files::Error::MissingFile`], [`files::Error::Read`], [`Error::BadClip`], [`Error::UnsupportedInput`], [`Error::TooFewFrames`];
 /// [`Error::InvalidClip`] for options that make no sense; those of [`crate::tensor_file::TensorFile::open`],
-/// [`Error::MissingTensor`], [`Error::WrongDtype`], [`Error::WrongShape`] for safetensors.
+/// [`files::Error::MissingTensor`], [`files::Error::WrongDtype`], [`files::Error::WrongShape`] for safetensors.
 pub fn open(path: &Path, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
     open_with(path, options, Fallback::Ffmpeg)
 }
@@ -173,9 +173,9 @@ fn open_with(path: &Path, options: ReadOptions, fallback: Fallback) -> Result<Bo
     check_options(options)?;
     let found = fs::metadata(path).map_err(|cause| match cause.kind() {
         ErrorKind::NotFound => {
-            Error::MissingFile { path: path.into(), hint: format!("expected a clip: {KNOWN_INPUTS}") }
+            files::Error::MissingFile { path: path.into(), hint: format!("expected a clip: {KNOWN_INPUTS}") }
         }
-        _ => Error::Read { path: path.into(), cause },
+        _ => files::Error::Read { path: path.into(), cause },
     })?;
     let no_array = || {
         let problem =

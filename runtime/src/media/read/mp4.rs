@@ -59,7 +59,7 @@ impl Mp4 {
     /// # Errors
     /// [`Error::UnsupportedInput`] if ffmpeg may help.
     pub(super) fn open(path: &Path, fallback: Fallback) -> Result<Mp4> {
-        let read_error = |cause| Error::Read { path: path.into(), cause };
+        let read_error = |cause| files::Error::Read { path: path.into(), cause };
         let mut file = File::open(path).map_err(read_error)?;
         let length = file.metadata().map_err(read_error)?.len();
         let track = scan::read_track(path, &mut file, length)?;
@@ -220,7 +220,7 @@ fn read_sample(path: &Path, file: &mut File, track: &Track, index: usize) -> Res
     }
     let mut bytes = vec![0; sample.size as usize];
     let read = file.seek(SeekFrom::Start(sample.start)).and_then(|_| file.read_exact(&mut bytes));
-    read.map_err(|cause| Error::Read { path: path.into(), cause })?;
+    read.map_err(|cause| files::Error::Read { path: path.into(), cause })?;
     Ok(bytes)
 }
 

@@ -7,9 +7,9 @@ use std::path::Path;
 use memmap2::Mmap;
 
 use super::bad;
-use crate::error::{Error, Result};
-use crate::npy_header::{MAX_HEADER, NpyHeader};
+use crate::error::Result;
 use crate::tensor_file::{self, Dtype};
+use files::npy_header::{MAX_HEADER, NpyHeader};
 
 /// Magic, version and the header's length, at most.
 const BEFORE_HEADER: usize = 12;
@@ -28,7 +28,7 @@ pub(super) struct Npy {
 
 /// Reads the header, and checks that the file is as long as it says.
 pub(super) fn open(path: &Path) -> Result<Npy> {
-    let read_error = |cause: std::io::Error| Error::Read { path: path.into(), cause };
+    let read_error = |cause: std::io::Error| files::Error::Read { path: path.into(), cause };
     let file = File::open(path).map_err(read_error)?;
     let mut head = vec![];
     (&file).take((BEFORE_HEADER + MAX_HEADER) as u64).read_to_end(&mut head).map_err(read_error)?;

@@ -106,7 +106,7 @@ impl Png {
 
 /// A decoder that has read the head.
 fn start(path: &Path) -> Result<png::Reader<BufReader<File>>> {
-    let file = File::open(path).map_err(|cause| Error::Read { path: path.into(), cause })?;
+    let file = File::open(path).map_err(|cause| files::Error::Read { path: path.into(), cause })?;
     let limits = png::Limits { bytes: MAX_PIXELS as usize * MAX_PIXEL_BYTES };
     let mut decoder = png::Decoder::new_with_limits(BufReader::new(file), limits);
     // Palettes become RGB and fewer bits become eight.
@@ -119,7 +119,7 @@ fn start(path: &Path) -> Result<png::Reader<BufReader<File>>> {
 fn failed(path: &Path, cause: png::DecodingError) -> Error {
     match cause {
         png::DecodingError::IoError(cause) if cause.kind() != ErrorKind::UnexpectedEof => {
-            Error::Read { path: path.into(), cause }
+            files::Error::Read { path: path.into(), cause }.into()
         }
         cause => bad(path, format!("the PNG is damaged or cut off: {cause}")),
     }
@@ -184,7 +184,7 @@ struct Chunks {
 impl Chunks {
     /// Ends where the file does, whether or not it is whole.
     fn of(path: &Path) -> Result<Chunks> {
-        let read_error = |cause| Error::Read { path: path.into(), cause };
+        let read_error = |cause| files::Error::Read { path: path.into(), cause };
         let mut file = BufReader::new(File::open(path).map_err(read_error)?);
         let length = file.get_ref().metadata().map_err(read_error)?.len();
         let mut chunks = Chunks { orientation: Orientation::UPRIGHT, whole: 0, delays: Delays::default() };

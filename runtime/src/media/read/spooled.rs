@@ -6,12 +6,13 @@ use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use files::{foreign, spill};
+
 use super::content::Content;
 use super::pictures::PictureReader;
 use super::y4m::{self, Header, Y4m};
 use super::{ClipReader, ReadOptions, bad, check_options, frames_to_read, unsupported};
-use crate::error::{Error, Result};
-use crate::{foreign, spill};
+use crate::error::Result;
 
 /// What every Y4M clip begins with.
 const MAGIC: &[u8] = b"YUV4MPEG2 ";
@@ -30,9 +31,9 @@ impl Spooled {
     ///
     /// # Errors
     /// [`Error::UnsupportedInput`] with what came, if that is not Y4M; [`Error::BadClip`], [`Error::TooFewFrames`],
-    /// [`Error::Read`]; [`Error::Spill`] where there is no room for it on disk.
+    /// [`files::Error::Read`]; [`files::Error::Spill`] where there is no room for it on disk.
     pub fn receive(name: &Path, from: impl Read, frames: Option<usize>) -> Result<Spooled> {
-        let read_error = |cause| Error::Read { path: name.into(), cause };
+        let read_error = |cause| files::Error::Read { path: name.into(), cause };
         let mut from = BufReader::new(from);
         let mut head = vec![];
         (&mut from).take(HEAD).read_to_end(&mut head).map_err(read_error)?;
@@ -45,7 +46,7 @@ impl Spooled {
         }
         let mut from = head.chain(from);
         let folder = spill::folder();
-        let spilled = |cause| Error::Spill { folder: folder.clone(), cause };
+        let spilled = |cause| files::Error::Spill { folder: folder.clone(), cause };
         let mut file = tempfile::tempfile_in(&folder).map_err(spilled)?;
         let first = y4m::line(&mut from).map_err(read_error)?.unwrap_or_default();
         let header = Header::parse(name, &first)?;
@@ -62,7 +63,7 @@ impl Spooled {
             y4m::check_frame_line(name, &line, found)?;
             from.read_exact(&mut planes).map_err(|cause| match cause.kind() {
                 ErrorKind::UnexpectedEof => bad(name, format!("it ended in frame {found}")),
-                _ => read_error(cause),
+                _ => read_error(cause).into(),
             })?;
             keep(format!("{line}\n").as_bytes())?;
             keep(&planes)?;

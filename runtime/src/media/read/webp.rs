@@ -56,7 +56,7 @@ struct Frame {
 impl WebP {
     /// Looks at every chunk's head; the first `asked` frames will be read, or all.
     pub(super) fn open(path: &Path, asked: Option<usize>) -> Result<WebP> {
-        let read_error = |cause| Error::Read { path: path.into(), cause };
+        let read_error = |cause| files::Error::Read { path: path.into(), cause };
         let mut file = File::open(path).map_err(read_error)?;
         let length = file.metadata().map_err(read_error)?.len();
         let Chunks { canvas, animated, mut frames, delays, still, exif, cut_off } =

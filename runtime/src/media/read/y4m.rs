@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::pictures::{PictureShape, PictureSource};
 use super::rgb::{Chroma, ColourSpace, Siting, YuvView, convert};
 use super::{bad, check_size, unsupported};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::media::FrameRate;
 
 /// A line of the file, at most.
@@ -87,7 +87,7 @@ impl Header {
 impl Y4m<File> {
     /// Looks at the place of every frame, so that a file that is cut off is found now.
     pub(super) fn open(path: &Path) -> Result<Y4m<File>> {
-        let read_error = |cause| Error::Read { path: path.into(), cause };
+        let read_error = |cause| files::Error::Read { path: path.into(), cause };
         let file = File::open(path).map_err(read_error)?;
         let length = file.metadata().map_err(read_error)?.len();
         Y4m::of(path, file, length)
@@ -98,7 +98,7 @@ impl<F: Read + Seek> Y4m<F> {
     /// A file that is open, from its beginning, and so many bytes long; `path` stands for it in messages.
     pub(super) fn of(path: &Path, file: F, length: u64) -> Result<Y4m<F>> {
         let mut file = BufReader::new(file);
-        let first = line(&mut file).map_err(|cause| Error::Read { path: path.into(), cause })?;
+        let first = line(&mut file).map_err(|cause| files::Error::Read { path: path.into(), cause })?;
         let header = Header::parse(path, &first.unwrap_or_default())?;
         let mut clip = Y4m { path: path.into(), file, header, frames: 0, done: 0, planes: vec![] };
         clip.frames = clip.count(length)?;
@@ -107,7 +107,7 @@ impl<F: Read + Seek> Y4m<F> {
 
     /// Counts frames and returns to the first.
     fn count(&mut self, length: u64) -> Result<usize> {
-        let read_error = |cause| Error::Read { path: self.path.clone(), cause };
+        let read_error = |cause| files::Error::Read { path: self.path.clone(), cause };
         let size = self.header.frame_size();
         let start = self.file.stream_position().map_err(read_error)?;
         let mut frames = 0;
@@ -136,7 +136,7 @@ impl<F: Read + Seek + Send> PictureSource for Y4m<F> {
         let path = &self.path;
         let read_error = |cause: io::Error| match cause.kind() {
             ErrorKind::UnexpectedEof => bad(path, "it became shorter while it was read"),
-            _ => Error::Read { path: path.clone(), cause },
+            _ => files::Error::Read { path: path.clone(), cause }.into(),
         };
         let Some(header) = line(&mut self.file).map_err(read_error)? else { return Ok(false) };
         check_frame_line(path, &header, self.done)?;

@@ -103,7 +103,7 @@ impl Scan<'_> {
         let mut bytes = vec![];
         let read =
             self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.by_ref().take(LONGEST).read_to_end(&mut bytes));
-        read.map_err(|cause| Error::Read { path: self.path.into(), cause })?;
+        read.map_err(|cause| files::Error::Read { path: self.path.into(), cause })?;
         if bytes.iter().take(HEADER).all(|&byte| byte == 0) {
             return Ok(None);
         }
@@ -128,7 +128,7 @@ impl Scan<'_> {
         }
         let mut bytes = vec![0; size as usize];
         let read = self.file.seek(SeekFrom::Start(place.start)).and_then(|_| self.file.read_exact(&mut bytes));
-        read.map_err(|cause| Error::Read { path: self.path.into(), cause })?;
+        read.map_err(|cause| files::Error::Read { path: self.path.into(), cause })?;
         Ok(bytes)
     }
 

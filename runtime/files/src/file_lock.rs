@@ -10,7 +10,7 @@ use std::sync::Once;
 
 /// What came of asking for a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lock {
+pub enum Lock {
     /// It is held until the file is closed.
     Held,
     /// Somebody else holds it.
@@ -20,7 +20,7 @@ pub(crate) enum Lock {
 }
 
 /// Asks for the lock on an open file; `path` is what a person would know it by.
-pub(crate) fn try_lock(file: &File, path: &Path) -> Lock {
+pub fn try_lock(file: &File, path: &Path) -> Lock {
     outcome(|| file.try_lock(), path)
 }
 
@@ -40,7 +40,7 @@ fn outcome(mut call: impl FnMut() -> Result<(), TryLockError>, path: &Path) -> L
 }
 
 /// Says that there is no lock, and why; the first time aloud.
-pub(crate) fn without(path: &Path, cause: &io::Error) {
+pub fn without(path: &Path, cause: &io::Error) {
     static SAID: Once = Once::new();
     let mut level = log::Level::Debug;
     SAID.call_once(|| level = log::Level::Warn);

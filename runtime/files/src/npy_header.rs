@@ -1,20 +1,21 @@
 //! The header of NumPy's `.npy`: element type, order of axes, shape, and where the values begin.
 
 /// Length of a header, at most; NumPy itself refuses more than 10000 by default.
-pub(crate) const MAX_HEADER: usize = 1 << 16;
+pub const MAX_HEADER: usize = 1 << 16;
 /// How an `.npy` begins.
-pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
+pub const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// What stands in front of an array's values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct NpyHeader {
+pub struct NpyHeader {
     /// The element type as NumPy writes it, such as `<f4`.
-    pub(crate) descr: String,
+    pub descr: String,
     /// Whether the first axis is the fastest.
-    pub(crate) fortran: bool,
-    pub(crate) shape: Vec<usize>,
+    pub fortran: bool,
+    /// Axes, slowest first.
+    pub shape: Vec<usize>,
     /// Where the values begin, counted from the first byte of the file.
-    pub(crate) start: usize,
+    pub start: usize,
 }
 
 impl NpyHeader {
@@ -22,7 +23,7 @@ impl NpyHeader {
     ///
     /// # Errors
     /// What is wrong with it, as a sentence about "it".
-    pub(crate) fn parse(bytes: &[u8]) -> Result<NpyHeader, String> {
+    pub fn parse(bytes: &[u8]) -> Result<NpyHeader, String> {
         let cut = || "it is cut off in its header".to_owned();
         if !bytes.starts_with(MAGIC) {
             return Err("it does not begin as an .npy file does".into());
@@ -45,7 +46,7 @@ impl NpyHeader {
 
 /// Element type, Fortran order and shape of a header, a Python dictionary such as
 /// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.
-pub(crate) fn dictionary(header: &str) -> Option<(String, bool, Vec<usize>)> {
+fn dictionary(header: &str) -> Option<(String, bool, Vec<usize>)> {
     let value = |key: &str| Some(header.split_once(&format!("'{key}':"))?.1.trim_start());
     let descr = value("descr")?.strip_prefix('\'')?.split_once('\'')?.0;
     let order = value("fortran_order")?;

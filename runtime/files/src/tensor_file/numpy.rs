@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use safetensors::Dtype;
 
 use super::archive::Member;
-use super::{Entry, Place};
+use super::{Entry, Location};
 use crate::npy_header::NpyHeader;
 
 /// What the one array of an `.npy` is called.
@@ -23,7 +23,7 @@ pub(super) fn is_npz(members: &[Member]) -> bool {
 /// # Errors
 /// What is wrong with it and what to do, as a sentence about "it".
 pub(super) fn entry(bytes: &[u8]) -> Result<Entry, String> {
-    Ok(array(bytes, ONLY.into())?.at(Place::Content(0..bytes.len())))
+    Ok(array(bytes, ONLY.into())?.at(Location::Content(0..bytes.len())))
 }
 
 /// The arrays of an `.npz`; `bytes` are the whole file's.
@@ -37,14 +37,14 @@ pub(super) fn entries(bytes: &[u8], members: &[Member]) -> Result<Vec<Entry>, St
         let (header, problem) = (array(&content, name), |problem| format!("`{}`: {problem}", member.name));
         let array = header.map_err(problem)?;
         Ok(match content {
-            Cow::Borrowed(_) => array.at(Place::Content(member.range.clone())),
-            Cow::Owned(unpacked) => array.at(Place::Unpacked(unpacked)),
+            Cow::Borrowed(_) => array.at(Location::Content(member.range.clone())),
+            Cow::Owned(unpacked) => array.at(Location::Unpacked(unpacked)),
         })
     };
     members.iter().map(entry).collect()
 }
 
-/// An array whose place is not known yet.
+/// An array whose location is not known yet.
 struct Array {
     name: String,
     dtype: Dtype,
@@ -56,10 +56,10 @@ struct Array {
 }
 
 impl Array {
-    /// The tensor whose header and values lie in `place`.
-    fn at(self, place: Place) -> Entry {
+    /// The tensor whose header and values lie in `location`.
+    fn at(self, location: Location) -> Entry {
         let Array { name, dtype, shape, strides, big_endian, start } = self;
-        Entry::new(name, dtype, shape, place.from(start), strides, big_endian)
+        Entry::new(name, dtype, shape, location.from(start), strides, big_endian)
     }
 }
 

@@ -68,7 +68,7 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Refuses to replace a file that could not be written to either: one that is write-protected, or a program that runs.
-pub(super) fn check_replaceable_file(path: &Path, target: &Path) -> Result<()> {
+pub(crate) fn check_replaceable_file(path: &Path, target: &Path) -> Result<()> {
     match OpenOptions::new().write(true).open(target) {
         Err(cause) if target.exists() => {
             let problem = format!("the file that is there cannot be replaced: {cause}");
@@ -80,7 +80,10 @@ pub(super) fn check_replaceable_file(path: &Path, target: &Path) -> Result<()> {
 
 /// Refuses a name that does not end in `.ending`, which is all that the output can be; `known` says so. The null device takes
 /// anything.
-pub(crate) fn require_ending(path: &Path, ending: &str, known: &'static str) -> Result<()> {
+///
+/// # Errors
+/// [`Error::UnknownOutput`].
+pub fn require_ending(path: &Path, ending: &str, known: &'static str) -> Result<()> {
     let found = path.extension().unwrap_or_default().to_string_lossy();
     if found.eq_ignore_ascii_case(ending) || matches!(Place::of(path), Ok(Place::Null)) {
         return Ok(());

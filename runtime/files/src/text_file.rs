@@ -10,11 +10,11 @@ use serde_json::Value;
 use crate::foreign;
 
 /// The longest text that is read, in bytes: the index of 436 tensors takes 40 kB.
-pub(crate) const SIZE_LIMIT: u64 = 16 << 20;
+pub const SIZE_LIMIT: u64 = 16 << 20;
 
 /// Why a file is not read as text.
 #[derive(Debug)]
-pub(crate) enum NotText {
+pub enum NotText {
     /// The operating system's word.
     Read(io::Error),
     /// What it is instead, as a sentence about "it".
@@ -26,7 +26,7 @@ pub(crate) enum NotText {
 ///
 /// # Errors
 /// [`NotText`].
-pub(crate) fn read_json(path: &Path) -> Result<String, NotText> {
+pub fn read_json(path: &Path) -> Result<String, NotText> {
     let other = |problem: &str| NotText::Other(problem.into());
     // Looked at before it is opened: opening a named pipe would wait for a writer.
     if !fs::metadata(path).map_err(NotText::Read)?.is_file() {

@@ -12,22 +12,22 @@ use std::time::Duration;
 use crate::file_lock::{Lock, try_lock};
 
 /// What temporary names begin with; letters and digits follow.
-pub(super) const PREFIX: &str = ".tessera-";
+pub(crate) const PREFIX: &str = ".tessera-";
 /// What the names of complete outputs begin with that could not be put in their place.
-pub(super) const KEPT_PREFIX: &str = ".tessera-kept-";
+pub(crate) const KEPT_PREFIX: &str = ".tessera-kept-";
 /// In a temporary folder: the folder that it is to replace.
-pub(super) const OLD: &str = "old";
+pub(crate) const OLD: &str = "old";
 /// How old a leftover must be: a file is there for a moment before it is locked.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// Marks a file or folder as being written, until it is closed. Where the file system knows no locks nothing is marked, and
 /// nothing is found to be a leftover either.
-pub(super) fn hold(file: &File, path: &Path) {
+pub(crate) fn hold(file: &File, path: &Path) {
     try_lock(file, path);
 }
 
 /// Removes the leftovers in a folder. What cannot be removed, or not even be looked at, stays.
-pub(super) fn sweep(folder: &Path) {
+pub(crate) fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let is_temporary = |name: &str| {
             let rest = name.strip_prefix(PREFIX);

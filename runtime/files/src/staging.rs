@@ -2,7 +2,7 @@
 //!
 //! What a dropped writer has written is removed. What stays if the process is killed outright, the next output in the same
 //! folder removes: see `leftover`. An output that is complete and cannot be renamed is kept under another name
-//! beside its place: the error says which. Links are followed ([`super::place`]); the null device is given nothing.
+//! beside its place: the error says which. Links are followed ([`crate::place`]); the null device is given nothing.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Seek, SeekFrom, Write};
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile, TempDir};
 
-use super::leftover::{KEPT_PREFIX, OLD, PREFIX, hold, sweep};
-use super::place::{Place, check_replaceable_file};
 use crate::error::{Error, Result};
+use crate::leftover::{KEPT_PREFIX, OLD, PREFIX, hold, sweep};
+use crate::place::{Place, check_replaceable_file};
 use crate::spill;
 
 /// What a place is told that takes no output whole.
@@ -22,7 +22,7 @@ const NO_FILE: &str = "this is a pipe or a device, and this output appears in it
 const NEW: &str = "new";
 
 /// A file on its way to where `named` leads.
-pub(crate) struct StagedFile {
+pub struct StagedFile {
     file: BufWriter<NamedTempFile>,
     /// As it was given, for messages.
     named: PathBuf,
@@ -32,7 +32,10 @@ pub(crate) struct StagedFile {
 
 impl StagedFile {
     /// Makes a temporary file in the folder that `path` leads to; refuses a place that cannot take one.
-    pub(crate) fn create(path: &Path) -> Result<StagedFile> {
+    ///
+    /// # Errors
+    /// [`Error::OutputPlace`].
+    pub fn create(path: &Path) -> Result<StagedFile> {
         let place = |problem: String| Err(Error::OutputPlace { path: path.into(), problem });
         let target = match Place::of(path)? {
             Place::File(target) => target,
@@ -63,23 +66,29 @@ impl StagedFile {
     }
 
     /// Where the file will appear, as it was given.
-    pub(super) fn target(&self) -> &Path {
+    pub fn target(&self) -> &Path {
         &self.named
     }
 
     /// The error for a failed write.
-    pub(crate) fn error(&self, cause: io::Error) -> Error {
+    pub fn error(&self, cause: io::Error) -> Error {
         Error::Write { path: self.named.clone(), cause }
     }
 
     /// Makes the file `bytes` long; what was not written reads as zeros.
-    pub(super) fn set_len(&self, bytes: u64) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn set_len(&self, bytes: u64) -> Result<()> {
         self.file.get_ref().as_file().set_len(bytes).map_err(|cause| self.error(cause))
     }
 
     /// Puts the file in its place; returns that and the size in bytes. A complete file that cannot be put there is kept
     /// under its temporary name.
-    pub(crate) fn persist(self) -> Result<(PathBuf, u64)> {
+    ///
+    /// # Errors
+    /// [`Error::Write`], [`Error::NotInPlace`].
+    pub fn persist(self) -> Result<(PathBuf, u64)> {
         let path = self.named;
         let failed = |cause| Error::Write { path: path.clone(), cause };
         let file = self.file.into_inner().map_err(|cause| failed(cause.into_error()))?;

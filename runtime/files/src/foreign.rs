@@ -34,7 +34,7 @@ const SIGNATURES: [(&[u8], &str); 16] = [
 
 /// What a file that begins with `bytes` is and what to do about it, as a sentence about "it"; `None` if it is of no
 /// kind that is known here.
-pub(crate) fn kind(bytes: &[u8]) -> Option<String> {
+pub fn kind(bytes: &[u8]) -> Option<String> {
     if let Some((_, sentence)) = SIGNATURES.iter().find(|(signature, _)| bytes.starts_with(signature)) {
         return Some((*sentence).into());
     }

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use super::archive::Member;
 use super::pickle::{self, Object, Pickle, Tensor, Value};
-use super::{Entry, Place};
+use super::{Entry, Location};
 
 /// The name of a tensor that is all there is.
 const ONLY: &str = "tensor";
@@ -96,7 +96,7 @@ pub(super) fn entries(bytes: &[u8], members: &[Member]) -> Result<Vec<Entry>, St
         }
         let (range, strides) = view(tensor, storage.range.clone()).map_err(fault)?;
         let shape = tensor.shape.clone();
-        entries.push(Entry::new(name, tensor.dtype, shape, Place::Content(range), strides, big_endian));
+        entries.push(Entry::new(name, tensor.dtype, shape, Location::Content(range), strides, big_endian));
     }
     Ok(entries)
 }

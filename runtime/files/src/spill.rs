@@ -14,7 +14,7 @@ const LARGE_FILES: &str = "/var/tmp";
 
 /// Where what must wait on disk does: the folder that TMPDIR names, else `/var/tmp` if there is one, else where the system has
 /// temporary files.
-pub(crate) fn folder() -> PathBuf {
+pub fn folder() -> PathBuf {
     let large_files = Path::new(LARGE_FILES);
     match ir::knobs::TMPDIR.get() {
         None if large_files.is_dir() => large_files.into(),
@@ -23,7 +23,7 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 /// A temporary file of tensors.
-pub(crate) struct Spill {
+pub struct Spill {
     file: File,
     folder: PathBuf,
     /// First byte and number of elements of each tensor.
@@ -36,7 +36,7 @@ impl Spill {
     ///
     /// # Errors
     /// [`Error::Spill`].
-    pub(crate) fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let folder = folder();
         match tempfile::tempfile_in(&folder) {
             Ok(file) => Ok(Self { file, folder, tensors: vec![], end: 0 }),
@@ -45,7 +45,7 @@ impl Spill {
     }
 
     /// How many tensors are there.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.tensors.len()
     }
 
@@ -53,7 +53,7 @@ impl Spill {
     ///
     /// # Errors
     /// [`Error::Spill`], such as on a full disk.
-    pub(crate) fn push(&mut self, tensor: &[f32]) -> Result<()> {
+    pub fn push(&mut self, tensor: &[f32]) -> Result<()> {
         self.write(tensor).map_err(|cause| Error::Spill { folder: self.folder.clone(), cause })?;
         self.tensors.push((self.end, tensor.len()));
         self.end += size_of_val(tensor) as u64;
@@ -75,7 +75,7 @@ impl Spill {
     ///
     /// # Errors
     /// [`Error::Spill`]; it is the memory that is missing if `to` cannot grow.
-    pub(crate) fn read(&mut self, number: usize, to: &mut Vec<f32>) -> Result<()> {
+    pub fn read(&mut self, number: usize, to: &mut Vec<f32>) -> Result<()> {
         self.read_from(number, to).map_err(|cause| Error::Spill { folder: self.folder.clone(), cause })
     }
 

@@ -2,8 +2,7 @@
 //! f32.
 //!
 //! What a file is read as, its content decides and not its name: safetensors; what `torch.save` writes; NumPy's
-//! arrays. Holds the package's only unsafe block, the memory map. Knows no model and no meaning of any tensor: see
-//! [`crate::checkpoint`] and [`crate::latents`] for those.
+//! arrays. Holds the package's only unsafe block, the memory map. Knows no model and no meaning of any tensor.
 
 mod archive;
 mod globals;
@@ -73,7 +72,7 @@ struct Entry {
     name: String,
     dtype: Dtype,
     shape: Vec<usize>,
-    place: Place,
+    location: Location,
     /// Steps between elements along each axis, in elements, where they are not row-major.
     strides: Option<Vec<usize>>,
     big_endian: bool,
@@ -83,19 +82,19 @@ struct Entry {
 
 /// Where a tensor's bytes are.
 #[derive(Debug)]
-enum Place {
+enum Location {
     /// In the file as it is.
     Content(Range<usize>),
     /// In a part of the file that was unpacked.
     Unpacked(Vec<u8>),
 }
 
-impl Place {
+impl Location {
     /// Without the first `bytes`.
-    fn from(self, bytes: usize) -> Place {
+    fn from(self, bytes: usize) -> Location {
         match self {
-            Place::Content(range) => Place::Content(range.start + bytes..range.end),
-            Place::Unpacked(mut all) => Place::Unpacked(all.split_off(bytes)),
+            Location::Content(range) => Location::Content(range.start + bytes..range.end),
+            Location::Unpacked(mut all) => Location::Unpacked(all.split_off(bytes)),
         }
     }
 }
@@ -105,18 +104,18 @@ impl Entry {
         name: String,
         dtype: Dtype,
         shape: Vec<usize>,
-        place: Place,
+        location: Location,
         strides: Option<Vec<usize>>,
         big_endian: bool,
     ) -> Entry {
-        Entry { name, dtype, shape, place, strides, big_endian, arranged: OnceLock::new() }
+        Entry { name, dtype, shape, location, strides, big_endian, arranged: OnceLock::new() }
     }
 
     /// Row-major little-endian values; `content` is the file's.
     fn bytes<'a>(&'a self, content: &'a [u8]) -> &'a [u8] {
-        let stored = match &self.place {
-            Place::Content(range) => &content[range.clone()],
-            Place::Unpacked(bytes) => bytes,
+        let stored = match &self.location {
+            Location::Content(range) => &content[range.clone()],
+            Location::Unpacked(bytes) => bytes,
         };
         let size = self.dtype.bitsize() / 8;
         if self.strides.is_none() && (!self.big_endian || size < 2) {
@@ -274,8 +273,12 @@ impl TensorFile {
     }
 }
 
-/// The bytes of a regular file.
-pub(crate) fn map(file: &File) -> io::Result<Mmap> {
+/// The bytes of a regular file, as they are while the map lives: whoever maps a file promises that nobody changes or shortens
+/// it in place meanwhile.
+///
+/// # Errors
+/// What the operating system says.
+pub fn map(file: &File) -> io::Result<Mmap> {
     // SAFETY: the map is read-only and its pages are only ever read as bytes, for which every bit pattern is valid.
     // What is left is another process that changes or shortens the file while it is mapped; that is ruled out by
     // contract, as for every program that maps its weights: a checkpoint is not rewritten in place while in use.
@@ -283,7 +286,7 @@ pub(crate) fn map(file: &File) -> io::Result<Mmap> {
 }
 
 /// The first twelve of `count` tensors with element types and shapes, for messages, and a count of the others.
-pub(crate) fn describe<'a>(count: usize, tensors: impl Iterator<Item = (&'a str, TensorView<'a>)>) -> String {
+pub fn describe<'a>(count: usize, tensors: impl Iterator<Item = (&'a str, TensorView<'a>)>) -> String {
     const SHOWN: usize = 12;
     let mut shown: Vec<String> =
         tensors.take(SHOWN).map(|(name, view)| format!("`{name}` {} {:?}", view.dtype, view.shape)).collect();
@@ -364,7 +367,7 @@ fn parse(content: &[u8]) -> (&'static str, Result<Parsed, String>) {
             let entries = names.into_iter().filter_map(|name| {
                 let info = header.info(&name)?;
                 let range = start + info.data_offsets.0..start + info.data_offsets.1;
-                Some(Entry::new(name, info.dtype, info.shape.clone(), Place::Content(range), None, false))
+                Some(Entry::new(name, info.dtype, info.shape.clone(), Location::Content(range), None, false))
             });
             let labels = header.metadata().clone().unwrap_or_default();
             ("safetensors", Ok(Parsed { entries: entries.collect(), labels }))
