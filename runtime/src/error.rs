@@ -4,7 +4,6 @@
 //! whole in one line; an underlying cause is part of the line and not chained behind it, so that nothing is said twice.
 
 use std::fmt::Display;
-use std::io;
 use std::path::PathBuf;
 
 use backend_cpu::target::TargetError;
@@ -28,6 +27,9 @@ pub enum Error {
     /// A file cannot be read, holds no such tensor, or cannot be written.
     #[error(transparent)]
     Files(#[from] files::Error),
+    /// A clip cannot be read or written.
+    #[error(transparent)]
+    Media(media::Error),
     /// No model where one was looked for.
     #[error("{}: no model here: {problem}", path.display())]
     NoModel {
@@ -114,8 +116,7 @@ pub enum Error {
     PluginChild(Box<ChildError>),
     /// A step needs more memory than the device has that it is compiled for.
     #[error(
-        "{step} does not fit a device of {target}: {problem}; take smaller tiles (--tiling HxW, or auto), or share each frame \
-         out to more devices (--mesh height=N)"
+        "{step} does not fit a device of {target}: {problem}; take smaller tiles, or share each frame out to more devices"
     )]
     DeviceMemory {
         /// The step.
@@ -260,7 +261,7 @@ pub enum Error {
     /// The model made NaN or infinity of numbers.
     #[error(
         "the {half} made {count} of {total} values that are not finite, the first ({value}) in frame {frame} of sample {sample}: \
-         weights are damaged, or values grew beyond f32; --check-finite names the module"
+         weights are damaged, or values grew beyond f32"
     )]
     NonFiniteResult {
         /// The half of the model.
@@ -279,66 +280,10 @@ pub enum Error {
     /// A step made a value that is not a number, and [`crate::inspection::Inspection::check_finite`] asked to be told.
     #[error("{0}")]
     NonFiniteActivation(Box<NonFiniteActivation>),
-    /// A clip to be read is damaged, or is not what a clip should be.
-    #[error("{}: not a usable clip: {problem}", path.display())]
-    BadClip {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is wrong and, where it helps, at which frame.
-        problem: String,
-    },
-    /// A clip to be read is in a format that is not read here, or not without ffmpeg.
-    #[error("{}: cannot be read as a clip: {problem}", path.display())]
-    UnsupportedInput {
-        /// The file or folder.
-        path: PathBuf,
-        /// What it is and what would help.
-        problem: String,
-    },
-    /// A clip to be read has fewer frames than were asked for.
-    #[error("{}: {asked} frames were asked for, the clip has {found}", path.display())]
-    TooFewFrames {
-        /// The file or folder.
-        path: PathBuf,
-        /// How many were asked for.
-        asked: usize,
-        /// How many there are.
-        found: usize,
-    },
     /// The numbers that undo the scaling of latents make no sense.
     #[error("latents cannot be unscaled: {problem}")]
     Scaling {
         /// What is wrong with which number.
-        problem: String,
-    },
-    /// A clip that the chosen format cannot hold.
-    #[error("{}: {problem}", path.display())]
-    UnsupportedClip {
-        /// The output path.
-        path: PathBuf,
-        /// What does not fit, and which format takes it.
-        problem: String,
-    },
-    /// A clip's shape or frame rate that no format can hold.
-    #[error("not a clip: {problem}")]
-    InvalidClip {
-        /// What is wrong.
-        problem: String,
-    },
-    /// A pipe, or whatever else takes a clip frame by frame, takes no more.
-    #[error("{}: writing failed: {cause}; the frames before are written", path.display())]
-    Stream {
-        /// What the stream is called.
-        path: PathBuf,
-        /// What the operating system said.
-        cause: io::Error,
-    },
-    /// Frames were handed to a writer out of order, too many or too few: a mistake of the calling code.
-    #[error("{}: frames out of order: {problem}", path.display())]
-    FrameOrder {
-        /// The output path.
-        path: PathBuf,
-        /// What was expected and what came.
         problem: String,
     },
 }
@@ -364,6 +309,16 @@ impl Error {
             },
             WeightError::Memory(cause) => Error::memory(step, &cause),
             cause => Error::internal("packing weights", step, &cause),
+        }
+    }
+}
+
+impl From<media::Error> for Error {
+    /// What is wrong with a file as such is [`Error::Files`], whoever found it.
+    fn from(error: media::Error) -> Error {
+        match error {
+            media::Error::Files(error) => Error::Files(error),
+            error => Error::Media(error),
         }
     }
 }

@@ -8,7 +8,7 @@
 //! vae.latent_scaling().unscale(&mut latents)?;
 //! let rate = runtime::media::FrameRate::new(8.0)?;
 //! let mut writer = runtime::media::create("clip.mp4".as_ref(), vae.decoded_shape(&latents)?, rate)?;
-//! vae.decode(&latents, &RunOptions::default(), &mut |sample, frames| writer.write(sample, frames), &mut ())?;
+//! vae.decode(&latents, &RunOptions::default(), &mut |sample, frames| Ok(writer.write(sample, frames)?), &mut ())?;
 //! writer.finish()?;
 //! # Ok::<(), runtime::Error>(())
 //! ```
@@ -22,7 +22,6 @@
 //! | [`checkpoint`], [`shard_index`], `weight_names` | the weights by name, in shards too; which of a file's tensors are the model's |
 //! | [`latents`], [`latent_scaling`] | the tensor to decode; undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
-//! | [`quality`] | how near decoded frames are to their source |
 //! | [`verification`], [`comparison`], [`error_plot`] | two runs compared, module by module; how far apart they are, as rows and drawn |
 //! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: values that are no numbers, when what ran |
 //! | [`whole_run`], [`recording`], [`tap_file`] | a run with all of it in memory; its activations, kept; and in files |
@@ -30,7 +29,6 @@
 //! | [`profile`], [`roofline`], [`loaded_weights`] | single steps timed call by call, drawn, on weights that need not exist |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
 //! | [`ahead_of_time`] | the steps of a video compiled for a device that need not be there; what they need and cost |
-//! | [`media`] | reading and writing frames, streamed, as a clip, pictures or an array |
 //! | [`tiling`], `tile_sizes` | the geometry of tiles; which sizes are worth a look |
 //! | [`memory_estimate`] | how much memory a run needs, part by part |
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
@@ -40,7 +38,7 @@
 //! | `steps`, `engine`, `parameters` | compiled steps; what runs one; the checkpoint as its source |
 //!
 //! Nothing here knows the model's layers: that is package `frontend`. Files as such, of tensors among others, are package
-//! [`files`].
+//! [`files`], clips and pictures package [`media`].
 
 pub mod ahead_of_time;
 mod blend;
@@ -58,7 +56,6 @@ mod latent_writer;
 pub mod latents;
 pub mod loaded_weights;
 pub mod lowering;
-pub mod media;
 pub mod memory;
 pub mod memory_estimate;
 pub mod memory_plan;
@@ -69,7 +66,6 @@ pub mod options;
 mod parameters;
 pub mod posterior;
 pub mod profile;
-pub mod quality;
 pub mod recording;
 pub mod report;
 pub mod roofline;
@@ -86,6 +82,7 @@ pub mod verification;
 mod weight_names;
 pub mod whole_run;
 
+pub use ::{files, media};
 pub use clip::TileOrder;
 pub use error::{Error, Result};
 pub(crate) use files::{file_lock, spill, text_file};
@@ -95,6 +92,7 @@ pub use inspection::Inspection;
 pub use latent_scaling::LatentScaling;
 pub use latent_writer::{LatentContent, LatentWriter};
 pub use latents::{Latents, LatentsAccount, LatentsLayout};
+pub use media::quality;
 pub use memory_estimate::MemoryEstimate;
 pub use memory_plan::TilingDecision;
 pub use model::{ModelSpec, resolve};

@@ -252,7 +252,7 @@ impl Vae {
     /// sample in the same way, in the shape that [`Self::encoded_shape`] tells.
     ///
     /// # Errors
-    /// As [`Self::encode`], and what `next` returns; [`Error::InvalidClip`] if it gives another number of values.
+    /// As [`Self::encode`], and what `next` returns; [`media::Error::InvalidClip`] if it gives another number of values.
     pub fn encode_stream(
         &self,
         clip: &ClipShape,

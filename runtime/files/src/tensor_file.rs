@@ -200,8 +200,15 @@ impl TensorFile {
         if found.len() == 0 {
             return Err(bad("it is empty; the download did not finish"));
         }
-        let file = File::open(path).map_err(read_error)?;
-        let map = map(&file).map_err(read_error)?;
+        TensorFile::of_file(path, &File::open(path).map_err(read_error)?)
+    }
+
+    /// The tensors of a regular file that is open; `path` stands for it in messages.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::BadTensorFile`].
+    pub fn of_file(path: &Path, file: &File) -> Result<TensorFile> {
+        let map = map(file).map_err(|cause| Error::Read { path: path.into(), cause })?;
         TensorFile::parse(path, Content::Mapped(map))
     }
 

@@ -62,19 +62,19 @@ pub(super) fn clip_writer(
 ) -> Result<Box<dyn ClipWriter>, Error> {
     if !is_stream(path) {
         files.writes_clip(path, shape.batch)?;
-        return create(path, shape, rate);
+        return Ok(create(path, shape, rate)?);
     }
     check_stream(path, shape)?;
     files.streams_clip(path)?;
-    let failed = |cause| Error::Stream { path: path.into(), cause };
+    let failed = |cause| media::Error::Stream { path: path.into(), cause };
     if !is_stdout(path) {
-        return stream(path, Waiting(open_to_write(path, manner)?), shape, rate);
+        return Ok(stream(path, Waiting(open_to_write(path, manner)?), shape, rate)?);
     }
     if io::stdout().is_terminal() {
         let problem = "standard output is a terminal, which shows no clip; send it into a pipe or a file".into();
         return Err(files::Error::OutputPlace { path: path.into(), problem }.into());
     }
-    stream(path, Waiting(standard_output().map_err(failed)?), shape, rate)
+    Ok(stream(path, Waiting(standard_output().map_err(failed)?), shape, rate)?)
 }
 
 /// Takes a clip from a stream, if the path stands for one.
@@ -84,7 +84,7 @@ pub(super) fn spooled(path: &Path, frames: Option<usize>) -> Result<Option<Spool
         _ if is_dash(path) => {
             if io::stdin().is_terminal() {
                 let problem = "standard input is a terminal; send a clip into it, as y4m".into();
-                return Err(Error::UnsupportedInput { path: path.into(), problem });
+                return Err(media::Error::UnsupportedInput { path: path.into(), problem }.into());
             }
             standard_input()
         }
@@ -92,15 +92,15 @@ pub(super) fn spooled(path: &Path, frames: Option<usize>) -> Result<Option<Spool
         _ => return Ok(None),
     };
     match Spooled::receive(path, Waiting(from.map_err(read_error)?), frames) {
-        Err(Error::Files(files::Error::Read { .. })) if interrupt::asked() => Err(Error::Interrupted),
-        end => end.map(Some),
+        Err(media::Error::Files(files::Error::Read { .. })) if interrupt::asked() => Err(Error::Interrupted),
+        end => Ok(Some(end?)),
     }
 }
 
 /// What a run that was asked to stop comes to, if frames may have left already.
 pub(super) fn interrupted(path: &Path) -> Error {
     match is_stream(path) {
-        true => Error::Stream { path: path.into(), cause: io::Error::other("interrupted") },
+        true => media::Error::Stream { path: path.into(), cause: io::Error::other("interrupted") }.into(),
         false => Error::Interrupted,
     }
 }

@@ -1,0 +1,30 @@
+//! What to type: the options by which the command line does what would help, put behind what the library says is wrong.
+
+use media::read::Note;
+use media::{Remedy, error};
+use runtime::Error;
+
+/// The words behind this error, where options would help.
+pub(super) fn of(error: &Error) -> String {
+    match error {
+        Error::Media(error::Error::BadClip { remedy: Some(Remedy::Frames(frames)), .. }) => {
+            format!(", --frames {frames} takes them")
+        }
+        Error::Media(error::Error::BadClip { remedy: Some(Remedy::Range(ranges)), .. }) => {
+            let ranges: Vec<String> = ranges.iter().map(|range| format!("--range {}", range.text())).collect();
+            format!(" with {}", ranges.join(" or "))
+        }
+        Error::Media(error::Error::NoArray { .. }) => "; leave out --axes and --range".into(),
+        Error::NonFiniteResult { .. } => "; --check-finite names the module".into(),
+        Error::DeviceMemory { .. } => " (--tiling HxW or auto; --mesh height=N)".into(),
+        _ => String::new(),
+    }
+}
+
+/// What was found out of a clip, and how to say otherwise.
+pub(super) fn with_axes(note: &Note) -> String {
+    match note.other_axes.is_empty() {
+        true => note.text.clone(),
+        false => format!("{}: --axes says otherwise", note.text),
+    }
+}
