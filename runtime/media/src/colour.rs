@@ -33,6 +33,7 @@ pub(crate) struct Matrix {
 }
 
 /// ITU-R BT.709-6, item 3.2.
+#[cfg(any(test, feature = "codecs"))]
 pub(crate) const BT709: Matrix = Matrix { red: 0.2126, blue: 0.0722 };
 /// ITU-R BT.601-7, item 2.5.1.
 pub(crate) const BT601: Matrix = Matrix { red: 0.299, blue: 0.114 };
@@ -67,6 +68,7 @@ impl Matrix {
 
     /// Fills `planes` with chroma at half resolution (4:2:0) of a frame `width` wide. An odd width or height is made
     /// even by repeating the last column or row. A chroma sample is the mean of four pixels and lies between them.
+    #[cfg(feature = "codecs")]
     pub(crate) fn halved(self, rgb: &[u8], width: usize, planes: &mut Planes) {
         planes.clear();
         let height = rgb.len() / 3 / width;
@@ -132,6 +134,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "codecs")]
     fn odd_frames_are_made_even() {
         let mut planes = Planes::default();
         BT709.halved(&[255; 3 * 5 * 3], 5, &mut planes);

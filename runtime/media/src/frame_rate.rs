@@ -48,6 +48,7 @@ impl FrameRate {
     }
 
     /// When frame `index` begins, in units of 1 / `unit` seconds, rounded.
+    #[cfg(feature = "codecs")]
     pub(crate) fn start(self, index: u64, unit: u64) -> u64 {
         let (frames, seconds) = (u128::from(self.frames), u128::from(self.seconds));
         ((u128::from(index) * seconds * u128::from(unit) + frames / 2) / frames) as u64
@@ -76,6 +77,7 @@ mod tests {
         for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
             assert_eq!(fraction(bad), None);
         }
+        #[cfg(feature = "codecs")]
         assert_eq!(FrameRate::new(8.0).unwrap().start(3, 100), 38);
         let shown = |fps| FrameRate::new(fps).unwrap().to_string();
         assert_eq!((shown(8.0), shown(23.976), shown(0.5)), ("8".into(), "23.976".into(), "0.5".into()));

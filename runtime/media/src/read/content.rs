@@ -116,6 +116,7 @@ impl Content {
     }
 
     /// Whether it can be a frame of a folder.
+    #[cfg(feature = "codecs")]
     pub(super) fn is_picture(self) -> bool {
         matches!(self, Content::Png | Content::Jpeg | Content::WebP)
     }

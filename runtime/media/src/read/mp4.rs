@@ -22,7 +22,8 @@ use super::ffmpeg::{Fallback, Ffmpeg};
 use super::h264::{SampleDecoder, Signal, Trouble};
 use super::pictures::{PictureShape, PictureSource};
 use super::reader::check_size;
-use super::rgb::{Chroma, ColourSpace, YuvView, convert, matrix_of_code};
+use super::rgb::{Chroma, ColourSpace, YuvView, convert};
+use crate::colour::{BT601, BT709, Matrix};
 use crate::error::{Error, Result, bad, unsupported};
 use description::Colours;
 use index::Track;
@@ -221,6 +222,18 @@ fn read_sample(path: &Path, file: &mut FileBytes, track: &Track, index: usize) -
     let read = file.seek(SeekFrom::Start(sample.start)).and_then(|_| file.read_exact(&mut bytes));
     read.map_err(|cause| files::Error::Read { path: path.into(), cause })?;
     Ok(bytes)
+}
+
+/// The matrix of a code of ITU-T H.273 (07/2021), table 4; `None` for those that are no luma weights.
+fn matrix_of_code(code: u8) -> Option<Matrix> {
+    Some(match code {
+        1 => BT709,
+        2 | 5 | 6 => BT601,
+        4 => Matrix { red: 0.30, blue: 0.11 },
+        7 => Matrix { red: 0.212, blue: 0.087 },
+        9 => Matrix { red: 0.2627, blue: 0.0593 },
+        _ => return None,
+    })
 }
 
 /// What the stream says, else what the container says, else what an unmarked clip is taken for.

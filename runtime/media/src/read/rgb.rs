@@ -1,6 +1,6 @@
 //! Pixels from Y'CbCr planes: chroma to full resolution, then the matrix.
 
-use crate::colour::{BT601, BT709, Matrix};
+use crate::colour::{BT601, Matrix};
 
 /// Size and place of the chroma samples of 8-bit planes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,18 +52,6 @@ pub(super) struct ColourSpace {
 impl ColourSpace {
     /// What an unmarked clip is taken for, of whatever size: ffmpeg's choice.
     pub(super) const UNSPECIFIED: ColourSpace = ColourSpace { matrix: BT601, full_range: false };
-}
-
-/// The matrix of a code of ITU-T H.273 (07/2021), table 4; `None` for those that are no luma weights.
-pub(super) fn matrix_of_code(code: u8) -> Option<Matrix> {
-    Some(match code {
-        1 => BT709,
-        2 | 5 | 6 => BT601,
-        4 => Matrix { red: 0.30, blue: 0.11 },
-        7 => Matrix { red: 0.212, blue: 0.087 },
-        9 => Matrix { red: 0.2627, blue: 0.0593 },
-        _ => return None,
-    })
 }
 
 /// A frame's planes, row-major without padding.
@@ -128,7 +116,7 @@ fn chroma_row(plane: &[u8], chroma: Chroma, (width, height): (usize, usize), y: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::colour::Planes;
+    use crate::colour::{BT709, Planes};
 
     const FULL: Chroma = Chroma { across: Siting::Full, down: Siting::Full };
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::error::{Error, Remedy, Result};
+use crate::error::{Error, Result};
 use crate::read::clip_file::ClipFile;
 use crate::{ClipShape, FrameBlock, FrameRate, create};
 

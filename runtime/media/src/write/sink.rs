@@ -47,19 +47,18 @@ impl From<Error> for Fault {
 impl Fault {
     /// Of a file that is to appear at `path`.
     pub(super) fn of_file(self, path: &Path) -> Error {
-        self.named(path, |cause| files::Error::Write { path: path.into(), cause }.into())
+        match self {
+            Fault::Io(cause) => files::Error::Write { path: path.into(), cause }.into(),
+            other => other.of_stream(path),
+        }
     }
 
     /// Of a stream of this name.
     pub(super) fn of_stream(self, name: &Path) -> Error {
-        self.named(name, |cause| Error::Stream { path: name.into(), cause })
-    }
-
-    fn named(self, path: &Path, io: impl Fn(io::Error) -> Error) -> Error {
         match self {
-            Fault::Io(cause) => io(cause),
+            Fault::Io(cause) => Error::Stream { path: name.into(), cause },
             #[cfg(feature = "codecs")]
-            Fault::Encoder { format, problem } => files::Error::Encode { path: path.into(), format, problem }.into(),
+            Fault::Encoder { format, problem } => files::Error::Encode { path: name.into(), format, problem }.into(),
             Fault::Refused(error) => error,
         }
     }

@@ -96,6 +96,7 @@ fn expected(shape: ClipShape, sample: usize, t: usize) -> Vec<u8> {
         .collect()
 }
 
+#[cfg(feature = "codecs")]
 fn mean_error(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.len() as f64

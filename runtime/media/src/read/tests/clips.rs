@@ -3,6 +3,7 @@
 use needs::Need;
 
 use super::*;
+use crate::error::Remedy;
 use crate::read::ffmpeg::Ffmpeg;
 use crate::read::pictures::{PictureReader, PictureSource};
 

@@ -1,6 +1,7 @@
 //! PNG, JPEG and WebP, alone and in folders, upright, animated, under any name; and every way to be refused.
 
 use super::*;
+use crate::error::Remedy;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/");
 
