@@ -5,6 +5,7 @@
 //! arrays. Holds the package's only unsafe block, the memory map. Knows no model and no meaning of any tensor.
 
 mod archive;
+mod entry;
 mod globals;
 mod numpy;
 mod pickle;
@@ -15,9 +16,8 @@ mod torch;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::ops::{Deref, Range};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
@@ -28,6 +28,7 @@ use safetensors::tensor::SafeTensorError;
 
 use crate::error::{Error, Result};
 use crate::{foreign, npy_header};
+use entry::{Entry, Location};
 
 pub use safetensors::Dtype;
 
@@ -64,98 +65,6 @@ impl Deref for Content {
             Content::Static(bytes) => bytes,
         }
     }
-}
-
-/// A tensor of the file.
-#[derive(Debug)]
-struct Entry {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    location: Location,
-    /// Steps between elements along each axis, in elements, where they are not row-major.
-    strides: Option<Vec<usize>>,
-    big_endian: bool,
-    /// Row-major little-endian bytes, made when they are first asked for, where the file's are not.
-    arranged: OnceLock<Vec<u8>>,
-}
-
-/// Where a tensor's bytes are.
-#[derive(Debug)]
-enum Location {
-    /// In the file as it is.
-    Content(Range<usize>),
-    /// In a part of the file that was unpacked.
-    Unpacked(Vec<u8>),
-}
-
-impl Location {
-    /// Without the first `bytes`.
-    fn from(self, bytes: usize) -> Location {
-        match self {
-            Location::Content(range) => Location::Content(range.start + bytes..range.end),
-            Location::Unpacked(mut all) => Location::Unpacked(all.split_off(bytes)),
-        }
-    }
-}
-
-impl Entry {
-    fn new(
-        name: String,
-        dtype: Dtype,
-        shape: Vec<usize>,
-        location: Location,
-        strides: Option<Vec<usize>>,
-        big_endian: bool,
-    ) -> Entry {
-        Entry { name, dtype, shape, location, strides, big_endian, arranged: OnceLock::new() }
-    }
-
-    /// Row-major little-endian values; `content` is the file's.
-    fn bytes<'a>(&'a self, content: &'a [u8]) -> &'a [u8] {
-        let stored = match &self.location {
-            Location::Content(range) => &content[range.clone()],
-            Location::Unpacked(bytes) => bytes,
-        };
-        let size = self.dtype.bitsize() / 8;
-        if self.strides.is_none() && (!self.big_endian || size < 2) {
-            return stored;
-        }
-        self.arranged.get_or_init(|| {
-            let mut bytes = match &self.strides {
-                Some(strides) => row_major(stored, size, &self.shape, strides),
-                None => stored.to_vec(),
-            };
-            if self.big_endian {
-                // A complex number is two numbers.
-                let number = if self.dtype == Dtype::C64 { size / 2 } else { size };
-                bytes.chunks_exact_mut(number).for_each(<[u8]>::reverse);
-            }
-            bytes
-        })
-    }
-}
-
-/// The elements of `size` bytes, which lie in `stored` with these strides, in row-major order.
-fn row_major(stored: &[u8], size: usize, shape: &[usize], strides: &[usize]) -> Vec<u8> {
-    let elements: usize = shape.iter().product();
-    let mut out = Vec::with_capacity(elements * size);
-    let mut index = vec![0; shape.len()];
-    let mut at = 0;
-    for _ in 0..elements {
-        out.extend_from_slice(&stored[at * size..(at + 1) * size]);
-        // The next index, the last axis fastest, and where its element is.
-        for axis in (0..shape.len()).rev() {
-            index[axis] += 1;
-            at += strides[axis];
-            if index[axis] < shape[axis] {
-                break;
-            }
-            at -= index[axis] * strides[axis];
-            index[axis] = 0;
-        }
-    }
-    out
 }
 
 /// One tensor of an open file: where its bytes lie, not a copy of them.

@@ -28,3 +28,31 @@ pub(super) fn with_axes(note: &Note) -> String {
         false => format!("{}: --axes says otherwise", note.text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use media::read::ValueRange;
+
+    use super::*;
+
+    #[test]
+    fn what_would_help_is_said_as_options() {
+        let told = |remedy| {
+            let error = error::Error::BadClip { path: "a.gif".into(), problem: "it is cut off".into(), remedy };
+            let error = Error::from(error);
+            format!("{error}{}", of(&error))
+        };
+        assert_eq!(told(None), "a.gif: not a usable clip: it is cut off");
+        assert_eq!(
+            told(Some(Remedy::Frames(3))),
+            "a.gif: not a usable clip: it is cut off; those before it are whole, --frames 3 takes them"
+        );
+        assert_eq!(
+            told(Some(Remedy::Range(ValueRange::ALL.to_vec()))),
+            "a.gif: not a usable clip: it is cut off; say which with --range -1,1 or --range 0,1 or --range 0,255"
+        );
+        let no_array = Error::from(error::Error::NoArray { path: "a.gif".into() });
+        assert!(of(&no_array).contains("--axes and --range"));
+        assert_eq!(of(&Error::Interrupted), "");
+    }
+}

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use safetensors::Dtype;
 
 use super::archive::Member;
-use super::{Entry, Location};
+use super::entry::{Entry, Location};
 use crate::npy_header::NpyHeader;
 
 /// What the one array of an `.npy` is called.

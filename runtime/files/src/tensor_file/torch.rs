@@ -14,8 +14,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::archive::Member;
+use super::entry::{Entry, Location};
 use super::pickle::{self, Object, Pickle, Tensor, Value};
-use super::{Entry, Location};
 
 /// The name of a tensor that is all there is.
 const ONLY: &str = "tensor";

@@ -285,8 +285,8 @@ fn a_place_that_cannot_take_the_output_is_refused_at_once() {
     let complaint = |name: &str| refused(&folder.path().join(name), shape);
     for name in OUTPUTS {
         assert!(complaint(&format!("missing/{name}")).contains("make it first"), "{name}");
-        assert!(complaint(&format!("file/{name}")).contains("is not a folder"), "{name}");
     }
+    assert!(complaint("file/a.y4m").contains("is not a folder"));
     assert!(complaint("folder.y4m").contains("there is a folder of this name"));
     // No one may make files here, not even root.
     #[cfg(target_os = "linux")]
