@@ -49,6 +49,11 @@ impl Spill {
         self.tensors.len()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
     /// Appends a tensor; the first has number 0.
     ///
     /// # Errors
@@ -104,6 +109,7 @@ mod tests {
         let tensors: Vec<Vec<f32>> =
             [0, 1, CHUNK - 1, CHUNK, 3 * CHUNK + 5].iter().map(|&n| (0..n).map(|i| i as f32 - 0.5).collect()).collect();
         let mut spill = Spill::new().unwrap();
+        assert!(spill.is_empty());
         let mut found = vec![];
         for tensor in &tensors {
             spill.push(tensor).unwrap();
