@@ -160,12 +160,13 @@ impl Checkpoint {
     /// The values of a tensor as f32, row-major; f32, f16, bf16 and f64 (rounded) are converted, on all threads.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`], [`Error::WrongDtype`].
+    /// [`files::Error::MissingTensor`], [`files::Error::WrongDtype`].
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
         match self.names.get(name) {
-            Some((file, raw)) => self.files[*file].to_f32(raw),
+            Some((file, raw)) => Ok(self.files[*file].to_f32(raw)?),
             None => {
-                Err(Error::MissingTensor { path: self.path.clone(), tensor: name.into(), present: self.contents() })
+                let (path, present) = (self.path.clone(), self.contents());
+                Err(files::Error::MissingTensor { path, tensor: name.into(), present }.into())
             }
         }
     }

@@ -104,7 +104,7 @@ impl Route {
 ///
 /// # Errors
 /// [`Error::Interrupted`] if the observer breaks; what `source`, `sink` or the observer return; what declaring, compiling,
-/// binding or running a step reports; [`Error::Spill`] if results cannot wait on disk.
+/// binding or running a step reports; [`files::Error::Spill`] if results cannot wait on disk.
 pub(crate) fn run<E: Engine>(
     steps: &mut Steps<'_, E>,
     model: &dyn Autoencoder,

@@ -4,7 +4,6 @@
 //! whole in one line; an underlying cause is part of the line and not chained behind it, so that nothing is said twice.
 
 use std::fmt::Display;
-use std::io;
 use std::path::PathBuf;
 
 use backend_cpu::target::TargetError;
@@ -25,22 +24,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file to be read is not there.
-    #[error("{}: no such file; {hint}", path.display())]
-    MissingFile {
-        /// The file looked for.
-        path: PathBuf,
-        /// What the file should be, or where to get it.
-        hint: String,
-    },
-    /// A file is there but cannot be opened or read.
-    #[error("{}: cannot be read: {cause}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        cause: io::Error,
-    },
+    /// A file cannot be read, holds no such tensor, or cannot be written.
+    #[error(transparent)]
+    Files(#[from] files::Error),
+    /// A clip cannot be read or written.
+    #[error(transparent)]
+    Media(media::Error),
     /// No model where one was looked for.
     #[error("{}: no model here: {problem}", path.display())]
     NoModel {
@@ -127,8 +116,7 @@ pub enum Error {
     PluginChild(Box<ChildError>),
     /// A step needs more memory than the device has that it is compiled for.
     #[error(
-        "{step} does not fit a device of {target}: {problem}; take smaller tiles (--tiling HxW, or auto), or share each frame \
-         out to more devices (--mesh height=N)"
+        "{step} does not fit a device of {target}: {problem}; take smaller tiles, or share each frame out to more devices"
     )]
     DeviceMemory {
         /// The step.
@@ -184,14 +172,6 @@ pub enum Error {
         /// In which tiles.
         how: &'static str,
     },
-    /// Results that wait on disk for other tiles cannot be put there.
-    #[error("{}: a temporary file here failed: {cause}; make room there, or set TMPDIR to another folder", folder.display())]
-    Spill {
-        /// The folder of temporary files.
-        folder: PathBuf,
-        /// What the operating system said.
-        cause: io::Error,
-    },
     /// The observer asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -203,16 +183,6 @@ pub enum Error {
         /// The step.
         step: String,
         /// What the stage said.
-        problem: String,
-    },
-    /// A file holds no tensors that can be read: it is something else, or damaged.
-    #[error("{}: not a usable {format} file: {problem}", path.display())]
-    BadTensorFile {
-        /// The file.
-        path: PathBuf,
-        /// What it was taken for: safetensors, PyTorch, NumPy, or just tensor.
-        format: &'static str,
-        /// What is wrong with it and what to do.
         problem: String,
     },
     /// Two tensors have one name once what wrappers put into names is taken away.
@@ -256,16 +226,6 @@ pub enum Error {
         /// What there is.
         present: String,
     },
-    /// A tensor that is asked for is not in the file.
-    #[error("{}: no tensor `{tensor}`; the file has {present}", path.display())]
-    MissingTensor {
-        /// The file.
-        path: PathBuf,
-        /// The tensor asked for.
-        tensor: String,
-        /// The file's tensors with their shapes.
-        present: String,
-    },
     /// A file holds several tensors and none was chosen.
     #[error("{}: which tensor? Append `#NAME` to the path; the file has {present}", path.display())]
     AmbiguousTensor {
@@ -273,30 +233,6 @@ pub enum Error {
         path: PathBuf,
         /// The file's tensors with their shapes.
         present: String,
-    },
-    /// A tensor's element type cannot be read as numbers.
-    #[error("{}: tensor `{tensor}` is {found}, expected {expected}", path.display())]
-    WrongDtype {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Its element type.
-        found: String,
-        /// The element types that are accepted.
-        expected: &'static str,
-    },
-    /// A tensor's shape does not fit.
-    #[error("{}: tensor `{tensor}` has shape {found:?}: {problem}", path.display())]
-    WrongShape {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Its shape.
-        found: Vec<usize>,
-        /// What was expected and what to do.
-        problem: String,
     },
     /// A tensor holds NaN or infinity.
     #[error(
@@ -325,7 +261,7 @@ pub enum Error {
     /// The model made NaN or infinity of numbers.
     #[error(
         "the {half} made {count} of {total} values that are not finite, the first ({value}) in frame {frame} of sample {sample}: \
-         weights are damaged, or values grew beyond f32; --check-finite names the module"
+         weights are damaged, or values grew beyond f32"
     )]
     NonFiniteResult {
         /// The half of the model.
@@ -344,111 +280,9 @@ pub enum Error {
     /// A step made a value that is not a number, and [`crate::inspection::Inspection::check_finite`] asked to be told.
     #[error("{0}")]
     NonFiniteActivation(Box<NonFiniteActivation>),
-    /// A clip to be read is damaged, or is not what a clip should be.
-    #[error("{}: not a usable clip: {problem}", path.display())]
-    BadClip {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is wrong and, where it helps, at which frame.
-        problem: String,
-    },
-    /// A clip to be read is in a format that is not read here, or not without ffmpeg.
-    #[error("{}: cannot be read as a clip: {problem}", path.display())]
-    UnsupportedInput {
-        /// The file or folder.
-        path: PathBuf,
-        /// What it is and what would help.
-        problem: String,
-    },
-    /// A clip to be read has fewer frames than were asked for.
-    #[error("{}: {asked} frames were asked for, the clip has {found}", path.display())]
-    TooFewFrames {
-        /// The file or folder.
-        path: PathBuf,
-        /// How many were asked for.
-        asked: usize,
-        /// How many there are.
-        found: usize,
-    },
     /// The numbers that undo the scaling of latents make no sense.
     #[error(transparent)]
     Scaling(#[from] ScalingError),
-    /// An output path whose ending says no known format.
-    #[error("{}: `{ending}` is not an output format; known: {known}", path.display())]
-    UnknownOutput {
-        /// The output path.
-        path: PathBuf,
-        /// The ending found.
-        ending: String,
-        /// The endings known.
-        known: &'static str,
-    },
-    /// A clip that the chosen format cannot hold.
-    #[error("{}: {problem}", path.display())]
-    UnsupportedClip {
-        /// The output path.
-        path: PathBuf,
-        /// What does not fit, and which format takes it.
-        problem: String,
-    },
-    /// A clip's shape or frame rate that no format can hold.
-    #[error("not a clip: {problem}")]
-    InvalidClip {
-        /// What is wrong.
-        problem: String,
-    },
-    /// An output's place cannot take it; found before any work is done.
-    #[error("{}: {problem}", path.display())]
-    OutputPlace {
-        /// The output path.
-        path: PathBuf,
-        /// What is in the way and what to do.
-        problem: String,
-    },
-    /// Writing failed half-way, such as on a full disk; the output was not touched.
-    #[error("{}: writing failed: {cause}; nothing was put at this path", path.display())]
-    Write {
-        /// The output path.
-        path: PathBuf,
-        /// What the operating system said.
-        cause: io::Error,
-    },
-    /// A pipe, or whatever else takes a clip frame by frame, takes no more.
-    #[error("{}: writing failed: {cause}; the frames before are written", path.display())]
-    Stream {
-        /// What the stream is called.
-        path: PathBuf,
-        /// What the operating system said.
-        cause: io::Error,
-    },
-    /// An output is complete but cannot be put in its place; it is kept where it was written.
-    #[error("{}: {problem}; the finished output is kept as `{}`", path.display(), kept.display())]
-    NotInPlace {
-        /// The output path.
-        path: PathBuf,
-        /// What is in the way.
-        problem: String,
-        /// Where the output is now.
-        kept: PathBuf,
-    },
-    /// An encoder refused a frame.
-    #[error("{}: the {format} encoder failed: {problem}", path.display())]
-    Encode {
-        /// The output path.
-        path: PathBuf,
-        /// The format.
-        format: &'static str,
-        /// What the encoder said.
-        problem: String,
-    },
-    /// Frames were handed to a writer out of order, too many or too few: a mistake of the calling code.
-    #[error("{}: frames out of order: {problem}", path.display())]
-    FrameOrder {
-        /// The output path.
-        path: PathBuf,
-        /// What was expected and what came.
-        problem: String,
-    },
 }
 
 impl Error {
@@ -472,6 +306,16 @@ impl Error {
             },
             WeightError::Memory(cause) => Error::memory(step, &cause),
             cause => Error::internal("packing weights", step, &cause),
+        }
+    }
+}
+
+impl From<media::Error> for Error {
+    /// What is wrong with a file as such is [`Error::Files`], whoever found it.
+    fn from(error: media::Error) -> Error {
+        match error {
+            media::Error::Files(error) => Error::Files(error),
+            error => Error::Media(error),
         }
     }
 }

@@ -5,13 +5,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use files::place::require_ending;
 use frontend::LatentScaling;
+use media::{ArrayWriter, ClipShape, ClipWriter, FrameBlock, Output, TensorLabel};
 
 use crate::error::Result;
 use crate::latents::{LAYOUT_LABEL, Latents, LatentsLayout, MOMENTS_NAME, SCALED_LABEL, USUAL_NAME};
-use crate::media::array::{ArrayWriter, TensorLabel};
-use crate::media::place::require_ending;
-use crate::media::{ClipShape, ClipWriter, FrameBlock, Output};
 use crate::posterior::{Draw, Posterior};
 
 /// How the name of a file of latents ends.
@@ -49,7 +48,7 @@ impl LatentWriter {
     /// Opens a file for what becomes of moments of this shape.
     ///
     /// # Errors
-    /// [`Error::UnknownOutput`](crate::Error::UnknownOutput) unless the path ends in `.safetensors`; [`Error::InvalidClip`](crate::Error::InvalidClip); [`Error::OutputPlace`](crate::Error::OutputPlace).
+    /// [`files::Error::UnknownOutput`] unless the path ends in `.safetensors`; [`media::Error::InvalidClip`]; [`files::Error::OutputPlace`].
     pub fn create(path: &Path, moments: ClipShape, content: LatentContent) -> Result<LatentWriter> {
         require_ending(path, ENDING, ".safetensors, for latents")?;
         moments.check()?;
@@ -78,7 +77,7 @@ impl LatentWriter {
     /// Appends moments [2 C, T, H, W]. Blocks of a sample come in the order of frames; samples one after the other.
     ///
     /// # Errors
-    /// [`Error::FrameOrder`](crate::Error::FrameOrder), [`Error::Write`](crate::Error::Write); [`Error::Scaling`](crate::Error::Scaling) if the model's scaling makes no sense.
+    /// [`media::Error::FrameOrder`], [`files::Error::Write`]; [`Error::Scaling`](crate::Error::Scaling) if the model's scaling makes no sense.
     pub fn write(&mut self, sample: usize, moments: &FrameBlock<'_>) -> Result<()> {
         let channels = self.shape.channels / 2;
         let latents = |posterior: &mut Posterior| Latents {
@@ -86,7 +85,7 @@ impl LatentWriter {
             shape: [1, channels, moments.frames, self.shape.height, self.shape.width],
         };
         let data = match &self.content {
-            LatentContent::Moments => return self.array.write(sample, moments),
+            LatentContent::Moments => return Ok(self.array.write(sample, moments)?),
             LatentContent::Unscaled { .. } => latents(&mut self.posterior).data,
             LatentContent::Scaled { scaling, .. } => {
                 let mut latents = latents(&mut self.posterior);
@@ -94,14 +93,14 @@ impl LatentWriter {
                 latents.data
             }
         };
-        self.array.write(sample, &FrameBlock { data: &data, frames: moments.frames })
+        Ok(self.array.write(sample, &FrameBlock { data: &data, frames: moments.frames })?)
     }
 
     /// Puts the file in its place, replacing what was there.
     ///
     /// # Errors
-    /// [`Error::FrameOrder`](crate::Error::FrameOrder) if frames are missing, [`Error::Write`](crate::Error::Write), [`Error::NotInPlace`](crate::Error::NotInPlace).
+    /// [`media::Error::FrameOrder`] if frames are missing, [`files::Error::Write`], [`files::Error::NotInPlace`].
     pub fn finish(self) -> Result<Output> {
-        self.array.finish()
+        Ok(self.array.finish()?)
     }
 }

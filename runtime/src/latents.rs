@@ -149,8 +149,8 @@ impl Latents {
     /// (see [`Stored::moments`]) it is the mean.
     ///
     /// # Errors
-    /// Those of [`TensorFile::open`]; [`Error::MissingTensor`] or [`Error::AmbiguousTensor`]; [`Error::WrongDtype`];
-    /// [`Error::WrongShape`] unless it has these axes, none of them empty, with `latent_channels` where the layout
+    /// Those of [`TensorFile::open`]; [`files::Error::MissingTensor`] or [`Error::AmbiguousTensor`]; [`files::Error::WrongDtype`];
+    /// [`files::Error::WrongShape`] unless it has these axes, none of them empty, with `latent_channels` where the layout
     /// has channels; [`Error::NonFinite`].
     pub fn read(
         source: impl AsRef<Path>,
@@ -189,11 +189,9 @@ impl Latents {
     ) -> Result<(Latents, LatentsAccount)> {
         let name = choose(file, tensor)?;
         let shape = file.shape(&name).unwrap_or_default().to_vec();
-        let wrong_shape = |problem| Error::WrongShape {
-            path: file.path().into(),
-            tensor: name.clone(),
-            found: shape.clone(),
-            problem,
+        let wrong_shape = |problem| {
+            let (path, tensor, found) = (file.path().into(), name.clone(), shape.clone());
+            Error::from(files::Error::WrongShape { path, tensor, found, problem })
         };
         let (axes, is_single): ([usize; 5], bool) = match shape[..] {
             [frames, channels, height, width] => ([1, frames, channels, height, width], true),

@@ -8,7 +8,7 @@
 //! latents.unscale(&vae.latent_scaling())?;
 //! let rate = runtime::media::FrameRate::new(8.0)?;
 //! let mut writer = runtime::media::create("clip.mp4".as_ref(), vae.decoded_shape(&latents)?, rate)?;
-//! vae.decode(&latents, &RunOptions::default(), &mut |sample, frames| writer.write(sample, frames), &mut ())?;
+//! vae.decode(&latents, &RunOptions::default(), &mut |sample, frames| Ok(writer.write(sample, frames)?), &mut ())?;
 //! writer.finish()?;
 //! # Ok::<(), runtime::Error>(())
 //! ```
@@ -20,11 +20,8 @@
 //! | [`demo`] | the small model and the latents that are part of the program |
 //! | [`model`], [`hub`] | a folder, a file or a hub id, and the files it comes to; fetching them |
 //! | [`checkpoint`], [`shard_index`], `weight_names` | the weights by name, in shards too; which of a file's tensors are the model's |
-//! | [`tensor_file`], `npy_header` | the file of tensors underneath: safetensors, PyTorch's, NumPy's |
-//! | `text_file`, `foreign` | JSON as it comes; what a file is that is not what it should be |
 //! | [`latents`] | the tensor to decode; undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
-//! | [`quality`] | how near decoded frames are to their source |
 //! | [`verification`], [`comparison`], [`error_plot`] | two runs compared, module by module; how far apart they are, as rows and drawn |
 //! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: values that are no numbers, when what ran |
 //! | [`whole_run`], [`recording`], [`tap_file`] | a run with all of it in memory; its activations, kept; and in files |
@@ -32,17 +29,17 @@
 //! | [`profile`], [`roofline`], [`loaded_weights`] | single steps timed call by call, drawn, on weights that need not exist |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
 //! | [`ahead_of_time`] | the steps of a video compiled for a device that need not be there; what they need and cost |
-//! | [`media`] | reading and writing frames, streamed, as a clip, pictures or an array |
 //! | [`tiling`], `tile_sizes` | the geometry of tiles; which sizes are worth a look |
 //! | [`memory_estimate`] | how much memory a run needs, part by part |
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
 //! | `session`, `memory_ledger`, `cancellation` | what outlives a call; memory of calls that run at once; ending one |
 //! | [`memory`], [`error`] | how much memory there is; the one error type |
 //! | `clip`, `source` | a clip in steps and tiles; where its frames come from |
-//! | `blend`, `spill` | tiles to whole frames; tensors that wait on disk |
+//! | `blend` | tiles to whole frames |
 //! | `steps`, `engine`, `parameters` | compiled steps; what runs one; the checkpoint as its source |
 //!
-//! Nothing here knows the model's layers: that is package `frontend`.
+//! Nothing here knows the model's layers: that is package `frontend`. Files as such, of tensors among others, are package
+//! [`files`], clips and pictures package [`media`].
 
 pub mod ahead_of_time;
 mod blend;
@@ -54,41 +51,32 @@ pub mod demo;
 mod engine;
 pub mod error;
 pub mod error_plot;
-mod file_lock;
-mod foreign;
-pub mod fragment;
 pub mod hub;
 pub mod inspection;
 mod latent_writer;
 pub mod latents;
 pub mod loaded_weights;
 pub mod lowering;
-pub mod media;
 pub mod memory;
 pub mod memory_estimate;
 mod memory_ledger;
 pub mod memory_plan;
 pub mod model;
 pub mod non_finite;
-mod npy_header;
 pub mod observer;
 pub mod options;
 mod parameters;
 pub mod posterior;
 pub mod profile;
-pub mod quality;
 pub mod recording;
 pub mod report;
 pub mod roofline;
 mod session;
 pub mod shard_index;
 mod source;
-mod spill;
 mod steps;
 pub mod svg_file;
 pub mod tap_file;
-pub mod tensor_file;
-mod text_file;
 mod tile_sizes;
 pub mod tiling;
 pub mod timeline;
@@ -97,14 +85,18 @@ pub mod verification;
 mod weight_names;
 pub mod whole_run;
 
+pub use ::{files, media};
 pub use cancellation::Cancellation;
 pub use clip::TileOrder;
 pub use error::{Error, Result};
+pub(crate) use files::{file_lock, spill, text_file};
+pub use files::{fragment, tensor_file};
 pub use frontend::LatentScaling;
 pub use hub::{Download, HubOptions};
 pub use inspection::Inspection;
 pub use latent_writer::{LatentContent, LatentWriter};
 pub use latents::{Latents, LatentsAccount, LatentsLayout};
+pub use media::quality;
 pub use memory_estimate::MemoryEstimate;
 pub use memory_plan::TilingDecision;
 pub use model::{ModelSpec, resolve};

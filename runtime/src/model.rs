@@ -158,7 +158,7 @@ pub fn resolve_config(spec: &ModelSpec, hub: &HubOptions, progress: &mut OnDownl
 /// repository's folder in the hub's cache, a weights file, or an index of shards. `config` takes the place of the config.json beside the weights.
 ///
 /// # Errors
-/// [`Error::NoModel`] with what was looked for; [`Error::MissingFile`] if `config` is not there; those of
+/// [`Error::NoModel`] with what was looked for; [`files::Error::MissingFile`] if `config` is not there; those of
 /// [`ShardIndex::read`].
 pub fn locate(model: &Path, config: Option<&Path>) -> Result<ModelFiles> {
     check_config(config)?;
@@ -234,10 +234,11 @@ fn find_weights(folder: &Path) -> Option<Found> {
 
 fn check_config(config: Option<&Path>) -> Result<()> {
     match config {
-        Some(path) if !path.is_file() => Err(Error::MissingFile {
+        Some(path) if !path.is_file() => Err(files::Error::MissingFile {
             path: path.into(),
             hint: format!("expected the model's {CONFIG_FILE}, under whatever name"),
-        }),
+        }
+        .into()),
         _ => Ok(()),
     }
 }

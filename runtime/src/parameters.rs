@@ -86,12 +86,12 @@ impl ParameterSource for Checkpoint {
         ty: &TensorType,
     ) -> Result<Cow<'_, [f32]>, Box<dyn std::error::Error + Send + Sync>> {
         match self.tensor(name) {
-            Some(view) if view.shape != ty.shape.as_slice() => Err(Box::new(Error::WrongShape {
+            Some(view) if view.shape != ty.shape.as_slice() => Err(Box::new(Error::from(files::Error::WrongShape {
                 path: self.path().into(),
                 tensor: name.into(),
                 found: view.shape.into(),
                 problem: format!("expected {ty}"),
-            })),
+            }))),
             // One that is not there is reported by this line.
             _ => Ok(Cow::Owned(self.to_f32(name)?)),
         }

@@ -5,26 +5,21 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use files::array_file::{safetensors_header, write_values};
 use frontend::Autoencoder;
-use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::json;
 
-use crate::error::{Error, Result};
-use crate::media::place::require_ending;
-use crate::media::staging::StagedFile;
+use crate::error::Result;
 use crate::observer::Tap;
 use crate::spill::Spill;
 use crate::tap_file::tensor_name;
 use crate::tiling::Tiling;
 use crate::whole_run::{RunInput, Video};
+use files::place::require_ending;
+use files::staging::StagedFile;
 
 /// How the name of a file of activations ends.
 const ENDING: &str = "safetensors";
-/// What the values of a safetensors file are aligned to, by its specification.
-const ALIGNMENT: usize = 8;
-/// Values that are turned into bytes at a time.
-const CHUNK: usize = 1 << 14;
 
 /// One module at one call.
 struct Entry {
@@ -49,7 +44,7 @@ impl Recording {
     /// Nothing yet, of a run of `model` over this input.
     ///
     /// # Errors
-    /// [`Error::Spill`].
+    /// [`files::Error::Spill`].
     pub fn new(model: &dyn Autoencoder, input: &RunInput) -> Result<Recording> {
         let [samples, ..] = input.shape();
         Ok(Recording {
@@ -64,7 +59,7 @@ impl Recording {
     /// Takes an activation.
     ///
     /// # Errors
-    /// [`Error::Spill`].
+    /// [`files::Error::Spill`].
     pub fn add(&mut self, tap: &Tap<'_>) -> Result<()> {
         let call = tap.call(self.steps);
         let next = self.entries.len();
@@ -74,7 +69,7 @@ impl Recording {
             self.entries.push(Entry { module: tap.module.into(), call, shape, samples: vec![None; self.samples] });
         }
         self.entries[at].samples[tap.sample] = Some(self.values.len());
-        self.values.push(tap.data)
+        Ok(self.values.push(tap.data)?)
     }
 
     /// Activations that are there: modules times calls.
@@ -90,7 +85,7 @@ impl Recording {
     /// What `module` returned at this call, for this sample, row-major; `None` if it is not there.
     ///
     /// # Errors
-    /// [`Error::Spill`].
+    /// [`files::Error::Spill`].
     pub fn activation(&mut self, module: &str, call: usize, sample: usize) -> Result<Option<Vec<f32>>> {
         let entry = self.index.get(&(module.to_owned(), call)).map(|at| &self.entries[*at]);
         let Some(number) = entry.and_then(|entry| *entry.samples.get(sample)?) else { return Ok(None) };
@@ -102,7 +97,7 @@ impl Recording {
     /// Writes all of them, with what was run and what came of it. `tiling` is how frames were cut.
     ///
     /// # Errors
-    /// [`Error::Encode`], [`Error::Write`], [`Error::NotInPlace`], [`Error::Spill`].
+    /// [`files::Error::Encode`], [`files::Error::Write`], [`files::Error::NotInPlace`], [`files::Error::Spill`].
     pub fn write(
         &mut self,
         to: TapWriter,
@@ -112,17 +107,17 @@ impl Recording {
     ) -> Result<(PathBuf, u64)> {
         let TapWriter { mut file, path } = to;
         let header = self.header(input, output, tiling);
-        let header = header.map_err(|problem| Error::Encode { path, format: "safetensors", problem })?;
+        let header = header.map_err(|problem| files::Error::Encode { path, format: "safetensors", problem })?;
         file.write_all(&header).map_err(|cause| file.error(cause))?;
         for values in [input.data(), &output.data] {
-            write_values(&mut file, values)?;
+            write_values(&mut file, values).map_err(|cause| file.error(cause))?;
         }
         let mut values = vec![];
         for number in self.entries.iter().flat_map(|entry| entry.samples.iter().flatten()) {
             self.values.read(*number, &mut values)?;
-            write_values(&mut file, &values)?;
+            write_values(&mut file, &values).map_err(|cause| file.error(cause))?;
         }
-        file.persist()
+        Ok(file.persist()?)
     }
 
     fn header(&self, input: &RunInput, output: &Video, tiling: Option<Tiling>) -> Result<Vec<u8>, String> {
@@ -145,16 +140,7 @@ impl Recording {
             (tensor_name(&entry.module, entry.call), shape)
         });
         let ends = [("input".to_owned(), input.shape().to_vec()), ("output".to_owned(), output.shape.to_vec())];
-        let mut end = 0;
-        let tensors = ends.into_iter().chain(activations).map(|(name, shape)| {
-            let start = end;
-            end += shape.iter().product::<usize>() * size_of::<f32>();
-            (name, TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) })
-        });
-        let header = Metadata::new(Some(HashMap::from(metadata)), tensors.collect()).map_err(|e| e.to_string())?;
-        let mut json = serde_json::to_vec(&header).map_err(|cause| cause.to_string())?;
-        json.resize(json.len().next_multiple_of(ALIGNMENT), b' ');
-        Ok([&(json.len() as u64).to_le_bytes(), json.as_slice()].concat())
+        safetensors_header(Some(HashMap::from(metadata)), ends.into_iter().chain(activations))
     }
 }
 
@@ -168,19 +154,9 @@ impl TapWriter {
     /// Opens a file for activations.
     ///
     /// # Errors
-    /// [`Error::UnknownOutput`] unless the path ends in `.safetensors`; [`Error::OutputPlace`].
+    /// [`files::Error::UnknownOutput`] unless the path ends in `.safetensors`; [`files::Error::OutputPlace`].
     pub fn create(path: &Path) -> Result<TapWriter> {
         require_ending(path, ENDING, ".safetensors, for activations")?;
         Ok(TapWriter { file: StagedFile::create(path)?, path: path.into() })
     }
-}
-
-fn write_values(file: &mut StagedFile, values: &[f32]) -> Result<()> {
-    let mut bytes = Vec::with_capacity(CHUNK.min(values.len()) * size_of::<f32>());
-    for values in values.chunks(CHUNK) {
-        bytes.clear();
-        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        file.write_all(&bytes).map_err(|cause| file.error(cause))?;
-    }
-    Ok(())
 }

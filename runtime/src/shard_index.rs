@@ -44,15 +44,17 @@ impl ShardIndex {
     /// Reads the index at `path`.
     ///
     /// # Errors
-    /// [`Error::MissingFile`], [`Error::Read`]; [`Error::ShardIndex`] with the field or tensor that is wrong.
+    /// [`files::Error::MissingFile`], [`files::Error::Read`]; [`Error::ShardIndex`] with the field or tensor that is wrong.
     pub fn read(path: &Path) -> Result<ShardIndex> {
         let read_error = |cause: std::io::Error| match cause.kind() {
-            ErrorKind::NotFound => Error::MissingFile { path: path.into(), hint: "expected an index of shards".into() },
-            _ => Error::Read { path: path.into(), cause },
+            ErrorKind::NotFound => {
+                files::Error::MissingFile { path: path.into(), hint: "expected an index of shards".into() }
+            }
+            _ => files::Error::Read { path: path.into(), cause },
         };
         let fault = |problem: String| Error::ShardIndex { path: path.into(), problem };
         let text = text_file::read_json(path).map_err(|cause| match cause {
-            NotText::Read(cause) => read_error(cause),
+            NotText::Read(cause) => read_error(cause).into(),
             NotText::Other(problem) => fault(problem),
         })?;
         let Json { weight_map } = serde_json::from_str(&text).map_err(|cause| fault(cause.to_string()))?;

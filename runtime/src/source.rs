@@ -13,7 +13,7 @@ pub(crate) trait Source {
     /// Puts `frames` of `sample` to `to`, [C, frames, H, W], in place of what is there.
     ///
     /// # Errors
-    /// Memory runs out; what the caller's source returns, [`Error::InvalidClip`] if it gives another number of values.
+    /// Memory runs out; what the caller's source returns, [`media::Error::InvalidClip`] if it gives another number of values.
     fn load(&mut self, sample: usize, frames: &Range<usize>, to: &mut Vec<f32>) -> Result<()>;
 
     /// Whether frames can be had more than once, and in any order.
@@ -66,7 +66,7 @@ impl Source for Stream<'_> {
             to.len(),
             [channels, frames.len(), height, width]
         );
-        Err(Error::InvalidClip { problem })
+        Err(media::Error::InvalidClip { problem }.into())
     }
 
     fn is_random_access(&self) -> bool {
@@ -92,10 +92,10 @@ impl<'a> Replay<'a> {
     /// Puts the frames of a batch to `to`. On the first pass batches come in order.
     pub(crate) fn load(&mut self, batch: usize, to: &mut Vec<f32>) -> Result<()> {
         match &mut self.seen {
-            Some(seen) if batch < seen.len() => seen.read(batch, to),
+            Some(seen) if batch < seen.len() => Ok(seen.read(batch, to)?),
             Some(seen) => {
                 self.source.load(self.sample, &self.batches[batch], to)?;
-                seen.push(to)
+                Ok(seen.push(to)?)
             }
             None => self.source.load(self.sample, &self.batches[batch], to),
         }

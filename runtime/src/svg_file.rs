@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
-use crate::media::place::require_ending;
-use crate::media::staging::StagedFile;
+use crate::error::Result;
+use files::place::require_ending;
+use files::staging::StagedFile;
 
 /// An SVG file that appears whole at [`Self::finish`] or not at all.
 pub struct SvgFile {
@@ -17,7 +17,7 @@ impl SvgFile {
     /// Opens a file.
     ///
     /// # Errors
-    /// [`Error::UnknownOutput`] unless the path ends in `.svg`; [`Error::OutputPlace`].
+    /// [`files::Error::UnknownOutput`] unless the path ends in `.svg`; [`files::Error::OutputPlace`].
     pub fn create(path: &Path) -> Result<SvgFile> {
         require_ending(path, "svg", ".svg, for a picture")?;
         Ok(SvgFile { file: StagedFile::create(path)?, path: path.into() })
@@ -26,11 +26,12 @@ impl SvgFile {
     /// Writes what was drawn, or tells why nothing was, and puts the file in its place.
     ///
     /// # Errors
-    /// [`Error::Encode`], [`Error::Write`], [`Error::NotInPlace`].
+    /// [`files::Error::Encode`], [`files::Error::Write`], [`files::Error::NotInPlace`].
     pub fn finish(mut self, drawn: Result<String, String>) -> Result<()> {
-        let svg = drawn.map_err(|problem| Error::Encode { path: self.path, format: "SVG", problem })?;
+        let svg = drawn.map_err(|problem| files::Error::Encode { path: self.path, format: "SVG", problem })?;
         self.file.write_all(svg.as_bytes()).map_err(|cause| self.file.error(cause))?;
-        self.file.persist().map(drop)
+        self.file.persist()?;
+        Ok(())
     }
 }
 

@@ -33,12 +33,14 @@ impl TapFile {
     /// Opens a file.
     ///
     /// # Errors
-    /// Those of [`TensorFile::open`]; [`Error::MissingTensor`] if it has no activation.
+    /// Those of [`TensorFile::open`]; [`files::Error::MissingTensor`] if it has no activation.
     pub fn open(path: &Path) -> Result<TapFile> {
         let taps = TapFile { file: TensorFile::open(path, HINT)? };
         if taps.modules().is_empty() {
             let present = taps.file.contents();
-            return Err(Error::MissingTensor { path: path.into(), tensor: "tap.0.MODULE".into(), present });
+            return Err(
+                files::Error::MissingTensor { path: path.into(), tensor: "tap.0.MODULE".into(), present }.into()
+            );
         }
         Ok(taps)
     }
@@ -84,7 +86,7 @@ impl TapFile {
     /// What was run.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`] if the file does not hold it; [`Error::WrongDtype`]; [`Error::WrongShape`].
+    /// [`files::Error::MissingTensor`] if the file does not hold it; [`files::Error::WrongDtype`]; [`files::Error::WrongShape`].
     pub fn input(&self) -> Result<RunInput> {
         let input = self.video("input")?;
         Ok(RunInput::of(self.half(), input.data, input.shape))
@@ -93,7 +95,7 @@ impl TapFile {
     /// What came of it, if it is there.
     ///
     /// # Errors
-    /// [`Error::WrongDtype`], [`Error::WrongShape`].
+    /// [`files::Error::WrongDtype`], [`files::Error::WrongShape`].
     pub fn output(&self) -> Result<Option<Video>> {
         if self.file.tensor("output").is_none() { Ok(None) } else { self.video("output").map(Some) }
     }
@@ -109,14 +111,14 @@ impl TapFile {
 
     fn wrong_shape(&self, name: &str, problem: String) -> Error {
         let found = self.file.tensor(name).map(|view| view.shape.to_vec()).unwrap_or_default();
-        Error::WrongShape { path: self.path().into(), tensor: name.into(), found, problem }
+        files::Error::WrongShape { path: self.path().into(), tensor: name.into(), found, problem }.into()
     }
 
     /// What `module` returned at this call, for this sample, row-major; `None` if it is not there. `shape` is that of one sample, with a
     /// batch of one in front.
     ///
     /// # Errors
-    /// [`Error::WrongShape`] if it is of another shape or has no such sample; [`Error::WrongDtype`].
+    /// [`files::Error::WrongShape`] if it is of another shape or has no such sample; [`files::Error::WrongDtype`].
     pub fn activation(&self, module: &str, call: usize, sample: usize, shape: &[usize]) -> Result<Option<Vec<f32>>> {
         let name = tensor_name(module, call);
         let Some(view) = self.file.tensor(&name) else { return Ok(None) };
@@ -137,7 +139,7 @@ impl TapFile {
     /// The error for a module that should be there.
     pub(crate) fn lacks(&self, module: &str) -> Error {
         let present = self.file.contents();
-        Error::MissingTensor { path: self.path().into(), tensor: tensor_name(module, 0), present }
+        files::Error::MissingTensor { path: self.path().into(), tensor: tensor_name(module, 0), present }.into()
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::error::Result;
-use crate::media::staging::StagedFile;
+use files::staging::StagedFile;
 
 /// The process in the file: there is one.
 const PROCESS: u32 = 1;
@@ -118,7 +118,7 @@ impl TimelineFile {
     /// Opens a file.
     ///
     /// # Errors
-    /// [`Error::OutputPlace`](crate::Error::OutputPlace).
+    /// [`files::Error::OutputPlace`].
     pub fn create(path: &Path) -> Result<TimelineFile> {
         Ok(TimelineFile { file: StagedFile::create(path)? })
     }
@@ -126,11 +126,11 @@ impl TimelineFile {
     /// Writes the timeline and puts the file in its place; returns that and its size in bytes.
     ///
     /// # Errors
-    /// [`Error::Write`](crate::Error::Write), [`Error::NotInPlace`](crate::Error::NotInPlace).
+    /// [`files::Error::Write`], [`files::Error::NotInPlace`].
     pub fn finish(mut self, timeline: &Timeline) -> Result<(PathBuf, u64)> {
         let text = timeline.to_json().to_string();
         self.file.write_all(text.as_bytes()).map_err(|cause| self.file.error(cause))?;
-        self.file.persist()
+        Ok(self.file.persist()?)
     }
 }
 

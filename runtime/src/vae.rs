@@ -60,10 +60,10 @@ pub struct Moments {
 /// Reads a config.json.
 ///
 /// # Errors
-/// [`Error::Read`]; [`Error::Config`] with every field that cannot be honoured.
+/// [`files::Error::Read`]; [`Error::Config`] with every field that cannot be honoured.
 pub fn read_config(path: &Path) -> Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>)> {
     let text = text_file::read_json(path).map_err(|fault| match fault {
-        NotText::Read(cause) => Error::Read { path: path.into(), cause },
+        NotText::Read(cause) => files::Error::Read { path: path.into(), cause }.into(),
         NotText::Other(problem) => Error::Config { path: path.into(), cause: ConfigError::Other(problem) },
     })?;
     frontend::read_config(&text).map_err(|cause| Error::Config { path: path.into(), cause })
@@ -194,7 +194,7 @@ impl Vae {
     ///
     /// # Errors
     /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`],
-    /// [`Error::Spill`], [`Error::Memory`], [`Error::Threads`], [`Error::Target`]; [`Error::NonFiniteResult`] at the
+    /// [`files::Error::Spill`], [`Error::Memory`], [`Error::Threads`], [`Error::Target`]; [`Error::NonFiniteResult`] at the
     /// first frame that is no numbers; [`Error::Interrupted`] if the observer breaks; what `sink` and the observer
     /// return.
     pub fn decode(
@@ -268,7 +268,7 @@ impl Vae {
     /// sample in the same way, in the shape that [`Self::encoded_shape`] tells.
     ///
     /// # Errors
-    /// As [`Self::encode`], and what `next` returns; [`Error::InvalidClip`] if it gives another number of values.
+    /// As [`Self::encode`], and what `next` returns; [`media::Error::InvalidClip`] if it gives another number of values.
     pub fn encode_stream(
         &self,
         clip: &ClipShape,

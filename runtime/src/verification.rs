@@ -59,7 +59,7 @@ fn in_comparable_tiles(options: &RunOptions) -> RunOptions {
 /// Runs `input` and keeps its activations. `options` need not ask for them.
 ///
 /// # Errors
-/// As [`RunInput::run`]; [`Error::Spill`].
+/// As [`RunInput::run`]; [`files::Error::Spill`].
 pub fn record(
     vae: &Vae,
     input: &RunInput,
@@ -75,8 +75,8 @@ pub fn record(
 /// Runs `input` by `options` and compares it with `against`.
 ///
 /// # Errors
-/// As [`RunInput::run`]; [`Error::Spill`]; [`Error::WrongShape`] if the file's activations are of another input,
-/// [`Error::MissingTensor`] if it has none of this half of the model.
+/// As [`RunInput::run`]; [`files::Error::Spill`]; [`files::Error::WrongShape`] if the file's activations are of another input,
+/// [`files::Error::MissingTensor`] if it has none of this half of the model.
 pub fn verify(
     vae: &Vae,
     input: &RunInput,

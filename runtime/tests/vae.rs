@@ -202,10 +202,10 @@ fn what_fails_beside_other_lanes_stops_the_clip() {
     assert!(matches!(error, Error::Interrupted), "{error}");
     let mut sink = |sample, _: &FrameBlock<'_>| match sample {
         0 => Ok(()),
-        _ => Err(Error::InvalidClip { problem: "full".into() }),
+        _ => Err(full()),
     };
     let error = vae.decode(&latents(3, 5), &options, &mut sink, &mut ()).unwrap_err();
-    assert!(matches!(error, Error::InvalidClip { .. }), "{error}");
+    assert!(matches!(error, Error::Media(media::Error::InvalidClip { .. })), "{error}");
     // A lane has memory of its own: where that does not fit, there are fewer.
     let report = |memory| {
         let options = RunOptions { memory, ..options.clone() };
@@ -314,13 +314,18 @@ fn progress_is_told_and_a_break_stops() {
     }
 }
 
+/// What a sink returns that takes no more.
+fn full() -> Error {
+    media::Error::InvalidClip { problem: "full".into() }.into()
+}
+
 #[test]
 fn what_the_sink_returns_stops_the_clip() {
     let folder = model(|_| {});
     let vae = Vae::open(folder.path()).unwrap();
-    let mut sink = |_, _: &FrameBlock<'_>| Err(Error::InvalidClip { problem: "full".into() });
+    let mut sink = |_, _: &FrameBlock<'_>| Err(full());
     let error = vae.decode(&latents(1, 2), &options(Backend::Cpu), &mut sink, &mut ()).unwrap_err();
-    assert!(matches!(error, Error::InvalidClip { .. }), "{error}");
+    assert!(matches!(error, Error::Media(media::Error::InvalidClip { .. })), "{error}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use runtime::{
 
 use super::progress::DownloadBar;
 use super::run_files::RunFiles;
-use super::{Manner, interrupt, plugin, streams};
+use super::{Manner, advice, interrupt, plugin, streams};
 
 /// Frames read at a time when only their number is wanted.
 const COUNTED: usize = 16;
@@ -143,7 +143,7 @@ impl Video {
             Some(frames) => frames,
             None => count(&mut *reader)?,
         };
-        let note = reader.note().map(str::to_owned);
+        let note = reader.note().map(advice::with_axes);
         let shape = ClipShape { batch, channels, frames, height, width };
         Ok((Video { path, spooled, options, shape, rate }, note))
     }
@@ -161,7 +161,7 @@ impl Video {
 }
 
 fn reader(path: &Path, spooled: Option<&Spooled>, options: ReadOptions) -> Result<Box<dyn ClipReader>, Error> {
-    spooled.map_or_else(|| read::open(path, options), |spooled| spooled.open(options))
+    Ok(spooled.map_or_else(|| read::open(path, options), |spooled| spooled.open(options))?)
 }
 
 /// Gives a video's frames as they are asked for.
@@ -175,12 +175,11 @@ impl VideoFrames<'_> {
     pub(super) fn next(&mut self, sample: usize, frames: usize) -> Result<Vec<f32>, Error> {
         match self.reader.read(frames)? {
             Some(found) if (found.sample, found.frames) == (sample, frames) => Ok(found.data),
-            _ => Err(Error::BadClip {
-                path: self.video.path.clone(),
-                problem: format!(
-                    "it ended before {frames} more frames of sample {sample}; it changed while it was read"
-                ),
-            }),
+            _ => {
+                let problem =
+                    format!("it ended before {frames} more frames of sample {sample}; it changed while it was read");
+                Err(media::Error::BadClip { path: self.video.path.clone(), problem, remedy: None }.into())
+            }
         }
     }
 }

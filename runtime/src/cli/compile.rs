@@ -8,10 +8,10 @@ use backend_tpu_stablehlo::Mesh;
 use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::Args;
+use files::staging::StagedFolder;
 use frontend::{Half, Step, StepKind};
 use passes::Precision;
 use runtime::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
-use runtime::media::staging::StagedFolder;
 use runtime::{Overlap, TileOrder, TilingChoice};
 use serde_json::{Value, json};
 

@@ -1,5 +1,6 @@
 //! The commands, and how they end: exit codes, the one error line, printing.
 
+mod advice;
 mod arguments;
 mod bench;
 mod compile;
@@ -170,18 +171,20 @@ pub(crate) fn main() -> ExitCode {
             note("error: interrupted; nothing was written");
             ExitCode::from(interrupt::exit_code())
         }
-        Failure::Library(error @ Error::Stream { .. }) if interrupt::asked() => {
+        Failure::Library(error @ Error::Media(media::Error::Stream { .. })) if interrupt::asked() => {
             note(&format!("error: {error}"));
             ExitCode::from(interrupt::exit_code())
         }
         // As with all that is printed: who has seen enough goes away.
-        Failure::Library(Error::Stream { path, cause }) if cause.kind() == ErrorKind::BrokenPipe => {
+        Failure::Library(Error::Media(media::Error::Stream { path, cause }))
+            if cause.kind() == ErrorKind::BrokenPipe =>
+        {
             manner
                 .note(&format!("note: {}: its reader is gone, and the rest of the clip was left out", path.display()));
             ExitCode::SUCCESS
         }
         Failure::Library(error) => {
-            note(&format!("error: {error}"));
+            note(&format!("error: {error}{}", advice::of(&error)));
             ExitCode::FAILURE
         }
         Failure::Differs(problem) => {
@@ -231,7 +234,8 @@ fn run(command: &Command, manner: Manner) -> Result<(), Failure> {
 }
 
 /// Our own crates, as they are called in logs.
-const CRATES: [&str; 6] = ["tessera", "runtime", "frontend", "passes", "backend_cpu", "backend_tpu_stablehlo"];
+const CRATES: [&str; 8] =
+    ["tessera", "runtime", "files", "media", "frontend", "passes", "backend_cpu", "backend_tpu_stablehlo"];
 
 /// How much to log.
 #[derive(Clone, Copy, clap::ValueEnum)]

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use clap::Args;
 use frontend::{Channels, Half, Position, StepKind};
-use runtime::media::comparison::{ContactSheet, side_by_side, side_by_side_shape};
+use runtime::media::comparison::{side_by_side, side_by_side_shape};
+use runtime::media::contact_sheet::ContactSheet;
 use runtime::media::{self, ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
 use runtime::memory::peak_resident_bytes;
 use runtime::posterior::{Draw, Posterior};
@@ -187,7 +188,7 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
     let Channels { input, output, .. } = model.channels();
     if input != output {
         let problem = format!("the model makes {output} channels of {input}; they cannot be compared");
-        return Err(Error::InvalidClip { problem });
+        return Err(media::Error::InvalidClip { problem }.into());
     }
     let ClipShape { frames, height, width, .. } = video.shape;
     let [good_height, good_width] = [height, width].map(|size| model.sample_size(model.latent_size(size)));
@@ -201,14 +202,15 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
         let problem = format!("height and width must be multiples of {compression} to be compared");
         if asked.size.is_some() {
             let problem = format!("--size {height}x{width}: {problem}; ask for {good_height}x{good_width}");
-            return Err(Error::InvalidClip { problem });
+            return Err(media::Error::InvalidClip { problem }.into());
         }
         manner.note(&format!("note: {problem}: brought from {height}x{width} to {good_height}x{good_width}"));
     }
     if good_frames != frames {
         let problem = format!("{} do not come back from their latents as {frames}", counted(frames, "frame"));
         if asked.frames.is_some() {
-            return Err(Error::InvalidClip { problem: format!("{problem}; ask for --frames {good_frames}") });
+            let problem = format!("{problem}; ask for --frames {good_frames}");
+            return Err(media::Error::InvalidClip { problem }.into());
         }
         let verb = if good_frames == 1 { "is" } else { "are" };
         manner.note(&format!("note: {problem}: the first {good_frames} {verb} taken"));

@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use file_id::{FileId, get_file_id};
+use files::place::Place;
 use runtime::Error;
-use runtime::media::place::Place;
 use runtime::media::{Outputs, outputs, read};
 use runtime::model::ModelFiles;
 
@@ -70,7 +70,7 @@ impl RunFiles {
         if is_dash(path) {
             let problem =
                 format!("{what} is no stream, and cannot go to standard output; `./-` is a file of this name");
-            return Err(Error::OutputPlace { path: path.into(), problem });
+            return Err(files::Error::OutputPlace { path: path.into(), problem }.into());
         }
         self.add(Known::new(what, path, Role::Write))
     }
@@ -103,7 +103,7 @@ impl RunFiles {
     fn add(&mut self, new: Known) -> Result<(), Error> {
         for old in &self.known {
             if let Some((path, problem)) = conflict(old, &new).or_else(|| conflict(&new, old)) {
-                return Err(Error::OutputPlace { path, problem });
+                return Err(files::Error::OutputPlace { path, problem }.into());
             }
         }
         self.known.push(new);
