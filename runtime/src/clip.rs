@@ -406,6 +406,7 @@ mod tests {
     use crate::demo;
     use crate::engine::CpuEngine;
     use crate::options::RunOptions;
+    use crate::parameters::Parameters;
     use crate::source::{InMemory, Stream};
     use crate::tiling::{Overlap, Tiling};
 
@@ -418,7 +419,7 @@ mod tests {
     fn outputs(route: &Route, source: &mut dyn Source) -> (Vec<(usize, Vec<f32>)>, usize) {
         let config = demo::config().unwrap();
         let checkpoint = Arc::new(demo::checkpoint().unwrap());
-        let weights = Weights::new(checkpoint.clone());
+        let weights = Weights::new(Arc::new(Parameters(checkpoint.clone())));
         let options = RunOptions::default();
         let engine = CpuEngine::new(Isa::probe().into(), &options, &weights, &checkpoint, Choices::default());
         let mut steps = Steps::new(&config, &options, engine, 3, route.lanes).unwrap();
@@ -476,7 +477,7 @@ mod tests {
     ) -> BTreeMap<(usize, (usize, usize)), Vec<f32>> {
         let config = demo::config().unwrap();
         let checkpoint = Arc::new(demo::checkpoint().unwrap());
-        let weights = Weights::new(checkpoint.clone());
+        let weights = Weights::new(Arc::new(Parameters(checkpoint.clone())));
         let options = RunOptions { precision, ..RunOptions::default() };
         let engine = CpuEngine::new(Isa::probe().into(), &options, &weights, &checkpoint, Choices::default());
         let mut steps = Steps::new(&config, &options, engine, 2, 1).unwrap();

@@ -22,7 +22,7 @@ use crate::memory_plan::Plan;
 use crate::model::{ModelFiles, locate};
 use crate::observer::Observer;
 use crate::options::{Backend, RunOptions};
-use crate::parameters;
+use crate::parameters::{self, Parameters};
 use crate::report::{Report, Seconds};
 use crate::source::{InMemory, NextFrames, Source, Stream};
 use crate::steps::{Account, Steps};
@@ -92,7 +92,7 @@ impl Vae {
     /// models.
     ///
     /// # Errors
-    /// As [`Self::open_files`]; [`Error::NoPrefix`].
+    /// As [`Self::open_files`]; [`weights::Error::NoPrefix`].
     pub fn open_prefixed(files: &ModelFiles, prefix: Option<&str>) -> Result<Vae> {
         let (config, warnings) = read_config(&files.config)?;
         let checkpoint = Checkpoint::open(&files.weights)?;
@@ -111,14 +111,13 @@ impl Vae {
     /// [`Checkpoint::account`].
     ///
     /// # Errors
-    /// [`Error::AmbiguousWeights`] if they hold the model more than once, [`Error::DuplicateTensor`] a tensor;
+    /// [`weights::Error::Ambiguous`] if they hold the model more than once, [`weights::Error::DuplicateTensor`] a tensor;
     /// [`Error::Declare`] if the configuration cannot be honoured; one that was read can.
     pub fn new(config: Config, checkpoint: Checkpoint) -> Result<Vae> {
-        let expected = |half| Ok::<_, Error>((half, frontend::parameters(&config, half)?));
-        let checkpoint = checkpoint.named(&[expected(Half::Encoder)?, expected(Half::Decoder)?])?;
-        let checkpoint = Arc::new(checkpoint);
-        let warnings = parameters::unused(&checkpoint, &config)?.into_iter().collect();
-        let weights = Weights::new(checkpoint.clone());
+        let halves = [parameters::expected(&config, Half::Encoder)?, parameters::expected(&config, Half::Decoder)?];
+        let checkpoint = Arc::new(checkpoint.named(&halves, &[])?);
+        let warnings = checkpoint.unexpected(&halves).into_iter().collect();
+        let weights = Weights::new(Arc::new(Parameters(checkpoint.clone())));
         Ok(Vae { config, warnings, checkpoint, weights, session: Mutex::default() })
     }
 
@@ -151,9 +150,9 @@ impl Vae {
     /// Checks that the checkpoint has every tensor of `half`, in its shape, as numbers.
     ///
     /// # Errors
-    /// [`Error::Weights`] with all that is wrong.
+    /// [`weights::Error::NotTheModel`] with all that is wrong.
     pub fn check_weights(&self, half: Half) -> Result<()> {
-        parameters::check(&self.checkpoint, &self.config, half)
+        Ok(self.checkpoint.check(&parameters::expected(&self.config, half)?)?)
     }
 
     /// The shape of the clip that `latents` decode to.

@@ -231,7 +231,8 @@ fn run(command: &Command, manner: Manner) -> Result<(), Failure> {
 }
 
 /// Our own crates, as they are called in logs.
-const CRATES: [&str; 7] = ["tessera", "runtime", "files", "frontend", "passes", "backend_cpu", "backend_tpu_stablehlo"];
+const CRATES: [&str; 8] =
+    ["tessera", "runtime", "weights", "files", "frontend", "passes", "backend_cpu", "backend_tpu_stablehlo"];
 
 /// How much to log.
 #[derive(Clone, Copy, clap::ValueEnum)]
