@@ -135,7 +135,8 @@ impl Checkpoint {
 
     /// With the names that the model has for its tensors, which may stand behind a prefix, have wrappers in them, or be in one of
     /// `dialects`: the first naming by which a half is whole, in the right shapes, is that half's, and the model's own comes first.
-    /// Where a tensor's shape differs from the expected one in axes of length 1 alone, it is seen in the expected one from here on.
+    /// Where the shape of a dialect's tensor differs from the expected one in axes of length 1 alone, it is seen in the expected one
+    /// from here on.
     /// What is not the model's, but lies beside it, keeps its own name. A half may be missing, or not be whole:
     /// [`Self::check`] tells.
     ///

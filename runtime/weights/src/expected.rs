@@ -48,7 +48,8 @@ impl Dialect {
     ///
     /// `own_name` is given a tensor's name as a file has it, behind its prefix and with dots between the components, and gives the
     /// model's own; `None` for what is no name of this dialect. Names that the dialect shares with the model it gives as they are.
-    /// It is asked for ends of names too, so it should take whole names only.
+    /// It is asked for ends of names too, so it should take whole names only. Shapes may differ from the model's in axes of length 1,
+    /// and in nothing else.
     pub fn new(name: impl Into<String>, own_name: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Dialect {
         Dialect { name: name.into(), own_name: Box::new(own_name) }
     }

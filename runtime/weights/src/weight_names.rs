@@ -11,9 +11,9 @@
 //! [`Dialect`]. Dialects are tried in their order, behind the model's own names, and the first by which a half is whole is that
 //! half's. In a dialect only wrappers are passed over, since which components are none of its own is not known.
 //!
-//! A shape is right if it is the expected one but for axes of length 1: `[C, C, 1, 1]` is `[C, C]`, as a linear layer is a 1x1
-//! convolution, and the values lie in the same order. A name in which more than wrappers was passed over needs the very shape: of
-//! another one it is another tensor, which an adapter has put there.
+//! Under the model's own names a shape has to be the expected one. In a dialect it may differ in axes of length 1: `[C, C, 1, 1]` is
+//! `[C, C]`, as a linear layer is a 1x1 convolution, and the values lie in the same order. A name in which more than wrappers was
+//! passed over, of another shape than the expected one, is another tensor, which an adapter has put there.
 
 mod spelling;
 #[cfg(test)]
@@ -254,7 +254,10 @@ fn match_name<'a>(
             None => name,
         };
         let (name, shape_expected) = expected.get_key_value(own.as_str())?;
-        let fit = fit(shape, shape_expected);
+        let fit = match dialect {
+            None if shape != shape_expected.as_slice() => Fit::No,
+            _ => fit(shape, shape_expected),
+        };
         let passed_over = spelling.passed_over(kept);
         Some((*name, spelling.in_front(kept[0]), Match { raw, is_exact, fit, passed_over }))
     };
@@ -266,7 +269,7 @@ fn match_name<'a>(
     spelling.ends_of(known).find_map(|kept| found(&kept, false).filter(|(_, _, found)| found.fit == Fit::Same))
 }
 
-/// How a shape stands to the expected one.
+/// How a shape of a dialect stands to the expected one.
 fn fit<'a>(shape: &[usize], expected: &'a Dims) -> Fit<'a> {
     let long = |shape: &[usize]| shape.iter().copied().filter(|length| *length != 1).collect::<Dims>();
     match () {
