@@ -333,3 +333,17 @@ fn one_line(error: &dyn Display) -> String {
     let lines: Vec<&str> = lines.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join("; ").replace(":;", ":")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_weights_hands_on_is_called_as_if_it_came_from_here() {
+        assert!(matches!(weights::Error::Interrupted.into(), Error::Interrupted));
+        let missing = files::Error::MissingFile { path: "x".into(), hint: "a hint".into() };
+        assert!(matches!(weights::Error::Files(missing).into(), Error::Files(files::Error::MissingFile { .. })));
+        let own: Error = weights::Error::NoHub { model: "owner/name".into() }.into();
+        assert!(matches!(&own, Error::Weights(_)) && own.to_string().starts_with("owner/name: "), "{own}");
+    }
+}
