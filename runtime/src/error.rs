@@ -30,30 +30,9 @@ pub enum Error {
     /// A clip cannot be read or written.
     #[error(transparent)]
     Media(media::Error),
-    /// No model where one was looked for.
-    #[error("{}: no model here: {problem}", path.display())]
-    NoModel {
-        /// The folder or file given.
-        path: PathBuf,
-        /// What was looked for and not found.
-        problem: String,
-    },
-    /// A model on the hub cannot be had.
-    #[error("{model}: {problem}")]
-    Hub {
-        /// The id as the person gave it.
-        model: String,
-        /// What is missing or went wrong, and what to do.
-        problem: String,
-    },
-    /// An index of shards is no such index, or its shards are not as it says.
-    #[error("{}: not a usable index of shards: {problem}", path.display())]
-    ShardIndex {
-        /// The index.
-        path: PathBuf,
-        /// The field or tensor, and what is wrong with it.
-        problem: String,
-    },
+    /// A model's files or weights cannot be had, or are not what the configuration asks for.
+    #[error(transparent)]
+    Weights(weights::Error),
     /// config.json cannot be used.
     #[error("{}: {}", path.display(), one_line(cause))]
     Config {
@@ -61,16 +40,6 @@ pub enum Error {
         path: PathBuf,
         /// Every field that cannot be honoured.
         cause: ConfigError,
-    },
-    /// The weights are not those of the configuration.
-    #[error("{}: not the {half} that config.json describes: {problem}", path.display())]
-    Weights {
-        /// The weights file.
-        path: PathBuf,
-        /// Which half was asked for.
-        half: Half,
-        /// Which tensors are missing, of another shape or no numbers: the first few and how many.
-        problem: String,
     },
     /// A tensor to decode or encode that the model does not take.
     #[error("{what} of shape {found:?}: {problem}")]
@@ -185,47 +154,6 @@ pub enum Error {
         /// What the stage said.
         problem: String,
     },
-    /// Two tensors have one name once what wrappers put into names is taken away.
-    #[error(
-        "{}: tensors `{first}` and `{second}` both become `{name}` without what wrappers put into their names; keep one of \
-         them",
-        path.display()
-    )]
-    DuplicateTensor {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The name both have.
-        name: String,
-        /// One name as the file has it.
-        first: String,
-        /// The other name as the file has it.
-        second: String,
-    },
-    /// Several parts of a checkpoint hold the model's weights.
-    #[error(
-        "{}: the {half} is in it more than once, under {}; append `#` and one of them to the model's name, as in `#{}`",
-        path.display(),
-        prefixes.iter().map(|prefix| format!("`{prefix}.`")).collect::<Vec<_>>().join(" and "),
-        prefixes.first().map_or("", String::as_str)
-    )]
-    AmbiguousWeights {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The half of the model.
-        half: Half,
-        /// What the names of each begin with.
-        prefixes: Vec<String>,
-    },
-    /// No weights where they were said to be.
-    #[error("{}: no tensor's name begins with `{prefix}.`; names begin with {present}", path.display())]
-    NoPrefix {
-        /// The checkpoint.
-        path: PathBuf,
-        /// What was asked for.
-        prefix: String,
-        /// What there is.
-        present: String,
-    },
     /// A file holds several tensors and none was chosen.
     #[error("{}: which tensor? Append `#NAME` to the path; the file has {present}", path.display())]
     AmbiguousTensor {
@@ -320,6 +248,16 @@ impl From<media::Error> for Error {
     }
 }
 
+impl From<weights::Error> for Error {
+    fn from(error: weights::Error) -> Error {
+        match error {
+            weights::Error::Files(error) => Error::Files(error),
+            weights::Error::Interrupted => Error::Interrupted,
+            error => Error::Weights(error),
+        }
+    }
+}
+
 impl From<ChildError> for Error {
     fn from(error: ChildError) -> Error {
         match error {
@@ -346,4 +284,18 @@ fn one_line(error: &dyn Display) -> String {
     let lines = error.to_string();
     let lines: Vec<&str> = lines.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join("; ").replace(":;", ":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_weights_hands_on_is_called_as_if_it_came_from_here() {
+        assert!(matches!(weights::Error::Interrupted.into(), Error::Interrupted));
+        let missing = files::Error::MissingFile { path: "x".into(), hint: "a hint".into() };
+        assert!(matches!(weights::Error::Files(missing).into(), Error::Files(files::Error::MissingFile { .. })));
+        let own: Error = weights::Error::NoHub { model: "owner/name".into() }.into();
+        assert!(matches!(&own, Error::Weights(_)) && own.to_string().starts_with("owner/name: "), "{own}");
+    }
 }

@@ -18,8 +18,6 @@
 //! | [`vae`] | opening a model, decoding, encoding |
 //! | [`options`], [`report`], [`observer`] | how to run; what it cost; progress, interruption and activations on the way |
 //! | [`demo`] | the small model and the latents that are part of the program |
-//! | [`model`], [`hub`] | a folder, a file or a hub id, and the files it comes to; fetching them |
-//! | [`checkpoint`], [`shard_index`], `weight_names` | the weights by name, in shards too; which of a file's tensors are the model's |
 //! | [`latents`] | the tensor to decode; undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
 //! | [`verification`], [`comparison`], [`error_plot`] | two runs compared, module by module; how far apart they are, as rows and drawn |
@@ -36,22 +34,22 @@
 //! | [`memory`], [`error`] | how much memory there is; the one error type |
 //! | `clip`, `source` | a clip in steps and tiles; where its frames come from |
 //! | `blend` | tiles to whole frames |
-//! | `steps`, `engine`, `parameters` | compiled steps; what runs one; the checkpoint as its source |
+//! | `steps`, `engine` | compiled steps; what runs one |
+//! | `parameters` | what the configuration expects of a checkpoint; the checkpoint as the source of a step's parameters |
 //!
-//! Nothing here knows the model's layers: that is package `frontend`. Files as such, of tensors among others, are package
-//! [`files`], clips and pictures package [`media`].
+//! Nothing here knows the model's layers: that is package `frontend`. What a person names as a model, fetching it, and its
+//! weights by name are package [`weights`]; files as such, of tensors among others, package [`files`]; clips and pictures
+//! package [`media`].
 
 pub mod ahead_of_time;
 mod blend;
 mod cancellation;
-pub mod checkpoint;
 mod clip;
 pub mod comparison;
 pub mod demo;
 mod engine;
 pub mod error;
 pub mod error_plot;
-pub mod hub;
 pub mod inspection;
 mod latent_writer;
 pub mod latents;
@@ -61,7 +59,6 @@ pub mod memory;
 pub mod memory_estimate;
 mod memory_ledger;
 pub mod memory_plan;
-pub mod model;
 pub mod non_finite;
 pub mod observer;
 pub mod options;
@@ -72,7 +69,6 @@ pub mod recording;
 pub mod report;
 pub mod roofline;
 mod session;
-pub mod shard_index;
 mod source;
 mod steps;
 pub mod svg_file;
@@ -82,15 +78,14 @@ pub mod tiling;
 pub mod timeline;
 pub mod vae;
 pub mod verification;
-mod weight_names;
 pub mod whole_run;
 
 pub use ::{files, media};
 pub use cancellation::Cancellation;
 pub use clip::TileOrder;
 pub use error::{Error, Result};
-pub(crate) use files::{file_lock, spill, text_file};
 pub use files::{fragment, tensor_file};
+pub(crate) use files::{spill, text_file};
 pub use frontend::LatentScaling;
 pub use hub::{Download, HubOptions};
 pub use inspection::Inspection;
@@ -107,6 +102,7 @@ pub use report::{Report, Seconds};
 pub use source::NextFrames;
 pub use tiling::{Overlap, Tiling};
 pub use vae::{Clip, Moments, Vae};
+pub use weights::{checkpoint, hub, model, shard_index};
 pub use whole_run::RunInput;
 
 /// The README's library example, kept compiling.

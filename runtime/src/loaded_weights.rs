@@ -26,7 +26,7 @@ impl LoadedWeights {
     /// All parameters of `half`.
     ///
     /// # Errors
-    /// [`crate::Error::Weights`] if the checkpoint lacks one or has it in another shape.
+    /// [`weights::Error::NotTheModel`] if the checkpoint lacks one or has it in another shape.
     pub fn read(vae: &Vae, half: Half) -> Result<LoadedWeights> {
         vae.check_weights(half)?;
         let names = parameters(vae.model(), half)?;

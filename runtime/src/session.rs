@@ -20,7 +20,7 @@ use crate::engine::{NativeSteps, PjrtSession};
 use crate::error::Result;
 use crate::memory_plan::TilingDecision;
 use crate::options::RunOptions;
-use crate::parameters;
+use crate::parameters::{self, Parameters};
 
 /// Compiled steps that are kept: three positions of the nine tiles of a frame, and a few clips of other sizes.
 const MOST_PROGRAMS: usize = 64;
@@ -44,7 +44,7 @@ impl Session {
     /// Nothing but the checkpoint.
     pub(crate) fn new(checkpoint: Arc<Checkpoint>) -> Self {
         Self {
-            weights: Weights::new(checkpoint.clone()),
+            weights: Weights::new(Arc::new(Parameters(checkpoint.clone()))),
             checkpoint,
             cpu: Kept::default(),
             interpreter: Kept::default(),
@@ -57,10 +57,10 @@ impl Session {
     /// Checks, once, that the checkpoint has every tensor of `half`, in its shape, as numbers.
     ///
     /// # Errors
-    /// [`crate::Error::Weights`] with all that is wrong.
+    /// [`weights::Error::NotTheModel`] with all that is wrong.
     pub(crate) fn check_weights(&self, model: &dyn Autoencoder, half: Half) -> Result<()> {
         if !lock(&self.checked).contains(&half) {
-            parameters::check(&self.checkpoint, model, half)?;
+            self.checkpoint.check(&parameters::expected(model, half)?)?;
             lock(&self.checked).push(half);
         }
         Ok(())

@@ -91,7 +91,7 @@ impl Vae {
     /// models.
     ///
     /// # Errors
-    /// As [`Self::open_files`]; [`Error::NoPrefix`].
+    /// As [`Self::open_files`]; [`weights::Error::NoPrefix`].
     pub fn open_prefixed(files: &ModelFiles, prefix: Option<&str>) -> Result<Vae> {
         let (model, warnings) = read_config(&files.config)?;
         let checkpoint = Checkpoint::open(&files.weights)?;
@@ -110,7 +110,7 @@ impl Vae {
     /// [`Checkpoint::account`].
     ///
     /// # Errors
-    /// [`Error::AmbiguousWeights`] if they hold the model more than once, [`Error::DuplicateTensor`] a tensor;
+    /// [`weights::Error::Ambiguous`] if they hold the model more than once, [`weights::Error::DuplicateTensor`] a tensor;
     /// [`Error::Declare`] if the configuration cannot be honoured; one that was read can.
     pub fn new(model: Arc<dyn Autoencoder>, checkpoint: Checkpoint) -> Result<Vae> {
         let (session, warnings) = session(&*model, checkpoint)?;
@@ -167,7 +167,7 @@ impl Vae {
     /// Checks that the checkpoint has every tensor of `half`, in its shape, as numbers.
     ///
     /// # Errors
-    /// [`Error::Weights`] with all that is wrong.
+    /// [`weights::Error::NotTheModel`] with all that is wrong.
     pub fn check_weights(&self, half: Half) -> Result<()> {
         self.session().check_weights(&*self.model, half)
     }
@@ -425,9 +425,9 @@ fn plugin(session: &Session, options: &RunOptions) -> Result<Arc<PjrtSession>> {
 
 /// A session over the tensors of `checkpoint` that are the model's, and what was passed over.
 fn session(model: &dyn Autoencoder, checkpoint: Checkpoint) -> Result<(Session, Vec<String>)> {
-    let expected = |half| Ok::<_, Error>((half, frontend::parameters(model, half)?));
-    let checkpoint = checkpoint.named(&[expected(Half::Encoder)?, expected(Half::Decoder)?])?;
-    let warnings = parameters::unused(&checkpoint, model)?.into_iter().collect();
+    let halves = [parameters::expected(model, Half::Encoder)?, parameters::expected(model, Half::Decoder)?];
+    let checkpoint = checkpoint.named(&halves, &parameters::dialects(model))?;
+    let warnings = checkpoint.unexpected(&halves).into_iter().collect();
     Ok((Session::new(Arc::new(checkpoint)), warnings))
 }
 

@@ -157,6 +157,12 @@ impl TensorFile {
         Some(&self.entries[*self.places.get(name)?].shape)
     }
 
+    /// Element type and shape of the tensor of this exact name, without a look at its values.
+    pub fn signature(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        let entry = &self.entries[*self.places.get(name)?];
+        Some((entry.dtype, &entry.shape))
+    }
+
     /// The tensor of this exact name. One that does not lie in the file row by row and little-endian is copied when
     /// it is first asked for, and the copy kept.
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {

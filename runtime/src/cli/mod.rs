@@ -234,8 +234,8 @@ fn run(command: &Command, manner: Manner) -> Result<(), Failure> {
 }
 
 /// Our own crates, as they are called in logs.
-const CRATES: [&str; 8] =
-    ["tessera", "runtime", "files", "media", "frontend", "passes", "backend_cpu", "backend_tpu_stablehlo"];
+const CRATES: [&str; 9] =
+    ["tessera", "runtime", "weights", "files", "media", "frontend", "passes", "backend_cpu", "backend_tpu_stablehlo"];
 
 /// How much to log.
 #[derive(Clone, Copy, clap::ValueEnum)]

@@ -51,7 +51,7 @@ impl DownloadBar {
         if interrupt::asked() {
             return ControlFlow::Break(());
         }
-        let Download { file, bytes_done, bytes_total } = download;
+        let Download { file, bytes_done, bytes_total, .. } = download;
         if self.file.as_ref().is_none_or(|(shown, ..)| shown != file) {
             self.file = Some((file.to_owned(), Instant::now(), bytes_done));
             self.bar.set_prefix(file.to_owned());

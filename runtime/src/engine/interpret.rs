@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use backend_cpu::weights::ParameterSource;
 use frontend::{Autoencoder, Step, Taps, declare};
 use ir::analysis::weight_only;
 use ir::eval::{Bindings, Computed, EvalError, Leaf, LeafKind, Tensor, evaluate_watched};
@@ -25,6 +24,7 @@ use crate::lowering;
 use crate::non_finite::NonFiniteActivation;
 use crate::observer::StepPlace;
 use crate::options::RunOptions;
+use crate::parameters;
 use crate::session::{Kept, ProgramKey, Session};
 
 /// How long to wait between two looks at the observer.
@@ -108,7 +108,7 @@ impl Bindings<f32> for RunBindings<'_> {
             LeafKind::Parameter if self.stopped.load(Ordering::Relaxed) => None,
             LeafKind::Parameter => {
                 self.parameters_read.fetch_add(1, Ordering::Relaxed);
-                owned(self.checkpoint.parameter(leaf.name, leaf.ty).ok()?.into_owned())
+                owned(parameters::read(self.checkpoint, leaf.name, leaf.ty).ok()?)
             }
         }
     }

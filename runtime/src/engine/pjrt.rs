@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use backend_cpu::weights::ParameterSource;
 use backend_tpu_stablehlo::pjrt::cache::{ExecutableCache, Origin};
 use backend_tpu_stablehlo::pjrt::{
     Attributes, Buffer, Client, CompileOptions, Device, Element, Error as PjrtError, ErrorCode, Input,
@@ -26,6 +25,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::lowering;
 use crate::options::RunOptions;
+use crate::parameters;
 use crate::session::{Kept, ProgramKey};
 
 /// The first and the longest pause between two looks at a run.
@@ -112,7 +112,7 @@ fn fetch(buffer: &Buffer) -> Result<Vec<f32>> {
 /// Makes a weight of the checkpoint's parameters.
 fn make(recipe: &Recipe, checkpoint: &Checkpoint) -> Result<Vec<f32>> {
     if let Some(view) = recipe.as_view() {
-        let values = parameter(checkpoint, view.name, view.ty)?;
+        let values = parameters::read(checkpoint, view.name, view.ty)?;
         return Ok(gather(&values, recipe.ty(), &view.strides));
     }
     let failed = Mutex::new(None);
@@ -124,14 +124,6 @@ fn make(recipe: &Recipe, checkpoint: &Checkpoint) -> Result<Vec<f32>> {
     let outputs = outputs.map_err(|cause| PjrtError::Mismatch(format!("making a weight: {cause}")))?;
     let made = outputs.into_iter().next().map(|(_, tensor)| tensor.data);
     made.ok_or_else(|| PjrtError::Mismatch("making a weight: the recipe has no result".into()).into())
-}
-
-/// A parameter's elements. What the checkpoint says of it is ours, and already in words for the reader.
-fn parameter<'a>(checkpoint: &'a Checkpoint, name: &str, ty: &TensorType) -> Result<Cow<'a, [f32]>> {
-    checkpoint.parameter(name, ty).map_err(|cause| match cause.downcast::<Error>() {
-        Ok(error) => *error,
-        Err(cause) => PjrtError::Mismatch(format!("parameter `{name}`: {cause}")).into(),
-    })
 }
 
 /// Elements of `values` in the order of `ty`, whose neighbours along each axis are `strides` apart there.
@@ -165,8 +157,8 @@ struct Parameters<'a> {
 
 impl Bindings<f32> for Parameters<'_> {
     fn tensor(&self, leaf: Leaf<'_>) -> Option<Cow<'_, Tensor<f32>>> {
-        match parameter(self.checkpoint, leaf.name, leaf.ty) {
-            Ok(data) => Some(Cow::Owned(Tensor { ty: leaf.ty.clone(), data: data.into_owned() })),
+        match parameters::read(self.checkpoint, leaf.name, leaf.ty) {
+            Ok(data) => Some(Cow::Owned(Tensor { ty: leaf.ty.clone(), data })),
             Err(error) => {
                 *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 None

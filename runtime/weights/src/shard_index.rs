@@ -16,11 +16,11 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use files::text_file::{self, NotText};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::error::{Error, Result};
-use crate::text_file::{self, NotText};
 
 /// How the names of shards end.
 const SHARD_ENDINGS: [&str; 2] = [".safetensors", ".bin"];
@@ -134,8 +134,9 @@ fn distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Strin
 mod tests {
     use std::fs;
 
+    use files::text_file::SIZE_LIMIT;
+
     use super::*;
-    use crate::text_file::SIZE_LIMIT;
 
     fn read(text: &str) -> Result<ShardIndex> {
         let file = tempfile::NamedTempFile::new().unwrap();

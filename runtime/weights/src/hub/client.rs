@@ -22,9 +22,10 @@ use ureq::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
-use super::HubOptions;
 use super::failure::Failure;
-use super::proxies::{Proxies, Route};
+use super::proxies::Proxies;
+use super::route::Route;
+use super::settings::HubOptions;
 
 /// What the answers of hubs alone have.
 const COMMIT_HEADER: &str = "x-repo-commit";

@@ -1,42 +1,17 @@
-//! Proxies: which one leads to an address, by the variables that most programs follow, and which addresses are asked directly.
-//!
-//! `https_proxy` is for `https` addresses, `http_proxy` for `http` ones, `all_proxy` for what has none of its own; each name in
-//! small letters comes before the one in capitals. `no_proxy` lists who is asked directly: hosts with all below them, addresses
-//! and networks, each with a port or without. A proxy that cannot be used is an error and never gone around.
+//! Which proxy leads to an address, and which addresses are asked directly: hosts with all below them, addresses and networks,
+//! each with a port or without. A proxy that cannot be used is an error and never gone around.
 
-use std::ffi::OsString;
 use std::net::IpAddr;
 
 use ureq::Proxy;
 use ureq::http::Uri;
 
+use super::proxies::{Proxies, Setting};
+
 /// What `NO_PROXY` and its like separate hosts with.
 const SEPARATORS: [char; 4] = [',', ' ', '\t', '\n'];
 /// Kinds of proxies, as an address of one begins.
 const SCHEMES: [&str; 7] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h", "socks"];
-
-/// The proxies that are set.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Proxies {
-    http: Option<Setting>,
-    https: Option<Setting>,
-    other: Option<Setting>,
-    /// Who is asked directly, as written.
-    direct: String,
-}
-
-/// A proxy as it is set. Its address may hold a password, which `Debug` does not show.
-#[derive(Clone, PartialEq, Eq)]
-struct Setting {
-    variable: &'static str,
-    address: String,
-}
-
-impl std::fmt::Debug for Setting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Setting").field(&self.variable).finish()
-    }
-}
 
 /// A proxy that leads somewhere.
 pub(super) struct Route {
@@ -46,22 +21,6 @@ pub(super) struct Route {
 }
 
 impl Proxies {
-    /// The proxies that these variables name.
-    pub(super) fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Proxies {
-        let first = |names: [&'static str; 2]| {
-            names.into_iter().find_map(|name| {
-                let address = variable(name)?.to_string_lossy().trim().to_owned();
-                (!address.is_empty()).then_some(Setting { variable: name, address })
-            })
-        };
-        Proxies {
-            http: first(["http_proxy", "HTTP_PROXY"]),
-            https: first(["https_proxy", "HTTPS_PROXY"]),
-            other: first(["all_proxy", "ALL_PROXY"]),
-            direct: first(["no_proxy", "NO_PROXY"]).map_or(String::new(), |setting| setting.address),
-        }
-    }
-
     /// The proxy to this address; `None` if it is asked directly.
     ///
     /// # Errors

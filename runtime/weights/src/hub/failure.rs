@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use ureq::http::StatusCode;
 
-use super::{HubId, HubOptions};
+use super::id::HubId;
+use super::settings::HubOptions;
 use crate::error::Error;
 
 /// Why a file was not had.
@@ -56,7 +57,7 @@ pub(super) enum Failure {
 impl Failure {
     /// What it means that a file of this model was not had.
     pub(super) fn explain(self, id: &HubId, file: &str, options: &HubOptions) -> Error {
-        let HubId { repository, revision } = id;
+        let (repository, revision) = (id.repository(), id.revision());
         let token = match options.token {
             Some(_) => "the token that was sent (of HF_TOKEN or the token file) may not read it",
             None => "no token was sent: set HF_TOKEN to one that may read it",

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::settings::{HubOptions, Token};
 use super::test_server::{Fault, REPOSITORY, Server};
 use super::tests::{COMMIT, Case, WEIGHTS, case, commit, complaint, get, is_content, pipeline, revisions};
-use super::*;
+use crate::model::ModelFiles;
 
 /// Ways in which a hub does not give a model.
 const REFUSALS: [Fault; 15] = [

@@ -21,12 +21,12 @@ use std::path::{Component, Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use hf_hub::CacheRepo;
+use files::file_lock::{self, Lock, try_lock};
+use hf_hub::{CacheRepo, Repo, RepoType};
 
-use super::HubId;
 use super::client::Remote;
 use super::failure::Failure;
-use crate::file_lock::{self, Lock, try_lock};
+use super::id::{HubId, is_commit};
 
 /// How often a lock that another process holds is tried again.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
@@ -42,9 +42,9 @@ pub(super) struct RepositoryCache {
     locks: PathBuf,
 }
 
-/// Whether a revision is a commit's full hash, which never comes to stand for anything else.
-pub(super) fn is_commit(revision: &str) -> bool {
-    revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// The id as hf-hub wants it.
+fn repo(id: &HubId) -> Repo {
+    Repo::with_revision(id.repository().to_owned(), RepoType::Model, id.revision().to_owned())
 }
 
 /// Creates the folder of `path`.
@@ -56,7 +56,7 @@ fn make_parent(path: &Path) -> Result<(), Failure> {
 impl RepositoryCache {
     /// The part of the cache in `cache` for this repository.
     pub(super) fn new(cache: &Path, id: &HubId) -> RepositoryCache {
-        let repo = id.repo();
+        let repo = repo(id);
         let (name, is_pinned) = (repo.folder_name(), is_commit(repo.revision()));
         RepositoryCache {
             name: repo.revision().to_owned(),

@@ -28,8 +28,9 @@ impl fmt::Debug for Token {
     }
 }
 
-/// How to reach the hub, and where its files are kept.
+/// How to reach the hub, and where its files are kept: made by [`HubOptions::from_env`], and changed field by field.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HubOptions {
     /// The hub's address, `http` or `https`.
     pub endpoint: String,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,10 +12,13 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView as Tensor;
 use tempfile::TempDir;
 
+use super::Download;
+use super::proxies::Proxies;
+use super::settings::{HubOptions, Token};
 use super::test_server::{Commit, Fault, REPOSITORY, Request, Server, etag};
-use super::*;
 use crate::checkpoint::Checkpoint;
-use crate::model::{ModelSpec, resolve, resolve_config};
+use crate::error::{Error, Result};
+use crate::model::{ModelFiles, ModelSpec, WeightFiles, resolve, resolve_config};
 
 pub(super) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub(super) const WEIGHTS: &str = "vae/diffusion_pytorch_model.safetensors";

@@ -7,8 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::DEFAULT_REVISION;
-use super::cache::is_commit;
+use super::id::{DEFAULT_REVISION, is_commit};
 
 /// How the name of a model's folder in the cache begins.
 const MODEL_PREFIX: &str = "models--";
@@ -19,7 +18,7 @@ const SNAPSHOTS: &str = "snapshots";
 ///
 /// # Errors
 /// Why no snapshot of it can be taken, in words.
-pub(crate) fn model_folder(folder: &Path) -> Result<Option<PathBuf>, String> {
+pub(crate) fn snapshot_folder(folder: &Path) -> Result<Option<PathBuf>, String> {
     let named = folder.canonicalize().unwrap_or_else(|_| folder.into());
     let name = named.file_name().unwrap_or_default().to_string_lossy();
     let is_repository = |folder: &Path| folder.join(SNAPSHOTS).is_dir();
@@ -77,36 +76,33 @@ fn folder_names(folder: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CONFIG_FILE, WEIGHTS_FILE, WeightFiles, locate};
 
     #[test]
-    fn a_folder_of_the_cache_is_a_model() {
+    fn a_folder_of_the_cache_is_a_snapshot() {
         let cache = tempfile::tempdir().unwrap();
         let (old, new) = ("0".repeat(40), "f".repeat(40));
         let repository = cache.path().join("models--owner--name");
-        let add = |commit: &str| {
-            let vae = repository.join(SNAPSHOTS).join(commit).join("vae");
-            fs::create_dir_all(&vae).unwrap();
-            fs::write(vae.join(CONFIG_FILE), "{}").unwrap();
-            fs::write(vae.join(WEIGHTS_FILE), "").unwrap();
+        let add = |commit: &str| fs::create_dir_all(repository.join(SNAPSHOTS).join(commit)).unwrap();
+        let is_of = |folder: &Path, commit: &str| {
+            snapshot_folder(folder).unwrap().is_some_and(|found| found.is_dir() && found.ends_with(commit))
         };
-        let found = |folder: &Path| locate(folder, None).map_err(|error| error.to_string());
-        let is_of = |folder: &Path, commit: &str| match found(folder).unwrap().weights {
-            WeightFiles::One(path) => path.components().any(|part| part.as_os_str() == commit),
-            WeightFiles::Shards(_) => false,
-        };
+        let problem = |folder: &Path| snapshot_folder(folder).unwrap_err();
         let ways = [cache.path().to_owned(), repository.clone(), repository.join(SNAPSHOTS)];
 
         fs::create_dir_all(&repository).unwrap();
-        assert!(found(&repository).unwrap_err().contains("no folder `snapshots`"));
+        assert!(problem(&repository).contains("no folder `snapshots`"));
         fs::create_dir(repository.join(SNAPSHOTS)).unwrap();
-        assert!(found(&repository).unwrap_err().contains("`snapshots` is empty"));
+        assert!(problem(&repository).contains("`snapshots` is empty"));
         add(&old);
         assert!(ways.iter().all(|way| is_of(way, &old)));
-        assert!(is_of(&repository.join(SNAPSHOTS).join(&old), &old));
+        assert_eq!(
+            snapshot_folder(&repository.join(SNAPSHOTS).join(&old)),
+            Ok(None),
+            "a model's folder like any other"
+        );
         add(&new);
         for way in &ways {
-            let problem = found(way).unwrap_err();
+            let problem = problem(way);
             assert!(problem.contains("several snapshots") && problem.contains(&new), "{problem}");
         }
         fs::create_dir(repository.join("refs")).unwrap();
@@ -115,12 +111,12 @@ mod tests {
             assert!(ways.iter().all(|way| is_of(way, expected)));
         }
         fs::write(repository.join("refs/main"), "../../elsewhere").unwrap();
-        assert!(found(&repository).unwrap_err().contains("several snapshots"));
+        assert!(problem(&repository).contains("several snapshots"));
 
         fs::create_dir_all(cache.path().join("models--other--name/snapshots")).unwrap();
-        let problem = found(cache.path()).unwrap_err();
-        assert!(problem.contains("several models, models--other--name, models--owner--name"), "{problem}");
+        let message = problem(cache.path());
+        assert!(message.contains("several models, models--other--name, models--owner--name"), "{message}");
         let plain = tempfile::tempdir().unwrap();
-        assert_eq!(model_folder(plain.path()), Ok(None));
+        assert_eq!(snapshot_folder(plain.path()), Ok(None));
     }
 }

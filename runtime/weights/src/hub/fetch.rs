@@ -1,130 +1,23 @@
-//! Models from the hub: an id such as `owner/name@revision` becomes files in the cache that Python's hub client keeps too.
+//! Fetching a model: the order in which files are looked for, and what is done where the hub gives nothing.
 //!
-//! Only what is needed is fetched: config.json and the weights of the VAE. The order in which files are looked for, and what is
-//! done where the hub gives nothing, is here; requests are in `client`, the folders on disk in `cache`, what the environment
-//! says in `settings` and `proxies`, what a failure means in `failure`. Which of a model's files are weights is known by
-//! [`crate::model`].
+//! Only what is needed is fetched: config.json and the weights of the VAE. Requests are in `client`, the folders on disk in `cache`,
+//! what a failure means in `failure`.
 //!
-//! The crate `hf-hub` says where the cache is, how its folders are named, what a branch stood for and which token the
-//! machine has. It is built without its own downloads; the workspace's manifest says why.
+//! The crate `hf-hub` says where the cache is, how its folders are named and what a branch stood for. It is built without its
+//! own downloads; the workspace's manifest says why.
 
-mod cache;
-mod cached_folder;
-mod client;
-mod failure;
-#[cfg(test)]
-mod fallback_tests;
-mod proxies;
-mod settings;
-#[cfg(test)]
-mod test_server;
-#[cfg(test)]
-mod tests;
-
-use std::fmt;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use hf_hub::{Repo, RepoType};
-
+use super::cache::RepositoryCache;
+use super::client::{Client, Remote};
+use super::download::{Download, OnDownload};
+use super::failure::Failure;
+use super::id::{HubId, is_commit};
+use super::settings::HubOptions;
 use crate::error::{Error, Result};
-use crate::model::{CONFIG_FILE, ModelFiles, VAE_FOLDER, WEIGHTS_CANDIDATES, WEIGHTS_FILE, WeightFiles};
+use crate::file_names::{CONFIG_FILE, VAE_FOLDER, WEIGHTS_CANDIDATES, WEIGHTS_FILE};
+use crate::model_files::{ModelFiles, WeightFiles};
 use crate::shard_index::ShardIndex;
-
-use cache::{RepositoryCache, is_commit};
-use client::{Client, Remote};
-use failure::Failure;
-
-pub(crate) use cached_folder::model_folder;
-pub use proxies::Proxies;
-pub use settings::{HubOptions, Token};
-
-/// The revision of an id that names none.
-const DEFAULT_REVISION: &str = "main";
-
-/// A model on the hub: `owner/name`, and a branch, tag or commit of it. Only [`HubId::parse`] makes one: both parts become
-/// paths in the cache, and hf-hub looks at neither.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubId {
-    repository: String,
-    revision: String,
-}
-
-impl HubId {
-    /// Reads `owner/name` or `owner/name@revision`.
-    ///
-    /// # Errors
-    /// Why the text is no such id, in words.
-    pub fn parse(text: &str) -> std::result::Result<HubId, String> {
-        const PART_LIMIT: usize = 96;
-        let (repository, revision) = match text.split_once('@') {
-            Some((repository, revision)) => (repository, revision),
-            None => (text, DEFAULT_REVISION),
-        };
-        let parts: Vec<&str> = repository.split('/').collect();
-        let [_, _] = parts[..] else {
-            return Err("an id is `owner/name` or `owner/name@revision`, with exactly one `/` before the `@`".into());
-        };
-        for part in parts {
-            let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-            let edges = part.starts_with(['.', '-']) || part.ends_with(['.', '-']);
-            let repeated = part.contains("--") || part.contains("..");
-            if part.is_empty() || part.len() > PART_LIMIT || edges || repeated || !part.chars().all(known) {
-                return Err(format!(
-                    "`{part}` cannot be the owner or name in an id: it takes 1 to {PART_LIMIT} letters, digits, `.`, `_` \
-                     and `-`, the last three neither doubled nor at an end"
-                ));
-            }
-        }
-        // A revision becomes a path in the cache: what git forbids in a reference's name is forbidden here too.
-        let forbidden = |c: char| c.is_control() || c.is_whitespace() || "\\:~^?*[\"<>|".contains(c);
-        let component =
-            |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with('.') || part.contains("..");
-        if revision.contains(forbidden) || revision.split('/').any(component) {
-            return Err(format!("`{revision}` is not the name of a branch, tag or commit"));
-        }
-        Ok(HubId { repository: repository.into(), revision: revision.into() })
-    }
-
-    /// `owner/name`.
-    pub fn repository(&self) -> &str {
-        &self.repository
-    }
-
-    /// A branch, tag or commit; `main` if the id names none.
-    pub fn revision(&self) -> &str {
-        &self.revision
-    }
-
-    /// The id as hf-hub wants it.
-    fn repo(&self) -> Repo {
-        Repo::with_revision(self.repository.clone(), RepoType::Model, self.revision.clone())
-    }
-}
-
-impl fmt::Display for HubId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.revision.as_str() {
-            DEFAULT_REVISION => f.write_str(&self.repository),
-            revision => write!(f, "{}@{revision}", self.repository),
-        }
-    }
-}
-
-/// How far the download of one file has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Download<'a> {
-    /// The file's path in the repository, such as `vae/config.json`.
-    pub file: &'a str,
-    /// Bytes that are here, those of an earlier, interrupted download included.
-    pub bytes_done: u64,
-    /// Bytes of the whole file.
-    pub bytes_total: u64,
-}
-
-/// Called often while a file is downloaded, and not at all for one in the cache. Breaking stops the call with
-/// [`Error::Interrupted`]; what is here already is kept for the next call.
-pub type OnDownload<'a> = dyn FnMut(Download<'_>) -> ControlFlow<()> + 'a;
 
 /// Finds a model's files in the cache, fetching those that are not there or that the revision has moved on from.
 /// `config` takes the place of the repository's config.json.
@@ -159,7 +52,7 @@ fn obtain<T>(id: &HubId, options: &HubOptions, mut find: impl FnMut(&mut Session
         format!(
             "`{missing}` of revision `{}` is not in the cache ({}); run once with a connection, or copy the cache folder of a \
              machine that has it, or name a folder with the model's files",
-            id.revision,
+            id.revision(),
             cache.folder().display()
         )
     };
@@ -173,7 +66,7 @@ fn obtain<T>(id: &HubId, options: &HubOptions, mut find: impl FnMut(&mut Session
     }
     let cached = match cached {
         // A commit never changes.
-        Ok(found) if is_commit(&id.revision) => return Ok(found),
+        Ok(found) if is_commit(id.revision()) => return Ok(found),
         cached => cached,
     };
     let asked = Client::new(options).map_err(Failure::Unreachable).map_err(|failure| Missing::of(CONFIG_FILE, failure));
@@ -224,7 +117,7 @@ impl Missing {
 
     /// What it means to the person who asked for the model.
     fn explain(self, id: &HubId, options: &HubOptions) -> Error {
-        let HubId { repository, revision } = id;
+        let (repository, revision) = (id.repository(), id.revision());
         let problem = match self {
             Missing::File(missing) => format!(
                 "no VAE in `{repository}` at revision `{revision}`: looked for {CONFIG_FILE} with {} in `{VAE_FOLDER}/` and at \
@@ -298,12 +191,12 @@ impl Session<'_> {
     /// A file's place in the cache, fetched if need be; `None` if the repository has no such file, or, where the hub is not
     /// asked, the cache.
     fn file(&mut self, file: &str, progress: &mut OnDownload<'_>) -> Found<Option<PathBuf>> {
-        let revision = self.commit.as_deref().unwrap_or(&self.id.revision);
+        let revision = self.commit.as_deref().unwrap_or(self.id.revision());
         if let Some(cached) = self.cache.find_commit(revision, file) {
             return Ok(Some(cached));
         }
         let Some(hub) = &self.hub else { return Ok(self.cache.find(file)) };
-        match hub.client.head(&self.id.repository, revision, file, hub.attempts) {
+        match hub.client.head(self.id.repository(), revision, file, hub.attempts) {
             Ok(remote) => {
                 let place = self.download(&hub.client, &remote, file, progress);
                 let place = place.map_err(|failure| Missing::of(file, failure))?;
