@@ -35,6 +35,8 @@ const PROGRAM: &str = r#"graph @every_op {
   %22 = transpose %21 {permutation = [0, 2, 3, 4, 1]} : tensor<1x1x3x3x3xf32, nthwc>
   %23 = reshape %22 : tensor<27xf32>
   %24 = convert %23 {element = i8} : tensor<27xi8>
+  %25 = reshape %23 : tensor<9x3xf32>
+  %26 = attention %25, %25, %25 {heads = 3, scale = 0.5, mask = [causal, 3]} : tensor<9x3xf32>
   return result "y" = %24
   return state "odd \"name\" \\ \n é\u{301}" = %1
   return tap "" = %0
