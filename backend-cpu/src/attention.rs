@@ -56,7 +56,7 @@ pub struct Attention {
 /// The parts of a block's scratch, in words of 32 bits, one behind the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scratch {
-    /// A [`State`] for each query.
+    /// What is known of the scores of each query so far.
     pub states: usize,
     /// Queries, times the factor.
     pub queries: usize,

@@ -38,6 +38,8 @@ const PROGRAM: &str = r#"graph @every_op {
   %25 = channel_norm %0 {kind = rms, epsilon = 1e-8, activation = none} : tensor<1x4x3x4x4xf32, ncthw>
   %26 = channel_norm %0, scale: %3, offset: %3 {kind = layer, epsilon = 1e-6, activation = silu} : tensor<1x4x3x4x4xf32, ncthw>
   %27 = channel_norm %0, offset: %3 {kind = l2, epsilon = 1e-12, activation = none} : tensor<1x4x3x4x4xf32, ncthw>
+  %28 = reshape %23 : tensor<9x3xf32>
+  %29 = attention %28, %28, %28 {heads = 3, scale = 0.5, mask = [causal, 3]} : tensor<9x3xf32>
   return result "y" = %24
   return state "odd \"name\" \\ \n é\u{301}" = %1
   return tap "" = %0
