@@ -8,13 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::model;
-use runtime::checkpoint::Checkpoint;
-use runtime::media::FrameBlock;
-use runtime::model::locate;
-use runtime::{
+use safetensors::Dtype;
+use tessera::checkpoint::Checkpoint;
+use tessera::media::FrameBlock;
+use tessera::model::locate;
+use tessera::{
     Backend, Cancellation, Error, Latents, MemoryBudget, Observer, Progress, Report, RunOptions, TilingChoice, Vae,
 };
-use safetensors::Dtype;
 
 fn latents(frames: usize) -> Latents {
     let shape = [1, 4, frames, 5, 6];
@@ -86,12 +86,12 @@ fn what_is_kept_does_not_leak_into_calls_that_ask_for_something_else() {
     let vae = Vae::open(folder.path()).unwrap();
     let options = RunOptions { threads: Some(2), ..RunOptions::default() };
     let (frames, _) = decode(&vae, &options);
-    let (rounded, report) = decode(&vae, &RunOptions { precision: runtime::Precision::Bf16, ..options.clone() });
+    let (rounded, report) = decode(&vae, &RunOptions { precision: tessera::Precision::Bf16, ..options.clone() });
     assert!(rounded != frames && report.programs_compiled > 0);
     let mut tapped = 0;
     struct Count<'a>(&'a mut usize);
     impl Observer for Count<'_> {
-        fn tap(&mut self, _: &runtime::Tap<'_>) -> runtime::Result<()> {
+        fn tap(&mut self, _: &tessera::Tap<'_>) -> tessera::Result<()> {
             *self.0 += 1;
             Ok(())
         }

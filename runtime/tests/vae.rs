@@ -9,12 +9,12 @@ use std::path::Path;
 use common::{Tensor, model, random};
 use frontend::{Half, Taps, tap_names};
 use ir::TensorType;
-use runtime::media::FrameBlock;
-use runtime::{
+use safetensors::Dtype;
+use tessera::media::FrameBlock;
+use tessera::{
     Backend, Clip, Error, Latents, MemoryBudget, Moments, Observer, Overlap, Parallel, Precision, Progress, Report,
     Result, RunOptions, Tap, TilingChoice, Vae,
 };
-use safetensors::Dtype;
 
 fn options(backend: Backend) -> RunOptions {
     RunOptions { backend, threads: Some(2), ..RunOptions::default() }
@@ -439,12 +439,12 @@ fn a_configuration_that_cannot_be_used_is_explained_on_one_line() {
 
 #[test]
 fn the_demo_is_whole() {
-    let vae = runtime::demo::vae().unwrap();
+    let vae = tessera::demo::vae().unwrap();
     assert_eq!(vae.warnings(), &[] as &[String]);
     vae.check_weights(Half::Decoder).unwrap();
     vae.check_weights(Half::Encoder)
         .unwrap_or_else(|error| assert!(error.to_string().contains("none of its"), "{error}"));
-    let latents = runtime::demo::latents().unwrap();
+    let latents = tessera::demo::latents().unwrap();
     let shape = vae.decoded_shape(&latents).unwrap();
     assert_eq!((shape.frames, shape.height, shape.width), (49, 128, 192));
 }

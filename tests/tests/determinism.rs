@@ -4,8 +4,8 @@
 //! That tiles may run in any order is tested beside [`runtime`]'s clips, that every process makes the same bits beside its
 //! command line.
 
-use runtime::latents::Latents;
-use runtime::{Backend, Clip, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae};
+use tessera::latents::Latents;
+use tessera::{Backend, Clip, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae};
 use tests::{Case, Tensor, demo_model, errors, goldens, targets};
 
 /// Mean and maximum of what two instruction sets, or native code and the evaluator, may be apart, of numbers of order 1.
@@ -24,7 +24,7 @@ fn run(vae: &Vae, options: &RunOptions) -> Vec<f32> {
     let shape = [2, channels.latents, 4, 5, 7];
     let latents = Latents { data: noise(shape), shape };
     let mut data = vec![];
-    let mut sink = |_, block: &runtime::media::FrameBlock<'_>| {
+    let mut sink = |_, block: &tessera::media::FrameBlock<'_>| {
         data.extend_from_slice(block.data);
         Ok(())
     };
@@ -103,7 +103,7 @@ fn other_tiles_are_a_little_off() {
     let latents = Latents { data: first.collect(), shape: [1, channels, 2, height, width] };
     let decode = |tiling| {
         let mut found = vec![];
-        let mut sink = |_, block: &runtime::media::FrameBlock<'_>| {
+        let mut sink = |_, block: &tessera::media::FrameBlock<'_>| {
             found.extend_from_slice(block.data);
             Ok(())
         };

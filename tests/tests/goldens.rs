@@ -5,8 +5,8 @@
 use std::ops::ControlFlow;
 
 use frontend::Taps;
-use runtime::latents::Latents;
-use runtime::{Backend, Clip, Observer, Overlap, Precision, Progress, Result, RunOptions, Tap, TilingChoice, Vae};
+use tessera::latents::Latents;
+use tessera::{Backend, Clip, Observer, Overlap, Precision, Progress, Result, RunOptions, Tap, TilingChoice, Vae};
 use tests::{Case, Tensor, assert_close, demo_model, errors, goldens, targets};
 
 /// Every way to run a step: a name and the options.
@@ -59,7 +59,7 @@ fn decode(vae: &Vae, latents: &Latents, options: &RunOptions, observer: &mut dyn
     let plane = shape.height * shape.width;
     let mut video = vec![f32::NAN; shape.batch * shape.channels * shape.frames * plane];
     let mut next = vec![0; shape.batch];
-    let mut sink = |sample: usize, block: &runtime::media::FrameBlock<'_>| {
+    let mut sink = |sample: usize, block: &tessera::media::FrameBlock<'_>| {
         for (channel, frames) in block.data.chunks_exact(block.frames * plane).enumerate() {
             let start = ((sample * shape.channels + channel) * shape.frames + next[sample]) * plane;
             video[start..start + frames.len()].copy_from_slice(frames);

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use frontend::{Half, Taps};
-use runtime::latents::Latents;
-use runtime::{Backend, Clip, Observer, Precision, Result, RunOptions, Tap, Tiling, TilingChoice, Vae};
+use tessera::latents::Latents;
+use tessera::{Backend, Clip, Observer, Precision, Result, RunOptions, Tap, Tiling, TilingChoice, Vae};
 use tests::{Case, MAXIMUM_BOUND, MEAN_BOUND, Tensor, errors, goldens, targets};
 
 /// Every way to run a step in f32: a name and the options.
@@ -71,8 +71,8 @@ fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Obser
     let input = &case.tensors["input"];
     let (data, shape) = (input.data.clone(), shape(input));
     let input = match half {
-        Half::Decoder => runtime::RunInput::Latents(Latents { data, shape }),
-        Half::Encoder => runtime::RunInput::Clip(Clip { data, shape }),
+        Half::Decoder => tessera::RunInput::Latents(Latents { data, shape }),
+        Half::Encoder => tessera::RunInput::Clip(Clip { data, shape }),
     };
     input.run(vae, &options, observer).unwrap_or_else(|error| panic!("{}: {error}", case.name)).0.data
 }

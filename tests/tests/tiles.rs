@@ -1,7 +1,7 @@
 //! Tiles from outside: how many programs a tiled clip takes, and that encoding from a stream is encoding.
 
-use runtime::media::ClipShape;
-use runtime::{Clip, Latents, RunOptions, TilingChoice, Vae};
+use tessera::media::ClipShape;
+use tessera::{Clip, Latents, RunOptions, TilingChoice, Vae};
 use tests::goldens;
 
 fn noise(shape: [usize; 5]) -> Vec<f32> {
@@ -46,7 +46,7 @@ fn a_stream_encodes_as_a_clip_does() {
     let moments = vae.encoded_shape(&clip_shape).expect("a valid clip");
     assert_eq!(moments.axes(), expected.shape);
     let mut found = vec![vec![vec![]; moments.channels]; batch];
-    let mut sink = |sample: usize, block: &runtime::media::FrameBlock<'_>| {
+    let mut sink = |sample: usize, block: &tessera::media::FrameBlock<'_>| {
         let sample: &mut Vec<Vec<f32>> = &mut found[sample];
         for (channel, values) in block.data.chunks_exact(block.data.len() / moments.channels).enumerate() {
             sample[channel].extend_from_slice(values);

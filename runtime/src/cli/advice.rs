@@ -2,7 +2,7 @@
 
 use media::read::Note;
 use media::{Remedy, error};
-use runtime::Error;
+use tessera::Error;
 
 /// The words behind this error, where options would help.
 pub(super) fn of(error: &Error) -> String {
@@ -16,7 +16,15 @@ pub(super) fn of(error: &Error) -> String {
         }
         Error::Media(error::Error::NoArray { .. }) => "; leave out --axes and --range".into(),
         Error::NonFiniteResult { .. } => "; --check-finite names the module".into(),
-        Error::DeviceMemory { .. } => " (--tiling HxW or auto; --mesh height=N)".into(),
+        _ => String::new(),
+    }
+}
+
+/// The same behind what the workbench says.
+pub(super) fn of_workbench(error: &workbench::Error) -> String {
+    match error {
+        workbench::Error::Tessera(error) => of(error),
+        workbench::Error::DeviceMemory { .. } => " (--tiling HxW or auto; --mesh height=N)".into(),
         _ => String::new(),
     }
 }

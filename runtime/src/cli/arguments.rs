@@ -7,12 +7,12 @@ use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::{Args, ValueEnum};
 use frontend::Autoencoder;
-use runtime::media::read::{self, Axes, ClipReader, KNOWN_INPUTS, ReadOptions, Spooled, ValueRange};
-use runtime::media::{ClipShape, FrameRate};
-use runtime::model::{ModelSource, locate, resolve_config};
-use runtime::options::MOST_THREADS;
-use runtime::vae::read_config;
-use runtime::{
+use tessera::media::read::{self, Axes, ClipReader, KNOWN_INPUTS, ReadOptions, Spooled, ValueRange};
+use tessera::media::{ClipShape, FrameRate};
+use tessera::model::{ModelSource, locate, resolve_config};
+use tessera::options::MOST_THREADS;
+use tessera::vae::read_config;
+use tessera::{
     Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae,
     demo, resolve,
 };

@@ -11,9 +11,9 @@ use clap::Args;
 use files::staging::StagedFolder;
 use frontend::{Half, Step, StepKind};
 use passes::Precision;
-use runtime::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
-use runtime::{Overlap, TileOrder, TilingChoice};
 use serde_json::{Value, json};
+use tessera::{Overlap, TileOrder, TilingChoice};
+use workbench::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
 
 use super::arguments::{ModelArguments, height_by_width, overlap, precision, tiling};
 use super::plugin::{self, reexecution};
@@ -129,7 +129,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         Event::TooLarge(Some(tile)) => manner.note(&format!("tiles of {}x{} do not fit", tile.height, tile.width)),
     };
     let mut watch = || if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let prepared = job.prepare(&target, &mut tell, &mut watch)?;
+    let prepared = job.prepare(&target, &mut tell, &mut watch).map_err(Failure::of_workbench)?;
 
     let written = match folder {
         None => None,

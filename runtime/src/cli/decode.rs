@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use runtime::media::{FrameBlock, FrameRate, KNOWN_OUTPUTS};
-use runtime::{Latents, LatentsAccount, RunOptions, Vae, demo};
 use serde_json::json;
+use tessera::media::{FrameBlock, FrameRate, KNOWN_OUTPUTS};
+use tessera::{Latents, LatentsAccount, RunOptions, Vae, demo};
 
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::inspection::InspectionArguments;

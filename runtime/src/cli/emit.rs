@@ -8,8 +8,8 @@ use clap::Args;
 use frontend::{Autoencoder, Half, Step, StepKind, Taps, declare};
 use ir::Graph;
 use passes::{Precision, cpu_pipeline, pipeline, tpu_pipeline};
-use runtime::Error;
-use runtime::lowering::{self, KernelCode};
+use tessera::Error;
+use tessera::lowering::{self, KernelCode};
 
 use super::arguments::{ModelArguments, precision};
 use super::run_files::RunFiles;

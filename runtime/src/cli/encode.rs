@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use runtime::posterior::Draw;
-use runtime::{Error, LatentContent, LatentWriter, RunOptions};
 use serde_json::json;
+use tessera::posterior::Draw;
+use tessera::{Error, LatentContent, LatentWriter, RunOptions};
 
 use super::arguments::{ModelArguments, RunArguments, VideoArguments};
 use super::inspection::InspectionArguments;

@@ -10,7 +10,7 @@ use clap::Args;
 use frontend::{Autoencoder, Half, Position, StepKind, Taps, declare, parameters};
 use ir::analysis::total_cost;
 use passes::{Precision, cpu_pipeline};
-use runtime::{Error, Vae, demo, lowering};
+use tessera::{Error, Vae, demo, lowering};
 
 use super::arguments::{ModelArguments, precision};
 use super::emit::step_of;

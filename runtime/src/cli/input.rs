@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runtime::{Clip, RunInput, Vae, demo};
+use tessera::{Clip, RunInput, Vae, demo};
 
 use super::arguments::{ArrayArguments, VideoArguments, height_by_width};
 use super::latents::LatentsArguments;

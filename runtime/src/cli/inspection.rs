@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runtime::timeline::{Timeline, TimelineFile};
-use runtime::{Error, Inspection};
+use tessera::timeline::{Timeline, TimelineFile};
+use tessera::{Error, Inspection};
 
 use super::run_files::RunFiles;
 

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use runtime::fragment::split_fragment;
-use runtime::latents::Stored;
-use runtime::{Error, Latents, LatentsAccount, LatentsLayout, Vae};
+use tessera::fragment::split_fragment;
+use tessera::latents::Stored;
+use tessera::{Error, Latents, LatentsAccount, LatentsLayout, Vae};
 
 use super::run_files::RunFiles;
 use super::{Failure, Manner};

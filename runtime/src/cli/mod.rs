@@ -30,7 +30,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use runtime::Error;
+use tessera::Error;
 
 /// What ends the help of every command.
 const EXIT_CODES: &str = "\
@@ -139,6 +139,8 @@ enum Failure {
     Usage { command: &'static str, message: String },
     /// What the library says.
     Library(Error),
+    /// What the workbench says, in words of its own.
+    Workbench(workbench::Error),
     /// Standard output cannot be written to.
     Stdout(io::Error),
     /// What was compared differs too much: where.
@@ -148,6 +150,16 @@ enum Failure {
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Failure {
         Failure::Library(error.into())
+    }
+}
+
+impl Failure {
+    /// What the library says, also where it came by way of the workbench.
+    fn of_workbench(error: workbench::Error) -> Failure {
+        match error {
+            workbench::Error::Tessera(error) => Failure::Library(error),
+            error => Failure::Workbench(error),
+        }
     }
 }
 
@@ -185,6 +197,10 @@ pub(crate) fn main() -> ExitCode {
         }
         Failure::Library(error) => {
             note(&format!("error: {error}{}", advice::of(&error)));
+            ExitCode::FAILURE
+        }
+        Failure::Workbench(error) => {
+            note(&format!("error: {error}{}", advice::of_workbench(&error)));
             ExitCode::FAILURE
         }
         Failure::Differs(problem) => {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use runtime::{Download, Observer, Preparation, Progress};
+use tessera::{Download, Observer, Preparation, Progress};
 
 use super::{Manner, interrupt, table};
 

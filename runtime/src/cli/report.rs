@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use runtime::media::{self, FrameRate, Output};
-use runtime::memory::peak_resident_bytes;
-use runtime::{Report, TileOrder, Tiling, TilingDecision};
 use serde_json::{Map, Value, json};
+use tessera::media::{self, FrameRate, Output};
+use tessera::memory::peak_resident_bytes;
+use tessera::{Report, TileOrder, Tiling, TilingDecision};
 
 use super::table;
 

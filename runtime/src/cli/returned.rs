@@ -1,8 +1,8 @@
 //! What of a video comes back from its latents: whole latents of height and width, and as many frames as the decoder makes.
 
 use frontend::Autoencoder;
-use runtime::media::ClipShape;
 use serde_json::{Value, json};
+use tessera::media::ClipShape;
 
 /// A clip's frames, height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

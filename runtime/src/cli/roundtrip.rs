@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use clap::Args;
 use frontend::{Channels, Half, Position, StepKind};
-use runtime::media::comparison::{side_by_side, side_by_side_shape};
-use runtime::media::contact_sheet::ContactSheet;
-use runtime::media::{self, ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
-use runtime::memory::peak_resident_bytes;
-use runtime::posterior::{Draw, Posterior};
-use runtime::quality::{self, FrameQuality};
-use runtime::{Error, Latents, Report, RunOptions, Vae};
 use serde_json::{Value, json};
+use tessera::media::comparison::{side_by_side, side_by_side_shape};
+use tessera::media::contact_sheet::ContactSheet;
+use tessera::media::{self, ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
+use tessera::memory::peak_resident_bytes;
+use tessera::posterior::{Draw, Posterior};
+use tessera::quality::{self, FrameQuality};
+use tessera::{Error, Latents, Report, RunOptions, Vae};
 
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
 use super::inspection::InspectionArguments;

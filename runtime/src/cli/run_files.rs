@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use file_id::{FileId, get_file_id};
 use files::place::Place;
-use runtime::Error;
-use runtime::media::{Outputs, outputs, read};
-use runtime::model::ModelFiles;
+use tessera::Error;
+use tessera::media::{Outputs, outputs, read};
+use tessera::model::ModelFiles;
 
 use super::streams::{STDIN, STDOUT, is_dash, is_stdout};
 
@@ -83,7 +83,7 @@ impl RunFiles {
         self.add(Known::new(what, path, Role::WriteFolder))
     }
 
-    /// A clip, as [`runtime::media::create`] writes it: a file, one for each sample, or a folder.
+    /// A clip, as [`tessera::media::create`] writes it: a file, one for each sample, or a folder.
     pub(super) fn writes_clip(&mut self, path: &Path, batch: usize) -> Result<(), Error> {
         match outputs(path, batch)? {
             Outputs::Files(files) => files.iter().try_for_each(|file| self.writes("the clip", file)),

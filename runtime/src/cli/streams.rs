@@ -1,7 +1,7 @@
 //! Clips that come or go through standard input and output, named pipes and devices: which paths stand for these, opening
 //! them, and waiting for who is at the other end so that Ctrl-C is not missed.
 //!
-//! What goes through is Y4M: see [`runtime::media::stream`] and [`runtime::media::read::Spooled`].
+//! What goes through is Y4M: see [`tessera::media::stream`] and [`tessera::media::read::Spooled`].
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -9,9 +9,9 @@ use std::path::Path;
 
 use file_id::get_file_id;
 use files::place::Place;
-use runtime::Error;
-use runtime::media::read::Spooled;
-use runtime::media::{ClipShape, ClipWriter, FrameRate, check_stream, create, stream};
+use tessera::Error;
+use tessera::media::read::Spooled;
+use tessera::media::{ClipShape, ClipWriter, FrameRate, check_stream, create, stream};
 
 use super::run_files::RunFiles;
 use super::{Failure, Manner, interrupt};

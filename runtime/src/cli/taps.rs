@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runtime::recording::TapWriter;
-use runtime::verification::record;
-use runtime::{Error, RunOptions};
+use tessera::{Error, RunOptions};
+use workbench::recording::TapWriter;
+use workbench::verification::record;
 
 use super::arguments::{ModelArguments, RunArguments};
 use super::input::{self, InputArguments};

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use runtime::comparison::{Level, Row, Verdict};
-use runtime::error_plot;
-use runtime::svg_file::SvgFile;
-use runtime::tap_file::TapFile;
-use runtime::verification::{Against, Verification, verify};
-use runtime::{Error, Precision, RunInput, RunOptions, TilingChoice};
 use serde_json::{Value, json};
+use tessera::{Error, Precision, RunInput, RunOptions, TilingChoice};
+use workbench::comparison::{Level, Row, Verdict};
+use workbench::error_plot;
+use workbench::svg_file::SvgFile;
+use workbench::tap_file::TapFile;
+use workbench::verification::{Against, Verification, verify};
 
 use super::arguments::{BackendName, ModelArguments, RunArguments};
 use super::input::{self, InputArguments};

@@ -1,59 +1,55 @@
 //! Tessera as a library: a VAE from its checkpoint, latents to video and video to latents.
 //!
 //! ```no_run
-//! use runtime::{Latents, LatentsLayout, RunOptions, Vae};
+//! use tessera::{Latents, LatentsLayout, RunOptions, Vae};
 //!
 //! let vae = Vae::open("vae".as_ref())?;
 //! let mut latents = Latents::read("latents.safetensors", LatentsLayout::Auto, vae.model().channels().latents, false)?;
 //! latents.unscale(&vae.latent_scaling())?;
-//! let rate = runtime::media::FrameRate::new(8.0)?;
-//! let mut writer = runtime::media::create("clip.mp4".as_ref(), vae.decoded_shape(&latents)?, rate)?;
+//! let rate = tessera::media::FrameRate::new(8.0)?;
+//! let mut writer = tessera::media::create("clip.mp4".as_ref(), vae.decoded_shape(&latents)?, rate)?;
 //! vae.decode(&latents, &RunOptions::default(), &mut |sample, frames| Ok(writer.write(sample, frames)?), &mut ())?;
 //! writer.finish()?;
-//! # Ok::<(), runtime::Error>(())
+//! # Ok::<(), tessera::Error>(())
 //! ```
 //!
 //! | module | what lives there |
 //! |---|---|
 //! | [`vae`] | opening a model, decoding, encoding |
 //! | [`options`], [`report`], [`observer`] | how to run; what it cost; progress, interruption and activations on the way |
-//! | [`demo`] | the small model and the latents that are part of the program |
+//! | `demo` (feature) | the small model and the latents that are part of the program |
 //! | [`latents`] | the tensor to decode; undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
-//! | [`verification`], [`comparison`], [`error_plot`] | two runs compared, module by module; how far apart they are, as rows and drawn |
 //! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: values that are no numbers, when what ran |
-//! | [`whole_run`], [`recording`], [`tap_file`] | a run with all of it in memory; its activations, kept; and in files |
-//! | [`svg_file`] | a file for a picture |
-//! | [`profile`], [`roofline`], [`loaded_weights`] | single steps timed call by call, drawn, on weights that need not exist |
+//! | [`whole_run`] | a run with all of it in memory |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
-//! | [`ahead_of_time`] | the steps of a video compiled for a device that need not be there; what they need and cost |
-//! | [`tiling`], `tile_sizes` | the geometry of tiles; which sizes are worth a look |
+//! | [`tiling`], [`tile_sizes`] | the geometry of tiles; which sizes are worth a look |
 //! | [`memory_estimate`] | how much memory a run needs, part by part |
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
 //! | `session`, `memory_ledger`, `cancellation` | what outlives a call; memory of calls that run at once; ending one |
 //! | [`memory`], [`error`] | how much memory there is; the one error type |
-//! | `clip`, `source` | a clip in steps and tiles; where its frames come from |
+//! | [`route`], `clip`, `source` | a clip in steps and tiles; running it; where its frames come from |
 //! | `blend` | tiles to whole frames |
 //! | `steps`, `engine` | compiled steps; what runs one |
 //! | `parameters` | what the configuration expects of a checkpoint; the checkpoint as the source of a step's parameters |
 //!
 //! Nothing here knows the model's layers: that is package `frontend`. What a person names as a model, fetching it, and its
 //! weights by name are package [`weights`]; files as such, of tensors among others, package [`files`]; clips and pictures
-//! package [`media`].
+//! package [`media`]. Comparing, timing and compiling ahead of time are package `workbench`.
+//!
+//! Features: `codecs`, clips and pictures in `media`; `hub`, models by id in `weights`; `demo`, the small model of the program.
+//! Without them there is no TLS, no codec and no data.
 
-pub mod ahead_of_time;
 mod blend;
 mod cancellation;
 mod clip;
-pub mod comparison;
+#[cfg(any(test, feature = "demo"))]
 pub mod demo;
 mod engine;
 pub mod error;
-pub mod error_plot;
 pub mod inspection;
 mod latent_writer;
 pub mod latents;
-pub mod loaded_weights;
 pub mod lowering;
 pub mod memory;
 pub mod memory_estimate;
@@ -64,25 +60,19 @@ pub mod observer;
 pub mod options;
 mod parameters;
 pub mod posterior;
-pub mod profile;
-pub mod recording;
 pub mod report;
-pub mod roofline;
+pub mod route;
 mod session;
 mod source;
 mod steps;
-pub mod svg_file;
-pub mod tap_file;
-mod tile_sizes;
+pub mod tile_sizes;
 pub mod tiling;
 pub mod timeline;
 pub mod vae;
-pub mod verification;
 pub mod whole_run;
 
 pub use ::{files, media};
 pub use cancellation::Cancellation;
-pub use clip::TileOrder;
 pub use error::{Error, Result};
 pub use files::{fragment, tensor_file};
 pub(crate) use files::{spill, text_file};
@@ -99,6 +89,7 @@ pub use observer::{Observer, Preparation, Progress, StepPlace, Tap};
 pub use options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
 pub use passes::Precision;
 pub use report::{Report, Seconds};
+pub use route::TileOrder;
 pub use source::NextFrames;
 pub use tiling::{Overlap, Tiling};
 pub use vae::{Clip, Moments, Vae};
@@ -107,5 +98,5 @@ pub use whole_run::RunInput;
 
 /// The README's library example, kept compiling.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../../../README.md")]
 struct Readme;

@@ -10,10 +10,10 @@ use std::path::Path;
 use frontend::Half;
 use serde_json::Value;
 
-use crate::error::{Error, Result};
-use crate::tensor_file::TensorFile;
-use crate::tiling::{Overlap, Tiling};
-use crate::whole_run::{RunInput, Video};
+use tessera::tensor_file::TensorFile;
+use tessera::tiling::{Overlap, Tiling};
+use tessera::whole_run::{RunInput, Video};
+use tessera::{Error, Result};
 
 /// What a missing file should have been.
 const HINT: &str = "expected activations as `tessera taps` and tools/taps.py write them";

@@ -1,6 +1,6 @@
 //! Single steps, timed call by call: no clip and no tiles, with input and states made up.
 //!
-//! What is measured is what [`crate::Vae::decode`] runs: the same passes, kernels and threads, unless a [`Variant`] says
+//! What is measured is what [`tessera::Vae::decode`] runs: the same passes, kernels and threads, unless a [`Variant`] says
 //! otherwise. What the times mean is for the caller to say; [`crate::roofline`] draws them.
 
 use std::ops::ControlFlow;
@@ -20,11 +20,11 @@ use half::{bf16, f16};
 use ir::ElementType;
 use passes::{Pass, Precision, cpu_pipeline};
 
-use crate::error::{Error, Result};
 use crate::loaded_weights::{LoadedWeights, uniform};
-use crate::lowering;
-use crate::memory::available_bytes;
-use crate::options::RunOptions;
+use tessera::lowering;
+use tessera::memory::available_bytes;
+use tessera::options::RunOptions;
+use tessera::{Error, Result};
 
 /// What is done otherwise than by default.
 #[derive(Debug, Clone)]
@@ -263,7 +263,7 @@ mod tests {
     use passes::pipeline::{removable, without};
 
     use super::*;
-    use crate::demo;
+    use tessera::demo;
 
     #[test]
     fn medians() {

@@ -15,12 +15,12 @@ use ir::Graph;
 use passes::Precision;
 
 use crate::checkpoint::Checkpoint;
-use crate::clip::Route;
 use crate::engine::{NativeSteps, PjrtSession};
 use crate::error::Result;
 use crate::memory_plan::TilingDecision;
 use crate::options::RunOptions;
 use crate::parameters::{self, Parameters};
+use crate::route::Route;
 
 /// Compiled steps that are kept: three positions of the nine tiles of a frame, and a few clips of other sizes.
 const MOST_PROGRAMS: usize = 64;

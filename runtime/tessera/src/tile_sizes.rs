@@ -15,8 +15,10 @@ const MOST_STRETCH: f64 = 2.0;
 
 /// A way to cut frames.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Candidate {
+pub struct Candidate {
+    /// The tiles.
     pub tiling: Tiling,
+    /// Where they are.
     pub grid: Grid,
     /// Elements of the input that all tiles together read.
     pub work: usize,
@@ -29,7 +31,7 @@ pub(crate) struct Candidate {
 ///
 /// No tile is smaller in either direction than half the one that diffusers takes by itself, or of a much other shape: group
 /// norms gather their statistics within a tile, and a picture made of very small ones or of strips would show it.
-pub(crate) fn candidates(
+pub fn candidates(
     model: &dyn Autoencoder,
     half: Half,
     [height, width]: [usize; 2],

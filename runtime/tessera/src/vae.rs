@@ -11,7 +11,7 @@ use frontend::{Autoencoder, ConfigError, ConfigWarning, Half, LatentScaling};
 
 use crate::cancellation::Cancellable;
 use crate::checkpoint::Checkpoint;
-use crate::clip::{self, Route};
+use crate::clip;
 use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
@@ -24,6 +24,7 @@ use crate::observer::{Observer, Preparation};
 use crate::options::{Backend, RunOptions};
 use crate::parameters;
 use crate::report::{Report, Seconds};
+use crate::route::Route;
 use crate::session::{KeptPlan, PlanKey, Session};
 use crate::source::{InMemory, NextFrames, Source, Stream};
 use crate::steps::{Account, Steps};

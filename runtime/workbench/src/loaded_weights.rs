@@ -13,8 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 
-use crate::error::Result;
-use crate::vae::Vae;
+use tessera::Result;
+use tessera::vae::Vae;
 
 /// Parameters by name.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +41,7 @@ impl LoadedWeights {
     /// their size, scales near 1.
     ///
     /// # Errors
-    /// [`crate::Error::Declare`] if the configuration cannot be honoured.
+    /// [`tessera::Error::Declare`] if the configuration cannot be honoured.
     pub fn random(model: &dyn Autoencoder, half: Half) -> Result<LoadedWeights> {
         let names = parameters(model, half)?;
         let made = names.into_par_iter().enumerate().map(|(number, (name, shape))| {
@@ -83,7 +83,7 @@ impl ParameterSource for LoadedWeights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo;
+    use tessera::demo;
 
     #[test]
     fn random_parameters_are_those_of_the_checkpoint_in_number() {

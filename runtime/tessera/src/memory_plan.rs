@@ -22,7 +22,6 @@ use ir::analysis::total_cost;
 use passes::cpu_pipeline;
 
 use crate::checkpoint::Checkpoint;
-use crate::clip::{Route, TileOrder};
 use crate::engine::NativeSteps;
 use crate::error::{Error, Result};
 use crate::lowering;
@@ -30,6 +29,7 @@ use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
 use crate::memory_estimate::{MemoryEstimate, at_most};
 use crate::memory_ledger::LEDGER;
 use crate::options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
+use crate::route::{Route, TileOrder};
 use crate::tile_sizes::{Candidate, candidates};
 use crate::tiling::{Grid, Overlap, Tiling};
 

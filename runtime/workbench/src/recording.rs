@@ -9,14 +9,14 @@ use files::array_file::{safetensors_header, write_values};
 use frontend::Autoencoder;
 use serde_json::json;
 
-use crate::error::Result;
-use crate::observer::Tap;
-use crate::spill::Spill;
 use crate::tap_file::tensor_name;
-use crate::tiling::Tiling;
-use crate::whole_run::{RunInput, Video};
 use files::place::require_ending;
+use files::spill::Spill;
 use files::staging::StagedFile;
+use tessera::Result;
+use tessera::observer::Tap;
+use tessera::tiling::Tiling;
+use tessera::whole_run::{RunInput, Video};
 
 /// How the name of a file of activations ends.
 const ENDING: &str = "safetensors";

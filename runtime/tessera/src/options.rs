@@ -166,7 +166,7 @@ impl RunOptions {
     }
 
     /// The number of threads asked for, or the default.
-    pub(crate) fn threads(&self) -> Result<usize> {
+    pub fn threads(&self) -> Result<usize> {
         let threads =
             self.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS));
         if (1..=MOST_THREADS).contains(&threads) {
@@ -176,7 +176,7 @@ impl RunOptions {
     }
 
     /// The instruction set asked for, or the default.
-    pub(crate) fn target(&self) -> Result<Target> {
+    pub fn target(&self) -> Result<Target> {
         self.target.map_or_else(|| Ok(Target::from_env_or_probe()?), Ok)
     }
 }

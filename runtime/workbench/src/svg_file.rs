@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
 use files::place::require_ending;
 use files::staging::StagedFile;
+use tessera::Result;
 
 /// An SVG file that appears whole at [`Self::finish`] or not at all.
 pub struct SvgFile {

@@ -12,12 +12,12 @@ use ir::{Graph, Role, Value};
 use passes::inline::{inlined, reads};
 use passes::{Precision, tpu_pipeline};
 
-use crate::clip::{Route, TileOrder};
 use crate::error::{Error, Result};
-use crate::lowering;
-use crate::options::TilingChoice;
-use crate::tile_sizes::candidates;
-use crate::tiling::{Grid, Overlap, Tiling};
+use tessera::lowering;
+use tessera::options::TilingChoice;
+use tessera::route::{Route, TileOrder};
+use tessera::tile_sizes::candidates;
+use tessera::tiling::{Grid, Overlap, Tiling};
 
 /// For what to compile, and with what.
 #[derive(Debug, Clone)]
@@ -161,13 +161,14 @@ impl Job<'_> {
     /// Compiles every distinct step. With [`TilingChoice::Auto`], of the largest tiles that fit the device.
     ///
     /// # Errors
-    /// [`Error::Input`] for an empty video; [`Error::Tiling`]; [`Error::Options`] if the video has no step of the kind asked
-    /// for; what declaring a step reports; [`Error::PluginChild`] with what the plugin says; [`Error::DeviceMemory`] if a step
-    /// needs more memory than the device has; [`Error::Interrupted`].
+    /// [`tessera::Error::Input`] for an empty video; [`tessera::Error::Tiling`]; [`tessera::Error::Options`] if the video has no step of the kind asked
+    /// for; what declaring a step reports; [`tessera::Error::PluginChild`] with what the plugin says; [`Error::DeviceMemory`] if a step
+    /// needs more memory than the device has; [`tessera::Error::Interrupted`].
     pub fn prepare(&self, target: &Target, tell: &mut dyn FnMut(Event<'_>), watch: &mut Watch<'_>) -> Result<Prepared> {
         let shape @ [.., height, width] = self.shape();
         if shape.contains(&0) {
-            return Err(Error::Input { what: "a video", found: shape, problem: "an axis is empty".into() });
+            let empty = tessera::Error::Input { what: "a video", found: shape, problem: "an axis is empty".into() };
+            return Err(empty.into());
         }
         let whole = Grid::whole(self.model, self.half, height, width);
         match self.tiling {
@@ -271,9 +272,8 @@ impl Job<'_> {
         steps.sort_by_key(|(step, _)| std::cmp::Reverse(step.frames * step.height * step.width));
         let Some(&(step, runs)) = steps.first() else {
             let kind = self.kind.map_or(String::new(), |kind| format!(" {kind}"));
-            return Err(Error::Options {
-                problem: format!("the video has no step{kind}: it has too few frames, or more than go into one step"),
-            });
+            let problem = format!("the video has no step{kind}: it has too few frames, or more than go into one step");
+            return Err(tessera::Error::Options { problem }.into());
         };
         tell(Event::Compiling { step: &step, number: 1, of: steps.len() });
         let largest = self.compile_step(step, runs, target, watch)?;

@@ -11,14 +11,14 @@ use std::ops::ControlFlow;
 use frontend::Taps;
 
 use crate::comparison::{Comparison, Row};
-use crate::error::{Error, Result};
-use crate::observer::{Observer, Preparation, Progress, Tap};
-use crate::options::{RunOptions, TilingChoice};
 use crate::recording::Recording;
-use crate::report::Report;
 use crate::tap_file::TapFile;
-use crate::vae::Vae;
-use crate::whole_run::{RunInput, Video};
+use tessera::observer::{Observer, Preparation, Progress, Tap};
+use tessera::options::{RunOptions, TilingChoice};
+use tessera::report::Report;
+use tessera::vae::Vae;
+use tessera::whole_run::{RunInput, Video};
+use tessera::{Error, Result};
 
 /// The name of the row of the result, of the program without taps.
 pub const OUTPUT: &str = "output";

@@ -18,9 +18,9 @@ use crate::vae::Vae;
 /// Whose film the demo's latents are of, as its licence asks to be said.
 pub const CREDIT: &str = "Big Buck Bunny, (c) Blender Foundation, www.bigbuckbunny.org, CC BY 3.0";
 
-const CONFIG: &str = include_str!("../demo/config.json");
-const WEIGHTS: &[u8] = include_bytes!("../demo/diffusion_pytorch_model.safetensors");
-const LATENTS: &[u8] = include_bytes!("../demo/bunny.safetensors");
+const CONFIG: &str = include_str!("../../demo/config.json");
+const WEIGHTS: &[u8] = include_bytes!("../../demo/diffusion_pytorch_model.safetensors");
+const LATENTS: &[u8] = include_bytes!("../../demo/bunny.safetensors");
 
 /// The model's declaration.
 ///

@@ -83,18 +83,6 @@ pub enum Error {
     /// What was done with a PJRT plugin in a child process failed.
     #[error("{}", one_line(.0))]
     PluginChild(Box<ChildError>),
-    /// A step needs more memory than the device has that it is compiled for.
-    #[error(
-        "{step} does not fit a device of {target}: {problem}; take smaller tiles, or share each frame out to more devices"
-    )]
-    DeviceMemory {
-        /// The step.
-        step: String,
-        /// The devices, as the plugin names them.
-        target: String,
-        /// In the compiler's words.
-        problem: String,
-    },
     /// The system gives no threads.
     #[error(
         "{threads} threads cannot be started: {problem}; ask for fewer, or raise the limits on memory and processes"
@@ -215,17 +203,17 @@ pub enum Error {
 
 impl Error {
     /// [`Error::Internal`] for this stage of a step.
-    pub(crate) fn internal(stage: &'static str, step: &Step, cause: &dyn Display) -> Error {
+    pub fn internal(stage: &'static str, step: &Step, cause: &dyn Display) -> Error {
         Error::Internal { stage, step: step.to_string(), problem: one_line(cause) }
     }
 
     /// [`Error::Memory`] for a step.
-    pub(crate) fn memory(step: &Step, cause: &dyn Display) -> Error {
+    pub fn memory(step: &Step, cause: &dyn Display) -> Error {
         Error::Memory { step: step.to_string(), problem: one_line(cause) }
     }
 
     /// For a step whose weights cannot be had.
-    pub(crate) fn binding(step: &Step, cause: WeightError) -> Error {
+    pub fn binding(step: &Step, cause: WeightError) -> Error {
         match cause {
             // Ours, and already in words for the reader.
             WeightError::Source(cause) => match cause.downcast::<Error>() {
