@@ -20,7 +20,7 @@ pub enum Error {
     #[error(transparent)]
     Files(#[from] files::Error),
     /// A clip to be read is damaged, or is not what a clip should be.
-    #[error("{}: not a usable clip: {problem}{}", path.display(), remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default())]
+    #[error("{}: not a usable clip: {problem}{}", path.display(), clause(remedy.as_ref()))]
     BadClip {
         /// The file or folder.
         path: PathBuf,
@@ -114,6 +114,11 @@ impl Display for Remedy {
             Remedy::Range(_) => "say which",
         })
     }
+}
+
+/// A remedy as the end of a sentence.
+fn clause(remedy: Option<&Remedy>) -> String {
+    remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default()
 }
 
 /// [`Error::BadClip`] without a remedy.

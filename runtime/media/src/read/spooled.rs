@@ -31,7 +31,8 @@ impl Spooled {
     /// Takes all frames that come through `from`, or the first so many, which `name` stands for in messages.
     ///
     /// # Errors
-    /// [`Error::UnsupportedInput`] with what came, if that is not Y4M; [`Error::BadClip`], [`Error::TooFewFrames`],
+    /// [`Error::UnsupportedInput`](crate::Error::UnsupportedInput) with what came, if that is not Y4M;
+    /// [`Error::BadClip`](crate::Error::BadClip), [`Error::TooFewFrames`](crate::Error::TooFewFrames),
     /// [`files::Error::Read`]; [`files::Error::Spill`] where there is no room for it on disk.
     pub fn receive(name: &Path, from: impl Read, frames: Option<usize>) -> Result<Spooled> {
         let read_error = |cause| files::Error::Read { path: name.into(), cause };
