@@ -41,7 +41,7 @@ fn a_second_decode_compiles_nothing_and_takes_less_than_half_the_time() {
     let folder = model(|_| {});
     let vae = Vae::open(folder.path()).unwrap();
     for tiling in [TilingChoice::Off, TilingChoice::Size { height: 12, width: 10 }] {
-        let options = RunOptions { tiling, ..RunOptions::default() };
+        let options = RunOptions::default().with_tiling(tiling);
         let timed = || {
             let started = Instant::now();
             (decode(&vae, &options), started.elapsed())
@@ -66,14 +66,14 @@ fn a_second_decode_compiles_nothing_and_takes_less_than_half_the_time() {
 fn every_engine_keeps_its_steps() {
     let folder = model(|_| {});
     let vae = Vae::open(folder.path()).unwrap();
-    let options = RunOptions { backend: Backend::Interpret, ..RunOptions::default() };
+    let options = RunOptions::default().with_backend(Backend::Interpret);
     let (frames, _) = decode(&vae, &options);
     let (again, second) = decode(&vae, &options);
     assert!(frames == again && second.programs_compiled == 0 && second.plan_kept, "{second:?}");
     let (_, native) = decode(&vae, &RunOptions::default());
     assert!(native.programs_compiled > 0 && !native.plan_kept, "{native:?}");
     if needs::plugin("every_engine_keeps_its_steps").is_some() {
-        let options = RunOptions { backend: Backend::Pjrt, ..RunOptions::default() };
+        let options = RunOptions::default().with_backend(Backend::Pjrt);
         let (frames, first) = decode(&vae, &options);
         let (again, second) = decode(&vae, &options);
         assert!(first.programs_compiled > 0 && second.programs_compiled == 0 && frames == again, "{second:?}");
@@ -84,9 +84,9 @@ fn every_engine_keeps_its_steps() {
 fn what_is_kept_does_not_leak_into_calls_that_ask_for_something_else() {
     let folder = model(|_| {});
     let vae = Vae::open(folder.path()).unwrap();
-    let options = RunOptions { threads: Some(2), ..RunOptions::default() };
+    let options = RunOptions::default().with_threads(2);
     let (frames, _) = decode(&vae, &options);
-    let (rounded, report) = decode(&vae, &RunOptions { precision: tessera::Precision::Bf16, ..options.clone() });
+    let (rounded, report) = decode(&vae, &options.clone().with_precision(tessera::Precision::Bf16));
     assert!(rounded != frames && report.programs_compiled > 0);
     let mut tapped = 0;
     struct Count<'a>(&'a mut usize);
@@ -96,7 +96,7 @@ fn what_is_kept_does_not_leak_into_calls_that_ask_for_something_else() {
             Ok(())
         }
     }
-    let taps = RunOptions { taps: frontend::Taps::All, ..options.clone() };
+    let taps = options.clone().with_taps(frontend::Taps::All);
     assert!(decode_watched(&vae, &taps, &mut Count(&mut tapped)).is_ok() && tapped > 0);
     let (again, report) = decode(&vae, &options);
     assert!(again == frames && report.programs_compiled == 0 && report.plan_kept);
@@ -106,8 +106,8 @@ fn what_is_kept_does_not_leak_into_calls_that_ask_for_something_else() {
 fn two_decodes_at_once_give_the_bits_of_each_alone() {
     let folder = model(|_| {});
     let vae = Vae::open(folder.path()).unwrap();
-    let whole = RunOptions { threads: Some(2), tiling: TilingChoice::Off, ..RunOptions::default() };
-    let tiled = RunOptions { tiling: TilingChoice::Size { height: 12, width: 10 }, ..whole.clone() };
+    let whole = RunOptions::default().with_threads(2).with_tiling(TilingChoice::Off);
+    let tiled = whole.clone().with_tiling(TilingChoice::Size { height: 12, width: 10 });
     let alone: Vec<_> = [&whole, &tiled].map(|options| decode(&vae, options).0).into();
     for fresh in [true, false] {
         if fresh {
@@ -131,7 +131,7 @@ fn calls_that_do_not_fit_beside_each_other_wait() {
     vae.free();
     // As much as one of them needs, and a little more: other tests of this process come and go.
     let needed = report.tiling.memory.unwrap().total();
-    let options = RunOptions { memory: MemoryBudget::Bytes(needed + needed / 4), ..RunOptions::default() };
+    let options = RunOptions::default().with_memory(MemoryBudget::Bytes(needed + needed / 4));
     thread::scope(|scope| {
         let calls: Vec<_> = (0..3).map(|_| scope.spawn(|| decode_watched(&vae, &options, &mut ()))).collect();
         for call in calls {
@@ -160,7 +160,7 @@ fn a_call_is_cancelled_from_another_thread() {
         }
     }
     let (cancellation, running) = (Cancellation::new(), AtomicBool::new(false));
-    let options = RunOptions { cancellation: Some(cancellation.clone()), ..RunOptions::default() };
+    let options = RunOptions::default().with_cancellation(cancellation.clone());
     thread::scope(|scope| {
         let call = scope.spawn(|| decode_watched(&vae, &options, &mut Endless(&running)));
         while !running.load(Ordering::Relaxed) {

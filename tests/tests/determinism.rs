@@ -5,7 +5,7 @@
 //! command line.
 
 use tessera::latents::Latents;
-use tessera::{Backend, Clip, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae};
+use tessera::{Backend, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae, Video};
 use tests::{Case, Tensor, demo_model, errors, goldens, targets};
 
 /// Mean and maximum of what two instruction sets, or native code and the evaluator, may be apart, of numbers of order 1.
@@ -30,7 +30,7 @@ fn run(vae: &Vae, options: &RunOptions) -> Vec<f32> {
     };
     vae.decode(&latents, options, &mut sink, &mut ()).expect("it decodes");
     let shape = [2, channels.input, 16, 10, 14];
-    let (moments, _) = vae.encode(&Clip { data: noise(shape), shape }, options, &mut ()).expect("it encodes");
+    let (moments, _) = vae.encode(&Video { data: noise(shape), shape }, options, &mut ()).expect("it encodes");
     data.extend(moments.data);
     data
 }
@@ -45,13 +45,13 @@ fn threads_lanes_and_runs_change_no_bit() {
     let tiles = TilingChoice::Size { height: 8, width: 8 };
     for (precision, tiling) in Precision::ALL.into_iter().flat_map(|p| [(p, TilingChoice::Off), (p, tiles)]) {
         let overlap = Overlap { height: 0.5, width: 0.5 };
-        let of = |threads, parallel| RunOptions {
-            threads: Some(threads),
-            precision,
-            tiling,
-            overlap: Some(overlap),
-            parallel,
-            ..RunOptions::default()
+        let of = |threads, parallel| {
+            RunOptions::default()
+                .with_threads(threads)
+                .with_precision(precision)
+                .with_tiling(tiling)
+                .with_overlap(overlap)
+                .with_parallel(parallel)
         };
         let expected = run(&vae, &of(1, Parallel::None));
         let same = |vae, threads, parallel| run(vae, &of(threads, parallel)) == expected;
@@ -66,8 +66,7 @@ fn threads_lanes_and_runs_change_no_bit() {
 fn threads_change_no_bit_on_any_target() {
     let vae = open();
     for (target, precision) in Precision::ALL.into_iter().flat_map(|p| targets(p).into_iter().map(move |t| (t, p))) {
-        let of =
-            |threads| RunOptions { target: Some(target), precision, threads: Some(threads), ..RunOptions::default() };
+        let of = |threads| RunOptions::default().with_target(target).with_precision(precision).with_threads(threads);
         assert!(run(&vae, &of(1)) == run(&vae, &of(3)), "{target}, {precision}");
     }
 }
@@ -76,7 +75,9 @@ fn threads_change_no_bit_on_any_target() {
 fn other_code_is_near() {
     let vae = open();
     for (precision, mean_bound, maximum_bound) in OTHER_CODE {
-        let of = |backend, target| RunOptions { backend, target, precision, threads: Some(2), ..RunOptions::default() };
+        let of = |backend, target| {
+            RunOptions::default().with_backend(backend).with_target(target).with_precision(precision).with_threads(2)
+        };
         let evaluator = run(&vae, &of(Backend::Interpret, None));
         let native = targets(precision).into_iter().map(|target| run(&vae, &of(Backend::Cpu, Some(target))));
         let all: Vec<_> = native.chain([evaluator]).collect();
@@ -107,8 +108,7 @@ fn other_tiles_are_a_little_off() {
             found.extend_from_slice(block.data);
             Ok(())
         };
-        let options =
-            RunOptions { tiling, overlap: Some(Overlap { height: 0.25, width: 0.25 }), ..RunOptions::default() };
+        let options = RunOptions::default().with_tiling(tiling).with_overlap(Overlap { height: 0.25, width: 0.25 });
         let report = vae.decode(&latents, &options, &mut sink, &mut ()).expect("it decodes");
         (found, report.tiling.rows * report.tiling.columns)
     };

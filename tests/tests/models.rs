@@ -9,14 +9,14 @@ use std::path::Path;
 
 use frontend::{Half, Taps};
 use tessera::latents::Latents;
-use tessera::{Backend, Clip, Observer, Precision, Result, RunOptions, Tap, Tiling, TilingChoice, Vae};
+use tessera::{Backend, Observer, Precision, Result, RunOptions, Tap, Tiling, TilingChoice, Vae, Video};
 use tests::{Case, MAXIMUM_BOUND, MEAN_BOUND, Tensor, errors, goldens, targets};
 
 /// Every way to run a step in f32: a name and the options.
 fn ways() -> Vec<(String, RunOptions)> {
-    let of = |backend| RunOptions { backend, threads: Some(2), ..RunOptions::default() };
+    let of = |backend| RunOptions::default().with_backend(backend).with_threads(2);
     let native = targets(Precision::F32).into_iter();
-    let native = native.map(|target| (target.to_string(), RunOptions { target: Some(target), ..of(Backend::Cpu) }));
+    let native = native.map(|target| (target.to_string(), of(Backend::Cpu).with_target(target)));
     std::iter::once(("interpret".to_owned(), of(Backend::Interpret))).chain(native).collect()
 }
 
@@ -72,7 +72,7 @@ fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Obser
     let (data, shape) = (input.data.clone(), shape(input));
     let input = match half {
         Half::Decoder => tessera::RunInput::Latents(Latents { data, shape }),
-        Half::Encoder => tessera::RunInput::Clip(Clip { data, shape }),
+        Half::Encoder => tessera::RunInput::Clip(Video { data, shape }),
     };
     input.run(vae, &options, observer).unwrap_or_else(|error| panic!("{}: {error}", case.name)).0.data
 }
@@ -89,7 +89,7 @@ fn check(model: &str) {
         for (way, options) in ways() {
             let what = format!("{model} {} on {way}", case.name);
             let mut observer = CompareTaps { what: what.clone(), case, compared: 0 };
-            let found = run(&vae, case, RunOptions { taps: taps.clone(), ..options }, &mut observer);
+            let found = run(&vae, case, options.with_taps(taps.clone()), &mut observer);
             assert_near(&what, &case.tensors["output"], &found);
             assert_eq!(observer.compared, expected, "{what}: every tap is compared");
         }

@@ -1,7 +1,7 @@
 //! Tiles from outside: how many programs a tiled clip takes, and that encoding from a stream is encoding.
 
 use tessera::media::ClipShape;
-use tessera::{Clip, Latents, RunOptions, TilingChoice, Vae};
+use tessera::{Latents, RunOptions, TilingChoice, Vae, Video};
 use tests::goldens;
 
 fn noise(shape: [usize; 5]) -> Vec<f32> {
@@ -15,7 +15,7 @@ fn a_tiled_clip_takes_eight_programs() {
     let shape = [1, vae.model().channels().latents, 7, 60, 90];
     let latents = Latents { data: noise(shape), shape };
     // The same latents as of 480x720 pixels: two levels halve once where the published model halves three times.
-    let options = RunOptions { tiling: TilingChoice::Size { height: 60, width: 90 }, ..RunOptions::default() };
+    let options = RunOptions::default().with_tiling(TilingChoice::Size { height: 60, width: 90 });
     let report = vae.decode(&latents, &options, &mut |_, _| Ok(()), &mut ()).expect("it decodes");
     assert_eq!((report.tiling.rows, report.tiling.columns), (3, 3));
     // 7 latent frames fall into 3 + 2 + 2.
@@ -27,7 +27,7 @@ fn a_tiled_clip_takes_eight_programs() {
 fn a_stream_encodes_as_a_clip_does() {
     let vae = Vae::open(&goldens().join("two-level")).expect("the checkpoint opens");
     let shape = [2, vae.model().channels().input, 17, 12, 10];
-    let clip = Clip { data: noise(shape), shape };
+    let clip = Video { data: noise(shape), shape };
     let (expected, _) = vae.encode(&clip, &RunOptions::default(), &mut ()).expect("it encodes");
 
     let [batch, channels, frames, height, width] = shape;

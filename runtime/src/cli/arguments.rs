@@ -290,19 +290,17 @@ impl RunArguments {
             let plugin = self.plugin.clone().map_or_else(PluginSpec::from_env, Ok)?;
             plugin::look_at(&plugin.locate()?)?;
         }
-        Ok(RunOptions {
-            backend: self.backend.into(),
-            plugin: self.plugin.clone(),
-            optimization: self.optimize,
-            program_cache,
-            precision: self.dtype,
-            threads: self.threads.map(|threads| threads as usize),
-            tiling: self.tiling,
-            overlap: self.tile_overlap,
-            parallel: self.parallel,
-            memory: self.memory_budget.unwrap_or_default(),
-            ..RunOptions::default()
-        })
+        Ok(RunOptions::default()
+            .with_backend(self.backend)
+            .with_plugin(self.plugin.clone())
+            .with_optimization(self.optimize)
+            .with_program_cache(program_cache)
+            .with_precision(self.dtype)
+            .with_threads(self.threads.map(|threads| threads as usize))
+            .with_tiling(self.tiling)
+            .with_overlap(self.tile_overlap)
+            .with_parallel(self.parallel)
+            .with_memory(self.memory_budget.unwrap_or_default()))
     }
 }
 

@@ -158,11 +158,9 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 
     let Model { name, model, weights, load_seconds } = arguments.model(manner, &mut files)?;
     let step = arguments.step_of(&*model);
-    let options = RunOptions {
-        threads: arguments.threads.map(|threads| threads as usize),
-        target: arguments.isa.map(Target::from),
-        ..RunOptions::default()
-    };
+    let options = RunOptions::default()
+        .with_threads(arguments.threads.map(|threads| threads as usize))
+        .with_target(arguments.isa.map(Target::from));
     let mut bench = Bench::new(&*model, weights, &options)?;
     if arguments.ablation {
         return ablation::run(&mut bench, &step, arguments, &name, manner);

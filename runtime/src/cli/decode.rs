@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 use tessera::media::{FrameBlock, FrameRate, KNOWN_OUTPUTS};
-use tessera::{Latents, LatentsAccount, RunOptions, Vae, demo};
+use tessera::{Latents, LatentsAccount, Vae, demo};
 
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::inspection::InspectionArguments;
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let read_seconds = started.elapsed().as_secs_f64();
 
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
     let mut writer = clip_writer(output, vae.decoded_shape(&latents)?, arguments.fps, &mut files, manner)?;
     rate_note(output, arguments.fps).iter().for_each(|note| manner.note(note));
     let mut write_seconds = 0.0;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 use tessera::posterior::Draw;
-use tessera::{Error, LatentContent, LatentWriter, RunOptions};
+use tessera::{Error, LatentContent, LatentWriter};
 
 use super::arguments::{ModelArguments, RunArguments, VideoArguments};
 use super::inspection::InspectionArguments;
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     files.writes("the latents", &arguments.output)?;
     let vae = arguments.model.open(manner, &mut files)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
     let video = arguments.video.open(manner, &mut files)?;
     let moments = vae.encoded_shape(&video.shape)?;
     let taken = Extent::of(video.shape);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tessera::{Clip, RunInput, Vae, demo};
+use tessera::{RunInput, Vae, Video, demo};
 
 use super::arguments::{ArrayArguments, VideoArguments, height_by_width};
 use super::latents::LatentsArguments;
@@ -46,7 +46,7 @@ impl InputArguments {
         for sample in 0..samples {
             data.extend(source.next(sample, frames)?);
         }
-        Ok(Some(RunInput::Clip(Clip { data, shape })))
+        Ok(Some(RunInput::Clip(Video { data, shape })))
     }
 }
 

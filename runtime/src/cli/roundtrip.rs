@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let mut files = RunFiles::new();
     let vae = arguments.model.open(manner, &mut files)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
     let video = arguments.video.open(manner, &mut files)?;
     let given = Extent::of(video.shape);
     let video = comparable(&vae, video, &arguments.video, manner)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tessera::{Error, RunOptions};
+use tessera::Error;
 use workbench::recording::TapWriter;
 use workbench::verification::record;
 
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     };
     let writer = TapWriter::create(&arguments.output)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
     let mut bar = Bar::new(manner, "running");
     let recorded = record(&vae, &input, &options, &mut bar);
     drop(bar);

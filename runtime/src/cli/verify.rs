@@ -86,7 +86,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     interrupt::listen();
     let mut files = RunFiles::new();
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let mut options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let mut options = arguments.run.options(&mut files)?.with_inspection(inspection);
     let vae = arguments.model.open(manner, &mut files)?;
     arguments.plot.iter().try_for_each(|path| files.writes("the picture", path))?;
     let plot = arguments.plot.as_deref().map(SvgFile::create).transpose()?;
@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let (input, against) = match backend {
         Some(backend) => {
             let input = named.map_or_else(|| input::small(&vae, is_demo), Ok)?;
-            let other = RunOptions { backend: backend.into(), precision: Precision::F32, ..options.clone() };
+            let other = options.clone().with_backend(backend).with_precision(Precision::F32);
             (input, Against::Run(Box::new(other)))
         }
         None => {

@@ -21,7 +21,7 @@
 //! | [`latents`] | the tensor to decode; undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
 //! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: values that are no numbers, when what ran |
-//! | [`whole_run`] | a run with all of it in memory |
+//! | `video`, [`whole_run`] | videos in memory, and a run over them |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
 //! | [`tiling`], [`tile_sizes`] | the geometry of tiles; which sizes are worth a look |
 //! | [`memory_estimate`] | how much memory a run needs, part by part |
@@ -69,6 +69,7 @@ pub mod tile_sizes;
 pub mod tiling;
 pub mod timeline;
 pub mod vae;
+mod video;
 pub mod whole_run;
 
 pub use ::{files, media};
@@ -92,7 +93,8 @@ pub use report::{Report, Seconds};
 pub use route::TileOrder;
 pub use source::NextFrames;
 pub use tiling::{Overlap, Tiling};
-pub use vae::{Clip, Moments, Vae};
+pub use vae::Vae;
+pub use video::{Video, VideoBuilder, VideoView};
 pub use weights::{checkpoint, hub, model, shard_index};
 pub use whole_run::RunInput;
 

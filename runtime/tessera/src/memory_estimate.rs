@@ -5,6 +5,7 @@ use std::fmt;
 
 /// The memory that a run needs at its worst moment, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryEstimate {
     /// What the process holds already, its code and the caller's tensors included.
     pub process: u64,

@@ -47,6 +47,7 @@ const PROCESS_BYTES: u64 = 64 << 20;
 
 /// How the frames of a clip were cut, and why.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct TilingDecision {
     /// The tiles; `None` where frames went through whole.
     pub tiling: Option<Tiling>,

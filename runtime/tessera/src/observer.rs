@@ -20,6 +20,7 @@ pub enum Preparation {
 
 /// How far a clip has come.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Video frames of all samples that are done.
     pub frames_done: usize,
@@ -39,6 +40,7 @@ pub struct Progress {
 
 /// Where a step is in a clip.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StepPlace {
     /// The sample of the batch.
     pub sample: usize,

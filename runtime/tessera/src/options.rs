@@ -109,8 +109,9 @@ impl Default for MemoryBudget {
     }
 }
 
-/// How to decode or encode.
+/// How to decode or encode. Made by [`RunOptions::default`] and the methods `with_...`.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct RunOptions {
     /// What runs the steps.
     pub backend: Backend,
@@ -146,6 +147,40 @@ pub struct RunOptions {
     pub cancellation: Option<Cancellation>,
     /// Bytes of that budget which the caller takes for itself, in what it does with results.
     pub taken: u64,
+}
+
+/// Methods that set one field of [`RunOptions`] each.
+macro_rules! setters {
+    ($($with:ident: $field:ident = $ty:ty;)+) => {
+        impl RunOptions {
+            $(
+                #[doc = concat!("Sets [`Self::", stringify!($field), "`].")]
+                #[must_use]
+                pub fn $with(mut self, $field: impl Into<$ty>) -> Self {
+                    self.$field = $field.into();
+                    self
+                }
+            )+
+        }
+    };
+}
+
+setters! {
+    with_backend: backend = Backend;
+    with_threads: threads = Option<usize>;
+    with_target: target = Option<Target>;
+    with_precision: precision = Precision;
+    with_plugin: plugin = Option<PluginSpec>;
+    with_optimization: optimization = Option<Optimization>;
+    with_program_cache: program_cache = Option<PathBuf>;
+    with_inspection: inspection = Inspection;
+    with_taps: taps = Taps;
+    with_tiling: tiling = TilingChoice;
+    with_overlap: overlap = Option<Overlap>;
+    with_parallel: parallel = Parallel;
+    with_memory: memory = MemoryBudget;
+    with_cancellation: cancellation = Option<Cancellation>;
+    with_taken: taken = u64;
 }
 
 impl RunOptions {

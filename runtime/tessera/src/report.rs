@@ -6,6 +6,7 @@ use crate::memory_plan::TilingDecision;
 
 /// The account of one call of [`crate::Vae::decode`] or [`crate::Vae::encode`].
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Report {
     /// Video frames of all samples together: made by decoding, read by encoding.
     pub frames: usize,
@@ -44,6 +45,7 @@ pub struct Report {
 
 /// Where the time of a call went. What is not here was spent by the caller's sink and observer.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Seconds {
     /// Reading the step's weights from the checkpoint and packing them; opening the checkpoint is the caller's.
     pub load: f64,

@@ -15,7 +15,6 @@ use crate::clip;
 use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
-use crate::latents::Latents;
 use crate::media::{ClipShape, FrameBlock};
 use crate::memory_ledger::LEDGER;
 use crate::memory_plan::{Decided, Plan, TilingDecision};
@@ -29,6 +28,7 @@ use crate::session::{KeptPlan, PlanKey, Session};
 use crate::source::{InMemory, NextFrames, Source, Stream};
 use crate::steps::{Account, Steps};
 use crate::text_file::{self, NotText};
+use crate::video::{Video, VideoBuilder, VideoView};
 
 /// A model that is open: its declaration, and its weights, mapped.
 ///
@@ -38,24 +38,6 @@ pub struct Vae {
     model: Arc<dyn Autoencoder>,
     warnings: Vec<String>,
     session: RwLock<Arc<Session>>,
-}
-
-/// A video to encode.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Clip {
-    /// Row-major, in [-1, 1].
-    pub data: Vec<f32>,
-    /// [B, C, T, H, W].
-    pub shape: [usize; 5],
-}
-
-/// What encoding gives: mean and log-variance of the latents, unscaled.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Moments {
-    /// Row-major: of each sample first the means of all channels, then the log-variances.
-    pub data: Vec<f32>,
-    /// [B, 2 * latent_channels, T, H, W].
-    pub shape: [usize; 5],
 }
 
 /// Reads a config.json.
@@ -177,9 +159,10 @@ impl Vae {
     ///
     /// # Errors
     /// [`Error::Input`] if they are not latents of this model.
-    pub fn decoded_shape(&self, latents: &Latents) -> Result<ClipShape> {
-        let [batch, _, frames, height, width] = latents.shape;
-        check_input("latents", &latents.data, latents.shape, self.model.channels().latents)?;
+    pub fn decoded_shape<'a>(&self, latents: impl Into<VideoView<'a>>) -> Result<ClipShape> {
+        let VideoView { data, shape } = latents.into();
+        let [batch, _, frames, height, width] = shape;
+        check_input("latents", data, shape, self.model.channels().latents)?;
         Ok(ClipShape {
             batch,
             channels: self.model.channels().output,
@@ -198,46 +181,64 @@ impl Vae {
     /// [`files::Error::Spill`], [`Error::Memory`], [`Error::Threads`], [`Error::Target`]; [`Error::NonFiniteResult`] at the
     /// first frame that is no numbers; [`Error::Interrupted`] if the observer breaks; what `sink` and the observer
     /// return.
-    pub fn decode(
+    pub fn decode<'a>(
         &self,
-        latents: &Latents,
+        latents: impl Into<VideoView<'a>>,
         options: &RunOptions,
         sink: &mut dyn FnMut(usize, &FrameBlock<'_>) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Report> {
+        let latents = latents.into();
         let shape = self.decoded_shape(latents)?;
         self.check_weights(Half::Decoder)?;
-        let mut source = InMemory { data: &latents.data, shape: latents.shape };
+        let mut source = InMemory { data: latents.data, shape: latents.shape };
         let mut give = finite(Half::Decoder, shape, sink);
         let video = [shape.batch.saturating_mul(shape.frames), shape.height, shape.width];
         let job = Job { half: Half::Decoder, shape: latents.shape, video, options };
         self.run(&job, &mut source, &mut give, observer)
     }
 
+    /// [`Self::decode`] to videos in memory.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_to_memory<'a>(
+        &self,
+        latents: impl Into<VideoView<'a>>,
+        options: &RunOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<(Video, Report)> {
+        let latents = latents.into();
+        let mut frames = VideoBuilder::new("the decoded frames", self.decoded_shape(latents)?)?;
+        let mut sink = |sample: usize, block: &FrameBlock<'_>| {
+            frames.add(sample, block);
+            Ok(())
+        };
+        let report = self.decode(latents, options, &mut sink, observer)?;
+        Ok((frames.finish(), report))
+    }
+
     /// Encodes a video [B, C, T, H, W] to the moments of its latents, unscaled.
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub fn encode(&self, clip: &Clip, options: &RunOptions, observer: &mut dyn Observer) -> Result<(Moments, Report)> {
-        check_input("clip", &clip.data, clip.shape, self.model.channels().input)?;
-        let [batch, channels, frames, height, width] = clip.shape;
+    pub fn encode<'a>(
+        &self,
+        clip: impl Into<VideoView<'a>>,
+        options: &RunOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<(Video, Report)> {
+        let VideoView { data, shape } = clip.into();
+        check_input("clip", data, shape, self.model.channels().input)?;
+        let [batch, channels, frames, height, width] = shape;
         let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
-        let mut data = zeros("the latents", moments.axes())?;
-        let plane = moments.height * moments.width;
-        // Frames that are already there, of the sample they are of.
-        let mut filled = (0, 0);
-        let mut gather = |sample: usize, block: &FrameBlock<'_>| {
-            let first = if filled.0 == sample { filled.1 } else { 0 };
-            for (channel, values) in block.data.chunks_exact(block.frames * plane).enumerate() {
-                let start = ((sample * moments.channels + channel) * moments.frames + first) * plane;
-                data[start..start + values.len()].copy_from_slice(values);
-            }
-            filled = (sample, first + block.frames);
+        let mut moments = VideoBuilder::new("the latents", moments)?;
+        let mut sink = |sample: usize, block: &FrameBlock<'_>| {
+            moments.add(sample, block);
             Ok(())
         };
-        let mut source = InMemory { data: &clip.data, shape: clip.shape };
-        let report = self.encode_from(clip.shape, &mut source, options, &mut gather, observer)?;
-        Ok((Moments { data, shape: moments.axes() }, report))
+        let report = self.encode_from(shape, &mut InMemory { data, shape }, options, &mut sink, observer)?;
+        Ok((moments.finish(), report))
     }
 
     /// The shape of the moments that a clip encodes to.
@@ -505,15 +506,4 @@ fn check_shape(what: &'static str, shape: [usize; 5], channels: usize) -> Result
         return fail(format!("the model takes {channels} channels, axis 1 of [B, C, T, H, W]"));
     }
     Ok(())
-}
-
-/// Zeros in this shape.
-fn zeros(what: &str, shape: [usize; 5]) -> Result<Vec<f32>> {
-    let fail = |problem: String| Error::Memory { step: what.into(), problem };
-    let elements = shape.into_iter().try_fold(1_usize, usize::checked_mul);
-    let elements = elements.ok_or_else(|| fail(format!("their shape is {shape:?}")))?;
-    let mut data = vec![];
-    data.try_reserve_exact(elements).map_err(|cause| fail(cause.to_string()))?;
-    data.resize(elements, 0.0);
-    Ok(data)
 }

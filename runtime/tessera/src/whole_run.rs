@@ -3,14 +3,14 @@
 
 use frontend::{Autoencoder, Half};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::latents::Latents;
-use crate::media::FrameBlock;
 use crate::observer::Observer;
 use crate::options::RunOptions;
 use crate::posterior::Noise;
 use crate::report::Report;
-use crate::vae::{Clip, Vae};
+use crate::vae::Vae;
+use crate::video::Video;
 
 /// What goes through a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,16 +18,7 @@ pub enum RunInput {
     /// Unscaled latents, through the decoder.
     Latents(Latents),
     /// A video in [-1, 1], through the encoder.
-    Clip(Clip),
-}
-
-/// A tensor [B, C, T, H, W].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Video {
-    /// Row-major.
-    pub data: Vec<f32>,
-    /// [B, C, T, H, W].
-    pub shape: [usize; 5],
+    Clip(Video),
 }
 
 impl RunInput {
@@ -35,7 +26,7 @@ impl RunInput {
     pub fn of(half: Half, data: Vec<f32>, shape: [usize; 5]) -> RunInput {
         match half {
             Half::Decoder => RunInput::Latents(Latents { data, shape }),
-            Half::Encoder => RunInput::Clip(Clip { data, shape }),
+            Half::Encoder => RunInput::Clip(Video { data, shape }),
         }
     }
 
@@ -80,30 +71,9 @@ impl RunInput {
     /// # Errors
     /// As [`Vae::decode`] and [`Vae::encode`].
     pub fn run(&self, vae: &Vae, options: &RunOptions, observer: &mut dyn Observer) -> Result<(Video, Report)> {
-        let latents = match self {
-            RunInput::Latents(latents) => latents,
-            RunInput::Clip(clip) => {
-                let (moments, report) = vae.encode(clip, options, observer)?;
-                return Ok((Video { data: moments.data, shape: moments.shape }, report));
-            }
-        };
-        let shape = vae.decoded_shape(latents)?;
-        let elements = shape.axes().into_iter().try_fold(1_usize, usize::checked_mul).unwrap_or(usize::MAX);
-        let mut data = vec![];
-        data.try_reserve_exact(elements)
-            .map_err(|cause| Error::Memory { step: "the decoded frames".into(), problem: cause.to_string() })?;
-        data.resize(elements, 0.0);
-        let plane = shape.height * shape.width;
-        let mut next = vec![0; shape.batch];
-        let mut sink = |sample: usize, block: &FrameBlock<'_>| {
-            for (channel, frames) in block.data.chunks_exact(block.frames * plane).enumerate() {
-                let start = ((sample * shape.channels + channel) * shape.frames + next[sample]) * plane;
-                data[start..start + frames.len()].copy_from_slice(frames);
-            }
-            next[sample] += block.frames;
-            Ok(())
-        };
-        let report = vae.decode(latents, options, &mut sink, observer)?;
-        Ok((Video { data, shape: shape.axes() }, report))
+        match self {
+            RunInput::Latents(latents) => vae.decode_to_memory(latents, options, observer),
+            RunInput::Clip(clip) => vae.encode(clip, options, observer),
+        }
     }
 }

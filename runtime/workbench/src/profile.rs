@@ -283,7 +283,7 @@ mod tests {
         let model = demo::model().unwrap();
         for kind in StepKind::ALL {
             let weights = LoadedWeights::random(&*model, kind.half).unwrap();
-            let options = RunOptions { threads: Some(2), ..RunOptions::default() };
+            let options = RunOptions::default().with_threads(2);
             let mut bench = Bench::new(&*model, weights, &options).unwrap();
             let [height, width] = if kind.half == frontend::Half::Decoder { [2, 3] } else { [16, 16] };
             let step = Step { kind, batch: 1, frames: 3, height, width };

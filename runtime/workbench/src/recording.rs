@@ -16,7 +16,7 @@ use files::staging::StagedFile;
 use tessera::Result;
 use tessera::observer::Tap;
 use tessera::tiling::Tiling;
-use tessera::whole_run::{RunInput, Video};
+use tessera::{RunInput, Video};
 
 /// How the name of a file of activations ends.
 const ENDING: &str = "safetensors";

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use tessera::tensor_file::TensorFile;
 use tessera::tiling::{Overlap, Tiling};
-use tessera::whole_run::{RunInput, Video};
 use tessera::{Error, Result};
+use tessera::{RunInput, Video};
 
 /// What a missing file should have been.
 const HINT: &str = "expected activations as `tessera taps` and tools/taps.py write them";

@@ -17,8 +17,8 @@ use tessera::observer::{Observer, Preparation, Progress, Tap};
 use tessera::options::{RunOptions, TilingChoice};
 use tessera::report::Report;
 use tessera::vae::Vae;
-use tessera::whole_run::{RunInput, Video};
 use tessera::{Error, Result};
+use tessera::{RunInput, Video};
 
 /// The name of the row of the result, of the program without taps.
 pub const OUTPUT: &str = "output";
@@ -45,7 +45,7 @@ pub struct Verification {
 /// How a run whose activations are looked at differs from others: all of them are laid open, and frames go through whole unless tiles of a
 /// size are asked for, since other tiles are other activations.
 fn with_taps(options: &RunOptions) -> RunOptions {
-    RunOptions { taps: Taps::All, ..in_comparable_tiles(options) }
+    in_comparable_tiles(options).with_taps(Taps::All)
 }
 
 fn in_comparable_tiles(options: &RunOptions) -> RunOptions {
@@ -53,7 +53,7 @@ fn in_comparable_tiles(options: &RunOptions) -> RunOptions {
         TilingChoice::Auto => TilingChoice::Off,
         asked => asked,
     };
-    RunOptions { tiling, ..options.clone() }
+    options.clone().with_tiling(tiling)
 }
 
 /// Runs `input` and keeps its activations. `options` need not ask for them.
@@ -108,7 +108,7 @@ pub fn verify(
     {
         return Err(file.lacks(module));
     }
-    let plain = RunOptions { taps: Taps::None, ..in_comparable_tiles(options) };
+    let plain = in_comparable_tiles(options).with_taps(Taps::None);
     let (output, report) = input.run(vae, &plain, observer)?;
     if let Some(expected) = expected {
         if expected.shape != output.shape {
