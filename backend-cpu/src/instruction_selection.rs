@@ -227,6 +227,11 @@ impl Scheduler<'_> {
             Op::Add { lhs, rhs } => self.pointwise(value, PointwiseFunction::Add, &[*lhs, *rhs])?,
             Op::Multiply { lhs, rhs } => self.pointwise(value, PointwiseFunction::Multiply, &[*lhs, *rhs])?,
             Op::Silu { input } => self.pointwise(value, PointwiseFunction::Silu, &[*input])?,
+            Op::Unary { input, function } => self.pointwise(value, PointwiseFunction::Unary(*function), &[*input])?,
+            Op::Clamp { input, low, high } => {
+                let [low, high] = [*low, *high].map(|bound| (bound as f32).to_bits());
+                self.pointwise(value, PointwiseFunction::Clamp { low, high }, &[*input])?;
+            }
             Op::AddBias { input, bias } => {
                 let (_, channels) = self.channel_last(value, *input)?;
                 let kernel = Kernel::AddBias { element, pixels: node.ty.elements() / channels, channels };

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use ir::{Activation, ChannelNormKind, Dims};
+use ir::{Activation, ChannelNormKind, Dims, UnaryFunction};
 
 use crate::element::Element;
 use crate::tile::{Algorithm, Problem, Scratch, Tile};
@@ -203,6 +203,15 @@ pub enum PointwiseFunction {
     Multiply,
     /// Of one operand.
     Silu,
+    /// Of one operand.
+    Unary(UnaryFunction),
+    /// Of one operand; the bits of the bounds in f32.
+    Clamp {
+        /// The least.
+        low: u32,
+        /// The largest.
+        high: u32,
+    },
 }
 
 impl PointwiseFunction {
@@ -210,7 +219,18 @@ impl PointwiseFunction {
     pub const fn operands(self) -> usize {
         match self {
             Self::Add | Self::Multiply => 2,
-            Self::Silu => 1,
+            Self::Silu | Self::Unary(_) | Self::Clamp { .. } => 1,
+        }
+    }
+
+    /// The op's name, or the function's.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Multiply => "multiply",
+            Self::Silu => "silu",
+            Self::Unary(function) => function.word(),
+            Self::Clamp { .. } => "clamp",
         }
     }
 }
@@ -538,7 +558,7 @@ impl fmt::Display for Kernel {
         match self {
             Self::Gather(gather) => write!(f, "gather{}_{}", 8 * gather.element_bytes, x(&gather.shape)),
             Self::Pointwise(p) => {
-                write!(f, "{}_{}{}", format!("{:?}", p.function).to_lowercase(), p.elements, p.element.suffix())
+                write!(f, "{}_{}{}", p.function.name(), p.elements, p.element.suffix())
             }
             Self::Convert { elements, from, to } => {
                 write!(f, "convert_{elements}_{}_{}", from.name(), to.name())

@@ -13,7 +13,7 @@ use backend_cpu::options::CompileOptions;
 use backend_cpu::program::{Workspace, compile, listings};
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::{ParameterSource, Weights};
-use ir::TensorType;
+use ir::{TensorType, UnaryFunction};
 
 /// Runs `text` every way and compares.
 fn check(text: &str) {
@@ -202,6 +202,43 @@ fn resize_and_pool() {
     op(&[x], "average_pool %0 {window = [2, 1, 1], first_frame = apart} : tensor<2x4x5x6x5xf32, nthwc>");
     op(&[x], "average_pool %0 {window = [2, 2, 3], first_frame = joined} : tensor<2x3x2x2x5xf32, nthwc>");
     op(&[x], "average_pool %0 {window = [3, 2, 2], first_frame = apart} : tensor<2x3x2x3x5xf32, nthwc>");
+}
+
+#[test]
+fn functions() {
+    for shape in ["1", "7", "3x5", "2x70000"] {
+        let ty = format!("tensor<{shape}xf32>");
+        for function in UnaryFunction::ALL {
+            op(&[&ty], &format!("unary %0 {{function = {}}} : {ty}", function.word()));
+        }
+        for bounds in ["low = 0.0, high = inf", "low = -1.0, high = 0.75", "low = -inf, high = -0.25"] {
+            op(&[&ty], &format!("clamp %0 {{{bounds}}} : {ty}"));
+        }
+    }
+}
+
+/// Numbers that are none, and the borders of bounds, in vectors and behind them.
+#[test]
+fn functions_of_what_is_not_finite() {
+    let numbers = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, 1.0, -1.0, 1e30, -1e30, 1e-40, f32::NAN, 0.5];
+    let functions = UnaryFunction::ALL.iter().map(|function| format!("unary %0 {{function = {}}}", function.word()));
+    for function in functions.chain(["clamp %0 {low = -1.0, high = 0.5}".to_owned()]) {
+        let text = format!(
+            "graph @test {{\n%0 = input {{name = \"x\"}} : tensor<11xf32>\n%1 = {function} : tensor<11xf32>\n\
+             return result \"y\" = %1\n}}\n"
+        );
+        let graph = ir::text::parse(&text).unwrap();
+        let (_, mut tensors) = common::leaves(&graph);
+        tensors.inputs.get_mut("x").unwrap().data = numbers.to_vec();
+        let expected = ir::eval::evaluate(&graph, &tensors).unwrap().remove(0).1;
+        for isa in Isa::supported() {
+            let found = common::run(&graph, isa.into(), 1, &tensors).remove(0);
+            for ((x, e), f) in numbers.iter().zip(&expected.data).zip(found) {
+                let alike = e.is_nan() && f.is_nan() || *e == f || (e - f).abs() <= 1e-6 * e.abs();
+                assert!(alike, "{isa}: {function} of {x} is {f}, expected {e}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -259,6 +259,20 @@ word_attribute! {
 }
 
 word_attribute! {
+    /// A function of one number.
+    UnaryFunction {
+        /// The hyperbolic tangent.
+        Tanh = "tanh",
+        /// `1 / (1 + exp(-x))`.
+        Sigmoid = "sigmoid",
+        /// The sine of an angle in radians.
+        Sine = "sine",
+        /// The cosine of an angle in radians.
+        Cosine = "cosine",
+    }
+}
+
+word_attribute! {
     /// A function applied to each element of a fused op's result.
     Activation {
         /// The identity.

@@ -12,7 +12,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::attribute::{Activation, Attribute, ChannelNormKind, Elements, FirstFrame, Literal, PadMode};
+use crate::attribute::{Activation, Attribute, ChannelNormKind, Elements, FirstFrame, Literal, PadMode, UnaryFunction};
 use crate::graph::Value;
 pub use crate::operand::{Arity, Class, Operand, OperandRole, Values};
 use crate::operand::{AxisPlace, OfAxes, PerAxis, Sizes};
@@ -229,6 +229,14 @@ op_table! {
     Silu = "silu", silu: Pointwise (input: Value as Elementwise) {}
         // Negate, exp, add, divide.
         flops |of| of.each(4);
+
+    /// `function(input)`, element by element.
+    Unary = "unary", unary: Pointwise (input: Value as Elementwise) { function: UnaryFunction }
+        flops |of| of.each(1);
+
+    /// `min(max(input, low), high)`, element by element; NaN stays. From 0 to `inf` it is the rectifier (Nair and Hinton 2010).
+    Clamp = "clamp", clamp: Pointwise (input: Value as Elementwise) { low: f64, high: f64 }
+        flops |of| of.each(2);
 
     /// `input + bias[channel]`: one number a channel, added to every element of that channel. The bias is in f32 where the
     /// input is in any floating-point type.

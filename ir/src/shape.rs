@@ -67,6 +67,15 @@ pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) 
             require!("silu", 1, ty(*input).element.is_float(), "{} is not floating-point", ty(*input));
             ty(*input).clone()
         }
+        Op::Unary { input, .. } => {
+            require!("unary", 1, ty(*input).element.is_float(), "{} is not floating-point", ty(*input));
+            ty(*input).clone()
+        }
+        Op::Clamp { input, low, high } => {
+            require!("clamp", 1, ty(*input).element.is_float(), "{} is not floating-point", ty(*input));
+            require!("clamp", 2, low <= high, "low must be at most high, found {low} and {high}");
+            ty(*input).clone()
+        }
         Op::AddBias { input, bias } => {
             let channels = video("add_bias", ty(*input))?.1;
             per_channel("add_bias", "bias", ty(*bias), channels, bias_element(ty(*input).element))?;

@@ -34,6 +34,9 @@ constraints! {
     add_c1: ["2xf32", "3xf32"], "add %0, %1", "operands differ: tensor<2xf32> and tensor<3xf32>";
     multiply_c1: ["2xf32", "2xbf16"], "multiply %0, %1", "operands differ: tensor<2xf32> and tensor<2xbf16>";
     silu_c1: ["2xi8"], "silu %0", "tensor<2xi8> is not floating-point";
+    unary_c1: ["2xi32"], "unary %0 {function = tanh}", "tensor<2xi32> is not floating-point";
+    clamp_c1: ["2xi8"], "clamp %0 {low = 0.0, high = inf}", "tensor<2xi8> is not floating-point";
+    clamp_c2: ["2xf32"], "clamp %0 {low = 1.0, high = NaN}", "low must be at most high, found 1 and NaN";
     add_bias_v1: ["2xf32", "2xf32"], "add_bias %0, %1", "expected a video (ncthw or nthwc), found tensor<2xf32>";
     add_bias_v2: ["1x4x1x2x2xf32, ncthw", "3xf32"], "add_bias %0, %1",
         "bias must be tensor<4xf32>, one element a channel, found tensor<3xf32>";

@@ -8,7 +8,7 @@ use std::fmt;
 
 use ir::{
     Activation, Builder, ChannelNormKind, Dims, ElementType, Elements, FirstFrame, Graph, Layout, PadMode, Role,
-    TensorType, Value, Values,
+    TensorType, UnaryFunction, Value, Values,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -130,7 +130,7 @@ impl Declared<'_> {
     /// Some op, if what the dice say is legal and not too large.
     fn op(&mut self) -> Option<Value> {
         let input = self.pick();
-        let value = match self.dice.below(24) {
+        let value = match self.dice.below(26) {
             0 => self.b.silu(input).ok()?,
             1 | 2 => self.pointwise(input)?,
             3..=6 => self.convolution(input, None)?,
@@ -164,6 +164,14 @@ impl Declared<'_> {
                 self.b.add_bias(input, bias).ok()?
             }
             21 | 22 => self.channel_norm(input)?,
+            23 => {
+                let (low, high) = self.dice.of(&[(0.0, f64::INFINITY), (-1.0, 1.0), (f64::NEG_INFINITY, 0.25)]);
+                self.b.clamp(input, low, high).ok()?
+            }
+            24 => {
+                let function = self.dice.of(UnaryFunction::ALL);
+                self.b.unary(input, function).ok()?
+            }
             _ if self.narrow => {
                 let element = match self.b.ty(input).element {
                     ElementType::F32 => ElementType::Bf16,

@@ -382,10 +382,8 @@ impl<'a, M: Module> Emitter<'a, M> {
         let log2e = self.float(ty, -std::f32::consts::LOG2_E);
         let scaled = self.builder.ins().fmul(x, log2e);
         // Beyond 2^±126 the result is -0 or x to the last bit; comparisons are false for NaN, which flows through.
-        let high = self.float(ty, 126.0);
-        let scaled = self.clamp(ty, FloatCC::LessThan, scaled, high);
-        let low = self.float(ty, -126.0);
-        let scaled = self.clamp(ty, FloatCC::GreaterThan, scaled, low);
+        let scaled = self.bounded(ty, FloatCC::GreaterThan, scaled, 126.0);
+        let scaled = self.bounded(ty, FloatCC::LessThan, scaled, -126.0);
         // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.
         let magic = self.float(ty, 12_582_912.0);
         let shifted = self.builder.ins().fadd(scaled, magic);
@@ -409,14 +407,15 @@ impl<'a, M: Module> Emitter<'a, M> {
         self.builder.ins().fdiv(x, denominator)
     }
 
-    /// `x` where it compares with `bound` so, else `bound`; NaN where `x` is.
-    fn clamp(&mut self, ty: Type, condition: FloatCC, x: Value, bound: Value) -> Value {
-        let holds = self.builder.ins().fcmp(condition, x, bound);
+    /// `bound` where `x` is beyond it, as `beyond` says, else `x`, which may be NaN.
+    pub(super) fn bounded(&mut self, ty: Type, beyond: FloatCC, x: Value, bound: f32) -> Value {
+        let bound = self.float(ty, bound);
+        let is_beyond = self.builder.ins().fcmp(beyond, x, bound);
         if ty.is_vector() {
-            let mask = self.builder.ins().bitcast(ty, little_endian(), holds);
-            self.builder.ins().bitselect(mask, x, bound)
+            let mask = self.builder.ins().bitcast(ty, little_endian(), is_beyond);
+            self.builder.ins().bitselect(mask, bound, x)
         } else {
-            self.builder.ins().select(holds, x, bound)
+            self.builder.ins().select(is_beyond, bound, x)
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kern
         let mut emitter = Emitter::new(&mut context.func, &mut frontend, module);
         match kernel {
             Kernel::Gather(gather) => gather::emit(&mut emitter, gather),
-            Kernel::Pointwise(p) => pointwise::emit(&mut emitter, *p),
+            Kernel::Pointwise(p) => pointwise::emit(&mut emitter, *p)?,
             Kernel::Convert { elements, from, to } => pointwise::emit_convert(&mut emitter, *elements, *from, *to),
             Kernel::AddBias { element, pixels, channels } => {
                 pointwise::emit_add_bias(&mut emitter, *pixels, *channels, *element);

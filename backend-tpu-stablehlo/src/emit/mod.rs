@@ -227,6 +227,8 @@ impl Emitter<'_> {
             Op::Add { .. } => body.elementwise("", "add", &[&operands[0], &operands[1]]),
             Op::Multiply { .. } => body.elementwise("", "multiply", &[&operands[0], &operands[1]]),
             Op::Silu { .. } => elementwise::silu(body, &operands[0]),
+            Op::Unary { function, .. } => elementwise::unary(body, &operands[0], *function),
+            Op::Clamp { low, high, .. } => elementwise::clamp(body, &operands[0], *low, *high),
             Op::AddBias { input, .. } => elementwise::add_bias(body, &operands[0], &operands[1], axes(input).channel),
             Op::Convolution { .. } => self.convolution(node),
             Op::GroupNorm { input, groups, epsilon, .. } => {

@@ -8,7 +8,7 @@ pub(crate) fn graph(body: &str) -> Graph {
 }
 
 /// Programs that have every op between them.
-pub(crate) const PROGRAMS: [(&str, &str); 6] = [
+pub(crate) const PROGRAMS: [(&str, &str); 7] = [
     (
         "elementwise",
         r#"%0 = input {name = "x"} : tensor<1x2x3x2x4xbf16, nthwc>
@@ -49,6 +49,27 @@ pub(crate) const PROGRAMS: [(&str, &str); 6] = [
            %5 = normalize %0, %4, %2, %3, gain: %1, shift: %1 {first_frame = apart, activation = silu} : tensor<1x3x4x4x4xbf16, nthwc> @ norm
            %6 = group_norm %5, %2, %3 {groups = 2, epsilon = 1e-6} : tensor<1x3x4x4x4xbf16, nthwc>
            return result "y" = %6"#,
+    ),
+    (
+        "functions",
+        r#"%0 = input {name = "x"} : tensor<2x3x4xf32>
+           %1 = unary %0 {function = tanh} : tensor<2x3x4xf32> @ act
+           %2 = unary %0 {function = sigmoid} : tensor<2x3x4xf32> @ act
+           %3 = constant {value = 500.0} : tensor<2x3x4xf32>
+           %4 = multiply %0, %3 : tensor<2x3x4xf32>
+           %5 = unary %4 {function = sine} : tensor<2x3x4xf32>
+           %6 = unary %4 {function = cosine} : tensor<2x3x4xf32>
+           %7 = clamp %0 {low = -0.25, high = 0.5} : tensor<2x3x4xf32>
+           %8 = convert %4 {element = bf16} : tensor<2x3x4xbf16>
+           %9 = clamp %8 {low = 0.0, high = inf} : tensor<2x3x4xbf16>
+           %10 = unary %9 {function = tanh} : tensor<2x3x4xbf16>
+           %11 = convert %10 {element = f32} : tensor<2x3x4xf32>
+           return result "tanh" = %1
+           return result "sigmoid" = %2
+           return result "sine" = %5
+           return result "cosine" = %6
+           return result "clamp" = %7
+           return result "narrow" = %11"#,
     ),
     (
         "channel_norms",

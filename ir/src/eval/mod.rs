@@ -237,6 +237,11 @@ fn compute<'a, T: Real>(
         Op::Add { lhs, rhs } => elementwise::zip(of(lhs), of(rhs), ty, |a, b| a + b)?,
         Op::Multiply { lhs, rhs } => elementwise::zip(of(lhs), of(rhs), ty, |a, b| a * b)?,
         Op::Silu { input } => elementwise::map(of(input), ty, elementwise::silu)?,
+        Op::Unary { input, function } => elementwise::map(of(input), ty, |x| elementwise::unary(*function, x))?,
+        Op::Clamp { input, low, high } => {
+            let [low, high] = [*low, *high].map(T::from_f64);
+            elementwise::map(of(input), ty, |x| elementwise::clamp(x, low, high))?
+        }
         Op::AddBias { input, bias } => {
             let mut sum = elementwise::map(of(input), ty, |x| x)?;
             elementwise::add_per_channel(&mut sum, of(bias));
