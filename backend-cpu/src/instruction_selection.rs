@@ -455,7 +455,8 @@ impl Scheduler<'_> {
     }
 
     fn convolution(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
-        let Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } = &node.op else {
+        let Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first, border } = &node.op
+        else {
             unreachable!("called for convolutions alone");
         };
         if !self.weight_only[weight.index()] {
@@ -499,6 +500,7 @@ impl Scheduler<'_> {
             prologue,
             front,
             padding: *padding,
+            border: border.0,
             bias: bias.is_some(),
             residual: residual.is_some(),
             summed: algorithm.transforms() && self.is_normalized(value),
@@ -568,6 +570,7 @@ fn gather(graph: &Graph, node: &Node) -> (Value, Gather) {
                 gather.maps[axis] = match mode {
                     PadMode::Edge => AxisMap::Clamp { low, size },
                     PadMode::Zero => AxisMap::Zero { low, size },
+                    PadMode::Reflect => AxisMap::Reflect { low, size },
                 };
             }
             (*input, gather)

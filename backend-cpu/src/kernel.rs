@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use ir::{Activation, ChannelNormKind, Dims, UnaryFunction};
+use ir::{Activation, ChannelNormKind, Dims, PadMode, UnaryFunction};
 
 use crate::element::Element;
 use crate::tile::{Algorithm, Problem, Scratch, Tile};
@@ -92,6 +92,13 @@ pub enum AxisMap {
     },
     /// The index less `low`, moved to the nearest of `size`.
     Clamp {
+        /// Elements in front.
+        low: usize,
+        /// Elements of the source.
+        size: usize,
+    },
+    /// The index less `low`, mirrored into `0..size` at the first and the last.
+    Reflect {
         /// Elements in front.
         low: usize,
         /// Elements of the source.
@@ -446,8 +453,10 @@ pub struct Convolution {
     pub prologue: Prologue,
     /// What stands in front.
     pub front: Front,
-    /// Zeros before and behind, along time, height and width.
+    /// What stands before and behind, along time, height and width.
     pub padding: [[usize; 2]; 3],
+    /// What that is: made as the scratch is filled, of the input behind the prologue.
+    pub border: [PadMode; 3],
     /// Whether a bias is added.
     pub bias: bool,
     /// Whether a residual is added.

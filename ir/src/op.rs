@@ -12,7 +12,9 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::attribute::{Activation, Attribute, ChannelNormKind, Elements, FirstFrame, Literal, PadMode, UnaryFunction};
+use crate::attribute::{
+    Activation, Attribute, Border, ChannelNormKind, Elements, FirstFrame, Literal, PadMode, UnaryFunction,
+};
 use crate::graph::Value;
 pub use crate::operand::{Arity, Class, Operand, OperandRole, Values};
 use crate::operand::{AxisPlace, OfAxes, PerAxis, Sizes};
@@ -245,13 +247,13 @@ op_table! {
 
     /// Cross-correlation over time, height and width, as PyTorch's `Conv3d`:
     /// `sum over (kd, kh, kw, i) of x[t*st + kd, y*sh + kh, x*sw + kw, i] * weight[o, i, kd, kh, kw]`, where `x` is the
-    /// input with `padding` zeros (low, high for time, height, width) around it. Frames may stand in front of the input:
-    /// those of `cache`, or the first frame `repeat_first` times. `bias`, in f32 where the input is in any floating-point
+    /// input with `padding` elements (low, high for time, height, width) around it: zeros, or for each axis what `border` says.
+    /// Frames may stand in front of the input, within the padding: those of `cache`, or the first frame `repeat_first` times. `bias`, in f32 where the input is in any floating-point
     /// type, is added to each output channel, then `residual` to each element; then the sum is rounded, once.
-    Convolution = "convolution", convolution: Contracts
+    Convolution = "convolution", bordered_convolution: Contracts
         (input: Value as Activation, weight: Value as Weight, bias: Option<Value> as PerChannel,
          residual: Option<Value> as Elementwise, cache: Option<Value> as Activation)
-        { strides: [usize; 3], padding: [[usize; 2]; 3], repeat_first: usize }
+        { strides: [usize; 3], padding: [[usize; 2]; 3], repeat_first: usize, border: Border }
         // Two for each tap (those on the padding too) and input channel.
         flops |of| of.each(
             2 * (of.elements(*weight) / of.channels()) + u64::from(bias.is_some()) + u64::from(residual.is_some())

@@ -5,7 +5,7 @@
 
 use smallvec::smallvec;
 
-use crate::attribute::{Elements, FirstFrame};
+use crate::attribute::{Border, Elements, FirstFrame, PadMode};
 use crate::graph::{Graph, Value};
 use crate::op::Op;
 use crate::types::{Axis, Dims, ElementType, Layout, TensorType, VideoAxes};
@@ -81,16 +81,19 @@ pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) 
             per_channel("add_bias", "bias", ty(*bias), channels, bias_element(ty(*input).element))?;
             ty(*input).clone()
         }
-        Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } => convolution(
-            ty(*input),
-            ty(*weight),
-            bias.map(ty),
-            residual.map(ty),
-            cache.map(ty),
-            *strides,
-            *padding,
-            *repeat_first,
-        )?,
+        Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first, border } => {
+            convolution(
+                ty(*input),
+                ty(*weight),
+                bias.map(ty),
+                residual.map(ty),
+                cache.map(ty),
+                *strides,
+                *padding,
+                *repeat_first,
+                *border,
+            )?
+        }
         Op::GroupNorm { input, scale, offset, groups, epsilon } => {
             group_statistics("group_norm", ty(*input), *groups, *epsilon)?;
             let channels = video("group_norm", ty(*input))?.1;
@@ -114,7 +117,7 @@ pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) 
         }
         Op::ResizeNearest { input, size, first_frame } => resize_nearest(ty(*input), *size, *first_frame)?,
         Op::AveragePool { input, window, first_frame } => average_pool(ty(*input), *window, *first_frame)?,
-        Op::Pad { input, low, high, .. } => pad(ty(*input), low, high)?,
+        Op::Pad { input, low, high, mode } => pad(ty(*input), low, high, *mode)?,
         Op::Slice { input, start, limit } => slice(ty(*input), start, limit)?,
         Op::Concatenate { inputs, axis } => concatenate(&inputs.iter().map(|&v| ty(v)).collect::<Vec<_>>(), *axis)?,
         Op::Transpose { input, permutation } => transpose(ty(*input), permutation)?,
@@ -187,6 +190,7 @@ fn convolution(
     strides: [usize; 3],
     padding: [[usize; 2]; 3],
     repeat_first: usize,
+    border: Border,
 ) -> Inferred {
     let (axes, channels) = video("convolution", input)?;
     let Some(kernel) = weight.layout.kernel() else {
@@ -238,6 +242,14 @@ fn convolution(
             "the padding {padding:?} or the {front} frames in front overflow"
         );
         let padded = padded.unwrap_or_default();
+        let inside = padded - low - high;
+        require!(
+            "convolution",
+            11,
+            border.0[axis] != PadMode::Reflect || low < inside && high < inside,
+            "{inside} elements of {} cannot be mirrored to {low} in front and {high} behind",
+            ["time", "height", "width"][axis]
+        );
         require!(
             "convolution",
             8,
@@ -352,7 +364,7 @@ fn average_pool(input: &TensorType, window: [usize; 3], first_frame: FirstFrame)
     Ok(input.video_like(input.shape[axes.batch], channels, size))
 }
 
-fn pad(input: &TensorType, low: &Dims, high: &Dims) -> Inferred {
+fn pad(input: &TensorType, low: &Dims, high: &Dims, mode: PadMode) -> Inferred {
     require!(
         "pad",
         1,
@@ -363,6 +375,14 @@ fn pad(input: &TensorType, low: &Dims, high: &Dims) -> Inferred {
     for (axis, size) in result.shape.iter_mut().enumerate() {
         let padded = size.checked_add(low[axis]).and_then(|n| n.checked_add(high[axis]));
         require!("pad", 2, padded.is_some(), "axis {axis} of {input} overflows");
+        require!(
+            "pad",
+            3,
+            mode != PadMode::Reflect || low[axis] < *size && high[axis] < *size,
+            "{size} elements of axis {axis} cannot be mirrored to {} in front and {} behind",
+            low[axis],
+            high[axis]
+        );
         *size = padded.unwrap_or(*size);
     }
     Ok(result)

@@ -76,6 +76,9 @@ constraints! {
     convolution_c10: ["1x4x1x2x2xf32, ncthw", "2x4x1x1x1xf32, oidhw"],
         "convolution %0, %1 {strides = [9223372036854775807, 1, 1], padding = [[1, 0], [0, 0], [0, 0]], repeat_first = 18446744073709551615}",
         "overflow";
+    convolution_c11: ["1x4x1x2x2xf32, ncthw", "2x4x1x3x3xf32, oidhw"],
+        "convolution %0, %1 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 2]], repeat_first = 0, border = [zero, reflect, reflect]}",
+        "2 elements of width cannot be mirrored to 1 in front and 2 behind";
     group_norm_v1: ["4xf32", "4xf32"], "group_norm %0, %1, %1 {groups = 2, epsilon = 1e-6}", "expected a video";
     group_norm_v2: ["1x4x1x2x2xbf16, ncthw", "4xbf16"], "group_norm %0, %1, %1 {groups = 2, epsilon = 1e-6}",
         "scale must be tensor<4xf32>, one element a channel, found tensor<4xbf16>";
@@ -134,6 +137,8 @@ constraints! {
     pad_c2: ["2x3xf32"], "pad %0 {low = [0, 18446744073709551615], high = [0, 0], mode = edge}",
         "axis 1 of tensor<2x3xf32> overflows";
     pad_c0: ["2x3xf32"], "pad %0 {low = [0, 9223372036854775807], high = [0, 0], mode = edge}", "is too large";
+    pad_c3: ["2x3xf32"], "pad %0 {low = [1, 3], high = [0, 0], mode = reflect}",
+        "3 elements of axis 1 cannot be mirrored to 3 in front and 0 behind";
     slice_c1: ["2x3xf32"], "slice %0 {start = [0, 0, 0], limit = [1, 1]}", "one number an axis";
     slice_c2: ["2x3xf32"], "slice %0 {start = [0, 2], limit = [2, 4]}", "2..4 is not a range within axis 1";
     concatenate_c1: [], "concatenate [] {axis = 0}", "at least one operand";

@@ -130,7 +130,7 @@ impl Declared<'_> {
     /// Some op, if what the dice say is legal and not too large.
     fn op(&mut self) -> Option<Value> {
         let input = self.pick();
-        let value = match self.dice.below(26) {
+        let value = match self.dice.below(28) {
             0 => self.b.silu(input).ok()?,
             1 | 2 => self.pointwise(input)?,
             3..=6 => self.convolution(input, None)?,
@@ -148,7 +148,7 @@ impl Declared<'_> {
             }
             16 => {
                 let (low, high) = (self.around(3), self.around(2));
-                let mode = self.dice.of(&[PadMode::Zero, PadMode::Edge]);
+                let mode = self.dice.of(PadMode::ALL);
                 self.b.pad(input, low, high, mode).ok()?
             }
             17 => {
@@ -172,6 +172,7 @@ impl Declared<'_> {
                 let function = self.dice.of(UnaryFunction::ALL);
                 self.b.unary(input, function).ok()?
             }
+            25 | 26 => self.bordered_convolution(input)?,
             _ if self.narrow => {
                 let element = match self.b.ty(input).element {
                     ElementType::F32 => ElementType::Bf16,
@@ -281,6 +282,22 @@ impl Declared<'_> {
             self.b.output(Role::State, name, state);
         }
         self.convolution(behind, Some([3, 3, 3]))
+    }
+
+    /// A convolution of a video with something around it, of one kind in space, of another in time.
+    fn bordered_convolution(&mut self, input: Value) -> Option<Value> {
+        let space = self.b.ty(input).space()?;
+        let mode = self.dice.of(&[PadMode::Edge, PadMode::Reflect, PadMode::Zero]);
+        let (low, high) = (self.around(3), self.around(2));
+        let inside = |dims: &Dims| (0..3).all(|axis| dims[2 + axis] < space[axis]);
+        let mode = if inside(&low) && inside(&high) { mode } else { PadMode::Edge };
+        let mut padded = self.b.pad(input, low, high, mode).ok()?;
+        if self.dice.below(2) == 1 {
+            let (low, high) =
+                ([0, 0, 1, 0, 0].into_iter().collect(), [0, 0, self.dice.below(2), 0, 0].into_iter().collect());
+            padded = self.b.pad(padded, low, high, PadMode::Edge).ok()?;
+        }
+        self.convolution(padded, None)
     }
 
     /// A norm of an activation. (Of weights, which no model normalises, statistics stay those of the numbers in f32, though the

@@ -351,6 +351,23 @@ impl<'a, M: Module> Emitter<'a, M> {
         self.builder.call_memset(self.config, to, zero, bytes);
     }
 
+    /// The index in `0..size` next to `index`.
+    pub(super) fn nearest_inside(&mut self, index: Value, size: usize) -> Value {
+        let (zero, last) = (self.int(0), self.int(size - 1));
+        let raised = self.max(index, zero);
+        self.min(raised, last)
+    }
+
+    /// `index` mirrored at 0 and at `size - 1`; where that is outside again, the index next to it.
+    pub(super) fn mirrored(&mut self, index: Value, size: usize) -> Value {
+        let (zero, twice) = (self.int(0), self.int(2 * (size - 1)));
+        let negated = self.sub(zero, index);
+        let distance = self.max(index, negated);
+        let from_end = self.sub(twice, distance);
+        let folded = self.min(distance, from_end);
+        self.nearest_inside(folded, size)
+    }
+
     /// The index of the source that `resize_nearest` reads for `index`.
     pub(super) fn nearest(&mut self, index: Value, from: usize, to: usize, apart: bool) -> Value {
         if from == to {

@@ -24,7 +24,9 @@ use std::collections::{HashMap, HashSet};
 
 use ir::analysis::weight_only;
 use ir::types::VideoAxes;
-use ir::{Activation, Axis, Class, ElementType, FirstFrame, Graph, Node, Op, Recipe, Role, Value};
+use ir::{
+    Activation, Axis, Border, Class, Dims, ElementType, FirstFrame, Graph, Node, Op, PadMode, Recipe, Role, Value,
+};
 
 use body::{Body, Tensor};
 use plan::{Front, Strip, frames_in_front, in_strips};
@@ -265,7 +267,7 @@ impl Emitter<'_> {
             Op::AveragePool { input, window, first_frame } => {
                 resample::average_pool(body, &operands[0], axes(input), *window, *first_frame)
             }
-            Op::Pad { low, high, mode, .. } => shape_ops::pad(body, &operands[0], low, high, *mode),
+            Op::Pad { low, high, mode, .. } => shape_ops::pad(body, "", &operands[0], low, high, *mode),
             Op::Slice { start, limit, .. } => body.slice("", &operands[0], start, limit, &vec![1; start.len()]),
             Op::Concatenate { axis, .. } => body.concatenate("", &operands.iter().collect::<Vec<_>>(), *axis),
             Op::Transpose { permutation, .. } => shape_ops::transpose(body, &operands[0], permutation),
@@ -275,7 +277,9 @@ impl Emitter<'_> {
     }
 
     fn convolution(&mut self, node: &Node) -> Tensor {
-        let &Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } = &node.op else {
+        let &Op::Convolution { input, weight, bias, residual, cache, strides, mut padding, repeat_first, border } =
+            &node.op
+        else {
             unreachable!("called for convolutions");
         };
         let video = match cache {
@@ -283,6 +287,7 @@ impl Emitter<'_> {
             None if repeat_first > 0 => self.with_frames_in_front(input, Front::First(repeat_first)),
             None => self.tensor(input),
         };
+        let video = self.bordered(video, self.axes(input), border, &mut padding);
         let (weight_layout, weight) = (self.graph.ty(weight).layout, self.tensor(weight));
         let (bias, residual) = (bias.map(|v| self.tensor(v)), residual.map(|v| self.tensor(v)));
         let by = convolution::Convolution {
@@ -301,6 +306,16 @@ impl Emitter<'_> {
             ElementType::Bf16 | ElementType::F16 => self.body.barrier(&["made"], &[&y]).swap_remove(0),
             ElementType::I8 | ElementType::I32 => unreachable!("arithmetic on integers was refused"),
         }
+    }
+
+    /// `video` with all of its border but zeros, which is then no padding any more.
+    fn bordered(&mut self, video: Tensor, axes: VideoAxes, border: Border, padding: &mut [[usize; 2]; 3]) -> Tensor {
+        let each = border.0.into_iter().zip(axes.space).zip(padding);
+        each.filter(|((mode, _), _)| *mode != PadMode::Zero).fold(video, |video, ((mode, axis), around)| {
+            let (mut low, mut high) = (Dims::from_elem(0, 5), Dims::from_elem(0, 5));
+            [low[axis], high[axis]] = std::mem::take(around);
+            shape_ops::pad(&mut self.body, "bordered", &video, &low, &high, mode)
+        })
     }
 
     /// The frames of `value` behind those in front, made once.

@@ -8,7 +8,7 @@ pub(crate) fn graph(body: &str) -> Graph {
 }
 
 /// Programs that have every op between them.
-pub(crate) const PROGRAMS: [(&str, &str); 7] = [
+pub(crate) const PROGRAMS: [(&str, &str); 8] = [
     (
         "elementwise",
         r#"%0 = input {name = "x"} : tensor<1x2x3x2x4xbf16, nthwc>
@@ -38,6 +38,18 @@ pub(crate) const PROGRAMS: [(&str, &str); 7] = [
            %10 = convert %9 {element = f32} : tensor<1x3x2x2x2xf32, nthwc>
            return state "conv" = %7
            return result "y" = %10"#,
+    ),
+    (
+        "borders",
+        r#"%0 = input {name = "x"} : tensor<1x3x4x5x2xf32, nthwc>
+           %1 = state {name = "conv"} : tensor<1x2x4x5x2xf32, nthwc> @ conv
+           %2 = parameter {name = "conv.weight"} : tensor<3x3x3x2x2xf32, dhwio> @ conv
+           %3 = convolution %0, %2, cache: %1 {strides = [1, 1, 1], padding = [[0, 1], [1, 1], [1, 1]], repeat_first = 0, border = [edge, reflect, zero]} : tensor<1x4x4x5x2xf32, nthwc> @ conv
+           %4 = convolution %0, %2 {strides = [1, 2, 2], padding = [[0, 0], [1, 2], [3, 1]], repeat_first = 2, border = [zero, edge, reflect]} : tensor<1x3x3x4x2xf32, nthwc> @ conv
+           %5 = pad %0 {low = [0, 2, 1, 0, 0], high = [0, 0, 3, 4, 0], mode = reflect} : tensor<1x5x8x9x2xf32, nthwc>
+           return result "cached" = %3
+           return result "repeated" = %4
+           return result "pad" = %5"#,
     ),
     (
         "norms",

@@ -247,7 +247,7 @@ fn compute<'a, T: Real>(
             elementwise::add_per_channel(&mut sum, of(bias));
             sum
         }
-        Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } => {
+        Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first, border } => {
             convolution::Convolution {
                 input: of(input),
                 weight: of(weight),
@@ -255,8 +255,9 @@ fn compute<'a, T: Real>(
                 residual: residual.map(tensor_of),
                 cache: cache.map(tensor_of),
                 strides: *strides,
-                padding_low: padding.map(|[low, _]| low),
+                padding: *padding,
                 repeat_first: *repeat_first,
+                border: *border,
             }
             .evaluate(ty)?
         }
@@ -274,7 +275,7 @@ fn compute<'a, T: Real>(
         }
         Op::ResizeNearest { input, first_frame, .. } => resample::resize_nearest(of(input), *first_frame, ty)?,
         Op::AveragePool { input, window, first_frame } => resample::average_pool(of(input), *window, *first_frame, ty)?,
-        Op::Pad { input, low, mode, .. } => shape_ops::pad(of(input), low, *mode, ty)?,
+        Op::Pad { input, low, mode, .. } => shape_ops::pad(of(input), low, |_| *mode, ty)?,
         Op::Slice { input, start, .. } => shape_ops::slice(of(input), start, ty)?,
         Op::Concatenate { inputs, axis } => {
             shape_ops::concatenate(&inputs.iter().map(of).collect::<Vec<_>>(), *axis, ty)?
