@@ -49,7 +49,7 @@ pub(crate) fn summaries(graph: &Graph, schedule: &Schedule, plan: &BufferPlan) -
 fn kind(kernel: &Kernel) -> String {
     match kernel {
         Kernel::Gather(_) => "gather".into(),
-        Kernel::Pointwise(pointwise) => format!("{:?}", pointwise.function).to_lowercase(),
+        Kernel::Pointwise(pointwise) => pointwise.function.name().into(),
         Kernel::Convert { .. } => "convert".into(),
         Kernel::AddBias { .. } => "add_bias".into(),
         Kernel::AveragePool(_) => "average_pool".into(),

@@ -7,6 +7,7 @@
 //! | [`attribute`] | the constants an op carries |
 //! | [`op`] | the one op table, and what its columns mean |
 //! | [`graph`], [`builder`] | ops in order; building them |
+//! | [`rearrange`] | shuffles, means and repeats of channels, composed of ops |
 //! | [`shape`] | the type of each op's result, and the numbered constraints |
 //! | [`verify`] | all that a graph must hold |
 //! | [`text`] | printing and parsing |
@@ -29,6 +30,7 @@ pub mod knobs;
 pub mod layout;
 pub mod op;
 mod operand;
+pub mod rearrange;
 pub mod recipe;
 pub mod shape;
 pub mod text;

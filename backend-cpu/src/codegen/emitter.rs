@@ -373,6 +373,9 @@ impl<'a, M: Module> Emitter<'a, M> {
         if from == to {
             return index;
         }
+        if from == 1 {
+            return self.int(0);
+        }
         if !apart {
             let scaled = self.scale(index, from);
             return self.divide(scaled, to).0;
