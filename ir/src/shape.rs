@@ -3,6 +3,8 @@
 //! Constraints are numbered, `convolution_c3`, and each has a test of that name in `tests/constraints.rs`. The builder, the
 //! parser and the verifier all call [`infer`], so none of them can accept what another refuses.
 
+use std::cmp::Ordering;
+
 use smallvec::smallvec;
 
 use crate::attribute::{Border, Elements, FirstFrame, PadMode};
@@ -73,7 +75,8 @@ pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) 
         }
         Op::Clamp { input, low, high } => {
             require!("clamp", 1, ty(*input).element.is_float(), "{} is not floating-point", ty(*input));
-            require!("clamp", 2, low <= high, "low must be at most high, found {low} and {high}");
+            let ordered = low.partial_cmp(high).is_some_and(Ordering::is_le);
+            require!("clamp", 2, ordered, "low must be at most high, found {low} and {high}");
             ty(*input).clone()
         }
         Op::AddBias { input, bias } => {
