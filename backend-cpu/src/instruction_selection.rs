@@ -16,8 +16,8 @@ use gathers::{contiguous, gather, identity};
 use crate::buffer::ALIGNMENT;
 use crate::element::Element;
 use crate::kernel::{
-    AveragePool, ChannelNorm, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise, PointwiseFunction,
-    Prologue, Sums,
+    AveragePool, ChannelNorm, Convolution, Front, Gather, GroupedConvolution, Kernel, Lines, Normalize, Pointwise,
+    PointwiseFunction, Prologue, Sums,
 };
 use crate::options::CompileOptions;
 use crate::panel::PanelFamily;
@@ -243,6 +243,29 @@ impl Scheduler<'_> {
                 self.call(value, kernel, arguments);
             }
             Op::Convolution { .. } => self.convolution(value, node)?,
+            Op::GroupedConvolution { input, weight, bias, groups, strides, padding } => {
+                let (space, inputs) = self.channel_last(value, *input)?;
+                let (_, outputs) = self.channel_last(value, value)?;
+                let weight_ty = graph.ty(*weight);
+                let kernel = GroupedConvolution {
+                    batch: node.ty.shape[0],
+                    input: space,
+                    result: node.ty.space().unwrap_or_default(),
+                    kernel: [weight_ty.shape[0], weight_ty.shape[1], weight_ty.shape[2]],
+                    strides: *strides,
+                    padding: padding.map(|[low, _]| low),
+                    groups: *groups,
+                    inputs: inputs / groups,
+                    outputs: outputs / groups,
+                    bias: bias.is_some(),
+                    element,
+                };
+                let mut arguments = vec![result];
+                for operand in [*input, *weight].into_iter().chain(*bias) {
+                    arguments.push(self.read(operand)?);
+                }
+                self.call(value, Kernel::GroupedConvolution(kernel), arguments);
+            }
             Op::GroupNorm { .. } => {
                 return Err(self.unsupported(value, "not fused: the pass `fuse-normalization` must run before"));
             }

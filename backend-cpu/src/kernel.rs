@@ -6,12 +6,14 @@
 //! code is in `codegen`.
 
 mod gather;
+mod grouped_convolution;
 
 use std::fmt;
 
 use ir::{Activation, ChannelNormKind, PadMode, UnaryFunction};
 
 pub use gather::{AxisMap, Gather};
+pub use grouped_convolution::GroupedConvolution;
 
 use crate::element::Element;
 use crate::tile::{Algorithm, Problem, Scratch, Tile};
@@ -75,6 +77,8 @@ pub enum Kernel {
     /// Normalises over the channels of each pixel, activates. Arguments: result, input, then those of scale and offset that are
     /// there, in f32.
     ChannelNorm(ChannelNorm),
+    /// Arguments: result, input, weights `[depth, height, width, inputs of a group, outputs]`, then the bias if there is one, in f32.
+    GroupedConvolution(GroupedConvolution),
     /// Arguments: result, input, packed weights, then those of cache, bias and residual that are there, those of the prologue,
     /// and [`Sums`] of the result if it makes them; weights and bias are f32.
     Convolution(Convolution),
@@ -434,6 +438,7 @@ impl Kernel {
             Self::GroupStatistics { sums, groups, .. } => sums.batch * groups,
             Self::Normalize(normalize) => normalize.batch * normalize.lines().blocks(),
             Self::ChannelNorm(norm) => norm.batch * norm.blocks(),
+            Self::GroupedConvolution(c) => c.batch * c.result[0] * c.result[1],
             Self::Convolution(c) => c.tile.blocks(&c.problem),
         }
     }
@@ -488,6 +493,11 @@ impl fmt::Display for Kernel {
                 write!(f, "channel_norm_{}_{}x{}", n.kind.word(), n.batch * n.wanted[1], n.channels)?;
                 f.write_str(if n.activation == Activation::Silu { "_silu" } else { "" })?;
                 f.write_str(n.element.suffix())
+            }
+            Self::GroupedConvolution(c) => {
+                let (kernel, result, outputs) = (x(&c.kernel), x(&c.result), c.groups * c.outputs);
+                write!(f, "grouped_convolution_{kernel}_{result}_{}_{outputs}_{}", c.groups * c.inputs, c.groups)?;
+                f.write_str(c.element.suffix())
             }
             Self::Convolution(c) => {
                 let name = c.algorithm.name();

@@ -57,6 +57,7 @@ fn kind(kernel: &Kernel) -> String {
         Kernel::GroupStatistics { .. } => "group_statistics".into(),
         Kernel::Normalize(_) => "normalize".into(),
         Kernel::ChannelNorm(_) => "channel_norm".into(),
+        Kernel::GroupedConvolution(_) => "grouped_convolution".into(),
         Kernel::Convolution(convolution) => {
             let [time, height, width] = convolution.problem.kernel;
             let of = match convolution.prologue {

@@ -5,7 +5,7 @@ mod common;
 use std::borrow::Cow;
 
 use backend_tpu_stablehlo::EmitOptions;
-use common::programs::{LARGE, PROGRAMS, graph};
+use common::programs::{LARGE, LARGE_CHANNEL_NORM, PROGRAMS, graph};
 use half::bf16;
 use ir::eval::{Bindings, Leaf, LeafKind, Tensor, evaluate};
 use ir::{ElementType, TensorType};
@@ -34,9 +34,14 @@ impl Bindings<f32> for Numbers {
 #[test]
 fn every_op_computes_what_the_evaluator_says() {
     let Some(client) = common::client("every_op_computes_what_the_evaluator_says", 1) else { return };
-    let whole = PROGRAMS.into_iter().chain([("large", LARGE)]).map(|(name, body)| (name, body, EmitOptions::default()));
+    let whole = PROGRAMS
+        .into_iter()
+        .chain([("large", LARGE), ("large channel norm", LARGE_CHANNEL_NORM)])
+        .map(|(name, body)| (name, body, EmitOptions::default()));
     let strips = EmitOptions { strip_bytes: 300, ..EmitOptions::default() };
-    for (name, body, options) in whole.chain([("in strips", LARGE, strips)]) {
+    for (name, body, options) in
+        whole.chain([("in strips", LARGE, strips), ("norm in strips", LARGE_CHANNEL_NORM, strips)])
+    {
         let graph = graph(body);
         let found = common::run(&client, &graph, &options, &Numbers);
         // In bf16 plugins may leave out a rounding between two ops, and sums in another order round to the other side.

@@ -259,6 +259,15 @@ op_table! {
             2 * (of.elements(*weight) / of.channels()) + u64::from(bias.is_some()) + u64::from(residual.is_some())
         );
 
+    /// A convolution of each of `groups` groups of neighbouring channels by itself, as PyTorch's `Conv3d` with `groups`: output
+    /// channel `o` of a group is that of [`Op::Convolution`] over the group's input channels, with `padding` zeros around them.
+    /// Of one channel a group it is depthwise (Sifre and Mallat 2014; Chollet 2017, arXiv:1610.02357). `bias` as there.
+    GroupedConvolution = "grouped_convolution", grouped_convolution: Contracts
+        (input: Value as Activation, weight: Value as Weight, bias: Option<Value> as PerChannel)
+        { groups: usize, strides: [usize; 3], padding: [[usize; 2]; 3] }
+        // Two for each tap (those on the padding too) and input channel of the group.
+        flops |of| of.each(2 * (of.elements(*weight) / of.channels()) + u64::from(bias.is_some()));
+
     /// Group normalisation (Wu and He 2018, arXiv:1803.08494): over each batch element and each group of adjacent
     /// channels, `(x - mean) / sqrt(variance + epsilon)` with the biased variance, then times `scale[channel]` plus
     /// `offset[channel]`.

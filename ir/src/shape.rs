@@ -97,6 +97,9 @@ pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) 
                 *border,
             )?
         }
+        Op::GroupedConvolution { input, weight, bias, groups, strides, padding } => {
+            grouped_convolution(ty(*input), ty(*weight), bias.map(ty), *groups, *strides, *padding)?
+        }
         Op::GroupNorm { input, scale, offset, groups, epsilon } => {
             group_statistics("group_norm", ty(*input), *groups, *epsilon)?;
             let channels = video("group_norm", ty(*input))?.1;
@@ -271,6 +274,28 @@ fn convolution(
         require!("convolution", 9, *residual == result, "the residual must be {result}, found {residual}");
     }
     Ok(result)
+}
+
+/// A convolution of one group, with all outputs.
+fn grouped_convolution(
+    input: &TensorType,
+    weight: &TensorType,
+    bias: Option<&TensorType>,
+    groups: usize,
+    strides: [usize; 3],
+    padding: [[usize; 2]; 3],
+) -> Inferred {
+    let (axes, channels) = video("grouped_convolution", input)?;
+    let outputs = weight.layout.kernel().map_or(groups, |kernel| weight.shape[kernel.output]);
+    require!(
+        "grouped_convolution",
+        1,
+        groups > 0 && channels.is_multiple_of(groups) && outputs.is_multiple_of(groups),
+        "{channels} and {outputs} channels do not divide into {groups} groups: {input} and {weight}"
+    );
+    let mut group = input.clone();
+    group.shape[axes.channel] = channels / groups;
+    convolution(&group, weight, bias, None, None, strides, padding, 0, Border::ZERO)
 }
 
 fn group_statistics(op: &str, input: &TensorType, groups: usize, epsilon: f64) -> Inferred {

@@ -79,6 +79,12 @@ constraints! {
     convolution_c11: ["1x4x1x2x2xf32, ncthw", "2x4x1x3x3xf32, oidhw"],
         "convolution %0, %1 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 2]], repeat_first = 0, border = [zero, reflect, reflect]}",
         "2 elements of width cannot be mirrored to 1 in front and 2 behind";
+    grouped_convolution_v1: ["4xf32", "2x4x1x1x1xf32, oidhw"],
+        "grouped_convolution %0, %1 {groups = 2, strides = [1, 1, 1], padding = [[0, 0], [0, 0], [0, 0]]}",
+        "expected a video";
+    grouped_convolution_c1: ["1x4x1x2x2xf32, ncthw", "3x2x1x1x1xf32, oidhw"],
+        "grouped_convolution %0, %1 {groups = 2, strides = [1, 1, 1], padding = [[0, 0], [0, 0], [0, 0]]}",
+        "4 and 3 channels do not divide into 2 groups";
     group_norm_v1: ["4xf32", "4xf32"], "group_norm %0, %1, %1 {groups = 2, epsilon = 1e-6}", "expected a video";
     group_norm_v2: ["1x4x1x2x2xbf16, ncthw", "4xbf16"], "group_norm %0, %1, %1 {groups = 2, epsilon = 1e-6}",
         "scale must be tensor<4xf32>, one element a channel, found tensor<4xbf16>";

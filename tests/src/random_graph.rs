@@ -130,7 +130,7 @@ impl Declared<'_> {
     /// Some op, if what the dice say is legal and not too large.
     fn op(&mut self) -> Option<Value> {
         let input = self.pick();
-        let value = match self.dice.below(28) {
+        let value = match self.dice.below(29) {
             0 => self.b.silu(input).ok()?,
             1 | 2 => self.pointwise(input)?,
             3..=6 => self.convolution(input, None)?,
@@ -173,6 +173,7 @@ impl Declared<'_> {
                 self.b.unary(input, function).ok()?
             }
             25 | 26 => self.bordered_convolution(input)?,
+            27 => self.grouped_convolution(input)?,
             _ if self.narrow => {
                 let element = match self.b.ty(input).element {
                     ElementType::F32 => ElementType::Bf16,
@@ -260,6 +261,23 @@ impl Declared<'_> {
         }
         let bias = self.vector("bias", outputs)?;
         self.b.add_bias(product, bias).ok()
+    }
+
+    /// A convolution within groups of channels, or of each channel.
+    fn grouped_convolution(&mut self, input: Value) -> Option<Value> {
+        let channels = self.b.ty(input).channels()?;
+        let divisors: Vec<usize> = (1..=channels).rev().filter(|groups| channels % groups == 0).collect();
+        let groups = self.dice.of(&divisors);
+        let outputs = groups * self.dice.of(&[1, channels / groups, 3]);
+        let kernel = self.dice.of(&[[1, 3, 3], [1, 1, 1], [2, 1, 3]]);
+        let (element, [d, h, w]) = (self.b.ty(input).element, kernel);
+        let ty = TensorType::with_layout(ElementType::F32, Layout::OIDHW, [outputs, channels / groups, d, h, w]);
+        let weight = self.parameter("weight", ty)?;
+        let weight = if element == ElementType::F32 { weight } else { self.b.convert(weight, element).ok()? };
+        let bias = if self.dice.below(2) == 0 { None } else { Some(self.vector("bias", outputs)?) };
+        let padding = [[d - 1, 0], [h / 2, h / 2], [w / 2, 1]];
+        let strides = self.dice.of(&[[1, 1, 1], [1, 2, 2]]);
+        self.b.grouped_convolution(input, weight, bias, groups, strides, padding).ok()
     }
 
     /// A convolution behind the frames of a state, or behind its first frame again, with the state for the next step.

@@ -180,6 +180,7 @@ fn summed(op: &Op, values: &[Tensor<f64>]) -> f64 {
         Op::Convolution { bias, residual, .. } => {
             bias.iter().chain(residual).map(|value| largest(of(*value))).fold(0.0, f64::max)
         }
+        Op::GroupedConvolution { bias: Some(bias), .. } => largest(of(*bias)),
         // The input less the mean, times the reciprocal deviation.
         Op::GroupNorm { input, scale, groups, epsilon, .. } => {
             let statistics = Op::GroupStatistics { input: *input, groups: *groups, epsilon: *epsilon };

@@ -2,7 +2,7 @@
 //!
 //! - this file: compiling a kernel to a function of a module, and which file emits which kernel;
 //! - `emitter`: loops, strips of vectors, index arithmetic: what all kernels are written with;
-//! - `pointwise`, `gather`, `norm`, `channel_norm`, `pool`, `convolution`: one kind of kernel each; `winograd` is the part of a
+//! - `pointwise`, `gather`, `norm`, `channel_norm`, `pool`, `grouped_convolution`, `convolution`: one kind of kernel each; `winograd` is the part of a
 //!   convolution that works on transforms.
 //!
 //! Emitted code addresses memory through its arguments alone and calls nothing but what is in `panel`, `memcpy` and `memset`.
@@ -12,6 +12,7 @@ mod channel_norm;
 mod convolution;
 mod emitter;
 mod gather;
+mod grouped_convolution;
 mod norm;
 mod pointwise;
 mod pool;
@@ -71,6 +72,7 @@ pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kern
             }
             Kernel::Normalize(normalize) => norm::emit_normalize(&mut emitter, isa, *normalize)?,
             Kernel::ChannelNorm(norm) => channel_norm::emit(&mut emitter, isa, *norm)?,
+            Kernel::GroupedConvolution(c) => grouped_convolution::emit(&mut emitter, c),
             Kernel::Convolution(c) => convolution::emit(&mut emitter, isa, name, c)?,
         }
         emitter.finish();

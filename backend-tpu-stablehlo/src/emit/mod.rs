@@ -233,6 +233,13 @@ impl Emitter<'_> {
             Op::Clamp { low, high, .. } => elementwise::clamp(body, &operands[0], *low, *high),
             Op::AddBias { input, .. } => elementwise::add_bias(body, &operands[0], &operands[1], axes(input).channel),
             Op::Convolution { .. } => self.convolution(node),
+            &Op::GroupedConvolution { weight, groups, strides, padding, .. } => {
+                let weight_layout = graph.ty(weight).layout;
+                let (weight, bias) = (&operands[1], operands.get(2));
+                let by =
+                    convolution::Convolution { weight, weight_layout, bias, residual: None, strides, padding, groups };
+                convolution::convolution(body, &operands[0], node.ty.layout, &by, &node.ty.shape)
+            }
             Op::GroupNorm { input, groups, epsilon, .. } => {
                 let axes = axes(input);
                 let statistics = &norm::group_statistics(body, &operands[0], axes, *groups, *epsilon);
@@ -254,12 +261,8 @@ impl Emitter<'_> {
                 };
                 norm::normalize(body, &operands[0], axes(input), &by)
             }
-            &Op::ChannelNorm { input, scale, offset, kind, epsilon, activation } => {
-                let axis = graph.ty(input).layout.place(Axis::Channel).expect("a graph that verifies");
-                let mut rest = operands[1..].iter();
-                let [scale, offset] = [scale, offset].map(|vector| vector.and_then(|_| rest.next()));
-                let by = channel_norm::ChannelNorm { axis, kind, epsilon, scale, offset, activation };
-                channel_norm::channel_norm(body, &operands[0], &by)
+            Op::ChannelNorm { .. } => {
+                channel_norm::channel_norm(body, &operands[0], &normalization(graph, &node.op, operands))
             }
             Op::ResizeNearest { input, size, first_frame } => {
                 resample::resize_nearest(body, &operands[0], axes(input), *size, *first_frame)
@@ -297,6 +300,7 @@ impl Emitter<'_> {
             residual: residual.as_ref(),
             strides,
             padding,
+            groups: 1,
         };
         let y = convolution::convolution(&mut self.body, &video, node.ty.layout, &by, &node.ty.shape);
         match y.element {
@@ -343,8 +347,15 @@ impl Emitter<'_> {
         (operands, *first_frame, *activation)
     }
 
-    /// Some frames of a `normalize` that is not made whole, for the slice `value`.
+    /// Some frames of a `normalize` or `channel_norm` that is not made whole, for the slice `value`.
     fn frames_of_normalize(&mut self, value: Value, normalize: Value, frames: std::ops::Range<usize>) -> Tensor {
+        let op = self.graph.op(normalize);
+        if let Op::ChannelNorm { .. } = op {
+            let operands: Vec<Tensor> = op.operands().iter().map(|&v| self.tensor(v)).collect();
+            self.body.begin(value.index(), &self.graph.node(normalize).path);
+            let x = self.body.slice_along("frames", &operands[0], self.time(normalize), frames);
+            return channel_norm::channel_norm(&mut self.body, &x, &normalization(self.graph, op, &operands));
+        }
         let (operands, first_frame, activation) = self.normalize_operands(normalize);
         self.body.begin(value.index(), &self.graph.node(normalize).path);
         let axes = self.axes(normalize);
@@ -400,6 +411,7 @@ impl Emitter<'_> {
                 };
                 strips::Producer::Normalize { affine: &affine, gain_and_shift, activation: *activation }
             }
+            op @ Op::ChannelNorm { .. } => strips::Producer::ChannelNorm(normalization(self.graph, op, &operands)),
             Op::ResizeNearest { size: [frames, height, width], first_frame, .. } => strips::Producer::Resize {
                 frames: *frames,
                 width: *width,
@@ -424,6 +436,7 @@ impl Emitter<'_> {
                 residual: residual.as_ref(),
                 strides,
                 padding,
+                groups: 1,
             },
             axes,
             layout: node.ty.layout,
@@ -512,4 +525,15 @@ impl Emitter<'_> {
         let text = text::module(name, self.mesh, arguments, &results, &self.body.into_text(), &returned);
         Module { text, arguments: self.arguments.into_iter().map(|(argument, _)| argument).collect(), results }
     }
+}
+
+/// How a `channel_norm` computes, with its operands as tensors.
+fn normalization<'t>(graph: &Graph, op: &Op, operands: &'t [Tensor]) -> channel_norm::ChannelNorm<'t> {
+    let &Op::ChannelNorm { input, scale, offset, kind, epsilon, activation } = op else {
+        unreachable!("called for channel_norm")
+    };
+    let axis = graph.ty(input).layout.place(Axis::Channel).expect("a graph that verifies");
+    let mut rest = operands[1..].iter();
+    let [scale, offset] = [scale, offset].map(|vector| vector.and_then(|_| rest.next()));
+    channel_norm::ChannelNorm { axis, kind, epsilon, scale, offset, activation }
 }

@@ -84,7 +84,7 @@ pub(super) fn in_strips(graph: &Graph, options: &EmitOptions) -> HashMap<Value, 
             _ => false,
         };
         let (factor, slices) = match graph.op(input) {
-            Op::Normalize { .. } => (1, true),
+            Op::Normalize { .. } | Op::ChannelNorm { .. } => (1, true),
             Op::ResizeNearest { input: small, .. } => {
                 let rows = graph.ty(*small).shape[height];
                 if !ty.shape[height].is_multiple_of(rows) {

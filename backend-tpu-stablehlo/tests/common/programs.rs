@@ -8,7 +8,7 @@ pub(crate) fn graph(body: &str) -> Graph {
 }
 
 /// Programs that have every op between them.
-pub(crate) const PROGRAMS: [(&str, &str); 8] = [
+pub(crate) const PROGRAMS: [(&str, &str); 9] = [
     (
         "elementwise",
         r#"%0 = input {name = "x"} : tensor<1x2x3x2x4xbf16, nthwc>
@@ -50,6 +50,16 @@ pub(crate) const PROGRAMS: [(&str, &str); 8] = [
            return result "cached" = %3
            return result "repeated" = %4
            return result "pad" = %5"#,
+    ),
+    (
+        "groups",
+        r#"%0 = input {name = "x"} : tensor<1x3x4x5x6xf32, nthwc>
+           %1 = parameter {name = "depthwise.weight"} : tensor<1x3x3x1x6xf32, dhwio> @ depthwise
+           %2 = parameter {name = "depthwise.bias"} : tensor<6xf32> @ depthwise
+           %3 = grouped_convolution %0, %1, bias: %2 {groups = 6, strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]]} : tensor<1x3x4x5x6xf32, nthwc> @ depthwise
+           %4 = parameter {name = "grouped.weight"} : tensor<1x1x1x2x9xf32, dhwio> @ grouped
+           %5 = grouped_convolution %3, %4 {groups = 3, strides = [1, 2, 2], padding = [[0, 0], [0, 0], [0, 0]]} : tensor<1x3x2x3x9xf32, nthwc> @ grouped
+           return result "y" = %5"#,
     ),
     (
         "norms",
@@ -137,3 +147,14 @@ pub(crate) const LARGE: &str = r#"%0 = input {name = "x"} : tensor<1x3x8x4x4xbf1
     %11 = convolution %9, %10 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0} : tensor<1x3x16x8x4xbf16, nthwc> @ up
     return result "y" = %11
     return state "conv" = %6"#;
+
+/// A norm over channels that a convolution alone reads, and of which two frames are left to the next step.
+pub(crate) const LARGE_CHANNEL_NORM: &str = r#"%0 = input {name = "x"} : tensor<1x3x8x4x4xbf16, nthwc>
+    %1 = parameter {name = "norm.gamma"} : tensor<4xf32> @ norm
+    %2 = channel_norm %0, scale: %1 {kind = l2, epsilon = 1e-12, activation = silu} : tensor<1x3x8x4x4xbf16, nthwc> @ norm
+    %3 = state {name = "conv"} : tensor<1x2x8x4x4xbf16, nthwc> @ conv
+    %4 = slice %2 {start = [0, 1, 0, 0, 0], limit = [1, 3, 8, 4, 4]} : tensor<1x2x8x4x4xbf16, nthwc> @ conv
+    %5 = parameter {name = "conv.weight"} : tensor<3x3x3x4x4xbf16, dhwio> @ conv
+    %6 = convolution %2, %5, residual: %0, cache: %3 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0} : tensor<1x3x8x4x4xbf16, nthwc> @ conv
+    return result "y" = %6
+    return state "conv" = %4"#;

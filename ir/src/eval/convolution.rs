@@ -29,6 +29,38 @@ pub(super) struct Convolution<'a, T> {
     pub border: Border,
 }
 
+/// Each of `groups` groups of channels by itself, one behind the other.
+pub(super) fn grouped<T: Real>(
+    input: &Tensor<T>,
+    weight: &Tensor<T>,
+    bias: Option<&Tensor<T>>,
+    groups: usize,
+    strides: [usize; 3],
+    padding: [[usize; 2]; 3],
+    ty: &TensorType,
+) -> Result<Tensor<T>, OutOfMemory> {
+    let channel = ty.layout.video().expect("a video").channel;
+    let output = weight.ty.layout.kernel().expect("convolution_c1").output;
+    // The part of an axis that belongs to a group.
+    let part = |of: &Tensor<T>, axis: usize, group: usize| {
+        let mut ty = of.ty.clone();
+        ty.shape[axis] /= groups;
+        let start = (0..ty.rank()).map(|other| if other == axis { group * ty.shape[axis] } else { 0 }).collect();
+        shape_ops::slice(of, &start, &ty)
+    };
+    let mut result = ty.clone();
+    result.shape[channel] /= groups;
+    let convolved = |group: usize| {
+        let (input, weight) = (&part(input, channel, group)?, &part(weight, output, group)?);
+        let bias = bias.map(|bias| part(bias, 0, group)).transpose()?;
+        let (residual, cache, repeat_first, border) = (None, None, 0, Border::ZERO);
+        let bias = bias.as_ref();
+        Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first, border }.evaluate(&result)
+    };
+    let parts: Vec<Tensor<T>> = (0..groups).map(convolved).collect::<Result<_, _>>()?;
+    shape_ops::concatenate(&parts.iter().collect::<Vec<_>>(), channel, ty)
+}
+
 /// One batch element's frame of a video: where channel, row and column lead, as offsets into `data`.
 struct Frame<'a, T> {
     data: &'a [T],

@@ -261,6 +261,10 @@ fn compute<'a, T: Real>(
             }
             .evaluate(ty)?
         }
+        Op::GroupedConvolution { input, weight, bias, groups, strides, padding } => {
+            let bias = bias.map(tensor_of);
+            convolution::grouped(of(input), of(weight), bias, *groups, *strides, *padding, ty)?
+        }
         Op::GroupNorm { input, scale, offset, groups, epsilon } => {
             norm::group_norm(of(input), of(scale), of(offset), *groups, *epsilon, ty)?
         }

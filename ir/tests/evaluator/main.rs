@@ -4,6 +4,7 @@
 mod borders;
 mod channel_norm;
 mod functions;
+mod grouped_convolution;
 
 use std::borrow::Cow;
 
