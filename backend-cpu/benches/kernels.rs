@@ -1,6 +1,6 @@
 //! Single ops through emitted code, on each instruction set and one thread.
 //!
-//! Throughput of convolutions is in floating-point operations (criterion's "elements": 2 for each tap and input channel of an
+//! Throughput of convolutions and attentions is in floating-point operations (criterion's "elements": 2 for each tap and input channel of an
 //! output); that of all others, which memory bounds, in bytes of operands and results.
 
 use std::borrow::Cow;
@@ -125,6 +125,19 @@ fn prologues(criterion: &mut Criterion) {
     }
 }
 
+/// One head over the pixels of a frame, and over those of frames that see earlier ones.
+fn attention(criterion: &mut Criterion) {
+    for (tokens, channels, mask) in [(1560, 512, "none"), (5400, 384, "none"), (4680, 512, "[causal, 1560]")] {
+        let ty = format!("tensor<{tokens}x{channels}xf32>");
+        let body = format!(
+            "%0 = input {{name = \"q\"}} : {ty}\n%1 = input {{name = \"k\"}} : {ty}\n%2 = input {{name = \"v\"}} : {ty}\n\
+             %3 = attention %0, %1, %2 {{heads = 1, scale = 0.05, mask = {mask}}} : {ty}\nreturn result \"y\" = %3"
+        );
+        let masked = if mask == "none" { "" } else { "_causal" };
+        bench(criterion, "attention", &format!("{tokens}_{channels}{masked}"), &body, flops);
+    }
+}
+
 /// What is left unfused: elementwise ops, means, and moving elements.
 fn others(criterion: &mut Criterion) {
     const INPUT: &str = "%0 = input {name = \"x\"} : tensor<1x8x48x64x128xf32, nthwc>\n";
@@ -140,5 +153,5 @@ fn others(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, convolution, normalization, prologues, others);
+criterion_group!(benches, convolution, attention, normalization, prologues, others);
 criterion_main!(benches);

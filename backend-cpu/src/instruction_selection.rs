@@ -13,6 +13,7 @@ use passes::inline::inlined;
 
 use gathers::{contiguous, gather, identity};
 
+use crate::attention::Attention;
 use crate::buffer::ALIGNMENT;
 use crate::element::Element;
 use crate::kernel::{
@@ -141,7 +142,7 @@ impl Temporaries {
             self.regions.push((0, true));
         }
         let (most, taken) = &mut self.regions[free];
-        (*most, *taken) = ((*most).max(bytes.next_multiple_of(ALIGNMENT)), true);
+        (*most, *taken) = ((*most).max(bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX)), true);
         free
     }
 
@@ -151,8 +152,8 @@ impl Temporaries {
 
     /// The first byte of each region, and of what is behind them all.
     fn offsets(&self) -> Vec<usize> {
-        let ends = self.regions.iter().scan(0, |end, (bytes, _)| {
-            *end += bytes;
+        let ends = self.regions.iter().scan(0_usize, |end, (bytes, _)| {
+            *end = end.saturating_add(*bytes);
             Some(*end)
         });
         std::iter::once(0).chain(ends).collect()
@@ -266,6 +267,7 @@ impl Scheduler<'_> {
                 }
                 self.call(value, Kernel::GroupedConvolution(kernel), arguments);
             }
+            Op::Attention { .. } => self.attention(value, node)?,
             Op::GroupNorm { .. } => {
                 return Err(self.unsupported(value, "not fused: the pass `fuse-normalization` must run before"));
             }
@@ -373,6 +375,47 @@ impl Scheduler<'_> {
             (Layout::NTHWC, Some(space), Some(channels)) => Ok((space, channels)),
             _ => Err(self.unsupported(value, format!("its operand must be channel-last (nthwc), found {ty}"))),
         }
+    }
+
+    fn attention(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
+        let Op::Attention { query, key, value: values, heads, scale, mask } = &node.op else {
+            unreachable!("called for attentions alone");
+        };
+        let tokens = |value: Value| self.graph.ty(value).shape.last_chunk::<2>().copied().unwrap_or([1, 1]);
+        let ([queries, channels], [keys, outputs]) = (tokens(*query), tokens(*values));
+        let families = [keys, outputs / heads]
+            .map(|columns| PanelFamily::for_columns(self.options.target.isa, Element::F32, columns));
+        let attention = Attention {
+            sets: node.ty.elements() / (queries * outputs),
+            heads: *heads,
+            queries,
+            keys,
+            channels: channels / heads,
+            outputs: outputs / heads,
+            factor: ((scale * std::f64::consts::LOG2_E) as f32).to_bits(),
+            mask: *mask,
+            element: self.element(value)?,
+            panel_columns: families.map(|family| family.nr),
+            panel_rows: families.map(PanelFamily::max_rows),
+        };
+        let mut arguments = vec![Place::Value(value), self.read(*query)?];
+        let mut regions = vec![];
+        let packed = [Kernel::PackKeys(attention), Kernel::PackValues(attention)].into_iter().zip(attention.packed());
+        for ((kernel, words), operand) in packed.zip([*key, *values]) {
+            let source = self.read(operand)?;
+            if attention.packs() {
+                arguments.push(source);
+                continue;
+            }
+            let bytes = attention.matrices().saturating_mul(words).saturating_mul(size_of::<f32>());
+            let region = self.temporaries.take(bytes);
+            self.call(value, kernel, vec![Place::Temporary(region), source]);
+            arguments.push(Place::Temporary(region));
+            regions.push(region);
+        }
+        self.call(value, Kernel::Attention(attention), arguments);
+        regions.into_iter().for_each(|region| self.temporaries.give_back(region));
+        Ok(())
     }
 
     /// The sums of `input` for its statistics, `value`, and the region in which they are: made by the convolution that

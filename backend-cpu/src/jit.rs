@@ -13,7 +13,7 @@ use cranelift_jit::{JITBuilder, JITModule};
 use crate::codegen::{self, panel_symbol};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
-use crate::panel::{PanelFamily, unary};
+use crate::panel::{PanelFamily, softmax, unary};
 
 /// A compiled kernel: `kernel(arguments, scratch, block)`.
 pub(crate) type KernelFn = unsafe extern "C" fn(arguments: *const *mut u8, scratch: *mut u8, block: usize);
@@ -69,6 +69,7 @@ impl Code {
         }
         if let Some(row) = isa.row() {
             let normalizations = row.normalizations.iter().map(|(form, f)| (form.symbol(isa), *f as *const u8));
+            builder.symbol(softmax::symbol(isa), row.softmax as *const u8);
             let channel_norms = row.channel_norms.iter().map(|(form, f)| (form.symbol(isa), *f as *const u8));
             row.transforms.symbols(isa).into_iter().chain(normalizations).chain(channel_norms).for_each(
                 |(symbol, address)| {

@@ -10,11 +10,12 @@ mod grouped_convolution;
 
 use std::fmt;
 
-use ir::{Activation, ChannelNormKind, PadMode, UnaryFunction};
+use ir::{Activation, AttentionMask, ChannelNormKind, PadMode, UnaryFunction};
 
 pub use gather::{AxisMap, Gather};
 pub use grouped_convolution::GroupedConvolution;
 
+use crate::attention::Attention;
 use crate::element::Element;
 use crate::tile::{Algorithm, Problem, Scratch, Tile};
 
@@ -82,6 +83,12 @@ pub enum Kernel {
     /// Arguments: result, input, packed weights, then those of cache, bias and residual that are there, those of the prologue,
     /// and [`Sums`] of the result if it makes them; weights and bias are f32.
     Convolution(Convolution),
+    /// Keys in the order in which panels read them, in f32. Arguments: packed keys of all heads, keys.
+    PackKeys(Attention),
+    /// Values likewise. Arguments: packed values of all heads, values.
+    PackValues(Attention),
+    /// Arguments: result, queries, then packed keys and packed values; keys and values as they are where a block packs them.
+    Attention(Attention),
 }
 
 /// An elementwise kernel.
@@ -440,6 +447,9 @@ impl Kernel {
             Self::ChannelNorm(norm) => norm.batch * norm.blocks(),
             Self::GroupedConvolution(c) => c.batch * c.result[0] * c.result[1],
             Self::Convolution(c) => c.tile.blocks(&c.problem),
+            Self::PackKeys(a) => a.matrices() * a.panels()[0],
+            Self::PackValues(a) => a.matrices() * a.keys.div_ceil(a.keys_packed_at_once()),
+            Self::Attention(a) => a.blocks(),
         }
     }
 
@@ -455,6 +465,7 @@ impl Kernel {
             Self::Convolution(c) => {
                 c.scratch().elements().saturating_add(c.coefficients()).saturating_mul(size_of::<f32>())
             }
+            Self::Attention(a) => a.scratch().words().saturating_mul(size_of::<f32>()),
             _ => 0,
         }
     }
@@ -511,6 +522,23 @@ impl fmt::Display for Kernel {
                 })?;
                 f.write_str(if c.summed { "_summed" } else { "" })?;
                 f.write_str(c.problem.element.suffix())
+            }
+            Self::PackKeys(a) => {
+                write!(f, "pack_keys_{}{}", x(&[a.sets, a.heads, a.keys, a.channels]), a.element.suffix())
+            }
+            Self::PackValues(a) => {
+                write!(f, "pack_values_{}{}", x(&[a.sets, a.heads, a.keys, a.outputs]), a.element.suffix())
+            }
+            Self::Attention(a) => {
+                write!(
+                    f,
+                    "attention_{}_{}_{}",
+                    x(&[a.sets, a.heads]),
+                    x(&[a.queries, a.keys]),
+                    x(&[a.channels, a.outputs])
+                )?;
+                f.write_str(if a.mask == AttentionMask::None { "" } else { "_causal" })?;
+                f.write_str(a.element.suffix())
             }
         }
     }

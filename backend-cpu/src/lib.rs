@@ -9,6 +9,7 @@
 //! - [`panel`]: the contraction panels, the microkernels in which nearly all arithmetic of a convolution happens;
 //! - [`pack`]: convolution weights in the order in which the panels read them;
 //! - [`tile`]: which algorithm a convolution runs by, and how it is cut into blocks;
+//! - [`attention`]: the same of an attention;
 //! - [`winograd`]: the transforms of 3x3 kernels;
 //! - [`options`]: what a program is compiled for;
 //! - [`profile`], [`ceiling`]: what each call of a program is; what this machine reaches at most;
@@ -18,6 +19,7 @@
 //!
 //! This crate knows nothing of the VAE, of checkpoints or of tiles of a video.
 
+pub mod attention;
 pub mod buffer;
 pub mod ceiling;
 mod codegen;

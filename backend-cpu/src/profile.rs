@@ -9,6 +9,7 @@ use ir::analysis::{Cost, cost};
 use ir::{Graph, Path};
 use passes::BufferPlan;
 
+use crate::attention::Attention;
 use crate::instruction_selection::{Call, Place, Schedule};
 use crate::kernel::{Kernel, Prologue};
 use crate::tile::Algorithm;
@@ -68,11 +69,14 @@ fn kind(kernel: &Kernel) -> String {
             };
             format!("convolution {time}x{height}x{width}{of}")
         }
+        Kernel::PackKeys(_) => "pack_keys".into(),
+        Kernel::PackValues(_) => "pack_values".into(),
+        Kernel::Attention(_) => "attention".into(),
     }
 }
 
-/// What a call has of its op's cost: an op of several calls is a concatenation, of which each moves its part, or a
-/// reduction, which does all that is to speak of in the first.
+/// What a call has of its op's cost: an op of several calls is a concatenation, of which each moves its part, a reduction, which
+/// does all that is to speak of in the first, or an attention, whose last call does all arithmetic.
 fn share(graph: &Graph, kernel: &Kernel, call: &Call, plan: &BufferPlan) -> Cost {
     match kernel {
         Kernel::Gather(_) if is_view(call, plan) => Cost::default(),
@@ -84,8 +88,16 @@ fn share(graph: &Graph, kernel: &Kernel, call: &Call, plan: &BufferPlan) -> Cost
         Kernel::GroupStatistics { sums, .. } => {
             Cost { flops: 0, bytes_read: sums.bytes() as u64, bytes_written: graph.ty(call.value).bytes() as u64 }
         }
+        Kernel::PackKeys(a) => packing(a, a.channels, a.packed()[0]),
+        Kernel::PackValues(a) => packing(a, a.outputs, a.packed()[1]),
         _ => cost(graph, call.value),
     }
+}
+
+/// What it takes to pack the tokens of an attention, of so many channels a head, into so many words a head.
+fn packing(a: &Attention, channels: usize, words: usize) -> Cost {
+    let read = a.matrices() * a.keys * channels * a.element.bytes();
+    Cost { flops: 0, bytes_read: read as u64, bytes_written: (a.matrices() * words * size_of::<f32>()) as u64 }
 }
 
 /// Whether the result stands where the source is.

@@ -281,6 +281,12 @@ impl Workspace {
         &self.pool
     }
 
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        let buffers = [&self.arena, &self.temporary].into_iter().chain(&self.scratch).chain(&self.spare);
+        buffers.map(|buffer| buffer.len()).sum()
+    }
+
     /// Grows to what `program` needs.
     fn reserve(&mut self, program: &Program) -> Result<(), BufferError> {
         let grow = |buffer: &mut AlignedBuffer<u8>, bytes: usize| {

@@ -12,16 +12,16 @@ use crate::target::DotProducts;
 /// Most steps of a contraction that are added up one by one; the sums of such slices are added to each other. The rounding of
 /// a sum grows with its length: at the published size this one gives the decoder 1.2 times the error of PyTorch's f32, a whole
 /// contraction twice, and costs one or two hundredths of the time.
-const SUM_DEPTH: usize = 96;
+pub(crate) const SUM_DEPTH: usize = 96;
 
 /// Scratch beyond this leaves the second-level cache, and panels slow down a little.
-const SCRATCH_IN_CACHE: usize = 1 << 20;
+pub(crate) const SCRATCH_IN_CACHE: usize = 1 << 20;
 
 /// Scratch is never larger than this, unless the smallest block needs more.
 const SCRATCH_LIMIT: usize = 12 << 20;
 
 /// Fewer blocks than this leave threads idle.
-const BLOCKS_AIMED: usize = 16;
+pub(crate) const BLOCKS_AIMED: usize = 16;
 
 /// Floats between the planes of a transform, so that planes do not start in the same cache set.
 const PLANE_PADDING: usize = 16;

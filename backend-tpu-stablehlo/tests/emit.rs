@@ -54,6 +54,22 @@ fn a_norm_over_channels_is_made_in_strips_with_the_state_behind() {
 }
 
 #[test]
+fn scores_of_an_attention_are_made_for_some_queries_at_a_time() {
+    let graph = graph(PROGRAMS.iter().find(|(name, _)| *name == "attention").expect("a program").1);
+    let emitted = |strip_bytes| {
+        let options = EmitOptions { strip_bytes, ..EmitOptions::default() };
+        emit(&graph, &options).expect("every op has a form").text
+    };
+    // Scores of a query take 144 bytes in the first attention, 48 in the second.
+    assert_eq!(emitted(6 * 144).matches("stablehlo.while").count(), 0);
+    assert_eq!(emitted(1).matches("stablehlo.while").count(), 2);
+    let text = emitted(600);
+    assert_eq!(text.matches("stablehlo.while").count(), 1);
+    assert!(text.contains("tensor<2x2x4x9xf32>") && !text.contains("tensor<2x2x6x9xf32>"), "{text}");
+    insta::assert_snapshot!("attention_in_strips", text);
+}
+
+#[test]
 fn what_something_else_reads_is_made_whole() {
     let tapped = graph(&format!("{LARGE}\nreturn tap \"norm\" = %4\nreturn tap \"up\" = %9"));
     let text =

@@ -39,9 +39,15 @@ fn every_op_computes_what_the_evaluator_says() {
         .chain([("large", LARGE), ("large channel norm", LARGE_CHANNEL_NORM)])
         .map(|(name, body)| (name, body, EmitOptions::default()));
     let strips = EmitOptions { strip_bytes: 300, ..EmitOptions::default() };
-    for (name, body, options) in
-        whole.chain([("in strips", LARGE, strips), ("norm in strips", LARGE_CHANNEL_NORM, strips)])
-    {
+    // Four of six queries at once, with all keys.
+    let attention = PROGRAMS.iter().find(|(name, _)| *name == "attention").expect("a program").1;
+    let queries = EmitOptions { strip_bytes: 600, ..EmitOptions::default() };
+    let loops = [
+        ("in strips", LARGE, strips),
+        ("norm in strips", LARGE_CHANNEL_NORM, strips),
+        ("attention in strips", attention, queries),
+    ];
+    for (name, body, options) in whole.chain(loops) {
         let graph = graph(body);
         let found = common::run(&client, &graph, &options, &Numbers);
         // In bf16 plugins may leave out a rounding between two ops, and sums in another order round to the other side.

@@ -1,26 +1,23 @@
 //! Reading a configuration from the text of `config.json`: every problem at once, each under its field's name.
 //!
-//! What a field means and which values it may have is in [`crate::config`].
+//! What a field means and which values it may have is the model's; which model it is, [`crate::registry`] decides.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::config::{CausalPadding, Config, ConfigProblem};
-
-/// The class whose configurations are read.
-const CLASS: &str = "AutoencoderKLCogVideoX";
-
 /// Something in `config.json` that was passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigWarning {
-    /// The field that `AutoencoderKLCogVideoX` does not have.
+    /// The class.
+    pub class: &'static str,
+    /// The field that the class does not have.
     pub field: String,
 }
 
 impl fmt::Display for ConfigWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {CLASS} has no such field; ignored", self.field)
+        write!(f, "{}: {} has no such field; ignored", self.field, self.class)
     }
 }
 
@@ -34,11 +31,24 @@ pub enum ConfigError {
     #[error("not a configuration: {0}")]
     Other(String),
     /// The text is JSON, but no object.
-    #[error("expected an object with the fields of {CLASS}, found {0}")]
-    NotAnObject(String),
+    #[error("expected an object with the fields of {}, found {found}", any_of(known))]
+    NotAnObject {
+        /// Classes that would do.
+        known: Vec<&'static str>,
+        /// What there is.
+        found: String,
+    },
     /// The configuration of another model.
-    #[error("_class_name: expected \"{CLASS}\", found {0}; this is the configuration of another model")]
-    Class(String),
+    #[error(
+        "_class_name: expected {}, found {found}; this is the configuration of another model",
+        any_of(&known.iter().map(|class| format!("\"{class}\"")).collect::<Vec<_>>())
+    )]
+    Class {
+        /// Classes that would do.
+        known: Vec<&'static str>,
+        /// What there is.
+        found: String,
+    },
     /// Fields that cannot be honoured, all of them.
     #[error("{}", lines(.0))]
     Fields(Vec<ConfigProblem>),
@@ -48,47 +58,78 @@ fn lines(problems: &[ConfigProblem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-impl Config {
-    /// Reads the text of `config.json`, with or without a byte order mark. Fields that are absent have diffusers' defaults; fields that start with `_` are
-    /// diffusers' own notes and are passed over; any other field that is not known gives a warning.
+/// `a`, `a or b`, `a, b or c`.
+fn any_of(names: &[impl AsRef<str>]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// A field that cannot be honoured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct ConfigProblem {
+    /// The field's name in `config.json`.
+    pub field: String,
+    /// What was expected and what was found.
+    pub message: String,
+}
+
+/// A problem, with every field that it was found from; the first is the one at fault.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    pub(crate) fields: Vec<&'static str>,
+    pub(crate) problem: ConfigProblem,
+}
+
+impl Violation {
+    /// A problem found from these fields; the first is the one at fault.
+    pub(crate) fn new(fields: &[&'static str], message: String) -> Self {
+        Self { fields: fields.to_vec(), problem: ConfigProblem { field: fields[0].to_owned(), message } }
+    }
+}
+
+/// The name by which `config.json` says whose configuration it is.
+pub(crate) const CLASS_FIELD: &str = "_class_name";
+
+/// A class whose configurations are read. Its default has the values that diffusers gives to absent fields.
+pub trait Configuration: Default {
+    /// As `config.json` names it.
+    const CLASS: &'static str;
+
+    /// Reads every field that the class has.
+    fn read_fields(&mut self, reader: &mut Reader<'_>);
+
+    /// All values that cannot be honoured.
+    fn violations(&self) -> Vec<Violation>;
+
+    /// Reads the text of `config.json`, with or without a byte order mark. Fields that are absent have their defaults; fields
+    /// that start with `_` are diffusers' own notes and are passed over; any other field that is not known gives a warning.
     ///
     /// # Errors
     /// When the text is not a JSON object, is the configuration of another class, or has fields of a wrong type or with
     /// values that cannot be honoured: all of them are reported.
-    pub fn from_json(text: &str) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let json = serde_json::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
-        let Value::Object(object) = json else { return Err(ConfigError::NotAnObject(shown(&json))) };
-        if let Some(class) = object.get("_class_name").filter(|class| *class != CLASS) {
-            return Err(ConfigError::Class(shown(class)));
+    fn from_json(text: &str) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
+        let object = object(text, &[Self::CLASS])?;
+        if let Some(class) = object.get(CLASS_FIELD).filter(|class| *class != Self::CLASS) {
+            return Err(ConfigError::Class { known: vec![Self::CLASS], found: shown(class) });
         }
+        Self::from_object(&object)
+    }
 
+    /// [`Self::from_json`] of fields that were read already and are this class's.
+    ///
+    /// # Errors
+    /// When fields have a wrong type, or values that cannot be honoured.
+    fn from_object(object: &Map<String, Value>) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
         let mut config = Self::default();
-        let mut reader = Reader { object: &object, known: Vec::new(), problems: Vec::new() };
-        reader.read("in_channels", &mut config.in_channels);
-        reader.read("out_channels", &mut config.out_channels);
-        reader.read("down_block_types", &mut config.down_block_types);
-        reader.read("up_block_types", &mut config.up_block_types);
-        reader.read("block_out_channels", &mut config.block_out_channels);
-        reader.read("latent_channels", &mut config.latent_channels);
-        reader.read("layers_per_block", &mut config.layers_per_block);
-        reader.read("act_fn", &mut config.act_fn);
-        reader.read("norm_eps", &mut config.norm_eps);
-        reader.read("norm_num_groups", &mut config.norm_num_groups);
-        reader.read("temporal_compression_ratio", &mut config.temporal_compression_ratio);
-        reader.read("sample_height", &mut config.sample_height);
-        reader.read("sample_width", &mut config.sample_width);
-        reader.read("scaling_factor", &mut config.scaling_factor);
-        reader.read("shift_factor", &mut config.shift_factor);
-        reader.read("latents_mean", &mut config.latents_mean);
-        reader.read("latents_std", &mut config.latents_std);
-        reader.read("force_upcast", &mut config.force_upcast);
-        reader.read("use_quant_conv", &mut config.use_quant_conv);
-        reader.read("use_post_quant_conv", &mut config.use_post_quant_conv);
-        reader.read("invert_scale_latents", &mut config.invert_scale_latents);
-        reader.read("pad_mode", &mut config.pad_mode);
+        let mut reader = Reader { object, values: Vec::new(), problems: Vec::new() };
+        config.read_fields(&mut reader);
 
-        let Reader { known, mut problems, .. } = reader;
+        let Reader { values, mut problems, .. } = reader;
         // A field that could not be read still has its default, which nothing should be held against.
         let unread: Vec<String> = problems.iter().map(|problem| problem.field.clone()).collect();
         let judged = |fields: &[&str]| !fields.iter().any(|field| unread.iter().any(|name| name == field));
@@ -96,39 +137,57 @@ impl Config {
         if !problems.is_empty() {
             return Err(ConfigError::Fields(problems));
         }
-        let warnings = object
-            .keys()
-            .filter(|name| !name.starts_with('_') && !known.contains(&name.as_str()))
-            .map(|name| ConfigWarning { field: name.clone() })
-            .collect();
-        Ok((config, warnings))
+        let unknown = |name: &&String| !name.starts_with('_') && !values.iter().any(|(known, _)| known == name);
+        let warnings = object.keys().filter(unknown);
+        Ok((config, warnings.map(|field| ConfigWarning { class: Self::CLASS, field: field.clone() }).collect()))
     }
 }
 
-/// The fields of an object, the names that were asked for, and what was wrong with them.
-struct Reader<'a> {
+/// Every field of a configuration with its value, in the order of the class.
+pub(crate) fn fields(config: &(impl Configuration + Clone)) -> Vec<(&'static str, String)> {
+    let mut reader = Reader { object: &Map::new(), values: Vec::new(), problems: Vec::new() };
+    config.clone().read_fields(&mut reader);
+    reader.values
+}
+
+/// The violations of a configuration, without what they were found from.
+pub(crate) fn problems(config: &impl Configuration) -> Vec<ConfigProblem> {
+    config.violations().into_iter().map(|violation| violation.problem).collect()
+}
+
+/// The fields in the text of a `config.json` that may be of one of these classes.
+pub(crate) fn object(text: &str, known: &[&'static str]) -> Result<Map<String, Value>, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    match serde_json::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))? {
+        Value::Object(object) => Ok(object),
+        other => Err(ConfigError::NotAnObject { known: known.to_vec(), found: shown(&other) }),
+    }
+}
+
+/// The fields of an object, what became of those that were asked for, and what was wrong with them.
+pub struct Reader<'a> {
     object: &'a Map<String, Value>,
-    known: Vec<&'static str>,
+    values: Vec<(&'static str, String)>,
     problems: Vec<ConfigProblem>,
 }
 
 impl Reader<'_> {
     /// Overwrites `target` by the field, if it is there.
-    fn read<T: Field>(&mut self, name: &'static str, target: &mut T) {
-        self.known.push(name);
-        let Some(json) = self.object.get(name) else { return };
-        match T::from_json(json) {
-            Some(value) => *target = value,
-            None => {
+    pub(crate) fn read<T: Field>(&mut self, name: &'static str, target: &mut T) {
+        match self.object.get(name).map(|json| T::from_json(json).ok_or(json)) {
+            Some(Ok(value)) => *target = value,
+            Some(Err(json)) => {
                 let message = format!("expected {}, found {}", T::expected(), shown(json));
                 self.problems.push(ConfigProblem { field: name.to_owned(), message });
             }
+            None => {}
         }
+        self.values.push((name, target.shown()));
     }
 }
 
 /// A value as it stood in the text, cut when it is long.
-fn shown(json: &Value) -> String {
+pub(crate) fn shown(json: &Value) -> String {
     const MOST: usize = 80;
     let text = json.to_string();
     match text.char_indices().nth(MOST) {
@@ -137,17 +196,20 @@ fn shown(json: &Value) -> String {
     }
 }
 
-/// A Rust type that a field can have.
-trait Field: Sized {
+/// A Rust type that a field can have. A model's own types are its own affair.
+pub(crate) trait Field: Sized {
     /// What should have been written, for error messages.
     fn expected() -> String;
 
     /// The value; `None` when the JSON is of another type.
     fn from_json(json: &Value) -> Option<Self>;
+
+    /// The value as people read it.
+    fn shown(&self) -> String;
 }
 
 /// An element of a list, and how a list of them is called.
-trait Element: Field {
+pub(crate) trait Element: Field {
     const PLURAL: &'static str;
 }
 
@@ -156,9 +218,13 @@ impl Field for usize {
         "a positive whole number".to_owned()
     }
 
-    /// Zero is a matter of what is allowed, as an upper bound is; see [`Config::problems`].
+    /// Zero is a matter of what is allowed, as an upper bound is; see [`Configuration::violations`].
     fn from_json(json: &Value) -> Option<Self> {
         json.as_u64().and_then(|n| n.try_into().ok())
+    }
+
+    fn shown(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -174,6 +240,10 @@ impl Field for f64 {
     fn from_json(json: &Value) -> Option<Self> {
         json.as_f64()
     }
+
+    fn shown(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 impl Element for f64 {
@@ -188,6 +258,14 @@ impl Field for bool {
     fn from_json(json: &Value) -> Option<Self> {
         json.as_bool()
     }
+
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Element for bool {
+    const PLURAL: &'static str = "true or false";
 }
 
 impl Field for String {
@@ -198,21 +276,14 @@ impl Field for String {
     fn from_json(json: &Value) -> Option<Self> {
         json.as_str().map(str::to_owned)
     }
+
+    fn shown(&self) -> String {
+        self.clone()
+    }
 }
 
 impl Element for String {
     const PLURAL: &'static str = "texts";
-}
-
-impl Field for CausalPadding {
-    fn expected() -> String {
-        let names: Vec<_> = Self::ALL.iter().map(|padding| format!("\"{padding}\"")).collect();
-        names.join(" or ")
-    }
-
-    fn from_json(json: &Value) -> Option<Self> {
-        Self::ALL.into_iter().find(|padding| json == padding.name())
-    }
 }
 
 impl<T: Element> Field for Vec<T> {
@@ -223,6 +294,10 @@ impl<T: Element> Field for Vec<T> {
     fn from_json(json: &Value) -> Option<Self> {
         json.as_array()?.iter().map(T::from_json).collect()
     }
+
+    fn shown(&self) -> String {
+        format!("[{}]", self.iter().map(T::shown).collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl<T: Field> Field for Option<T> {
@@ -232,5 +307,9 @@ impl<T: Field> Field for Option<T> {
 
     fn from_json(json: &Value) -> Option<Self> {
         if json.is_null() { Some(None) } else { T::from_json(json).map(Some) }
+    }
+
+    fn shown(&self) -> String {
+        self.as_ref().map_or("none".to_owned(), T::shown)
     }
 }

@@ -1,30 +1,45 @@
-//! The CogVideoX video VAE (`AutoencoderKLCogVideoX`), declared once.
+//! Video and image autoencoders, each declared once.
 //!
 //! From a checkpoint's `config.json` and the sizes of one step, [`declare`] makes a channel-first [`ir::Graph`] that
 //! computes what diffusers' reference computes, op for op, under the checkpoint's own parameter names.
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`config`] | the configuration, what follows from it, which values are allowed |
-//! | [`config_json`] | reading it from `config.json` |
-//! | [`batches`] | how a clip's frames fall into steps, and how many frames come out |
-//! | [`step`] | the steps, and declaring one |
-//! | [`mod@parameters`] | the tensors that a checkpoint must hold |
-//! | `blocks`, `decoder`, `encoder` | the modules of the network |
+//! | [`autoencoder`] | what every model answers: sizes, steps, the declaration, scaling, tiles |
+//! | [`registry`] | the models by the class that `config.json` names |
+//! | [`config_json`] | reading fields from `config.json`, for all models alike |
+//! | [`step`] | halves and steps |
+//! | [`frame_steps`] | how the frames of a clip fall into steps |
+//! | [`declaration`] | declaring a step, with taps |
+//! | [`mod@parameters`] | the tensors that a checkpoint must hold, the modules that can be tapped |
+//! | [`latent_scaling`], [`tile_rule`] | what pipelines do to latents; the tiles that a model takes by itself |
+//! | `layers` | modules that models share |
+//! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
+//! | [`wan`] | `AutoencoderKLWan` |
 //!
-//! This crate knows no backend, no pass and no file. Tiles, blending and the scaling of latents are the caller's.
+//! A model is one folder: its configuration, its modules, and its answers in `mod.rs`. No other crate names one.
+//!
+//! This crate knows no backend, no pass and no file. Running tiles and blending them are the caller's.
 
-pub mod batches;
-mod blocks;
-pub mod config;
+pub mod autoencoder;
+pub mod cogvideox;
 pub mod config_json;
-mod decoder;
-mod encoder;
+pub mod declaration;
+pub mod frame_steps;
+pub mod latent_scaling;
+mod layers;
 pub mod parameters;
+pub mod registry;
 pub mod step;
+pub mod tile_rule;
+pub mod wan;
 
-pub use batches::{decode_batches, encode_batches};
-pub use config::{CausalPadding, Config, ConfigProblem};
-pub use config_json::{ConfigError, ConfigWarning};
-pub use parameters::{Half, parameters, tap_names};
-pub use step::{DeclareError, Step, StepKind, Taps, declare};
+pub use autoencoder::{Autoencoder, Channels, Dialect};
+pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration};
+pub use declaration::{DeclareError, Taps, declare};
+pub use frame_steps::FrameSteps;
+pub use latent_scaling::{LatentScaling, ScalingError};
+pub use parameters::{parameters, tap_names};
+pub use registry::{Published, published, read_config};
+pub use step::{Half, Position, Step, StepKind};
+pub use tile_rule::TileRule;

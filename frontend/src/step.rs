@@ -1,80 +1,116 @@
-//! Steps: what the compiler compiles. A step is the encoder or the decoder over one batch of frames of one tile.
+//! Steps: what the compiler compiles. A step is the encoder or the decoder over some frames of one tile.
 //!
-//! A first step repeats its first frame where a causal convolution reaches back; a next step reads, as its states, what
-//! the step before left under the same names. A step over a whole clip neither reads states nor leaves any. The modules themselves are in `blocks`, `decoder` and `encoder`.
+//! A first step has nothing before it; a next step reads, as its states, what the step before left under the same names. A
+//! step over a whole clip neither reads states nor leaves any. Declaring one is in [`crate::declaration`].
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use ir::{BuildError, Builder, ElementType, Graph, Layout, Output, Role, TensorType, Value};
-
-use crate::config::{Config, ConfigProblem};
-use crate::parameters::Half;
-use crate::{decoder, encoder};
-
-/// Which step of a clip, and which half of the autoencoder.
+/// A half of the autoencoder, with its convolution at the latents, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum StepKind {
-    /// The first frames of a clip of latents; reads no states.
-    DecodeFirst,
-    /// Any later latent frames.
-    DecodeNext,
-    /// All frames of a clip of latents at once.
-    DecodeWhole,
-    /// The first frames of a clip; reads no states.
-    EncodeFirst,
-    /// Any later frames.
-    EncodeNext,
-    /// All frames of a clip at once.
-    EncodeWhole,
+pub enum Half {
+    /// Latents to video.
+    Decoder,
+    /// Video to latents.
+    Encoder,
 }
 
-impl StepKind {
-    /// Every kind.
-    pub const ALL: [Self; 6] = [
-        Self::DecodeFirst,
-        Self::DecodeNext,
-        Self::DecodeWhole,
-        Self::EncodeFirst,
-        Self::EncodeNext,
-        Self::EncodeWhole,
-    ];
+impl Half {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Decoder, Self::Encoder];
+
+    /// What it does, as steps are named after it.
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Decoder => "decode",
+            Self::Encoder => "encode",
+        }
+    }
+}
+
+impl fmt::Display for Half {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Encoder => "encoder",
+            Self::Decoder => "decoder",
+        })
+    }
+}
+
+/// Where in a clip a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Position {
+    /// The first frames, with more behind them; reads no states.
+    First,
+    /// Any later frames.
+    Next,
+    /// All frames at once; neither reads states nor leaves any.
+    Whole,
+}
+
+impl Position {
+    /// Every position.
+    pub const ALL: [Self; 3] = [Self::First, Self::Next, Self::Whole];
 
     /// The name, as it prints and parses.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::DecodeFirst => "decode-first",
-            Self::DecodeNext => "decode-next",
-            Self::DecodeWhole => "decode-whole",
-            Self::EncodeFirst => "encode-first",
-            Self::EncodeNext => "encode-next",
-            Self::EncodeWhole => "encode-whole",
-        }
-    }
-
-    /// The half of the autoencoder that runs.
-    pub const fn half(self) -> Half {
-        match self {
-            Self::DecodeFirst | Self::DecodeNext | Self::DecodeWhole => Half::Decoder,
-            Self::EncodeFirst | Self::EncodeNext | Self::EncodeWhole => Half::Encoder,
+            Self::First => "first",
+            Self::Next => "next",
+            Self::Whole => "whole",
         }
     }
 
     /// Whether the step reads the states that the step before left.
     pub const fn reads_states(self) -> bool {
-        matches!(self, Self::DecodeNext | Self::EncodeNext)
+        matches!(self, Self::Next)
     }
 
     /// Whether the step leaves states for a step behind it.
     pub const fn leaves_states(self) -> bool {
-        !matches!(self, Self::DecodeWhole | Self::EncodeWhole)
+        !matches!(self, Self::Whole)
+    }
+}
+
+/// Which half runs, and where in a clip. Prints and parses as `decode-first`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StepKind {
+    /// The half of the autoencoder that runs.
+    pub half: Half,
+    /// Where in a clip.
+    pub position: Position,
+}
+
+impl StepKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::new(Half::Decoder, Position::First),
+        Self::new(Half::Decoder, Position::Next),
+        Self::new(Half::Decoder, Position::Whole),
+        Self::new(Half::Encoder, Position::First),
+        Self::new(Half::Encoder, Position::Next),
+        Self::new(Half::Encoder, Position::Whole),
+    ];
+
+    /// This half, at this position.
+    pub const fn new(half: Half, position: Position) -> Self {
+        Self { half, position }
+    }
+
+    /// The step of this number, from 0, of a clip that has so many.
+    pub const fn of_clip(half: Half, step: usize, steps: usize) -> Self {
+        let position = match step {
+            _ if steps <= 1 => Position::Whole,
+            0 => Position::First,
+            _ => Position::Next,
+        };
+        Self::new(half, position)
     }
 }
 
 impl fmt::Display for StepKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        write!(f, "{}-{}", self.half.verb(), self.position.name())
     }
 }
 
@@ -89,14 +125,14 @@ impl FromStr for StepKind {
     type Err = ParseStepKindError;
 
     fn from_str(text: &str) -> Result<Self, ParseStepKindError> {
-        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| ParseStepKindError(text.to_owned()))
+        Self::ALL.into_iter().find(|kind| kind.to_string() == text).ok_or_else(|| ParseStepKindError(text.to_owned()))
     }
 }
 
 /// A step and the sizes of its input: latents for a decode step, a video for an encode step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Step {
-    /// Which step.
+    /// Which half, and where in a clip.
     pub kind: StepKind,
     /// Clips at once.
     pub batch: usize,
@@ -115,159 +151,24 @@ impl fmt::Display for Step {
     }
 }
 
-/// Which activations leave the graph for inspection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Taps {
-    /// None.
-    #[default]
-    None,
-    /// What each module returns: causal convolutions, norms, residual blocks, samplers, blocks.
-    All,
-    /// What the modules of these paths return; [`crate::tap_names`] lists them.
-    Named(BTreeSet<String>),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Taps {
-    fn contains(&self, module: &str) -> bool {
-        match self {
-            Self::None => false,
-            Self::All => true,
-            Self::Named(names) => names.contains(module),
+    #[test]
+    fn kinds_print_as_they_parse() {
+        for kind in StepKind::ALL {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
         }
-    }
-}
-
-/// Why a step cannot be declared.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum DeclareError {
-    /// The configuration cannot be honoured; one that was read by [`Config::from_json`] can.
-    #[error("the configuration cannot be used:{}", .0.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
-    Config(Vec<ConfigProblem>),
-    /// A size is zero.
-    #[error("{step}: batch, frames, height and width must each be at least 1")]
-    Empty {
-        /// The step.
-        step: Step,
-    },
-    /// The encoder halves the sample until nothing is left.
-    #[error(
-        "{step}: the sample must be at least {minimum}x{minimum} pixels, since the encoder halves height and width {halvings} \
-         times; it is {}x{}", step.height, step.width
-    )]
-    TooSmall {
-        /// The step.
-        step: Step,
-        /// The least height and width.
-        minimum: usize,
-        /// How often both are halved.
-        halvings: usize,
-    },
-    /// No module of these paths returns anything in this step.
-    #[error("the {half} has no module {} whose output can be tapped", quoted(names))]
-    UnknownTaps {
-        /// The half that the step runs.
-        half: Half,
-        /// The paths.
-        names: Vec<String>,
-    },
-    /// An op breaks a rule; with a valid configuration, only because tensors do not fit the address space.
-    #[error("{step}: {source}")]
-    Build {
-        /// The step.
-        step: Step,
-        /// The op and the rule.
-        source: BuildError,
-    },
-}
-
-fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// What the declaration of a step needs to know, and the values that are to leave it.
-pub(crate) struct Declaration<'a> {
-    /// The model.
-    pub(crate) config: &'a Config,
-    kind: StepKind,
-    taps: &'a Taps,
-    outputs: Vec<Output>,
-}
-
-impl Declaration<'_> {
-    /// Whether the step reads the states that the step before left.
-    pub(crate) fn carries_states(&self) -> bool {
-        self.kind.reads_states()
+        assert_eq!(StepKind::new(Half::Encoder, Position::Next).to_string(), "encode-next");
+        let refused = "decode".parse::<StepKind>().unwrap_err().to_string();
+        assert!(refused.contains("`decode` is not a step"), "{refused}");
     }
 
-    /// Whether the step leaves states.
-    pub(crate) fn leaves_states(&self) -> bool {
-        self.kind.leaves_states()
+    #[test]
+    fn a_step_over_the_whole_clip_is_neither_first_nor_next() {
+        let positions = |steps| (0..steps).map(move |step| StepKind::of_clip(Half::Decoder, step, steps).position);
+        assert_eq!(positions(1).collect::<Vec<_>>(), [Position::Whole]);
+        assert_eq!(positions(3).collect::<Vec<_>>(), [Position::First, Position::Next, Position::Next]);
     }
-
-    /// Lets `value` leave the step.
-    pub(crate) fn output(&mut self, role: Role, name: String, value: Value) {
-        self.outputs.push(Output { role, name, value });
-    }
-
-    /// Says that the module whose ops are built now returns `value`, which may be tapped.
-    pub(crate) fn returns(&mut self, b: &Builder, value: Value) {
-        if self.taps.contains(b.path()) {
-            self.output(Role::Tap, b.path().to_string(), value);
-        }
-    }
-}
-
-/// Declares a step: a channel-first graph in f32.
-///
-/// - Input of a decode step: `latents`, `[batch, latent_channels, frames, height, width]`, unscaled. Its result: `sample`,
-///   `[batch, out_channels, decoded_step_frames, height * s, width * s]`, unclamped, with `s` the spatial compression.
-/// - Input of an encode step: `sample`, `[batch, in_channels, frames, height, width]`. Its result: `parameters`, mean and
-///   then log-variance, `[batch, 2 * latent_channels, encoded_step_frames, height / s, width / s]`.
-/// - States, read by a next step and left by every step but one over a whole clip: one a causal convolution with a kernel of 3 frames, named by its path,
-///   the last two frames before those of the step: `[batch, channels, 2, height, width]` of that convolution's input.
-/// - Outputs come in the order result, states, taps; states and taps in the order in which they are computed.
-///
-/// # Errors
-/// See [`DeclareError`].
-pub fn declare(config: &Config, step: &Step, taps: &Taps) -> Result<Graph, DeclareError> {
-    let problems = config.problems();
-    if !problems.is_empty() {
-        return Err(DeclareError::Config(problems));
-    }
-    let &Step { kind, batch, frames, height, width } = step;
-    if [batch, frames, height, width].contains(&0) {
-        return Err(DeclareError::Empty { step: *step });
-    }
-    let minimum = config.spatial_compression();
-    if kind.half() == Half::Encoder && height.min(width) < minimum {
-        return Err(DeclareError::TooSmall { step: *step, minimum, halvings: config.levels() - 1 });
-    }
-
-    let mut b = Builder::new(kind.name().replace('-', "_"));
-    let mut d = Declaration { config, kind, taps, outputs: Vec::new() };
-    let (from, to, channels) = match kind.half() {
-        Half::Decoder => ("latents", "sample", config.latent_channels),
-        Half::Encoder => ("sample", "parameters", config.in_channels),
-    };
-    let ty = TensorType::with_layout(ElementType::F32, Layout::NCTHW, [batch, channels, frames, height, width]);
-    let built = b.input(from.to_owned(), ty).and_then(|input| match kind.half() {
-        Half::Decoder => decoder::decode(&mut b, &mut d, input),
-        Half::Encoder => encoder::encode(&mut b, &mut d, input),
-    });
-    let result = built.map_err(|source| DeclareError::Build { step: *step, source })?;
-    d.output(Role::Result, to.to_owned(), result);
-
-    let mut outputs = d.outputs;
-    if let Taps::Named(names) = taps {
-        let tapped = |name: &String| outputs.iter().any(|output| output.role == Role::Tap && output.name == *name);
-        let unknown: Vec<_> = names.iter().filter(|name| !tapped(name)).cloned().collect();
-        if !unknown.is_empty() {
-            return Err(DeclareError::UnknownTaps { half: kind.half(), names: unknown });
-        }
-    }
-    outputs.sort_by_key(|output| output.role);
-    for Output { role, name, value } in outputs {
-        b.output(role, name, value);
-    }
-    Ok(b.finish())
 }

@@ -1,6 +1,7 @@
 //! Reading `config.json`: defaults, warnings, and every way in which a field can be wrong.
 
-use frontend::{CausalPadding, Config, ConfigError, ConfigWarning};
+use frontend::cogvideox::{CausalPadding, Config};
+use frontend::{ConfigError, ConfigWarning, Configuration};
 
 /// Reads an object with these fields, and expects exactly these lines of complaint.
 #[track_caller]

@@ -2,9 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use frontend::{CausalPadding, Config, DeclareError, Half, Step, StepKind, Taps, declare, parameters, tap_names};
+use frontend::cogvideox::{CausalPadding, Config};
+use frontend::{DeclareError, Half, Position, Step, StepKind, Taps, declare, parameters, tap_names};
 use ir::verify::verify;
 use ir::{Dims, FirstFrame, Graph, Op, Role};
+
+const DECODE_FIRST: StepKind = StepKind::new(Half::Decoder, Position::First);
+const DECODE_NEXT: StepKind = StepKind::new(Half::Decoder, Position::Next);
+const DECODE_WHOLE: StepKind = StepKind::new(Half::Decoder, Position::Whole);
+const ENCODE_FIRST: StepKind = StepKind::new(Half::Encoder, Position::First);
+const ENCODE_NEXT: StepKind = StepKind::new(Half::Encoder, Position::Next);
+const ENCODE_WHOLE: StepKind = StepKind::new(Half::Encoder, Position::Whole);
 
 /// A configuration with these levels, 4 latent channels and 4 groups.
 fn small(block_out_channels: &[usize], temporal_compression_ratio: f64) -> Config {
@@ -56,14 +64,14 @@ fn states_left(graph: &Graph) -> BTreeSet<(String, Dims)> {
 fn results_have_the_shapes_of_the_reference() {
     let config = small(&[8, 8, 16, 16], 4.0);
     for (frames, decoded) in [(1, 1), (2, 8), (3, 9), (4, 16), (5, 17)] {
-        for kind in [StepKind::DecodeFirst, StepKind::DecodeNext, StepKind::DecodeWhole] {
+        for kind in [DECODE_FIRST, DECODE_NEXT, DECODE_WHOLE] {
             let graph = declared(&config, step(kind, frames, 3, 5), &Taps::None);
             assert_eq!(shape(&graph, Role::Result, "sample").as_slice(), [2, 3, decoded, 24, 40], "{kind} of {frames}");
             assert_eq!(config.decoded_step_frames(frames), decoded);
         }
     }
     for (frames, encoded) in [(1, 1), (2, 1), (3, 1), (4, 1), (5, 2), (6, 2), (8, 2), (9, 3), (15, 4)] {
-        for kind in [StepKind::EncodeFirst, StepKind::EncodeNext, StepKind::EncodeWhole] {
+        for kind in [ENCODE_FIRST, ENCODE_NEXT, ENCODE_WHOLE] {
             let graph = declared(&config, step(kind, frames, 34, 47), &Taps::None);
             assert_eq!(
                 shape(&graph, Role::Result, "parameters").as_slice(),
@@ -79,10 +87,8 @@ fn results_have_the_shapes_of_the_reference() {
 fn a_step_reads_the_states_that_the_step_before_left() {
     for pad_mode in CausalPadding::ALL {
         let config = Config { pad_mode, ..small(&[8, 16], 2.0) };
-        for (first, next, count) in
-            [(StepKind::DecodeFirst, StepKind::DecodeNext, 14), (StepKind::EncodeFirst, StepKind::EncodeNext, 10)]
-        {
-            let count = match (pad_mode, first.half()) {
+        for (first, next, count) in [(DECODE_FIRST, DECODE_NEXT, 14), (ENCODE_FIRST, ENCODE_NEXT, 10)] {
+            let count = match (pad_mode, first.half) {
                 (CausalPadding::First, _) => count,
                 (CausalPadding::Replicate, Half::Decoder) => 0,
                 // The two convolutions of each down block.
@@ -100,11 +106,11 @@ fn a_step_reads_the_states_that_the_step_before_left() {
             }
         }
     }
-    for whole in [StepKind::DecodeWhole, StepKind::EncodeWhole] {
+    for whole in [DECODE_WHOLE, ENCODE_WHOLE] {
         let graph = declared(&small(&[8, 16], 2.0), step(whole, 3, 6, 7), &Taps::None);
         assert!(states_read(&graph).is_empty() && states_left(&graph).is_empty(), "{whole}");
     }
-    let left = states_left(&declared(&small(&[8, 16], 2.0), step(StepKind::DecodeFirst, 3, 6, 7), &Taps::None));
+    let left = states_left(&declared(&small(&[8, 16], 2.0), step(DECODE_FIRST, 3, 6, 7), &Taps::None));
     assert!(left.contains(&("decoder.conv_in".to_owned(), [2, 4, 2, 6, 7].into_iter().collect())));
     assert!(
         left.contains(&("decoder.up_blocks.1.resnets.0.conv1".to_owned(), [2, 16, 2, 12, 14].into_iter().collect()))
@@ -114,7 +120,7 @@ fn a_step_reads_the_states_that_the_step_before_left() {
 #[test]
 fn replicated_borders_are_padded_before_the_convolution() {
     let config = Config { pad_mode: CausalPadding::Replicate, ..small(&[8, 16], 2.0) };
-    let graph = declared(&config, step(StepKind::DecodeNext, 2, 4, 5), &Taps::None);
+    let graph = declared(&config, step(DECODE_NEXT, 2, 4, 5), &Taps::None);
     let conv_in = graph.nodes().find(|(_, node)| matches!(node.op, Op::Convolution { .. })).unwrap().1;
     let Op::Convolution { input, padding, .. } = &conv_in.op else { unreachable!() };
     assert_eq!((&*conv_in.path, *padding), ("decoder.conv_in", [[0, 0]; 3]));
@@ -127,7 +133,7 @@ fn taps_are_the_modules_that_the_goldens_hold() {
     let names = [Half::Encoder, Half::Decoder].map(|half| tap_names(&config, half).unwrap()).concat();
     assert_eq!(names, include_str!("data/two-level-taps.txt").lines().collect::<Vec<_>>());
 
-    let graph = declared(&config, step(StepKind::DecodeFirst, 3, 5, 7), &Taps::All);
+    let graph = declared(&config, step(DECODE_FIRST, 3, 5, 7), &Taps::All);
     for (name, expected) in [
         ("decoder.conv_in", [2, 16, 3, 5, 7]),
         ("decoder.mid_block.resnets.0.norm1.conv_y", [2, 16, 3, 5, 7]),
@@ -143,7 +149,7 @@ fn taps_are_the_modules_that_the_goldens_hold() {
 #[test]
 fn chosen_taps_alone_leave_the_step() {
     let config = small(&[8, 16], 2.0);
-    let step = step(StepKind::EncodeFirst, 3, 4, 4);
+    let step = step(ENCODE_FIRST, 3, 4, 4);
     let name = "encoder.down_blocks.0.downsamplers.0".to_owned();
     let graph = declared(&config, step, &Taps::Named([name.clone()].into()));
     let taps: Vec<_> = graph.outputs().iter().filter(|output| output.role == Role::Tap).map(|tap| &tap.name).collect();
@@ -164,7 +170,7 @@ fn ops(graph: &Graph) -> Vec<String> {
 
 #[test]
 fn a_residual_block_is_declared_in_the_order_of_the_reference() {
-    let graph = declared(&small(&[8, 16], 2.0), step(StepKind::DecodeNext, 3, 2, 2), &Taps::None);
+    let graph = declared(&small(&[8, 16], 2.0), step(DECODE_NEXT, 3, 2, 2), &Taps::None);
     let block = "decoder.up_blocks.1.resnets.0";
     let found: Vec<_> =
         ops(&graph).into_iter().filter(|op| op.contains(block)).map(|op| op.replace(block, "")).collect();
@@ -193,7 +199,7 @@ fn a_residual_block_is_declared_in_the_order_of_the_reference() {
 fn an_odd_first_frame_is_resized_and_pooled_apart() {
     let config = small(&[8, 16, 16], 2.0);
     let resized = |frames: usize| {
-        let graph = declared(&config, step(StepKind::DecodeFirst, frames, 2, 2), &Taps::None);
+        let graph = declared(&config, step(DECODE_FIRST, frames, 2, 2), &Taps::None);
         let samplers: Vec<_> = graph.nodes().filter(|(_, node)| node.path.ends_with("upsamplers.0")).collect();
         let resizes = samplers.into_iter().filter_map(|(_, node)| match &node.op {
             Op::ResizeNearest { size, first_frame, .. } => Some((size[0], *first_frame)),
@@ -207,7 +213,7 @@ fn an_odd_first_frame_is_resized_and_pooled_apart() {
     assert_eq!(resized(3), [(5, apart), (5, joined)]);
 
     let pooled = |frames: usize| {
-        let graph = declared(&config, step(StepKind::EncodeFirst, frames, 8, 8), &Taps::None);
+        let graph = declared(&config, step(ENCODE_FIRST, frames, 8, 8), &Taps::None);
         let pools = graph.nodes().filter_map(|(_, node)| match &node.op {
             Op::AveragePool { window, first_frame, .. } => Some((*window, *first_frame, node.ty.space().unwrap()[0])),
             _ => None,
@@ -222,7 +228,7 @@ fn an_odd_first_frame_is_resized_and_pooled_apart() {
 #[test]
 fn the_configured_epsilon_is_only_for_the_encoders_residual_blocks() {
     let config = Config { norm_eps: 0.25, ..small(&[8, 16], 2.0) };
-    for (kind, configured) in [(StepKind::DecodeFirst, 0), (StepKind::EncodeFirst, 8)] {
+    for (kind, configured) in [(DECODE_FIRST, 0), (ENCODE_FIRST, 8)] {
         let graph = declared(&config, step(kind, 1, 4, 4), &Taps::None);
         for (_, node) in graph.nodes() {
             let Op::GroupNorm { epsilon, .. } = node.op else { continue };
@@ -268,7 +274,7 @@ fn quantisation_convolutions_stand_at_the_latents() {
     assert_eq!(decoder[0].0, "post_quant_conv.weight");
     assert_eq!(decoder[0].1.as_slice(), [4, 4, 1, 1, 1]);
     // The spatial norms read the latents behind the convolution.
-    let graph = declared(&config, step(StepKind::DecodeFirst, 1, 2, 2), &Taps::None);
+    let graph = declared(&config, step(DECODE_FIRST, 1, 2, 2), &Taps::None);
     for (_, node) in graph.nodes() {
         if let Op::ResizeNearest { input, .. } = node.op
             && node.path.contains("norm")
@@ -284,7 +290,7 @@ fn every_op_but_the_input_has_a_path() {
         let graph = declared(&small(&[8, 16], 2.0), step(kind, 3, 4, 4), &Taps::All);
         let bare: Vec<_> = graph.nodes().filter(|(_, node)| node.path.is_empty()).collect();
         assert!(matches!(bare[..], [(_, node)] if matches!(node.op, Op::Input { .. })), "{kind}");
-        assert_eq!(graph.name, kind.name().replace('-', "_"));
+        assert_eq!(graph.name, kind.to_string().replace('-', "_"));
     }
 }
 
@@ -301,24 +307,24 @@ fn sizes_that_cannot_be_are_refused() {
     let config = small(&[8, 8, 16, 16], 4.0);
     let refused = |step: Step| declare(&config, &step, &Taps::None).unwrap_err();
     assert_eq!(
-        refused(step(StepKind::EncodeFirst, 1, 8, 7)).to_string(),
-        "encode-first of 2x1x8x7: the sample must be at least 8x8 pixels, since the encoder halves height and width 3 \
-         times; it is 8x7"
+        refused(step(ENCODE_FIRST, 1, 8, 7)).to_string(),
+        "encode-first of 2x1x8x7: the sample must be at least 8x8 pixels, of which the encoder makes one \
+         latent; it is 8x7"
     );
-    declared(&config, step(StepKind::EncodeNext, 1, 8, 8), &Taps::None);
-    declared(&config, step(StepKind::DecodeNext, 1, 1, 1), &Taps::None);
+    declared(&config, step(ENCODE_NEXT, 1, 8, 8), &Taps::None);
+    declared(&config, step(DECODE_NEXT, 1, 1, 1), &Taps::None);
     for empty in [
-        step(StepKind::DecodeFirst, 0, 1, 1),
-        step(StepKind::DecodeNext, 1, 0, 1),
-        step(StepKind::EncodeFirst, 1, 8, 0),
-        Step { batch: 0, ..step(StepKind::EncodeNext, 1, 8, 8) },
+        step(DECODE_FIRST, 0, 1, 1),
+        step(DECODE_NEXT, 1, 0, 1),
+        step(ENCODE_FIRST, 1, 8, 0),
+        Step { batch: 0, ..step(ENCODE_NEXT, 1, 8, 8) },
     ] {
         assert_eq!(refused(empty), DeclareError::Empty { step: empty });
     }
     for huge in [
-        step(StepKind::DecodeFirst, usize::MAX, 1, 1),
-        step(StepKind::EncodeNext, 1, 1 << 40, 1 << 40),
-        step(StepKind::DecodeNext, 1, 1 << 29, 1 << 29),
+        step(DECODE_FIRST, usize::MAX, 1, 1),
+        step(ENCODE_NEXT, 1, 1 << 40, 1 << 40),
+        step(DECODE_NEXT, 1, 1 << 29, 1 << 29),
     ] {
         assert!(matches!(refused(huge), DeclareError::Build { .. }), "{huge}");
     }

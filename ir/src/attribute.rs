@@ -314,6 +314,69 @@ word_attribute! {
     }
 }
 
+/// Which keys a query of an attention sees. Where there are more keys than queries, the others stand in front: the last query
+/// is at the place of the last key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttentionMask {
+    /// All.
+    None,
+    /// Those of its own frame and of earlier ones, frames having so many tokens; with one, those up to its own place.
+    Causal(usize),
+}
+
+impl AttentionMask {
+    /// How many keys the query at this place sees, of so many queries and keys: the first ones.
+    pub const fn seen(self, query: usize, queries: usize, keys: usize) -> usize {
+        match self {
+            Self::None => keys,
+            Self::Causal(tokens) => ((keys - queries + query) / tokens + 1) * tokens,
+        }
+    }
+
+    /// Pairs of a query and a key that it sees.
+    pub fn pairs(self, queries: usize, keys: usize) -> u64 {
+        let (queries, keys) = (queries as u64, keys as u64);
+        match self {
+            Self::None => queries.saturating_mul(keys),
+            // Frames of queries see one frame more each, the last of them all keys.
+            Self::Causal(tokens) => {
+                let less = (queries / tokens as u64).saturating_sub(1).saturating_mul(tokens as u64);
+                // The mean of what the first frame and the last one see.
+                queries.saturating_mul(2 * keys - less) / 2
+            }
+        }
+    }
+}
+
+impl Attribute for AttentionMask {
+    const EXPECTED: &'static str = "one of: none causal, or [causal, tokens of a frame]";
+
+    fn identity(&self) -> impl Eq + Hash {
+        *self
+    }
+
+    fn to_literal(&self) -> Option<Literal> {
+        let causal = Literal::Word("causal".to_owned());
+        Some(match self {
+            Self::None => Literal::Word("none".to_owned()),
+            Self::Causal(1) => causal,
+            Self::Causal(tokens) => Literal::List(vec![causal, Literal::Int(*tokens)]),
+        })
+    }
+
+    fn from_literal(literal: &Literal) -> Option<Self> {
+        match literal {
+            Literal::Word(word) if word == "none" => Some(Self::None),
+            Literal::Word(word) if word == "causal" => Some(Self::Causal(1)),
+            Literal::List(items) => match items.as_slice() {
+                [Literal::Word(word), Literal::Int(tokens)] if word == "causal" => Some(Self::Causal(*tokens)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 impl Attribute for ElementType {
     const EXPECTED: &'static str = "one of: f32 bf16 f16 i8 i32";
 

@@ -43,13 +43,10 @@ impl Builder {
         std::mem::replace(&mut self.path, path)
     }
 
-    /// Builds the ops of the submodule `name`.
-    pub fn scope<T>(&mut self, name: &str, build: impl FnOnce(&mut Self) -> T) -> T {
+    /// Sets the submodule `name` for the ops that are built from here on; returns the module before.
+    pub fn enter(&mut self, name: &str) -> Path {
         let inner = if self.path.is_empty() { Arc::from(name) } else { Arc::from(format!("{}.{name}", self.path)) };
-        let outer = self.set_path(inner);
-        let built = build(self);
-        self.path = outer;
-        built
+        self.set_path(inner)
     }
 
     /// Appends an op with its inferred type.

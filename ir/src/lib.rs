@@ -37,7 +37,7 @@ pub mod text;
 pub mod types;
 pub mod verify;
 
-pub use attribute::{Activation, Border, ChannelNormKind, Elements, FirstFrame, PadMode, UnaryFunction};
+pub use attribute::{Activation, AttentionMask, Border, ChannelNormKind, Elements, FirstFrame, PadMode, UnaryFunction};
 pub use builder::{BuildError, Builder};
 pub use graph::{Graph, Node, Output, Path, Role, Value};
 pub use op::{Class, Op, OperandRole, Values};

@@ -13,7 +13,8 @@
 use std::hash::{Hash, Hasher};
 
 use crate::attribute::{
-    Activation, Attribute, Border, ChannelNormKind, Elements, FirstFrame, Literal, PadMode, UnaryFunction,
+    Activation, AttentionMask, Attribute, Border, ChannelNormKind, Elements, FirstFrame, Literal, PadMode,
+    UnaryFunction,
 };
 use crate::graph::Value;
 pub use crate::operand::{Arity, Class, Operand, OperandRole, Values};
@@ -267,6 +268,21 @@ op_table! {
         { groups: usize, strides: [usize; 3], padding: [[usize; 2]; 3] }
         // Two for each tap (those on the padding too) and input channel of the group.
         flops |of| of.each(2 * (of.elements(*weight) / of.channels()) + u64::from(bias.is_some()));
+
+    /// Softmax attention (Vaswani et al. 2017, arXiv:1706.03762) of `heads` heads, each over an equal run of the channels:
+    /// `sum over k of softmax(scale * (query[q] . key[k])) * value[k]` over the keys that `mask` lets query q see. Operands are
+    /// tokens, `[.., tokens, channels]` without names of axes: those of `query` give the result's tokens, `key` and `value` have
+    /// as many as each other. Axes in front are of tokens that do not see each other. Sums are rounded once, at the end.
+    Attention = "attention", attention: Contracts
+        (query: Value as Activation, key: Value as Activation, value: Value as Activation)
+        { heads: usize, scale: f64, mask: AttentionMask }
+        // For each pair that sees each other: two for each channel of both products; subtract, exp, add, divide for each head.
+        flops |of| {
+            let ([queries, channels], [keys, outputs]) = (of.tokens(*query), of.tokens(*value));
+            let apart = of.elements(*query) / (queries * channels).max(1) as u64;
+            let of_a_pair = [channels, outputs, *heads, *heads].into_iter().fold(0, |sum: u64, n| sum.saturating_add(2 * n as u64));
+            mask.pairs(queries, keys).saturating_mul(apart).saturating_mul(of_a_pair)
+        };
 
     /// Group normalisation (Wu and He 2018, arXiv:1803.08494): over each batch element and each group of adjacent
     /// channels, `(x - mean) / sqrt(variance + epsilon)` with the biased variance, then times `scale[channel]` plus

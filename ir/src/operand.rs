@@ -213,6 +213,11 @@ impl Sizes<'_> {
         (self.operand)(operand).elements() as u64
     }
 
+    /// Tokens and channels of an operand: its last two axes.
+    pub(crate) fn tokens(&self, operand: Value) -> [usize; 2] {
+        (self.operand)(operand).shape.last_chunk().copied().unwrap_or([1, 1])
+    }
+
     /// Channels of the result; 1 if it has none.
     pub(crate) fn channels(&self) -> u64 {
         self.result.channels().unwrap_or(1) as u64

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use smallvec::smallvec;
 
-use crate::attribute::{Border, Elements, FirstFrame, PadMode};
+use crate::attribute::{AttentionMask, Border, Elements, FirstFrame, PadMode};
 use crate::graph::{Graph, Value};
 use crate::op::Op;
 use crate::types::{Axis, Dims, ElementType, Layout, TensorType, VideoAxes};
@@ -99,6 +99,9 @@ pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) 
         }
         Op::GroupedConvolution { input, weight, bias, groups, strides, padding } => {
             grouped_convolution(ty(*input), ty(*weight), bias.map(ty), *groups, *strides, *padding)?
+        }
+        Op::Attention { query, key, value, heads, scale, mask } => {
+            attention([ty(*query), ty(*key), ty(*value)], *heads, *scale, *mask)?
         }
         Op::GroupNorm { input, scale, offset, groups, epsilon } => {
             group_statistics("group_norm", ty(*input), *groups, *epsilon)?;
@@ -296,6 +299,50 @@ fn grouped_convolution(
     let mut group = input.clone();
     group.shape[axes.channel] = channels / groups;
     convolution(&group, weight, bias, None, None, strides, padding, 0, Border::ZERO)
+}
+
+fn attention([query, key, value]: [&TensorType; 3], heads: usize, scale: f64, mask: AttentionMask) -> Inferred {
+    let is_tokens = |ty: &&TensorType| ty.layout.is_plain() && ty.rank() >= 2 && ty.element.is_float();
+    require!(
+        "attention",
+        1,
+        [query, key, value].iter().all(is_tokens),
+        "operands must be tokens: floating-point, [.., tokens, channels] without names of axes, found {query}, {key} and {value}"
+    );
+    let tokens = |ty: &TensorType| ty.shape[ty.rank() - 2];
+    let channels = |ty: &TensorType| ty.shape[ty.rank() - 1];
+    // What `query` is, with other tokens and channels.
+    let like = |tokens: usize, channels: usize| {
+        let mut shape = query.shape.clone();
+        shape.truncate(query.rank() - 2);
+        shape.extend([tokens, channels]);
+        TensorType { shape, ..query.clone() }
+    };
+    let expected = like(tokens(key), channels(query));
+    require!("attention", 2, *key == expected, "the key must be {query} but for its tokens, found {key}");
+    let expected = like(tokens(key), channels(value));
+    require!("attention", 3, *value == expected, "the value must be {key} but for its channels, found {value}");
+    let divides = |channels: usize| heads > 0 && channels.is_multiple_of(heads);
+    require!(
+        "attention",
+        4,
+        divides(channels(query)) && divides(channels(value)),
+        "{} and {} channels do not divide into {heads} heads",
+        channels(query),
+        channels(value)
+    );
+    require!("attention", 5, scale.is_finite(), "the scale must be a finite number, found {scale}");
+    if let AttentionMask::Causal(frame) = mask {
+        let (queries, keys) = (tokens(query), tokens(key));
+        require!("attention", 6, queries <= keys, "with a causal mask {queries} queries cannot see {keys} keys alone");
+        require!(
+            "attention",
+            7,
+            frame > 0 && queries.is_multiple_of(frame) && keys.is_multiple_of(frame),
+            "{queries} queries and {keys} keys do not divide into frames of {frame} tokens"
+        );
+    }
+    Ok(like(tokens(query), channels(value)))
 }
 
 fn group_statistics(op: &str, input: &TensorType, groups: usize, epsilon: f64) -> Inferred {

@@ -85,6 +85,20 @@ constraints! {
     grouped_convolution_c1: ["1x4x1x2x2xf32, ncthw", "3x2x1x1x1xf32, oidhw"],
         "grouped_convolution %0, %1 {groups = 2, strides = [1, 1, 1], padding = [[0, 0], [0, 0], [0, 0]]}",
         "4 and 3 channels do not divide into 2 groups";
+    attention_c1: ["1x4x8xf32", "1x4x2x2x8xf32, nthwc"],
+        "attention %0, %0, %1 {heads = 1, scale = 1.0, mask = none}",
+        "[.., tokens, channels] without names of axes, found tensor<1x4x8xf32>, tensor<1x4x8xf32> and tensor<1x4x2x2x8xf32, nthwc>";
+    attention_c2: ["2x4x8xf32", "2x5x8xbf16"], "attention %0, %1, %1 {heads = 1, scale = 1.0, mask = none}",
+        "the key must be tensor<2x4x8xf32> but for its tokens, found tensor<2x5x8xbf16>";
+    attention_c3: ["2x4x8xf32", "2x5x8xf32", "2x4x6xf32"], "attention %0, %1, %2 {heads = 1, scale = 1.0, mask = none}",
+        "the value must be tensor<2x5x8xf32> but for its channels, found tensor<2x4x6xf32>";
+    attention_c4: ["4x8xf32", "4x6xf32"], "attention %0, %0, %1 {heads = 4, scale = 1.0, mask = none}",
+        "8 and 6 channels do not divide into 4 heads";
+    attention_c5: ["4x8xf32"], "attention %0, %0, %0 {heads = 1, scale = inf, mask = none}", "must be a finite number, found inf";
+    attention_c6: ["4x8xf32", "2x8xf32"], "attention %0, %1, %1 {heads = 1, scale = 1.0, mask = causal}",
+        "with a causal mask 4 queries cannot see 2 keys alone";
+    attention_c7: ["4x8xf32", "6x8xf32"], "attention %0, %1, %1 {heads = 1, scale = 1.0, mask = [causal, 4]}",
+        "4 queries and 6 keys do not divide into frames of 4 tokens";
     group_norm_v1: ["4xf32", "4xf32"], "group_norm %0, %1, %1 {groups = 2, epsilon = 1e-6}", "expected a video";
     group_norm_v2: ["1x4x1x2x2xbf16, ncthw", "4xbf16"], "group_norm %0, %1, %1 {groups = 2, epsilon = 1e-6}",
         "scale must be tensor<4xf32>, one element a channel, found tensor<4xbf16>";

@@ -38,6 +38,7 @@ const REWRITES: &[(&str, &[&str])] = &[
             "Transpose",
         ],
     ),
+    ("passes/src/canonicalize/order.rs", &["Reshape", "Transpose"]),
     ("passes/src/canonicalize/windows.rs", &["Concatenate", "Pad", "Slice"]),
     ("passes/src/channel_last.rs", &["Reshape", "Transpose"]),
     ("passes/src/commute_resize.rs", &["AddBias", "Convolution", "ResizeNearest"]),

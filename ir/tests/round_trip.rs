@@ -43,6 +43,8 @@ const PROGRAM: &str = r#"graph @every_op {
   %30 = convolution %0, %2 {strides = [1, 1, 1], padding = [[1, 0], [0, 0], [1, 2]], repeat_first = 0, border = [edge, zero, reflect]} : tensor<1x4x2x4x7xf32, ncthw>
   %31 = parameter {name = "grouped"} : tensor<2x2x1x3x3xf32, oidhw>
   %32 = grouped_convolution %0, %31 {groups = 2, strides = [1, 2, 2], padding = [[0, 0], [1, 1], [1, 1]]} : tensor<1x2x3x2x2xf32, ncthw>
+  %33 = reshape %23 : tensor<9x3xf32>
+  %34 = attention %33, %33, %33 {heads = 3, scale = 0.5, mask = [causal, 3]} : tensor<9x3xf32>
   return result "y" = %24
   return state "odd \"name\" \\ \n é\u{301}" = %1
   return tap "" = %0

@@ -165,7 +165,7 @@ fn sixteen() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let text = CONFIG.replace("\"latent_channels\": 4", "\"latent_channels\": 16");
     fs::write(folder.path().join("config.json"), &text).unwrap();
-    write(&folder.path().join(WEIGHTS), &common::tensors_of(&frontend::Config::from_json(&text).unwrap().0));
+    write(&folder.path().join(WEIGHTS), &common::tensors_of(&*frontend::read_config(&text).unwrap().0));
     folder
 }
 

@@ -9,15 +9,15 @@ use std::path::Path;
 use common::{Tensor, model, random};
 use frontend::{Half, Taps, tap_names};
 use ir::TensorType;
-use runtime::media::FrameBlock;
-use runtime::{
-    Backend, Clip, Error, Latents, MemoryBudget, Moments, Observer, Overlap, Parallel, Precision, Progress, Report,
-    Result, RunOptions, Tap, TilingChoice, Vae,
-};
 use safetensors::Dtype;
+use tessera::media::FrameBlock;
+use tessera::{
+    Backend, Error, Latents, MemoryBudget, Observer, Overlap, Parallel, Precision, Progress, Report, Result,
+    RunOptions, Tap, TilingChoice, Vae, Video,
+};
 
 fn options(backend: Backend) -> RunOptions {
-    RunOptions { backend, threads: Some(2), ..RunOptions::default() }
+    RunOptions::default().with_backend(backend).with_threads(2)
 }
 
 fn latents(batch: usize, frames: usize) -> Latents {
@@ -48,7 +48,7 @@ fn decode(vae: &Vae, latents: &Latents, backend: Backend) -> (Vec<Vec<f32>>, Rep
     (samples, report)
 }
 
-fn encode(vae: &Vae, clip: &Clip, backend: Backend) -> (Moments, Report) {
+fn encode(vae: &Vae, clip: &Video, backend: Backend) -> (Video, Report) {
     vae.encode(clip, &options(backend), &mut ()).unwrap()
 }
 
@@ -85,7 +85,7 @@ fn bf16_is_near_f32_in_half_the_memory() {
             data.extend_from_slice(block.data);
             Ok(())
         };
-        let options = RunOptions { precision, ..options(backend) };
+        let options = options(backend).with_precision(precision);
         let report = vae.decode(&latents, &options, &mut sink, &mut ()).unwrap();
         assert_eq!(report.precision, precision);
         (data, report.arena_bytes)
@@ -108,7 +108,7 @@ fn encoding_on_the_cpu_is_what_the_evaluator_says() {
     let vae = Vae::open(folder.path()).unwrap();
     for (frames, latent_frames, runs) in [(1, 1, 1), (9, 5, 1), (17, 9, 2)] {
         let shape = [1, 3, frames, 7, 8];
-        let clip = Clip { data: random(3, shape.iter().product()), shape };
+        let clip = Video { data: random(3, shape.iter().product()), shape };
         let (found, report) = encode(&vae, &clip, Backend::Cpu);
         assert_eq!(found.shape, [1, 8, latent_frames, 3, 4]);
         assert_eq!((report.program_runs, report.frames, report.height, report.width), (runs, frames, 7, 8));
@@ -130,12 +130,12 @@ fn samples_of_a_batch_are_decoded_and_encoded_as_each_alone() {
     }
 
     let shape = [2, 3, 17, 4, 6];
-    let clip = Clip { data: random(9, shape.iter().product()), shape };
+    let clip = Video { data: random(9, shape.iter().product()), shape };
     let (moments, report) = encode(&vae, &clip, Backend::Cpu);
     assert_eq!((moments.shape, report.programs_compiled, report.program_runs), ([2, 8, 9, 2, 3], 2, 4));
     let halves = clip.data.chunks(clip.data.len() / 2).zip(moments.data.chunks(moments.data.len() / 2));
     for (data, expected) in halves {
-        let alone = Clip { data: data.to_vec(), shape: [1, 3, 17, 4, 6] };
+        let alone = Video { data: data.to_vec(), shape: [1, 3, 17, 4, 6] };
         assert_eq!(encode(&vae, &alone, Backend::Cpu).0.data, expected);
     }
 }
@@ -146,7 +146,7 @@ fn the_number_of_threads_changes_nothing() {
     let vae = Vae::open(folder.path()).unwrap();
     let run = |threads| {
         let mut data = vec![];
-        let options = RunOptions { threads: Some(threads), ..RunOptions::default() };
+        let options = RunOptions::default().with_threads(threads);
         let mut sink = |_, block: &FrameBlock<'_>| {
             data.extend_from_slice(block.data);
             Ok(())
@@ -164,13 +164,17 @@ fn lanes_change_nothing_but_the_time() {
     let tiles = TilingChoice::Size { height: 4, width: 4 };
     let run = |parallel, tiling, threads, batch| {
         let overlap = Overlap { height: 0.5, width: 0.5 };
-        let options = RunOptions { parallel, tiling, overlap, threads: Some(threads), ..RunOptions::default() };
+        let options = RunOptions::default()
+            .with_parallel(parallel)
+            .with_tiling(tiling)
+            .with_overlap(overlap)
+            .with_threads(threads);
         let (mut data, mut taps) = (vec![], Recorder::default());
         let mut sink = |sample, block: &FrameBlock<'_>| {
             data.push((sample, block.data.to_vec()));
             Ok(())
         };
-        let options = RunOptions { taps: Taps::Named(["decoder.mid_block".into()].into()), ..options };
+        let options = options.with_taps(Taps::Named(["decoder.mid_block".into()].into()));
         let report = vae.decode(&latents(batch, 7), &options, &mut sink, &mut taps).unwrap();
         let work: Vec<_> = taps.progress.iter().map(|progress| progress.share).collect();
         assert!(work.is_sorted() && work.last() == Some(&1.0), "{work:?}");
@@ -194,25 +198,25 @@ fn lanes_change_nothing_but_the_time() {
 fn what_fails_beside_other_lanes_stops_the_clip() {
     let folder = model(|_| {});
     let vae = Vae::open(folder.path()).unwrap();
-    let options = RunOptions { parallel: Parallel::Batch, threads: Some(3), ..RunOptions::default() };
+    let options = RunOptions::default().with_parallel(Parallel::Batch).with_threads(3);
     // The second sample's frames leave while nothing runs: a break stops there as well.
     let mut recorder = Recorder { stop_at: Some(10), ..Recorder::default() };
     let error = vae.decode(&latents(3, 5), &options, &mut |_, _| Ok(()), &mut recorder).unwrap_err();
     assert!(matches!(error, Error::Interrupted), "{error}");
     let mut sink = |sample, _: &FrameBlock<'_>| match sample {
         0 => Ok(()),
-        _ => Err(Error::InvalidClip { problem: "full".into() }),
+        _ => Err(full()),
     };
     let error = vae.decode(&latents(3, 5), &options, &mut sink, &mut ()).unwrap_err();
-    assert!(matches!(error, Error::InvalidClip { .. }), "{error}");
+    assert!(matches!(error, Error::Media(media::Error::InvalidClip { .. })), "{error}");
     // A lane has memory of its own: where that does not fit, there are fewer.
     let report = |memory| {
-        let options = RunOptions { memory, ..options.clone() };
+        let options = options.clone().with_memory(memory);
         vae.decode(&latents(3, 5), &options, &mut |_, _| Ok(()), &mut ()).unwrap()
     };
     let needed = report(MemoryBudget::default());
     assert_eq!(needed.lanes, 3);
-    let one = RunOptions { parallel: Parallel::None, ..options.clone() };
+    let one = options.clone().with_parallel(Parallel::None);
     let alone = vae.decode(&latents(3, 5), &one, &mut |_, _| Ok(()), &mut ()).unwrap();
     let [needed, alone] = [needed, alone].map(|report| report.tiling.memory.unwrap());
     assert!(needed.arena > alone.arena && needed.states == 3 * alone.states, "{needed} {alone}");
@@ -227,7 +231,7 @@ fn an_encoder_that_makes_no_numbers_is_told_of_with_the_frame() {
         (tensor.dtype, tensor.bytes) = (Dtype::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect());
     });
     let vae = Vae::open(folder.path()).unwrap();
-    let clip = Clip { data: random(9, 3 * 9 * 4 * 6), shape: [1, 3, 9, 4, 6] };
+    let clip = Video { data: random(9, 3 * 9 * 4 * 6), shape: [1, 3, 9, 4, 6] };
     let message = vae.encode(&clip, &options(Backend::Cpu), &mut ()).unwrap_err().to_string();
     for part in ["30 of 240 values that are not finite", "the encoder made", "(NaN) in frame 0 of sample 0", "weights"]
     {
@@ -264,12 +268,12 @@ fn activations_are_laid_open_alike_on_both_backends() {
     let vae = Vae::open(folder.path()).unwrap();
     let run = |backend, taps| {
         let mut recorder = Recorder::default();
-        let options = RunOptions { taps, ..options(backend) };
+        let options = options(backend).with_taps(taps);
         vae.decode(&latents(1, 4), &options, &mut |_, _| Ok(()), &mut recorder).map(|_| recorder.taps)
     };
     let found = run(Backend::Cpu, Taps::All).unwrap();
     let expected = run(Backend::Interpret, Taps::All).unwrap();
-    let names = tap_names(vae.config(), Half::Decoder).unwrap();
+    let names = tap_names(vae.model(), Half::Decoder).unwrap();
     assert_eq!(found.len(), 2 * names.len());
     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
         assert_eq!((found.0, found.1, &found.2), (0, i / names.len(), &names[i % names.len()]));
@@ -313,13 +317,18 @@ fn progress_is_told_and_a_break_stops() {
     }
 }
 
+/// What a sink returns that takes no more.
+fn full() -> Error {
+    media::Error::InvalidClip { problem: "full".into() }.into()
+}
+
 #[test]
 fn what_the_sink_returns_stops_the_clip() {
     let folder = model(|_| {});
     let vae = Vae::open(folder.path()).unwrap();
-    let mut sink = |_, _: &FrameBlock<'_>| Err(Error::InvalidClip { problem: "full".into() });
+    let mut sink = |_, _: &FrameBlock<'_>| Err(full());
     let error = vae.decode(&latents(1, 2), &options(Backend::Cpu), &mut sink, &mut ()).unwrap_err();
-    assert!(matches!(error, Error::InvalidClip { .. }), "{error}");
+    assert!(matches!(error, Error::Media(media::Error::InvalidClip { .. })), "{error}");
 }
 
 #[test]
@@ -334,10 +343,10 @@ fn tensors_that_the_model_does_not_take_are_refused() {
     assert!(complaint([1, 4, 0, 1, 1], 0).contains("is empty"));
     assert!(complaint([1, 4, 1, 1, 1], 3).contains("3 values do not fill it"));
     assert!(complaint([usize::MAX, 4, 1, 1, 1], 3).contains("3 values do not fill it"));
-    let small = Clip { data: vec![0.0; 3], shape: [1, 3, 1, 1, 1] };
+    let small = Video { data: vec![0.0; 3], shape: [1, 3, 1, 1, 1] };
     let message = vae.encode(&small, &options(Backend::Cpu), &mut ()).unwrap_err().to_string();
     assert!(message.contains("at least 2x2 pixels"), "{message}");
-    let none = RunOptions { threads: Some(0), ..RunOptions::default() };
+    let none = RunOptions::default().with_threads(0);
     let message = vae.decode(&latents(1, 1), &none, &mut |_, _| Ok(()), &mut ()).unwrap_err().to_string();
     assert!(message.contains("expected 1 to 1024"), "{message}");
 }
@@ -391,9 +400,10 @@ fn one_half_will_do_until_the_other_is_asked_for() {
     let folder = model(|tensors| tensors.retain(|t| !of_decoder(t)));
     let vae = Vae::open(folder.path()).unwrap();
     assert_eq!(vae.warnings(), &[] as &[String]);
-    let clip = Clip { data: random(1, 3 * 16), shape: [1, 3, 1, 4, 4] };
+    let clip = Video { data: random(1, 3 * 16), shape: [1, 3, 1, 4, 4] };
     assert!(vae.encode(&clip, &options(Backend::Cpu), &mut ()).is_ok());
-    assert!(matches!(vae.check_weights(Half::Decoder), Err(Error::Weights { half: Half::Decoder, .. })));
+    let error = vae.check_weights(Half::Decoder).unwrap_err();
+    assert!(matches!(&error, Error::Weights(weights::Error::NotTheModel { half, .. }) if half == "decoder"), "{error}");
 }
 
 #[test]
@@ -432,12 +442,12 @@ fn a_configuration_that_cannot_be_used_is_explained_on_one_line() {
 
 #[test]
 fn the_demo_is_whole() {
-    let vae = runtime::demo::vae().unwrap();
+    let vae = tessera::demo::vae().unwrap();
     assert_eq!(vae.warnings(), &[] as &[String]);
     vae.check_weights(Half::Decoder).unwrap();
     vae.check_weights(Half::Encoder)
         .unwrap_or_else(|error| assert!(error.to_string().contains("none of its"), "{error}"));
-    let latents = runtime::demo::latents().unwrap();
+    let latents = tessera::demo::latents().unwrap();
     let shape = vae.decoded_shape(&latents).unwrap();
     assert_eq!((shape.frames, shape.height, shape.width), (49, 128, 192));
 }

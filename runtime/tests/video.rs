@@ -6,9 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use common::{model, printed, random, tessera, text};
-use runtime::tensor_file::TensorFile;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tessera::tensor_file::TensorFile;
 
 fn report(arguments: &[&str], folder: &Path) -> Value {
     serde_json::from_str(&printed(&[arguments, &["--json"]].concat(), folder)).unwrap()

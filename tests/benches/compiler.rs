@@ -5,11 +5,13 @@ use std::hint::black_box;
 
 use backend_cpu::isa::Isa;
 use criterion::{Criterion, criterion_group, criterion_main};
-use frontend::{Config, Step, StepKind, Taps, declare};
+use frontend::cogvideox::Config;
+use frontend::{Half, Position, Step, StepKind, Taps, declare};
 use passes::pipeline::{Precision, cpu_pipeline, run};
 
 /// A step over one default tile of the published model: two latent frames of 30x45.
-const STEP: Step = Step { kind: StepKind::DecodeNext, batch: 1, frames: 2, height: 30, width: 45 };
+const STEP: Step =
+    Step { kind: StepKind::new(Half::Decoder, Position::Next), batch: 1, frames: 2, height: 30, width: 45 };
 
 fn compiler(criterion: &mut Criterion) {
     let config = Config::default();

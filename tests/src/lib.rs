@@ -102,6 +102,31 @@ impl Case {
         self.metadata["op"].as_str().unwrap_or_default()
     }
 
+    /// The activation of this module in this run of it, also where it is held under another module's name.
+    pub fn tap(&self, step: usize, module: &str) -> Option<&Tensor> {
+        let name = format!("tap.{step}.{module}");
+        let alias = self.metadata.get("aliases").and_then(|aliases| aliases.get(&name)?.as_str());
+        self.tensors.get(alias.unwrap_or(&name))
+    }
+
+    /// How many activations it holds, under all their names.
+    pub fn taps(&self) -> usize {
+        let held = self.tensors.keys().filter(|name| name.starts_with("tap.")).count();
+        held + self.metadata.get("aliases").and_then(|aliases| aliases.as_object()).map_or(0, |aliases| aliases.len())
+    }
+
+    /// The tiles of a model whose tiles are given by strides, if there are any: height and width, and from the beginning of one
+    /// to that of the next, in pixels.
+    ///
+    /// # Panics
+    /// When the metadata is not as the goldens' README has it.
+    pub fn strided_tiling(&self) -> Option<([usize; 2], [usize; 2])> {
+        let tiling = self.metadata.get("tiling").filter(|tiling| !tiling.is_null())?;
+        let pixels = |field: &str| tiling[field].as_u64().expect("a size in pixels") as usize;
+        let both = |what: &str| ["height", "width"].map(|axis| pixels(&format!("tile_sample_{what}_{axis}")));
+        Some((both("min"), both("stride")))
+    }
+
     /// The tiles that the reference cut the input into, if it did: height and width in pixels, overlaps of both.
     ///
     /// # Panics

@@ -7,8 +7,8 @@
 use std::fmt;
 
 use ir::{
-    Activation, Builder, ChannelNormKind, Dims, ElementType, Elements, FirstFrame, Graph, Layout, PadMode, Role,
-    TensorType, UnaryFunction, Value, Values,
+    Activation, AttentionMask, Builder, ChannelNormKind, Dims, ElementType, Elements, FirstFrame, Graph, Layout,
+    PadMode, Role, TensorType, UnaryFunction, Value, Values,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -130,7 +130,7 @@ impl Declared<'_> {
     /// Some op, if what the dice say is legal and not too large.
     fn op(&mut self) -> Option<Value> {
         let input = self.pick();
-        let value = match self.dice.below(29) {
+        let value = match self.dice.below(30) {
             0 => self.b.silu(input).ok()?,
             1 | 2 => self.pointwise(input)?,
             3..=6 => self.convolution(input, None)?,
@@ -174,6 +174,7 @@ impl Declared<'_> {
             }
             25 | 26 => self.bordered_convolution(input)?,
             27 => self.grouped_convolution(input)?,
+            28 => self.attention(input)?,
             _ if self.narrow => {
                 let element = match self.b.ty(input).element {
                     ElementType::F32 => ElementType::Bf16,
@@ -238,6 +239,37 @@ impl Declared<'_> {
         let apart = self.b.reshape(input, apart).ok()?;
         let beside = self.b.transpose(apart, [0, 1, 3, 4, 5, 2].into_iter().collect()).ok()?;
         self.b.reshape(beside, ty.video_like(batch, channels / 2, [t, h, 2 * w])).ok()
+    }
+
+    /// Attention over the pixels of each frame, or over those of all frames that a frame may see; of the tokens among themselves,
+    /// or of queries that are those of another convolution.
+    fn attention(&mut self, input: Value) -> Option<Value> {
+        let ty = self.b.ty(input).clone();
+        let (batch, channels, [t, h, w]) = (ty.batch()?, ty.channels()?, ty.space()?);
+        let of_frame = self.dice.below(2) == 0;
+        let shape = if of_frame { [batch, t, h * w, channels] } else { [1, batch, t * h * w, channels] };
+        let mut tokens = [input; 3];
+        if self.dice.below(2) == 1 {
+            let weight = self.kernel(input, channels, [1, 1, 1])?;
+            tokens[0] = self.b.convolution(input, weight, None, None, None, [1; 3], [[0; 2]; 3], 0).ok()?;
+        }
+        let last: Dims = [0, 2, 3, 4, 1].into_iter().collect();
+        for value in &mut tokens {
+            let pixels = self.b.transpose(*value, last.clone()).ok()?;
+            *value = self.b.reshape(pixels, TensorType::plain(ty.element, shape)).ok()?;
+        }
+        let divisors: Vec<usize> = (1..=channels).filter(|heads| channels.is_multiple_of(*heads)).collect();
+        let heads = self.dice.of(&divisors);
+        let scale = self.dice.of(&[0.5, 0.5, 0.0, -0.25]);
+        let mask = match of_frame {
+            true => self.dice.of(&[AttentionMask::None, AttentionMask::None, AttentionMask::Causal(1)]),
+            false => AttentionMask::Causal(h * w),
+        };
+        let [query, key, value] = tokens;
+        let made = self.b.attention(query, key, value, heads, scale, mask).ok()?;
+        let pixels = TensorType::with_layout(ty.element, Layout::NTHWC, [batch, t, h, w, channels]);
+        let pixels = self.b.reshape(made, pixels).ok()?;
+        self.b.transpose(pixels, [0, 4, 1, 2, 3].into_iter().collect()).ok()
     }
 
     /// A convolution without frames in front, or with those of a cache, and in most cases a bias.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use frontend::{CausalPadding, Config, Half, Step, StepKind, Taps, declare};
+use frontend::cogvideox::{CausalPadding, Config};
+use frontend::{Autoencoder, Half, Step, StepKind, Taps, declare};
 use ir::Graph;
 use proptest::prelude::*;
 
@@ -74,21 +75,21 @@ fn config(dice: &mut Dice) -> Config {
 fn step(config: &Config, dice: &mut Dice) -> (Step, Taps) {
     let kind = dice.of(&StepKind::ALL);
     let scale = config.spatial_compression();
-    let frames = match kind.half() {
+    let frames = match kind.half {
         Half::Decoder => dice.of(&[1, 2, 3, 4]),
         Half::Encoder => dice.of(&[1, 2, 4, 8, 9, 5]),
     };
-    let mut size = || match kind.half() {
+    let mut size = || match kind.half {
         Half::Decoder => 1 + dice.below(4),
         Half::Encoder => scale + dice.below(2 * scale + 2),
     };
     let mut step = Step { kind, batch: 1, frames, height: size(), width: size() };
     step.batch += usize::from(dice.once_in(5));
-    let pixels = |step: &Step| match kind.half() {
+    let pixels = |step: &Step| match kind.half {
         Half::Decoder => config.decoded_step_frames(step.frames) * step.height * step.width * scale * scale,
         Half::Encoder => step.frames * step.height * step.width,
     } * step.batch;
-    let least = if kind.half() == Half::Encoder { scale } else { 1 };
+    let least = if kind.half == Half::Encoder { scale } else { 1 };
     while pixels(&step) > MOST_PIXELS {
         let Step { batch, frames, height, width, .. } = &mut step;
         let sizes = [(batch, 1), (height, least), (width, least), (frames, 1)];

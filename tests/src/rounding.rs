@@ -181,6 +181,15 @@ fn summed(op: &Op, values: &[Tensor<f64>]) -> f64 {
             bias.iter().chain(residual).map(|value| largest(of(*value))).fold(0.0, f64::max)
         }
         Op::GroupedConvolution { bias: Some(bias), .. } => largest(of(*bias)),
+        // Means of values, by weights that are off by as much as their exponents are.
+        Op::Attention { query, key, value, heads, scale, .. } => {
+            let length = |tokens: &Tensor<f64>| {
+                let channels = tokens.ty.shape.last().map_or(1, |channels| channels / heads);
+                let squares = tokens.data.chunks(channels).map(|head| head.iter().map(|x| x * x).sum::<f64>());
+                squares.fold(0.0, f64::max).sqrt()
+            };
+            largest(of(*value)) * (scale.abs() * length(of(*query)) * length(of(*key))).max(1.0)
+        }
         // The input less the mean, times the reciprocal deviation.
         Op::GroupNorm { input, scale, groups, epsilon, .. } => {
             let statistics = Op::GroupStatistics { input: *input, groups: *groups, epsilon: *epsilon };

@@ -4,8 +4,8 @@
 //! That tiles may run in any order is tested beside [`runtime`]'s clips, that every process makes the same bits beside its
 //! command line.
 
-use runtime::latents::Latents;
-use runtime::{Backend, Clip, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae};
+use tessera::latents::Latents;
+use tessera::{Backend, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae, Video};
 use tests::{Case, Tensor, demo_model, errors, goldens, targets};
 
 /// Mean and maximum of what two instruction sets, or native code and the evaluator, may be apart, of numbers of order 1.
@@ -20,17 +20,17 @@ fn noise(shape: [usize; 5]) -> Vec<f32> {
 
 /// Decodes and encodes two samples of two steps each; all numbers that come out.
 fn run(vae: &Vae, options: &RunOptions) -> Vec<f32> {
-    let config = vae.config();
-    let shape = [2, config.latent_channels, 4, 5, 7];
+    let channels = vae.model().channels();
+    let shape = [2, channels.latents, 4, 5, 7];
     let latents = Latents { data: noise(shape), shape };
     let mut data = vec![];
-    let mut sink = |_, block: &runtime::media::FrameBlock<'_>| {
+    let mut sink = |_, block: &tessera::media::FrameBlock<'_>| {
         data.extend_from_slice(block.data);
         Ok(())
     };
     vae.decode(&latents, options, &mut sink, &mut ()).expect("it decodes");
-    let shape = [2, config.in_channels, 16, 10, 14];
-    let (moments, _) = vae.encode(&Clip { data: noise(shape), shape }, options, &mut ()).expect("it encodes");
+    let shape = [2, channels.input, 16, 10, 14];
+    let (moments, _) = vae.encode(&Video { data: noise(shape), shape }, options, &mut ()).expect("it encodes");
     data.extend(moments.data);
     data
 }
@@ -45,13 +45,13 @@ fn threads_lanes_and_runs_change_no_bit() {
     let tiles = TilingChoice::Size { height: 8, width: 8 };
     for (precision, tiling) in Precision::ALL.into_iter().flat_map(|p| [(p, TilingChoice::Off), (p, tiles)]) {
         let overlap = Overlap { height: 0.5, width: 0.5 };
-        let of = |threads, parallel| RunOptions {
-            threads: Some(threads),
-            precision,
-            tiling,
-            overlap,
-            parallel,
-            ..RunOptions::default()
+        let of = |threads, parallel| {
+            RunOptions::default()
+                .with_threads(threads)
+                .with_precision(precision)
+                .with_tiling(tiling)
+                .with_overlap(overlap)
+                .with_parallel(parallel)
         };
         let expected = run(&vae, &of(1, Parallel::None));
         let same = |vae, threads, parallel| run(vae, &of(threads, parallel)) == expected;
@@ -66,8 +66,7 @@ fn threads_lanes_and_runs_change_no_bit() {
 fn threads_change_no_bit_on_any_target() {
     let vae = open();
     for (target, precision) in Precision::ALL.into_iter().flat_map(|p| targets(p).into_iter().map(move |t| (t, p))) {
-        let of =
-            |threads| RunOptions { target: Some(target), precision, threads: Some(threads), ..RunOptions::default() };
+        let of = |threads| RunOptions::default().with_target(target).with_precision(precision).with_threads(threads);
         assert!(run(&vae, &of(1)) == run(&vae, &of(3)), "{target}, {precision}");
     }
 }
@@ -76,7 +75,9 @@ fn threads_change_no_bit_on_any_target() {
 fn other_code_is_near() {
     let vae = open();
     for (precision, mean_bound, maximum_bound) in OTHER_CODE {
-        let of = |backend, target| RunOptions { backend, target, precision, threads: Some(2), ..RunOptions::default() };
+        let of = |backend, target| {
+            RunOptions::default().with_backend(backend).with_target(target).with_precision(precision).with_threads(2)
+        };
         let evaluator = run(&vae, &of(Backend::Interpret, None));
         let native = targets(precision).into_iter().map(|target| run(&vae, &of(Backend::Cpu, Some(target))));
         let all: Vec<_> = native.chain([evaluator]).collect();
@@ -103,16 +104,16 @@ fn other_tiles_are_a_little_off() {
     let latents = Latents { data: first.collect(), shape: [1, channels, 2, height, width] };
     let decode = |tiling| {
         let mut found = vec![];
-        let mut sink = |_, block: &runtime::media::FrameBlock<'_>| {
+        let mut sink = |_, block: &tessera::media::FrameBlock<'_>| {
             found.extend_from_slice(block.data);
             Ok(())
         };
-        let options = RunOptions { tiling, overlap: Overlap { height: 0.25, width: 0.25 }, ..RunOptions::default() };
+        let options = RunOptions::default().with_tiling(tiling).with_overlap(Overlap { height: 0.25, width: 0.25 });
         let report = vae.decode(&latents, &options, &mut sink, &mut ()).expect("it decodes");
         (found, report.tiling.rows * report.tiling.columns)
     };
     let [size, across] =
-        [height, width].map(|latents| vae.config().sample_size(latents.div_ceil(2).next_multiple_of(4)));
+        [height, width].map(|latents| vae.model().sample_size(latents.div_ceil(2).next_multiple_of(4)));
     let (whole, one) = decode(TilingChoice::Off);
     let (tiled, several) = decode(TilingChoice::Size { height: size, width: across });
     let (mean, maximum) = errors(&whole, &tiled);

@@ -5,19 +5,17 @@
 use std::ops::ControlFlow;
 
 use frontend::Taps;
-use runtime::latents::Latents;
-use runtime::{Backend, Clip, Observer, Overlap, Precision, Progress, Result, RunOptions, Tap, TilingChoice, Vae};
+use tessera::latents::Latents;
+use tessera::{Backend, Observer, Overlap, Precision, Progress, Result, RunOptions, Tap, TilingChoice, Vae, Video};
 use tests::{Case, Tensor, assert_close, demo_model, errors, goldens, targets};
 
 /// Every way to run a step: a name and the options.
 fn backends(taps: &Taps, precision: Precision) -> Vec<(String, RunOptions)> {
-    let of = |backend| RunOptions { backend, precision, threads: Some(2), taps: taps.clone(), ..RunOptions::default() };
+    let of = |backend| {
+        RunOptions::default().with_backend(backend).with_precision(precision).with_threads(2).with_taps(taps.clone())
+    };
     let mut all = vec![("interpret".to_owned(), of(Backend::Interpret))];
-    all.extend(
-        targets(precision)
-            .into_iter()
-            .map(|target| (target.to_string(), RunOptions { target: Some(target), ..of(Backend::Cpu) })),
-    );
+    all.extend(targets(precision).into_iter().map(|target| (target.to_string(), of(Backend::Cpu).with_target(target))));
     all
 }
 
@@ -59,7 +57,7 @@ fn decode(vae: &Vae, latents: &Latents, options: &RunOptions, observer: &mut dyn
     let plane = shape.height * shape.width;
     let mut video = vec![f32::NAN; shape.batch * shape.channels * shape.frames * plane];
     let mut next = vec![0; shape.batch];
-    let mut sink = |sample: usize, block: &runtime::media::FrameBlock<'_>| {
+    let mut sink = |sample: usize, block: &tessera::media::FrameBlock<'_>| {
         for (channel, frames) in block.data.chunks_exact(block.frames * plane).enumerate() {
             let start = ((sample * shape.channels + channel) * shape.frames + next[sample]) * plane;
             video[start..start + frames.len()].copy_from_slice(frames);
@@ -75,13 +73,13 @@ fn decode(vae: &Vae, latents: &Latents, options: &RunOptions, observer: &mut dyn
 fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Observer) -> Vec<f32> {
     if let Some((height, width, overlap)) = case.tiling() {
         options.tiling = TilingChoice::Size { height, width };
-        options.overlap = Overlap { height: overlap[0], width: overlap[1] };
+        options.overlap = Some(Overlap { height: overlap[0], width: overlap[1] });
     }
     let input = &case.tensors["input"];
     let (data, shape) = (input.data.clone(), shape(input));
     match case.op() {
         "decode" => decode(vae, &Latents { data, shape }, &options, observer),
-        _ => vae.encode(&Clip { data, shape }, &options, observer).expect("it encodes").0.data,
+        _ => vae.encode(&Video { data, shape }, &options, observer).expect("it encodes").0.data,
     }
 }
 
@@ -162,7 +160,7 @@ fn bf16_errs_no_more_than_pytorch() {
                 }
                 let found = run(&vae, &case, options.clone(), &mut ());
                 assert_bf16(checkpoint, &case, &way, &case.tensors["output"].data, &found);
-                let alone = RunOptions { threads: Some(1), ..options };
+                let alone = options.with_threads(1);
                 assert!(found == run(&vae, &case, alone, &mut ()), "{way}: one thread gives other bits than two");
             }
         }
@@ -208,7 +206,7 @@ fn encode_a_real_clip(ways: Vec<(String, RunOptions)>) {
     let [frames, height, width, channels] = pictures.shape[..] else { panic!("four axes") };
     // [T, H, W, C] to [1, C, T, H, W].
     let data = (0..channels).flat_map(|c| pictures.data.iter().skip(c).step_by(channels).copied()).collect();
-    let clip = Clip { data, shape: [1, channels, frames, height, width] };
+    let clip = Video { data, shape: [1, channels, frames, height, width] };
     for (name, options) in ways {
         let (moments, _) = vae.encode(&clip, &options, &mut ()).expect("it encodes");
         let output = &case.tensors["output"].data;
@@ -223,14 +221,14 @@ fn encode_a_real_clip(ways: Vec<(String, RunOptions)>) {
 fn check_on_plugin(vae: &Vae, checkpoint: &str, case: &Case) {
     let output = &case.tensors["output"].data;
     let taps = case.tensors.keys().filter(|name| name.starts_with("tap.")).count();
-    let options = RunOptions { backend: Backend::Pjrt, ..RunOptions::default() };
+    let options = RunOptions::default().with_backend(Backend::Pjrt);
     let what = format!("{checkpoint} {} on the plugin", case.name);
     let mut observer = CompareTaps { what: what.clone(), case, compared: 0 };
-    let tapped = RunOptions { taps: if taps > 0 { Taps::All } else { Taps::None }, ..options.clone() };
+    let tapped = options.clone().with_taps(if taps > 0 { Taps::All } else { Taps::None });
     let found = run(vae, case, tapped, &mut observer);
     assert_close(&what, output, &found);
     assert_eq!(observer.compared, taps, "{what}: every tap is compared");
-    let found = run(vae, case, RunOptions { precision: Precision::Bf16, ..options }, &mut ());
+    let found = run(vae, case, options.with_precision(Precision::Bf16), &mut ());
     assert_bf16(checkpoint, case, "the plugin", output, &found);
 }
 
@@ -262,7 +260,7 @@ fn every_case_on_the_plugin() {
     if needs::plugin("every_case_on_the_plugin").is_some() {
         check_all_on_plugin(|_, _| true);
         let ways = || {
-            let of = |precision| RunOptions { backend: Backend::Pjrt, precision, ..RunOptions::default() };
+            let of = |precision| RunOptions::default().with_backend(Backend::Pjrt).with_precision(precision);
             Precision::ALL.map(|precision| ("the plugin".to_owned(), of(precision))).to_vec()
         };
         decode_a_real_clip(ways());

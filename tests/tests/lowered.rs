@@ -4,35 +4,38 @@
 //! `INSTA_UPDATE=always`.
 
 use backend_tpu_stablehlo::EmitOptions;
-use frontend::{Config, Step, StepKind, Taps, declare};
+use std::sync::Arc;
+
+use frontend::{Autoencoder, Half, Position, Step, StepKind, Taps, declare, read_config};
 use ir::Graph;
 use passes::pipeline::{Precision, cpu_pipeline, run, tpu_pipeline};
 
 /// One level of everything: two blocks, time compressed once.
-fn config() -> Config {
+fn model() -> Arc<dyn Autoencoder> {
     let text = include_str!("../goldens/two-level/config.json");
-    Config::from_json(text).expect("a valid config").0
+    read_config(text).expect("a valid config").0
 }
 
 /// An odd first step and an even later one, over few pixels.
 fn step(kind: StepKind) -> Step {
-    let (frames, height, width) = match kind {
-        StepKind::DecodeFirst => (3, 5, 7),
-        StepKind::DecodeNext | StepKind::DecodeWhole => (2, 5, 7),
-        StepKind::EncodeFirst => (9, 10, 14),
-        StepKind::EncodeNext | StepKind::EncodeWhole => (8, 10, 14),
+    let (frames, height, width) = match (kind.half, kind.position) {
+        (Half::Decoder, Position::First) => (3, 5, 7),
+        (Half::Decoder, _) => (2, 5, 7),
+        (Half::Encoder, Position::First) => (9, 10, 14),
+        (Half::Encoder, _) => (8, 10, 14),
     };
     Step { kind, batch: 1, frames, height, width }
 }
 
 fn lowered(kind: StepKind) -> Graph {
-    let declared = declare(&config(), &step(kind), &Taps::None).expect("it declares");
+    let declared = declare(&*model(), &step(kind), &Taps::None).expect("it declares");
     run(cpu_pipeline(Precision::F32), &declared, &mut |_, _, _| {}).expect("the pipeline takes it")
 }
 
 #[test]
 fn declared_step() {
-    let graph = declare(&config(), &step(StepKind::DecodeFirst), &Taps::None).expect("it declares");
+    let graph =
+        declare(&*model(), &step(StepKind::new(Half::Decoder, Position::First)), &Taps::None).expect("it declares");
     insta::assert_snapshot!("declared-decode-first", ir::text::print(&graph));
 }
 
@@ -48,12 +51,12 @@ fn lowered_steps() {
 fn stablehlo_of_steps() {
     for kind in StepKind::ALL {
         for precision in Precision::ALL {
-            let declared = declare(&config(), &step(kind), &Taps::None).expect("it declares");
+            let declared = declare(&*model(), &step(kind), &Taps::None).expect("it declares");
             let graph = run(tpu_pipeline(precision), &declared, &mut |_, _, _| {}).expect("the pipeline takes it");
             let module = backend_tpu_stablehlo::emit(&graph, &EmitOptions::default()).expect("every op has a form");
             if matches!(
-                (kind, precision),
-                (StepKind::DecodeNext, Precision::Bf16) | (StepKind::EncodeFirst, Precision::F32)
+                (kind.half, kind.position, precision),
+                (Half::Decoder, Position::Next, Precision::Bf16) | (Half::Encoder, Position::First, Precision::F32)
             ) {
                 insta::assert_snapshot!(format!("stablehlo-{kind}-{precision}"), module.text);
             }

@@ -1,7 +1,7 @@
 //! Tiles from outside: how many programs a tiled clip takes, and that encoding from a stream is encoding.
 
-use runtime::media::ClipShape;
-use runtime::{Clip, Latents, RunOptions, TilingChoice, Vae};
+use tessera::media::ClipShape;
+use tessera::{Latents, RunOptions, TilingChoice, Vae, Video};
 use tests::goldens;
 
 fn noise(shape: [usize; 5]) -> Vec<f32> {
@@ -12,10 +12,10 @@ fn noise(shape: [usize; 5]) -> Vec<f32> {
 #[test]
 fn a_tiled_clip_takes_eight_programs() {
     let vae = Vae::open(&goldens().join("two-level")).expect("the checkpoint opens");
-    let shape = [1, vae.config().latent_channels, 7, 60, 90];
+    let shape = [1, vae.model().channels().latents, 7, 60, 90];
     let latents = Latents { data: noise(shape), shape };
     // The same latents as of 480x720 pixels: two levels halve once where the published model halves three times.
-    let options = RunOptions { tiling: TilingChoice::Size { height: 60, width: 90 }, ..RunOptions::default() };
+    let options = RunOptions::default().with_tiling(TilingChoice::Size { height: 60, width: 90 });
     let report = vae.decode(&latents, &options, &mut |_, _| Ok(()), &mut ()).expect("it decodes");
     assert_eq!((report.tiling.rows, report.tiling.columns), (3, 3));
     // 7 latent frames fall into 3 + 2 + 2.
@@ -26,8 +26,8 @@ fn a_tiled_clip_takes_eight_programs() {
 #[test]
 fn a_stream_encodes_as_a_clip_does() {
     let vae = Vae::open(&goldens().join("two-level")).expect("the checkpoint opens");
-    let shape = [2, vae.config().in_channels, 17, 12, 10];
-    let clip = Clip { data: noise(shape), shape };
+    let shape = [2, vae.model().channels().input, 17, 12, 10];
+    let clip = Video { data: noise(shape), shape };
     let (expected, _) = vae.encode(&clip, &RunOptions::default(), &mut ()).expect("it encodes");
 
     let [batch, channels, frames, height, width] = shape;
@@ -46,7 +46,7 @@ fn a_stream_encodes_as_a_clip_does() {
     let moments = vae.encoded_shape(&clip_shape).expect("a valid clip");
     assert_eq!(moments.axes(), expected.shape);
     let mut found = vec![vec![vec![]; moments.channels]; batch];
-    let mut sink = |sample: usize, block: &runtime::media::FrameBlock<'_>| {
+    let mut sink = |sample: usize, block: &tessera::media::FrameBlock<'_>| {
         let sample: &mut Vec<Vec<f32>> = &mut found[sample];
         for (channel, values) in block.data.chunks_exact(block.data.len() / moments.channels).enumerate() {
             sample[channel].extend_from_slice(values);

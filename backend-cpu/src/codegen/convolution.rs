@@ -8,24 +8,19 @@
 //! add up in the scratch, and bias and residual are added when the sum is rounded to the result.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{FuncRef, GlobalValueData, InstBuilder, Value, types};
-use cranelift_module::{DataDescription, Linkage, Module};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_module::Module;
 
 use super::Result;
 use super::channel_norm::Pixels;
 use super::emitter::Emitter;
 use super::norm::Row;
+use super::panels::{Chunks, Shape, define_shapes, for_chunks, import_chunks};
 use crate::element::Element;
 use crate::isa::Isa;
 use crate::kernel::{Convolution, Front, Prologue};
 use crate::panel::{PanelFamily, PanelShape, Segment};
-use crate::tile::chunks;
 use ir::PadMode;
-
-/// The symbol under which emitted code calls a panel.
-pub(crate) fn panel_symbol(family: &PanelFamily, rows: usize) -> String {
-    format!("{}_rows{rows}", family.name)
-}
 
 /// Where a block stands, and how far it reaches.
 pub(super) struct Block {
@@ -41,9 +36,6 @@ pub(super) struct Block {
     /// The box, counted over all videos.
     pub part: Value,
 }
-
-/// Chunks of rows that panels take: rows of one, how many, and the panel.
-pub(super) type Chunks = Vec<(usize, usize, FuncRef)>;
 
 pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &Convolution) -> Result<()> {
     let family = PanelFamily::for_columns(isa, c.algorithm.factors(), c.problem.outputs);
@@ -67,18 +59,6 @@ pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &
         );
     }
     Ok(())
-}
-
-/// The panels for `rows` rows.
-pub(super) fn import_chunks<M: Module>(e: &mut Emitter<'_, M>, family: &PanelFamily, rows: usize) -> Result<Chunks> {
-    let mut all = Chunks::new();
-    for rows in chunks(rows, family.max_rows()) {
-        match all.last_mut() {
-            Some((last, count, _)) if *last == rows => *count += 1,
-            _ => all.push((rows, 1, e.import(&panel_symbol(family, rows), 7)?)),
-        }
-    }
-    Ok(all)
 }
 
 /// Takes the block's number apart.
@@ -307,15 +287,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A [`PanelShape`] whose segments are still to be placed.
-pub(super) struct Shape {
-    pub a_stride: usize,
-    pub c_stride: usize,
-    pub columns: usize,
-    pub accumulate: bool,
-    pub segments: Vec<Segment>,
-}
-
 /// The segments of one slice of a contraction, k from `start` to `end`: runs of `run` steps start where `offset` says.
 pub(super) fn segments(start: usize, end: usize, run: usize, offset: impl Fn(usize) -> usize) -> Vec<Segment> {
     let mut all = Vec::new();
@@ -364,41 +335,6 @@ fn sums_pitch(c: &Convolution, family: &PanelFamily) -> usize {
     }
 }
 
-/// Puts `shapes` into a read-only table of [`PanelShape`]; returns its address.
-pub(super) fn define_shapes<M: Module>(e: &mut Emitter<'_, M>, name: &str, shapes: &[Shape]) -> Result<Value> {
-    let words = |values: &[usize]| values.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<u8>>();
-    let (mut table, mut list, mut places) = (Vec::new(), Vec::new(), Vec::new());
-    for shape in shapes {
-        places.push((table.len() + std::mem::offset_of!(PanelShape, segments), list.len()));
-        let accumulate = usize::from(shape.accumulate);
-        table.extend(words(&[shape.a_stride, shape.c_stride, 0, shape.segments.len(), shape.columns, accumulate]));
-        list.extend(shape.segments.iter().flat_map(|s| words(&[s.offset, s.length])));
-    }
-    debug_assert_eq!(table.len(), size_of::<PanelShape>() * shapes.len());
-
-    let segments = e.module.declare_data(&format!("{name}.segments"), Linkage::Local, false, false)?;
-    let mut description = DataDescription::new();
-    description.define(list.into_boxed_slice());
-    description.set_align(8);
-    e.module.define_data(segments, &description)?;
-
-    let id = e.module.declare_data(&format!("{name}.shapes"), Linkage::Local, false, false)?;
-    let mut description = DataDescription::new();
-    description.define(table.into_boxed_slice());
-    description.set_align(8);
-    let segments = e.module.declare_data_in_data(segments, &mut description);
-    for (at, first) in places {
-        description.write_data_addr(at as u32, segments, first as i64);
-    }
-    e.module.define_data(id, &description)?;
-    let data = e.module.declare_data_in_func(id, e.builder.func);
-    // Code and tables are in mappings of their own, which may be farther apart than a 32-bit distance reaches.
-    if let GlobalValueData::Symbol { colocated, .. } = &mut e.builder.func.global_values[data] {
-        *colocated = false;
-    }
-    Ok(e.builder.ins().symbol_value(types::I64, data))
-}
-
 /// Runs the panels over the scratch; `columns` are the chunks of the block's width: rows, how many, and the panel.
 fn contract(
     e: &mut Emitter<'_, impl Module>,
@@ -406,7 +342,7 @@ fn contract(
     family: &PanelFamily,
     block: &Block,
     shapes: Value,
-    columns: &[(usize, usize, FuncRef)],
+    columns: &Chunks,
 ) {
     let [_, scratch_lines, scratch_columns] = c.tile.scratch_space(&c.problem);
     let in_result = c.problem.element.holds_sums();
@@ -545,29 +481,24 @@ fn call_panels(
     e: &mut Emitter<'_, impl Module>,
     c: &Convolution,
     family: &PanelFamily,
-    columns: &[(usize, usize, FuncRef)],
+    columns: &Chunks,
     [shape, a, b, to, bias, residual]: [Value; 6],
     is_first: Value,
 ) {
     let a_step = 4 * c.problem.strides[2] * c.pixel_words();
     let c_step = 4 * sums_pitch(c, family);
-    let mut done = 0;
-    for &(rows, count, panel) in columns {
-        let (start, end) = (e.int(done), e.int(done + rows * count));
-        e.for_each(start, end, rows, |e, x| {
-            let a_at = e.scale(x, a_step);
-            let c_at = e.scale(x, c_step);
-            let a = e.add(a, a_at);
-            let to = e.add(to, c_at);
-            let residual = if c.residual && c.problem.element.holds_sums() {
-                let address = e.add(residual, c_at);
-                let null = e.int(0);
-                e.builder.ins().select(is_first, address, null)
-            } else {
-                residual
-            };
-            e.builder.ins().call(panel, &[shape, a, b, b, to, bias, residual]);
-        });
-        done += rows * count;
-    }
+    for_chunks(e, columns, |e, x, panel| {
+        let a_at = e.scale(x, a_step);
+        let c_at = e.scale(x, c_step);
+        let a = e.add(a, a_at);
+        let to = e.add(to, c_at);
+        let residual = if c.residual && c.problem.element.holds_sums() {
+            let address = e.add(residual, c_at);
+            let null = e.int(0);
+            e.builder.ins().select(is_first, address, null)
+        } else {
+            residual
+        };
+        e.builder.ins().call(panel, &[shape, a, b, b, to, bias, residual]);
+    });
 }

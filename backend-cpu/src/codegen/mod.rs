@@ -2,18 +2,21 @@
 //!
 //! - this file: compiling a kernel to a function of a module, and which file emits which kernel;
 //! - `emitter`: loops, strips of vectors, index arithmetic: what all kernels are written with;
-//! - `pointwise`, `gather`, `norm`, `channel_norm`, `pool`, `grouped_convolution`, `convolution`: one kind of kernel each; `winograd` is the part of a
-//!   convolution that works on transforms.
+//! - `panels`: calling panels;
+//! - `pointwise`, `gather`, `norm`, `channel_norm`, `pool`, `convolution`, `grouped_convolution`, `attention`: one kind of kernel
+//!   each; `winograd` is the part of a convolution that works on transforms.
 //!
 //! Emitted code addresses memory through its arguments alone and calls nothing but what is in `panel`, `memcpy` and `memset`.
 //! It never reads or writes outside the extents that its [`Kernel`] describes.
 
+mod attention;
 mod channel_norm;
 mod convolution;
 mod emitter;
 mod gather;
 mod grouped_convolution;
 mod norm;
+mod panels;
 mod pointwise;
 mod pool;
 mod winograd;
@@ -25,8 +28,8 @@ use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
 
-pub(crate) use convolution::panel_symbol;
 use emitter::Emitter;
+pub(crate) use panels::panel_symbol;
 
 /// A result of Cranelift's, whose errors are large.
 pub(crate) type Result<T> = std::result::Result<T, Box<ModuleError>>;
@@ -74,6 +77,9 @@ pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kern
             Kernel::ChannelNorm(norm) => channel_norm::emit(&mut emitter, isa, *norm)?,
             Kernel::GroupedConvolution(c) => grouped_convolution::emit(&mut emitter, c),
             Kernel::Convolution(c) => convolution::emit(&mut emitter, isa, name, c)?,
+            Kernel::PackKeys(a) => attention::emit_pack_keys(&mut emitter, a),
+            Kernel::PackValues(a) => attention::emit_pack_values(&mut emitter, a),
+            Kernel::Attention(a) => attention::emit(&mut emitter, isa, name, a)?,
         }
         emitter.finish();
     }

@@ -12,8 +12,9 @@ use cranelift_codegen::ir::{FuncRef, InstBuilder, Value};
 use cranelift_module::Module;
 
 use super::Result;
-use super::convolution::{Block, Chunks, Shape, define_shapes, import_chunks, segments};
+use super::convolution::{Block, segments};
 use super::emitter::Emitter;
+use super::panels::{Chunks, Shape, define_shapes, import_chunks};
 use crate::element::Element;
 use crate::kernel::Convolution;
 use crate::panel::tile::CACHE_LINE;

@@ -17,6 +17,7 @@ use std::arch::x86_64::{
 use super::channel_norm::channel_norm_kernels;
 use super::family::panel_family;
 use super::normalize::normalize_kernels;
+use super::softmax::softmax_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::{POINT_A, POINT_B, transform_kernels};
 use super::{InstructionSet, PanelShape};
@@ -273,6 +274,7 @@ tile_kernel!(#[target_feature(enable = "avx2,fma")]);
 transform_kernels!(#[target_feature(enable = "avx2,fma")]);
 normalize_kernels!(#[target_feature(enable = "avx2,fma")]);
 channel_norm_kernels!(#[target_feature(enable = "avx2,fma")]);
+softmax_kernels!(#[target_feature(enable = "avx2,fma")]);
 
 panel_family! {
     /// The wide family: 12 multiply-adds for 8 loads.
@@ -308,4 +310,5 @@ pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
     transforms: &TRANSFORMS,
     normalizations: &NORMALIZE,
     channel_norms: &CHANNEL_NORM,
+    softmax,
 };

@@ -18,6 +18,7 @@ use super::channel_norm::channel_norm_kernels;
 use super::family::panel_family;
 use super::instruction_set::DotProductPanels;
 use super::normalize::normalize_kernels;
+use super::softmax::softmax_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::{POINT_A, POINT_B, transform_kernels};
 use super::{InstructionSet, PanelShape};
@@ -222,6 +223,7 @@ tile_kernel!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 transform_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 normalize_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 channel_norm_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
+softmax_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 
 panel_family! {
     /// The wide family: 28 multiply-adds for 16 loads.
@@ -251,4 +253,5 @@ pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
     transforms: &TRANSFORMS,
     normalizations: &NORMALIZE,
     channel_norms: &CHANNEL_NORM,
+    softmax,
 };

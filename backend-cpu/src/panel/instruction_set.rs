@@ -3,6 +3,7 @@
 use super::PanelFamily;
 use super::channel_norm;
 use super::normalize::{Form, NormalizeFn};
+use super::softmax::SoftmaxFn;
 use super::transform::Transforms;
 
 /// An instruction set: when it can be had, and the kernels written for it.
@@ -22,6 +23,8 @@ pub(crate) struct InstructionSet {
     pub normalizations: &'static [(Form, NormalizeFn)],
     /// The forms of the normalisation over channels.
     pub channel_norms: &'static [(channel_norm::Form, channel_norm::ChannelNormFn)],
+    /// The softmax kernel.
+    pub softmax: SoftmaxFn,
 }
 
 /// Contraction panels of pairs of bf16, of the sizes that those of f32 have.

@@ -52,26 +52,33 @@ impl Form {
 /// Defines `NORMALIZE`, the kernel's forms, over the vector operations in scope.
 macro_rules! normalize_kernels {
     ($(#[$feature:meta])*) => {
-        /// `x / (1 + exp(-x))` to about 2 units in the last place; NaN stays NaN.
+        /// `2^x` to about 2 units in the last place, of numbers from -126 to 126; NaN stays NaN.
         ///
-        /// `exp(-x) = 2^n * 2^f` with `n` the nearest whole number to `-x * log2(e)` and `2^f` its Taylor polynomial in
-        /// `f * ln(2)`, |f| <= 1/2, whose remainder is below 2e-8.
+        /// `2^n * 2^f` with `n` the nearest whole number to x and `2^f` its Taylor polynomial in `f * ln(2)`, |f| <= 1/2, whose
+        /// remainder is below 2e-8.
         #[inline]
         $(#[$feature])*
-        fn silu(x: Vector) -> Vector {
-            // Beyond 2^±126 the result is -0 or x to the last bit.
-            let scaled = clamp(multiply(x, splat(-std::f32::consts::LOG2_E)), splat(-126.0), splat(126.0));
+        fn power_of_two(x: Vector) -> Vector {
             // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.
             let magic = splat(12_582_912.0);
-            let shifted = add(scaled, magic);
-            let f = subtract(scaled, subtract(shifted, magic));
+            let shifted = add(x, magic);
+            let f = subtract(x, subtract(shifted, magic));
             let mut power = splat(1.540_353e-4);
             for coefficient in
                 [1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 2.402_265e-1, std::f32::consts::LN_2, 1.0]
             {
                 power = multiply_add(power, f, splat(coefficient));
             }
-            divide(x, add(scale_by_power(power, shifted), splat(1.0)))
+            scale_by_power(power, shifted)
+        }
+
+        /// `x / (1 + exp(-x))` to about 2 units in the last place; NaN stays NaN.
+        #[inline]
+        $(#[$feature])*
+        fn silu(x: Vector) -> Vector {
+            // Beyond 2^±126 the result is -0 or x to the last bit.
+            let scaled = clamp(multiply(x, splat(-std::f32::consts::LOG2_E)), splat(-126.0), splat(126.0));
+            divide(x, add(power_of_two(scaled), splat(1.0)))
         }
 
         /// See [`NormalizeFn`](super::normalize::NormalizeFn); `FROM` and `TO` are places in `Element::ALL`.

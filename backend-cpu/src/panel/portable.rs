@@ -8,6 +8,7 @@ use super::channel_norm::channel_norm_kernels;
 use super::family::panel_family;
 use super::lanes::{self, LANES, Vector, add, clamp, divide, multiply, multiply_add, scale_by_power, splat, subtract};
 use super::normalize::normalize_kernels;
+use super::softmax::softmax_kernels;
 use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::{POINT_A, POINT_B, transform_kernels};
 use super::{InstructionSet, PanelShape};
@@ -153,6 +154,7 @@ tile_kernel!();
 transform_kernels!();
 normalize_kernels!();
 channel_norm_kernels!();
+softmax_kernels!();
 
 panel_family! {
     /// The wide family.
@@ -173,4 +175,5 @@ pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
     transforms: &TRANSFORMS,
     normalizations: &NORMALIZE,
     channel_norms: &CHANNEL_NORM,
+    softmax,
 };

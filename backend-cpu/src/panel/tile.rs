@@ -11,9 +11,9 @@
 //! | `load(p)`, `broadcast(p)` | a whole vector; one element in every lane |
 //! | `load_masked(p, m)`, `store_masked(p, m, v)` | touch only lanes of the mask; the others load as zero |
 //! | `multiply_add(a, b, c)`, `add(a, b)` | `a * b + c`, `a + b` |
-//! | `subtract(a, b)`, `multiply(a, b)`, `splat(x)` | for `transform` and the norms: `a - b`, `a * b`, a constant in every lane |
-//! | `divide(a, b)`, `clamp(x, low, high)` | for `normalize`: `a / b`; x within the bounds, NaN where x is |
-//! | `scale_by_power(x, s)` | for `normalize`: `x * 2^n`, with n in the low bits of `s` |
+//! | `subtract(a, b)`, `multiply(a, b)`, `splat(x)` | for `transform`, the norms and `softmax`: `a - b`, `a * b`, a constant in every lane |
+//! | `divide(a, b)`, `clamp(x, low, high)` | for the norms and `softmax`: `a / b`; x within the bounds, NaN where x is |
+//! | `scale_by_power(x, s)` | for the norms and `softmax`: `x * 2^n`, with n in the low bits of `s` |
 //! | `stream(p, v)` | for `transform` alone: an aligned store past the caches |
 //! | `Wide`, `wide_zero()` | for `transform` and `channel_norm`: as many f64 as a vector has lanes; zeros |
 //! | `add_wide(w, a, b)`, `store_wide(p, w)` | `w + a * b` in f64; adds to what is in memory |

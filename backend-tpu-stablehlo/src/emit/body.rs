@@ -209,14 +209,26 @@ impl Body {
     /// The sum over `axes`, which go.
     pub(super) fn sum(&mut self, hint: &str, tensor: &Tensor, axes: &[usize]) -> Tensor {
         let zero = self.splat("zero", 0.0, tensor.element, &[]);
+        self.reduce(hint, tensor, axes, "add", &zero)
+    }
+
+    /// All elements along `axes`, which go, put together by an op, from `init` on.
+    pub(super) fn reduce(
+        &mut self,
+        hint: &str,
+        tensor: &Tensor,
+        axes: &[usize],
+        mnemonic: &str,
+        init: &Tensor,
+    ) -> Tensor {
         let dims: Dims = (0..tensor.dims.len()).filter(|axis| !axes.contains(axis)).map(|a| tensor.dims[a]).collect();
         let head = format!(
-            "reduce({} init: {}) applies stablehlo.add across dimensions = {}",
+            "reduce({} init: {}) applies stablehlo.{mnemonic} across dimensions = {}",
             tensor.name,
-            zero.name,
+            init.name,
             list(axes)
         );
-        self.op(hint, &head, &[tensor, &zero], tensor.element, &dims)
+        self.op(hint, &head, &[tensor, init], tensor.element, &dims)
     }
 
     /// The same tensors, which the compiler must have made, all of them, before it goes on with any.

@@ -9,10 +9,12 @@
 //!
 //! The text is the same for the same graph. It uses the dialects `func` and `stablehlo` alone, with static shapes.
 
+mod attention;
 mod body;
 mod channel_norm;
 mod convolution;
 mod elementwise;
+mod loops;
 mod norm;
 mod plan;
 mod resample;
@@ -54,7 +56,7 @@ fn of(path: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmitOptions {
     /// Bytes of what a convolution reads that are made at once, where it can be made strip by strip; more where that would be
-    /// too many strips. [`usize::MAX`] to make everything whole, as is done in any case where several devices share the rows.
+    /// too many strips. So many bytes of an attention's scores, too, but those of one query at least. [`usize::MAX`] to make everything whole, as is done in any case where several devices share the rows.
     pub strip_bytes: usize,
     /// The devices: arguments and results say how they are cut. Types are those of whole tensors.
     pub mesh: Mesh,
@@ -76,6 +78,7 @@ pub fn emit(graph: &Graph, options: &EmitOptions) -> Result<Module, UnsupportedO
     let mut emitter = Emitter {
         graph,
         mesh: options.mesh,
+        strip_bytes: options.strip_bytes,
         weight_only: weight_only(graph),
         body: Body::default(),
         arguments: Vec::new(),
@@ -102,6 +105,7 @@ pub fn emit(graph: &Graph, options: &EmitOptions) -> Result<Module, UnsupportedO
 struct Emitter<'g> {
     graph: &'g Graph,
     mesh: Mesh,
+    strip_bytes: usize,
     weight_only: Vec<bool>,
     body: Body,
     arguments: Vec<(Argument, Tensor)>,
@@ -239,6 +243,11 @@ impl Emitter<'_> {
                 let by =
                     convolution::Convolution { weight, weight_layout, bias, residual: None, strides, padding, groups };
                 convolution::convolution(body, &operands[0], node.ty.layout, &by, &node.ty.shape)
+            }
+            Op::Attention { heads, scale, mask, .. } => {
+                let by =
+                    attention::Attention { heads: *heads, scale: *scale, mask: *mask, score_bytes: self.strip_bytes };
+                attention::attention(body, operands, by)
             }
             Op::GroupNorm { input, groups, epsilon, .. } => {
                 let axes = axes(input);

@@ -16,9 +16,10 @@
 use ir::types::VideoAxes;
 use ir::{Activation, ElementType, FirstFrame};
 
-use super::body::{Body, Tensor, list};
+use super::body::{Body, Tensor};
 use super::channel_norm::{ChannelNorm, channel_norm};
 use super::convolution::{Convolution, convolution};
+use super::loops::{for_each_strip, rows_of, scalar};
 use super::norm::{Affine, normalized_rows};
 use super::resample::resize_nearest;
 
@@ -75,23 +76,6 @@ pub(super) struct Strips<'a> {
     pub rows: usize,
 }
 
-/// A counter or a row, as a scalar.
-fn scalar(body: &mut Body, hint: &str, x: usize) -> Tensor {
-    body.splat(hint, x as f64, ElementType::I32, &[])
-}
-
-/// `count` rows of `video` from row `start` on.
-fn rows_of(body: &mut Body, hint: &str, video: &Tensor, axis: usize, start: &Tensor, count: usize) -> Tensor {
-    let zero = scalar(body, "zero", 0);
-    let mut operands = vec![video];
-    operands.extend((0..video.dims.len()).map(|a| if a == axis { start } else { &zero }));
-    let mut dims = video.dims.clone();
-    dims[axis] = count;
-    let names: Vec<&str> = operands.iter().map(|operand| operand.name.as_str()).collect();
-    let head = format!("dynamic_slice {}, sizes = {}", names.join(", "), list(&dims));
-    body.op(hint, &head, &operands, video.element, &dims)
-}
-
 /// The result, whole.
 pub(super) fn emit(body: &mut Body, strips: &Strips<'_>) -> Tensor {
     let &Strips { source, ref producer, ref front, axes, rows, dims, .. } = strips;
@@ -100,96 +84,61 @@ pub(super) fn emit(body: &mut Body, strips: &Strips<'_>) -> Tensor {
         Producer::Resize { factor, .. } => *factor,
         Producer::Normalize { .. } | Producer::ChannelNorm(_) => 1,
     };
-    let (height, count) = (dims[row_axis], dims[row_axis].div_ceil(rows));
-    // Numbers that the loop reads.
-    let first = scalar(body, "first", 0);
+    let height = dims[row_axis];
     let blank = body.splat("blank", 0.0, strips.element, dims);
-    let counter = Tensor { name: body.fresh("strip"), ..first.clone() };
-    let result = Tensor { name: body.fresh("result"), ..blank.clone() };
-    let done = body.fresh("done");
-    body.bracket(&format!(
-        "{done}:2 = stablehlo.while({} = {}, {} = {}) : {}, {} cond {{",
-        counter.name,
-        first.name,
-        result.name,
-        blank.name,
-        counter.ty(),
-        result.ty()
-    ));
-    let limit = scalar(body, "strips", count);
-    let goes_on = body.fresh("goes_on");
-    body.line(&format!(
-        "{goes_on} = stablehlo.compare LT, {}, {}, SIGNED : (tensor<i32>, tensor<i32>) -> tensor<i1>",
-        counter.name, limit.name
-    ));
-    body.line(&format!("stablehlo.return {goes_on} : tensor<i1>"));
-    body.bracket("} do {");
+    for_each_strip(body, blank, row_axis, rows, |body, start| {
+        let source_rows = rows / factor + 2;
+        let by = scalar(body, "factor", factor);
+        let source_row = body.elementwise("source_row", "divide", &[start, &by]);
+        let one = scalar(body, "one", 1);
+        let source_row = body.elementwise("source_row", "subtract", &[&source_row, &one]);
+        let zero = scalar(body, "zero", 0);
+        let source_row = body.elementwise("source_row", "maximum", &[&source_row, &zero]);
+        let last = scalar(body, "last", height / factor - source_rows);
+        let source_row = body.elementwise("source_row", "minimum", &[&source_row, &last]);
 
-    // The strip's first row, and the first source row that it reads.
-    let step = scalar(body, "rows", rows);
-    let start = body.elementwise("row", "multiply", &[&counter, &step]);
-    let last = scalar(body, "last", height - rows);
-    let start = body.elementwise("row", "minimum", &[&start, &last]);
-    let source_rows = rows / factor + 2;
-    let by = scalar(body, "factor", factor);
-    let source_row = body.elementwise("source_row", "divide", &[&start, &by]);
-    let one = scalar(body, "one", 1);
-    let source_row = body.elementwise("source_row", "subtract", &[&source_row, &one]);
-    let zero = scalar(body, "zero", 0);
-    let source_row = body.elementwise("source_row", "maximum", &[&source_row, &zero]);
-    let last = scalar(body, "last", height / factor - source_rows);
-    let source_row = body.elementwise("source_row", "minimum", &[&source_row, &last]);
-
-    let x = rows_of(body, "source", source, row_axis, &source_row, source_rows);
-    let mut z = match producer {
-        Producer::Normalize { affine, gain_and_shift, activation } => {
-            let small = gain_and_shift.map(|(tensors, first_frame)| {
-                let [gain, shift] = tensors.map(|v| rows_of(body, "rows", v, row_axis, &source_row, source_rows));
-                ([gain, shift], first_frame)
-            });
-            normalized_rows(body, &x, axes, affine, small.as_ref().map(|([g, s], f)| ([g, s], *f)), *activation)
+        let x = rows_of(body, "source", source, row_axis, &source_row, source_rows);
+        let mut z = match producer {
+            Producer::Normalize { affine, gain_and_shift, activation } => {
+                let small = gain_and_shift.map(|(tensors, first_frame)| {
+                    let [gain, shift] = tensors.map(|v| rows_of(body, "rows", v, row_axis, &source_row, source_rows));
+                    ([gain, shift], first_frame)
+                });
+                normalized_rows(body, &x, axes, affine, small.as_ref().map(|([g, s], f)| ([g, s], *f)), *activation)
+            }
+            Producer::ChannelNorm(by) => channel_norm(body, &x, by),
+            Producer::Resize { frames, width, factor, first_frame } => {
+                resize_nearest(body, &x, axes, [*frames, source_rows * factor, *width], *first_frame)
+            }
+        };
+        let top = body.elementwise("top", "multiply", &[&source_row, &by]);
+        let made = source_rows * factor;
+        let before = match front {
+            InFront::Nothing => None,
+            InFront::Frames(frames) => Some(rows_of(body, "in_front", frames, row_axis, &top, made)),
+            InFront::First(count) => super::shape_ops::repeated(body, &z, time, 0, *count),
+        };
+        if let Some(before) = before {
+            z = body.concatenate("frames", &[&before, &z], time);
         }
-        Producer::ChannelNorm(by) => channel_norm(body, &x, by),
-        Producer::Resize { frames, width, factor, first_frame } => {
-            resize_nearest(body, &x, axes, [*frames, source_rows * factor, *width], *first_frame)
-        }
-    };
-    let top = body.elementwise("top", "multiply", &[&source_row, &by]);
-    let made = source_rows * factor;
-    let before = match front {
-        InFront::Nothing => None,
-        InFront::Frames(frames) => Some(rows_of(body, "in_front", frames, row_axis, &top, made)),
-        InFront::First(count) => super::shape_ops::repeated(body, &z, time, 0, *count),
-    };
-    if let Some(before) = before {
-        z = body.concatenate("frames", &[&before, &z], time);
-    }
-    // A row of zeros above and below; then the rows that the strip reads start one above it.
-    let (mut low, none) = (vec![0; 5], vec![0; 5]);
-    low[row_axis] = 1;
-    let mut padded = z.dims.clone();
-    padded[row_axis] += 2;
-    let nothing = body.splat("zero", 0.0, z.element, &[]);
-    let head = format!("pad {}, {}, low = {low:?}, high = {low:?}, interior = {none:?}", z.name, nothing.name);
-    let z = body.op("padded", &head, &[&z, &nothing], z.element, &padded);
-    let above = body.elementwise("above", "subtract", &[&start, &top]);
-    let z = rows_of(body, "read", &z, row_axis, &above, rows + 2);
+        // A row of zeros above and below; then the rows that the strip reads start one above it.
+        let (mut low, none) = (vec![0; 5], vec![0; 5]);
+        low[row_axis] = 1;
+        let mut padded = z.dims.clone();
+        padded[row_axis] += 2;
+        let nothing = body.splat("zero", 0.0, z.element, &[]);
+        let head = format!("pad {}, {}, low = {low:?}, high = {low:?}, interior = {none:?}", z.name, nothing.name);
+        let z = body.op("padded", &head, &[&z, &nothing], z.element, &padded);
+        let above = body.elementwise("above", "subtract", &[start, &top]);
+        let z = rows_of(body, "read", &z, row_axis, &above, rows + 2);
 
-    let residual = strips.convolution.residual.map(|v| rows_of(body, "residual", v, row_axis, &start, rows));
-    let mut by = Convolution { residual: residual.as_ref(), ..strips.convolution };
-    by.padding[1] = [0, 0];
-    let mut strip = dims.to_vec();
-    strip[row_axis] = rows;
-    let y = convolution(body, &z, strips.layout, &by, &strip);
-    let mut operands = vec![&result, &y];
-    operands.extend((0..dims.len()).map(|axis| if axis == row_axis { &start } else { &zero }));
-    let names: Vec<&str> = operands.iter().map(|operand| operand.name.as_str()).collect();
-    let written =
-        body.op("written", &format!("dynamic_update_slice {}", names.join(", ")), &operands, strips.element, dims);
-    let next = body.elementwise("next", "add", &[&counter, &one]);
-    body.line(&format!("stablehlo.return {}, {} : {}, {}", next.name, written.name, next.ty(), written.ty()));
-    body.bracket("}");
-    Tensor { name: format!("{done}#1"), ..result }
+        let residual = strips.convolution.residual.map(|v| rows_of(body, "residual", v, row_axis, start, rows));
+        let mut by = Convolution { residual: residual.as_ref(), ..strips.convolution };
+        by.padding[1] = [0, 0];
+        let mut strip = dims.to_vec();
+        strip[row_axis] = rows;
+        convolution(body, &z, strips.layout, &by, &strip)
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ pub(crate) fn graph(body: &str) -> Graph {
 }
 
 /// Programs that have every op between them.
-pub(crate) const PROGRAMS: [(&str, &str); 9] = [
+pub(crate) const PROGRAMS: [(&str, &str); 10] = [
     (
         "elementwise",
         r#"%0 = input {name = "x"} : tensor<1x2x3x2x4xbf16, nthwc>
@@ -129,6 +129,18 @@ pub(crate) const PROGRAMS: [(&str, &str); 9] = [
            %5 = transpose %4 {permutation = [0, 4, 1, 2, 3]} : tensor<1x2x4x5x5xf32, ncthw>
            %6 = reshape %5 : tensor<2x100xf32>
            return result "y" = %6"#,
+    ),
+    (
+        "attention",
+        r#"%0 = input {name = "q"} : tensor<2x6x8xf32>
+           %1 = input {name = "k"} : tensor<2x9x8xf32>
+           %2 = input {name = "v"} : tensor<2x9x4xf32>
+           %3 = attention %0, %1, %2 {heads = 2, scale = 1.5, mask = [causal, 3]} : tensor<2x6x4xf32> @ attn
+           %4 = convert %0 {element = bf16} : tensor<2x6x8xbf16>
+           %5 = attention %4, %4, %4 {heads = 1, scale = 0.5, mask = none} : tensor<2x6x8xbf16> @ attn
+           %6 = convert %5 {element = f32} : tensor<2x6x8xf32>
+           return result "y" = %3
+           return result "z" = %6"#,
     ),
 ];
 

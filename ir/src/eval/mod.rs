@@ -1,13 +1,14 @@
 //! The evaluator: the living definition of every op.
 //!
 //! Slow, readable Rust over `f64` or `f32`. What a backend computes is right when it agrees with this. The ops are in
-//! `convolution`, `norm`, `resample`, `elementwise` and `shape_ops`; here are the driver and the dispatch.
+//! `convolution`, `attention`, `norm`, `resample`, `elementwise` and `shape_ops`; here are the driver and the dispatch.
 //!
 //! Numbers are kept in `T` whatever a value's element type. After each op they are rounded to the element type of its
 //! result, so that a bf16 or f16 program means one thing: sums run in `T`, results are rounded once an op. A result in f32
 //! is left as `T` has it: evaluated in `f64` it is the exact answer that f32 programs are measured against. What is bound
 //! to inputs, states and parameters is taken as it comes. No result depends on the number of threads.
 
+mod attention;
 mod convolution;
 mod elementwise;
 mod error;
@@ -264,6 +265,9 @@ fn compute<'a, T: Real>(
         Op::GroupedConvolution { input, weight, bias, groups, strides, padding } => {
             let bias = bias.map(tensor_of);
             convolution::grouped(of(input), of(weight), bias, *groups, *strides, *padding, ty)?
+        }
+        Op::Attention { query, key, value, heads, scale, mask } => {
+            attention::attention([of(query), of(key), of(value)], *heads, *scale, *mask, ty)?
         }
         Op::GroupNorm { input, scale, offset, groups, epsilon } => {
             norm::group_norm(of(input), of(scale), of(offset), *groups, *epsilon, ty)?

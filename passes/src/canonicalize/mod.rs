@@ -9,6 +9,7 @@
 //! | `resize_nearest` to the size there is, `average_pool` over 1x1x1 | its operand | always |
 //! | `transpose` in the order there is, `reshape` to the type there is | its operand | always |
 //! | `transpose` of a `transpose`, `reshape` of a `reshape` | one of them | always |
+//! | `transpose` or `reshape` behind others of both | one reshape | elements come back into their order (`order`) |
 //! | `pad`, `slice`, `concatenate` | see [`windows`] | |
 //!
 //! `x + 0` is `x` but for the sign of a zero, which nothing here can tell. `x * 0` stays, since x may be infinite.
@@ -23,6 +24,7 @@
 //! %3 = silu %0 : tensor<1x2x8x8x4xf32, nthwc>
 //! ```
 
+mod order;
 pub mod windows;
 
 use ir::{ElementType, Elements, Graph, Op, Value};
@@ -77,7 +79,7 @@ fn simplify(rewriter: &mut Rewriter<'_>, op: &Op) -> Result<Simpler, PassError> 
                 let composed = permutation.iter().map(|&axis| first[axis]).collect();
                 Simpler::Op(Op::Transpose { input: *inner, permutation: composed })
             } else {
-                Simpler::No
+                order::reshape(rewriter, op)
             }
         }
         Op::Reshape { input, ty } => {
@@ -86,7 +88,7 @@ fn simplify(rewriter: &mut Rewriter<'_>, op: &Op) -> Result<Simpler, PassError> 
             } else if let Op::Reshape { input: inner, .. } = rewriter.op(*input) {
                 Simpler::Op(Op::Reshape { input: *inner, ty: ty.clone() })
             } else {
-                Simpler::No
+                order::reshape(rewriter, op)
             }
         }
         Op::Pad { input, low, high, mode } => windows::pad(rewriter, *input, low, high, *mode),

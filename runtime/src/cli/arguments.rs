@@ -1,24 +1,25 @@
 //! Arguments that several commands have: the model, the video to read, how to run. What they mean to the library is here too.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::{Args, ValueEnum};
-use frontend::Config;
-use runtime::media::read::{self, Axes, ClipReader, KNOWN_INPUTS, ReadOptions, Spooled, ValueRange};
-use runtime::media::{ClipShape, FrameRate};
-use runtime::model::{ModelSource, locate, resolve_config};
-use runtime::options::MOST_THREADS;
-use runtime::vae::read_config;
-use runtime::{
+use frontend::Autoencoder;
+use tessera::media::read::{self, Axes, ClipReader, KNOWN_INPUTS, ReadOptions, Spooled, ValueRange};
+use tessera::media::{ClipShape, FrameRate};
+use tessera::model::{ModelSource, locate, resolve_config};
+use tessera::options::MOST_THREADS;
+use tessera::vae::read_config;
+use tessera::{
     Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae,
     demo, resolve,
 };
 
 use super::progress::DownloadBar;
 use super::run_files::RunFiles;
-use super::{Manner, interrupt, plugin, streams};
+use super::{Manner, advice, interrupt, plugin, streams};
 
 /// Frames read at a time when only their number is wanted.
 const COUNTED: usize = 16;
@@ -60,16 +61,16 @@ impl ModelArguments {
     }
 
     /// Reads the model's configuration alone, the demo's if no model is named; fetches that file if need be.
-    pub(super) fn config(&self, manner: Manner, files: &mut RunFiles) -> Result<Config, Error> {
-        let Some(model) = &self.model else { return demo::config() };
+    pub(super) fn config(&self, manner: Manner, files: &mut RunFiles) -> Result<Arc<dyn Autoencoder>, Error> {
+        let Some(model) = &self.model else { return demo::model() };
         let spec = ModelSpec::parse(model, self.config.as_deref())?;
         let mut bar = DownloadBar::new(manner);
         let path = resolve_config(&spec, &HubOptions::from_env()?, &mut |download| bar.show(download))?;
         drop(bar);
         files.reads("the model", &path)?;
-        let (config, warnings) = read_config(&path)?;
+        let (model, warnings) = read_config(&path)?;
         warnings.iter().for_each(|warning| manner.note(&format!("warning: {}: {warning}", path.display())));
-        Ok(config)
+        Ok(model)
     }
 
     /// The model's name, for reports; what is no Unicode in it is replaced.
@@ -142,7 +143,7 @@ impl Video {
             Some(frames) => frames,
             None => count(&mut *reader)?,
         };
-        let note = reader.note().map(str::to_owned);
+        let note = reader.note().map(advice::with_axes);
         let shape = ClipShape { batch, channels, frames, height, width };
         Ok((Video { path, spooled, options, shape, rate }, note))
     }
@@ -160,7 +161,7 @@ impl Video {
 }
 
 fn reader(path: &Path, spooled: Option<&Spooled>, options: ReadOptions) -> Result<Box<dyn ClipReader>, Error> {
-    spooled.map_or_else(|| read::open(path, options), |spooled| spooled.open(options))
+    Ok(spooled.map_or_else(|| read::open(path, options), |spooled| spooled.open(options))?)
 }
 
 /// Gives a video's frames as they are asked for.
@@ -174,12 +175,11 @@ impl VideoFrames<'_> {
     pub(super) fn next(&mut self, sample: usize, frames: usize) -> Result<Vec<f32>, Error> {
         match self.reader.read(frames)? {
             Some(found) if (found.sample, found.frames) == (sample, frames) => Ok(found.data),
-            _ => Err(Error::BadClip {
-                path: self.video.path.clone(),
-                problem: format!(
-                    "it ended before {frames} more frames of sample {sample}; it changed while it was read"
-                ),
-            }),
+            _ => {
+                let problem =
+                    format!("it ended before {frames} more frames of sample {sample}; it changed while it was read");
+                Err(media::Error::BadClip { path: self.video.path.clone(), problem, remedy: None }.into())
+            }
         }
     }
 }
@@ -203,7 +203,7 @@ pub(super) struct RunArguments {
     /// not at all; or tiles of this height and width in pixels, as diffusers' enable_tiling has them
     #[arg(long, value_name = "auto|off|HxW", default_value = "auto", value_parser = tiling)]
     tiling: TilingChoice,
-    /// The share of a tile's height and width that the next one covers too [default: 1/6 and 1/5]
+    /// The share of a tile's height and width that the next one covers too [default: the model's own]
     #[arg(long, value_name = "H,W", value_parser = overlap)]
     tile_overlap: Option<Overlap>,
     /// The most memory to hold, such as 8GiB, 500MB, or 70% of what is available [default: 70%]
@@ -290,19 +290,17 @@ impl RunArguments {
             let plugin = self.plugin.clone().map_or_else(PluginSpec::from_env, Ok)?;
             plugin::look_at(&plugin.locate()?)?;
         }
-        Ok(RunOptions {
-            backend: self.backend.into(),
-            plugin: self.plugin.clone(),
-            optimization: self.optimize,
-            program_cache,
-            precision: self.dtype,
-            threads: self.threads.map(|threads| threads as usize),
-            tiling: self.tiling,
-            overlap: self.tile_overlap.unwrap_or_default(),
-            parallel: self.parallel,
-            memory: self.memory_budget.unwrap_or_default(),
-            ..RunOptions::default()
-        })
+        Ok(RunOptions::default()
+            .with_backend(self.backend)
+            .with_plugin(self.plugin.clone())
+            .with_optimization(self.optimize)
+            .with_program_cache(program_cache)
+            .with_precision(self.dtype)
+            .with_threads(self.threads.map(|threads| threads as usize))
+            .with_tiling(self.tiling)
+            .with_overlap(self.tile_overlap)
+            .with_parallel(self.parallel)
+            .with_memory(self.memory_budget.unwrap_or_default()))
     }
 }
 

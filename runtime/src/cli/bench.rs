@@ -3,24 +3,25 @@
 mod ablation;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use backend_cpu::isa::Isa;
 use backend_cpu::target::Target;
 use backend_cpu::tile::Algorithm;
 use clap::Args;
-use frontend::{Config, Half, Step, StepKind};
+use frontend::{Autoencoder, Half, Step, StepKind};
 use passes::pipeline::without;
 use passes::{Precision, cpu_pipeline};
-use runtime::loaded_weights::LoadedWeights;
-use runtime::memory::peak_resident_bytes;
-use runtime::options::MOST_THREADS;
-use runtime::profile::{Bench, Prepared, RunTimes, Variant, median_run};
-use runtime::roofline;
-use runtime::svg_file::SvgFile;
-use runtime::vae::read_config;
-use runtime::{Error, RunOptions, demo};
+use tessera::memory::peak_resident_bytes;
+use tessera::options::MOST_THREADS;
+use tessera::vae::read_config;
+use tessera::{Error, RunOptions, demo};
+use workbench::loaded_weights::LoadedWeights;
+use workbench::profile::{Bench, Prepared, RunTimes, Variant, median_run};
+use workbench::roofline;
+use workbench::svg_file::SvgFile;
 
 use super::arguments::{ModelArguments, precision};
 use super::progress::RunBar;
@@ -33,7 +34,7 @@ Examples:
       a decode step of the demo's model
   tessera bench --random-weights --frames 2 --height 12 --width 16 --top 20
       the published model's size, without its weights: the 20 slowest kernels
-  tessera bench --model CogVideoX-2b --step encode-first --frames 9 --height 96 --width 128 --plot roofline.svg
+  tessera bench --model vae --step encode-first --frames 9 --height 96 --width 128 --plot roofline.svg
       an encode step, with a picture
   tessera bench --algorithm direct --without-pass fuse-normalization --json > slower.json
       what a pass and an algorithm are worth
@@ -62,14 +63,13 @@ pub(super) struct Arguments {
     /// Which step: decode-first, -next or -whole, encode-first, -next or -whole
     #[arg(long, value_name = "STEP", default_value = "decode-first", help_heading = "Step")]
     step: StepKind,
-    /// Frames of the step's input: latents to decode [default: 2], or a video to encode [default: 8]
+    /// Frames of the step's input: latents to decode or a video to encode [default: as many as the model's steps have]
     #[arg(long, value_name = "N", help_heading = "Step")]
     frames: Option<usize>,
-    /// Height of the step's input: latents to decode, pixels to encode [default: half of config.json's sample_height, that of
-    /// a default tile]
+    /// Height of the step's input: latents to decode, pixels to encode [default: that of a tile]
     #[arg(long, value_name = "N", help_heading = "Step")]
     height: Option<usize>,
-    /// Width of the step's input: latents to decode, pixels to encode [default: half of config.json's sample_width]
+    /// Width of the step's input: latents to decode, pixels to encode [default: that of a tile]
     #[arg(long, value_name = "N", help_heading = "Step")]
     width: Option<usize>,
     /// Threads, 1 to 1024 [default: as many as the system offers]
@@ -123,7 +123,7 @@ fn isa(name: &str) -> Result<Isa, String> {
 /// The model to time.
 struct Model {
     name: String,
-    config: Config,
+    model: Arc<dyn Autoencoder>,
     weights: LoadedWeights,
     /// Reading them, or making them up.
     load_seconds: f64,
@@ -156,14 +156,12 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     arguments.plot.iter().try_for_each(|path| files.writes("the picture", path))?;
     let picture = arguments.plot.as_deref().map(SvgFile::create).transpose()?;
 
-    let Model { name, config, weights, load_seconds } = arguments.model(manner, &mut files)?;
-    let step = arguments.step_of(&config);
-    let options = RunOptions {
-        threads: arguments.threads.map(|threads| threads as usize),
-        target: arguments.isa.map(Target::from),
-        ..RunOptions::default()
-    };
-    let mut bench = Bench::new(&config, weights, &options)?;
+    let Model { name, model, weights, load_seconds } = arguments.model(manner, &mut files)?;
+    let step = arguments.step_of(&*model);
+    let options = RunOptions::default()
+        .with_threads(arguments.threads.map(|threads| threads as usize))
+        .with_target(arguments.isa.map(Target::from));
+    let mut bench = Bench::new(&*model, weights, &options)?;
     if arguments.ablation {
         return ablation::run(&mut bench, &step, arguments, &name, manner);
     }
@@ -198,23 +196,23 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 
 impl Arguments {
     fn model(&self, manner: Manner, files: &mut RunFiles) -> Result<Model, Failure> {
-        let half = self.step.half();
+        let half = self.step.half;
         if self.random_weights {
             let started = Instant::now();
-            let (name, config) = match &self.config {
-                None => ("the published CogVideoX VAE's size".to_owned(), Config::default()),
+            let (name, model) = match &self.config {
+                None => published()?,
                 Some(path) => {
                     files.reads("the configuration", path)?;
-                    let (config, warnings) = read_config(path)?;
+                    let (model, warnings) = read_config(path)?;
                     warnings.iter().for_each(|warning| {
                         manner.note(&format!("warning: {}: {warning}", path.display()));
                     });
-                    (path.display().to_string(), config)
+                    (path.display().to_string(), model)
                 }
             };
-            let weights = LoadedWeights::random(&config, half)?;
+            let weights = LoadedWeights::random(&*model, half)?;
             let name = format!("{name}, random weights");
-            return Ok(Model { name, config, weights, load_seconds: started.elapsed().as_secs_f64() });
+            return Ok(Model { name, model, weights, load_seconds: started.elapsed().as_secs_f64() });
         }
         let named = ModelArguments { model: self.model.clone(), config: self.config.clone() };
         let vae = named.open(manner, files)?;
@@ -222,22 +220,27 @@ impl Arguments {
         let weights = LoadedWeights::read(&vae, half)?;
         let load_seconds = started.elapsed().as_secs_f64();
         let name = named.name().unwrap_or_else(|| format!("the demo of the program ({})", demo::CREDIT));
-        Ok(Model { name, config: vae.config().clone(), weights, load_seconds })
+        Ok(Model { name, model: vae.shared_model(), weights, load_seconds })
     }
 
-    /// The step asked for; by default as many frames as a step has, over a default tile.
-    fn step_of(&self, config: &Config) -> Step {
-        let least = if self.step.half() == Half::Encoder { config.spatial_compression() } else { 1 };
-        let tile = |size: usize| Some((size / 2).max(least));
-        let step = super::emit::step_of(config, self.step, self.frames, None, None);
-        super::emit::step_of(
-            config,
-            self.step,
-            self.frames,
-            self.height.or(tile(step.height)),
-            self.width.or(tile(step.width)),
-        )
+    /// The step asked for; by default as many frames as a step has, over a tile as the reference cuts it.
+    fn step_of(&self, model: &dyn Autoencoder) -> Step {
+        let [height, width] = model.tile_rule().size.map(|pixels| match self.step.half {
+            Half::Decoder => model.latent_size(pixels),
+            Half::Encoder => pixels,
+        });
+        let least = |size: usize| size.max(model.least_size(self.step.half));
+        let (height, width) = (self.height.unwrap_or(least(height)), self.width.unwrap_or(least(width)));
+        super::emit::step_of(model, self.step, self.frames, Some(height), Some(width))
     }
+}
+
+/// The published model that is taken where none is named, and what to call it.
+fn published() -> Result<(String, Arc<dyn Autoencoder>), Error> {
+    let first = &frontend::published()[0];
+    let path = Path::new(first.name);
+    let (model, _) = frontend::read_config(first.config).map_err(|cause| Error::Config { path: path.into(), cause })?;
+    Ok((format!("the published {} VAE's size", first.name), model))
 }
 
 /// What Ctrl-C between runs comes to.

@@ -8,12 +8,12 @@ use backend_tpu_stablehlo::Mesh;
 use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::Args;
+use files::staging::StagedFolder;
 use frontend::{Half, Step, StepKind};
 use passes::Precision;
-use runtime::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
-use runtime::media::staging::StagedFolder;
-use runtime::{Overlap, TileOrder, TilingChoice};
 use serde_json::{Value, json};
+use tessera::{Overlap, TileOrder, TilingChoice};
+use workbench::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
 
 use super::arguments::{ModelArguments, height_by_width, overlap, precision, tiling};
 use super::plugin::{self, reexecution};
@@ -28,13 +28,13 @@ const ENDING: &str = "executable";
 
 const EXAMPLES: &str = "\
 Examples:
-  tessera compile --model CogVideoX-2b --target v6e:1x1 --tiling 240x360
+  tessera compile --model vae --target v6e:1x1 --tiling 240x360
       decoding 49 frames of the model's size: memory and time of each step on a TPU v6e
-  tessera compile --model CogVideoX-2b --target v6e:1x1 --tiling auto --size 768x1360
+  tessera compile --model vae --target v6e:1x1 --tiling auto --size 768x1360
       in the largest tiles that fit
-  tessera compile --model CogVideoX-2b --target v6e:2x4 --mesh height=8 --size 720x1280 --frames 81
+  tessera compile --model vae --target v6e:2x4 --mesh height=8 --size 720x1280 --frames 81
       whole frames, each in strips on eight devices
-  tessera compile --model CogVideoX-2b --target v5e:1x1 --tiling 240x360 --output programs/ --json > report.json
+  tessera compile --model vae --target v5e:1x1 --tiling 240x360 --output programs/ --json > report.json
       and keep the compiled programs, with a report
 
 Targets are topologies as libtpu names them: v5e:1x1, v5p:1x1x1, v6e:1x1, and so on. `tessera plugin install tpu` gets libtpu.";
@@ -66,7 +66,7 @@ pub(super) struct Arguments {
     /// in pixels
     #[arg(long, value_name = "auto|off|HxW", default_value = "off", value_parser = tiling, help_heading = "Video")]
     tiling: TilingChoice,
-    /// The share of a tile's height and width that the next one covers too [default: 1/6 and 1/5]
+    /// The share of a tile's height and width that the next one covers too [default: the model's own]
     #[arg(long, value_name = "H,W", value_parser = overlap, help_heading = "Video")]
     tile_overlap: Option<Overlap>,
     /// The devices to compile for, as the plugin names them, such as v6e:1x1
@@ -93,26 +93,26 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
     interrupt::listen();
     let half = if arguments.encode { Half::Encoder } else { Half::Decoder };
-    if arguments.step.is_some_and(|kind| kind.half() != half) {
+    if arguments.step.is_some_and(|kind| kind.half != half) {
         let message =
             "--step is of the other half; the encoder's steps go with --encode, the decoder's without it".into();
         return Err(Failure::Usage { command: "compile", message });
     }
     let mut files = RunFiles::new();
-    let config = arguments.model.config(manner, &mut files)?;
+    let model = arguments.model.config(manner, &mut files)?;
     arguments.output.iter().try_for_each(|path| files.writes_folder("the folder of programs", path))?;
     let is_ours = |path: &Path| path.extension().is_some_and(|ending| ending == ENDING);
     let plugin = arguments.plugin.locate();
     plugin.iter().try_for_each(|path| files.reads("the plugin", path))?;
     let folder = arguments.output.as_deref().map(|output| StagedFolder::create(output, is_ours)).transpose()?;
-    let (height, width) = arguments.size.unwrap_or((config.sample_height, config.sample_width));
+    let (height, width) = arguments.size.unwrap_or_else(|| model.training_size().into());
     let job = Job {
-        config: &config,
+        model: &*model,
         half,
         video: [usize::try_from(arguments.frames).unwrap_or(usize::MAX), height, width],
         kind: arguments.step,
         tiling: arguments.tiling,
-        overlap: arguments.tile_overlap.unwrap_or_default(),
+        overlap: arguments.tile_overlap,
         precision: arguments.dtype,
     };
     let plugin = plugin?;
@@ -129,7 +129,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         Event::TooLarge(Some(tile)) => manner.note(&format!("tiles of {}x{} do not fit", tile.height, tile.width)),
     };
     let mut watch = || if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let prepared = job.prepare(&target, &mut tell, &mut watch)?;
+    let prepared = job.prepare(&target, &mut tell, &mut watch).map_err(Failure::of_workbench)?;
 
     let written = match folder {
         None => None,

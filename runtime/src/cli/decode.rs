@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use runtime::media::{FrameBlock, FrameRate, KNOWN_OUTPUTS};
-use runtime::{Latents, LatentsAccount, RunOptions, Vae, demo};
 use serde_json::json;
+use tessera::media::{FrameBlock, FrameRate, KNOWN_OUTPUTS};
+use tessera::{Latents, LatentsAccount, Vae, demo};
 
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::inspection::InspectionArguments;
@@ -26,7 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   tessera decode
       the demo that is part of the program, to demo.mp4
-  tessera decode --model CogVideoX-2b --latents latents.safetensors --output clip.mp4
+  tessera decode --model vae --latents latents.safetensors --output clip.mp4
       latents as a diffusers pipeline returns them with output_type=\"latent\"
   tessera decode --model vae --latents z.safetensors#z --unscaled --output frames/
       what the model's own decode() takes, to a folder of PNGs
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let read_seconds = started.elapsed().as_secs_f64();
 
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
     let mut writer = clip_writer(output, vae.decoded_shape(&latents)?, arguments.fps, &mut files, manner)?;
     rate_note(output, arguments.fps).iter().for_each(|note| manner.note(note));
     let mut write_seconds = 0.0;
@@ -134,7 +134,7 @@ impl Arguments {
             manner.say(&format!("No --model: decoding the demo of the program. {}\n", demo::CREDIT))?;
         }
         let mut latents = demo::latents()?;
-        vae.latent_scaling().unscale(&mut latents)?;
+        latents.unscale(&vae.latent_scaling())?;
         Ok((vae, latents, None))
     }
 }

@@ -5,12 +5,11 @@ use std::fmt::Write as _;
 use backend_cpu::target::Target;
 use backend_tpu_stablehlo::EmitOptions;
 use clap::Args;
-use frontend::batches::{DECODE_FRAMES, ENCODE_FRAMES};
-use frontend::{Config, Half, Step, StepKind, Taps, declare};
+use frontend::{Autoencoder, Half, Step, StepKind, Taps, declare};
 use ir::Graph;
 use passes::{Precision, cpu_pipeline, pipeline, tpu_pipeline};
-use runtime::Error;
-use runtime::lowering::{self, KernelCode};
+use tessera::Error;
+use tessera::lowering::{self, KernelCode};
 
 use super::arguments::{ModelArguments, precision};
 use super::run_files::RunFiles;
@@ -25,7 +24,7 @@ Examples:
       the demo's first step, as the CPU backend takes it
   tessera emit --model vae --step decode-next --stage declared --dot | dot -Tsvg > step.svg
       a picture of the step as the model declares it
-  tessera emit --model zai-org/CogVideoX-2b --step decode-next
+  tessera emit --model owner/name --step decode-next
       of a model on the hub: its config.json is all that is fetched
   tessera emit --model vae --step encode-first --frames 9 --height 480 --width 720 --stage channel-last
       behind the last run of one pass
@@ -45,13 +44,13 @@ pub(super) struct Arguments {
     /// Which step: decode-first, -next or -whole, encode-first, -next or -whole
     #[arg(long, value_name = "STEP")]
     step: StepKind,
-    /// Frames of the step's input: latents to decode [default: 2], or a video to encode [default: 8]
+    /// Frames of the step's input: latents to decode or a video to encode [default: as many as the model's steps have]
     #[arg(long, value_name = "N")]
     frames: Option<usize>,
-    /// Height of the step's input: latents to decode, pixels to encode [default: config.json's sample_height]
+    /// Height of the step's input: latents to decode, pixels to encode [default: of the model's training videos]
     #[arg(long, value_name = "N")]
     height: Option<usize>,
-    /// Width of the step's input: latents to decode, pixels to encode [default: config.json's sample_width]
+    /// Width of the step's input: latents to decode, pixels to encode [default: of the model's training videos]
     #[arg(long, value_name = "N")]
     width: Option<usize>,
     /// What the step computes with: f32 or bf16
@@ -104,24 +103,24 @@ impl Stage {
     }
 }
 
-/// The step of this kind over a whole sample as config.json has it, where sizes are not given.
+/// The step of this kind over a whole sample as the model was trained on, where sizes are not given.
 pub(super) fn step_of(
-    config: &Config,
+    model: &dyn Autoencoder,
     kind: StepKind,
     frames: Option<usize>,
     height: Option<usize>,
     width: Option<usize>,
 ) -> Step {
-    let (most, size): (usize, fn(&Config, usize) -> usize) = match kind.half() {
-        Half::Decoder => (DECODE_FRAMES, Config::latent_size),
-        Half::Encoder => (ENCODE_FRAMES, |_, pixels| pixels),
-    };
+    let [usual_height, usual_width] = model.training_size().map(|pixels| match kind.half {
+        Half::Decoder => model.latent_size(pixels),
+        Half::Encoder => pixels,
+    });
     Step {
         kind,
         batch: 1,
-        frames: frames.unwrap_or(most),
-        height: height.unwrap_or(size(config, config.sample_height)),
-        width: width.unwrap_or(size(config, config.sample_width)),
+        frames: frames.or(model.frame_steps(kind.half).usual()).unwrap_or(1),
+        height: height.unwrap_or(usual_height),
+        width: width.unwrap_or(usual_width),
     }
 }
 
@@ -133,9 +132,9 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         let message = "--dot draws graphs, and clif, asm and stablehlo are not; give another --stage".into();
         return Err(Failure::Usage { command: "emit", message });
     }
-    let config = model.config(manner, &mut RunFiles::new())?;
-    let step = step_of(&config, *step, *frames, *height, *width);
-    let graph = declare(&config, &step, &Taps::None)?;
+    let model = model.config(manner, &mut RunFiles::new())?;
+    let step = step_of(&*model, *step, *frames, *height, *width);
+    let graph = declare(&*model, &step, &Taps::None)?;
     let passes = match stage {
         Stage::Declared => &[],
         Stage::Behind(name) => match pipeline::up_to(all_passes, name) {

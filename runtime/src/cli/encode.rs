@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use runtime::posterior::Draw;
-use runtime::{Error, LatentContent, LatentWriter, RunOptions};
 use serde_json::json;
+use tessera::posterior::Draw;
+use tessera::{Error, LatentContent, LatentWriter};
 
 use super::arguments::{ModelArguments, RunArguments, VideoArguments};
 use super::inspection::InspectionArguments;
@@ -18,7 +18,7 @@ use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 const EXAMPLES: &str = "\
 Examples:
-  tessera encode --model CogVideoX-2b --video clip.mp4 --size 480x720 --output latents.safetensors
+  tessera encode --model vae --video clip.mp4 --size 480x720 --output latents.safetensors
       latents as a diffusers pipeline keeps them; `tessera decode` reads them back
   tessera encode --model vae --video frames/ --frames 49 --sample --seed 7 --output latents.safetensors
       a draw from the posterior in place of its mean
@@ -76,11 +76,11 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     files.writes("the latents", &arguments.output)?;
     let vae = arguments.model.open(manner, &mut files)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
     let video = arguments.video.open(manner, &mut files)?;
     let moments = vae.encoded_shape(&video.shape)?;
     let taken = Extent::of(video.shape);
-    taken.losses(vae.config()).iter().for_each(|loss| manner.note(&format!("note: {loss}")));
+    taken.losses(vae.model()).iter().for_each(|loss| manner.note(&format!("note: {loss}")));
     let draw = if arguments.sample { Draw::Sample { seed: arguments.seed } } else { Draw::Mean };
     let content = match () {
         () if arguments.moments => LatentContent::Moments,
@@ -126,7 +126,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         let head = [
             ("output".to_owned(), paths_json(&output.paths)),
             ("shape".to_owned(), json!(shape)),
-            ("comes_back".to_owned(), taken.returned(vae.config()).json()),
+            ("comes_back".to_owned(), taken.returned(vae.model()).json()),
         ];
         return print(&object(head.into_iter().collect(), &report, write_seconds));
     }

@@ -1,17 +1,16 @@
 //! `tessera info`: what a model is, what its first decode step costs, and what this machine runs it with.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Debug;
 use std::fs;
 
 use backend_cpu::isa::{ISA_VARIABLE, Isa};
 use backend_cpu::panel::PanelFamily;
 use backend_cpu::target::{DOT_PRODUCTS_VARIABLE, Target};
 use clap::Args;
-use frontend::{Config, Half, StepKind, Taps, declare, parameters};
+use frontend::{Autoencoder, Half, Position, StepKind, Taps, declare, parameters};
 use ir::analysis::total_cost;
 use passes::{Precision, cpu_pipeline};
-use runtime::{Error, Vae, demo, lowering};
+use tessera::{Error, Vae, demo, lowering};
 
 use super::arguments::{ModelArguments, precision};
 use super::emit::step_of;
@@ -23,9 +22,9 @@ const EXAMPLES: &str = "\
 Examples:
   tessera info
       the demo's model
-  tessera info --model CogVideoX-2b
+  tessera info --model vae
       a model on disk
-  tessera info --model zai-org/CogVideoX-2b
+  tessera info --model owner/name
       a model from the hub
   TESSERA_ISA=avx2 tessera info
       what would run without AVX-512";
@@ -46,12 +45,12 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let vae = arguments.model.open(manner, &mut RunFiles::new())?;
     let name = arguments.model.name().unwrap_or_else(|| format!("the demo of the program ({})", demo::CREDIT));
     let target = Target::from_env_or_probe().map_err(Error::from)?;
-    let mut text = format!("Model: {name}\n{}", config(vae.config()));
+    let mut text = format!("Model: {name}\n{}", configuration(vae.model()));
     text += &format!("\nWeights: {}\n{}", vae.checkpoint().path().display(), weights(&vae)?);
     if let Some(account) = vae.checkpoint().account() {
         text += &format!("  {account}\n");
     }
-    text += &decode_step(vae.config(), target, arguments.dtype)?;
+    text += &decode_step(vae.model(), target, arguments.dtype)?;
     text += &machine(target);
     print(&text)
 }
@@ -61,71 +60,18 @@ fn row(name: &str, value: impl ToString) -> [String; 2] {
 }
 
 /// Every field of config.json, and what follows from them.
-fn config(config: &Config) -> String {
-    // Taken apart so that a new field cannot be forgotten here.
-    let Config {
-        in_channels,
-        out_channels,
-        down_block_types,
-        up_block_types,
-        block_out_channels,
-        latent_channels,
-        layers_per_block,
-        act_fn,
-        norm_eps,
-        norm_num_groups,
-        temporal_compression_ratio,
-        sample_height,
-        sample_width,
-        scaling_factor,
-        shift_factor,
-        latents_mean,
-        latents_std,
-        force_upcast,
-        use_quant_conv,
-        use_post_quant_conv,
-        invert_scale_latents,
-        pad_mode,
-    } = config;
-    let spatial = config.spatial_compression();
-    table(
-        &[
-            row("in_channels", in_channels),
-            row("out_channels", out_channels),
-            row("down_block_types", down_block_types.join(", ")),
-            row("up_block_types", up_block_types.join(", ")),
-            row("block_out_channels", format!("{block_out_channels:?}")),
-            row("latent_channels", latent_channels),
-            row("layers_per_block", layers_per_block),
-            row("act_fn", act_fn),
-            row("norm_eps", format!("{norm_eps:?}")),
-            row("norm_num_groups", norm_num_groups),
-            row("temporal_compression_ratio", temporal_compression_ratio),
-            row("sample_height", sample_height),
-            row("sample_width", sample_width),
-            row("scaling_factor", scaling_factor),
-            row("shift_factor", or_none(shift_factor)),
-            row("latents_mean", or_none(latents_mean)),
-            row("latents_std", or_none(latents_std)),
-            row("force_upcast", force_upcast),
-            row("use_quant_conv", use_quant_conv),
-            row("use_post_quant_conv", use_post_quant_conv),
-            row("invert_scale_latents", invert_scale_latents),
-            row("pad_mode", pad_mode),
-            row("compression", format!("{} in time, {spatial}x{spatial} in space", config.temporal_compression())),
-        ],
-        &[],
-    )
-}
-
-fn or_none<T: Debug>(value: &Option<T>) -> String {
-    value.as_ref().map_or("none".into(), |value| format!("{value:?}"))
+fn configuration(model: &dyn Autoencoder) -> String {
+    let spatial = model.spatial_compression();
+    let mut rows = vec![row("class", model.class_name())];
+    rows.extend(model.fields().into_iter().map(|(name, value)| row(name, value)));
+    rows.push(row("compression", format!("{} in time, {spatial}x{spatial} in space", model.temporal_compression())));
+    table(&rows, &[])
 }
 
 /// Tensors, parameters and bytes on disk, by half and element type.
 fn weights(vae: &Vae) -> Result<String, Error> {
     let names = |half| -> Result<HashSet<String>, Error> {
-        Ok(parameters(vae.config(), half)?.into_iter().map(|(name, _)| name).collect())
+        Ok(parameters(vae.model(), half)?.into_iter().map(|(name, _)| name).collect())
     };
     let (encoder, decoder) = (names(Half::Encoder)?, names(Half::Decoder)?);
     let mut sums: BTreeMap<(&str, String), [u64; 3]> = BTreeMap::new();
@@ -155,9 +101,9 @@ fn weights(vae: &Vae) -> Result<String, Error> {
 }
 
 /// The cost of the first step over a whole sample.
-fn decode_step(config: &Config, target: Target, precision: Precision) -> Result<String, Error> {
-    let step = step_of(config, StepKind::DecodeFirst, None, None, None);
-    let graph = lowering::optimize(&step, &declare(config, &step, &Taps::None)?, cpu_pipeline(precision))?;
+fn decode_step(model: &dyn Autoencoder, target: Target, precision: Precision) -> Result<String, Error> {
+    let step = step_of(model, StepKind::new(Half::Decoder, Position::First), None, None, None);
+    let graph = lowering::optimize(&step, &declare(model, &step, &Taps::None)?, cpu_pipeline(precision))?;
     let program = lowering::compile(&step, &graph, target)?;
     let kernels = program.kernels();
     let calls: usize = kernels.iter().map(|(_, calls)| calls).sum();

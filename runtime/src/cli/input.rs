@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runtime::{Clip, RunInput, Vae, demo};
+use tessera::{RunInput, Vae, Video, demo};
 
 use super::arguments::{ArrayArguments, VideoArguments, height_by_width};
 use super::latents::LatentsArguments;
@@ -46,19 +46,19 @@ impl InputArguments {
         for sample in 0..samples {
             data.extend(source.next(sample, frames)?);
         }
-        Ok(Some(RunInput::Clip(Clip { data, shape })))
+        Ok(Some(RunInput::Clip(Video { data, shape })))
     }
 }
 
 /// The input where none is named: a corner of the demo's latents for the demo's model, else noise of that size.
 pub(super) fn small(vae: &Vae, is_demo: bool) -> Result<RunInput, Failure> {
     let [frames, height, width] = SMALL;
-    let shape = [1, vae.config().latent_channels, frames, height, width];
+    let shape = [1, vae.model().channels().latents, frames, height, width];
     if !is_demo {
         return Ok(RunInput::noise(shape));
     }
     let mut latents = demo::latents()?;
-    vae.latent_scaling().unscale(&mut latents)?;
+    latents.unscale(&vae.latent_scaling())?;
     Ok(RunInput::Latents(latents.corner(frames, height, width)))
 }
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runtime::timeline::{Timeline, TimelineFile};
-use runtime::{Error, Inspection};
+use tessera::timeline::{Timeline, TimelineFile};
+use tessera::{Error, Inspection};
 
 use super::run_files::RunFiles;
 
@@ -31,7 +31,8 @@ impl InspectionArguments {
         let file = self.trace.as_deref().map(TimelineFile::create).transpose()?;
         let trace = file.map(|file| (file, Timeline::default()));
         let timeline = trace.as_ref().map(|(_, timeline)| timeline.clone());
-        Ok((Inspection { check_finite: self.check_finite, timeline }, Trace(trace)))
+        let inspection = Inspection::default().with_check_finite(self.check_finite).with_timeline(timeline);
+        Ok((inspection, Trace(trace)))
     }
 }
 

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use runtime::fragment::split_fragment;
-use runtime::latents::Stored;
-use runtime::{Error, Latents, LatentsAccount, LatentsLayout, Vae};
+use tessera::fragment::split_fragment;
+use tessera::latents::Stored;
+use tessera::{Error, Latents, LatentsAccount, LatentsLayout, Vae};
 
 use super::run_files::RunFiles;
 use super::{Failure, Manner};
@@ -51,23 +51,23 @@ impl LatentsArguments {
             Layout::Bcthw => LatentsLayout::Bcthw,
             Layout::Btchw => LatentsLayout::Btchw,
         };
-        let stored = Stored::read(source, vae.config().latent_channels)?;
+        let stored = Stored::read(source, vae.model().channels().latents)?;
         if self.unscaled && stored.scaled == Some(true) {
             let problem =
                 format!("{} says that they are scaled, --unscaled that they are not; leave it out", source.display());
-            return Err(Error::Scaling { problem }.into());
+            return Err(Error::Options { problem }.into());
         }
         if stored.moments {
             manner.note(&format!("note: {} holds mean and log-variance: the mean is decoded", source.display()));
         }
         let unscaled = self.unscaled || stored.scaled == Some(false);
         let (mut latents, account) =
-            Latents::read_with_account(source, layout, vae.config().latent_channels, unscaled)?;
+            Latents::read_with_account(source, layout, vae.model().channels().latents, unscaled)?;
         for note in account.notes(latents.shape) {
             manner.note(&format!("note: {}: {note}", source.display()));
         }
         if !unscaled {
-            vae.latent_scaling().unscale(&mut latents)?;
+            latents.unscale(&vae.latent_scaling())?;
         }
         Ok(Some((latents, account)))
     }

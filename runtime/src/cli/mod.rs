@@ -1,5 +1,6 @@
 //! The commands, and how they end: exit codes, the one error line, printing.
 
+mod advice;
 mod arguments;
 mod bench;
 mod compile;
@@ -29,7 +30,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use runtime::Error;
+use tessera::Error;
 
 /// What ends the help of every command.
 const EXIT_CODES: &str = "\
@@ -49,12 +50,12 @@ const EXAMPLES: &str = "\
 Examples:
   tessera decode
       the demo that is part of the program, to demo.mp4
-  tessera encode --model CogVideoX-2b --video clip.mp4 --size 480x720 --output latents.safetensors
-  tessera decode --model CogVideoX-2b --latents latents.safetensors --output decoded.mp4
-  tessera roundtrip --model CogVideoX-2b --video clip.mp4 --size 480x720 --output compared.mp4
+  tessera encode --model vae --video clip.mp4 --size 480x720 --output latents.safetensors
+  tessera decode --model vae --latents latents.safetensors --output decoded.mp4
+  tessera roundtrip --model vae --video clip.mp4 --size 480x720 --output compared.mp4
       both, with what is lost on the way";
 
-/// A tensor compiler for the CogVideoX video VAE: video to latents and latents to video on the CPU, and a look at what is
+/// A tensor compiler for the VAEs of video and image models: video to latents and latents to video on the CPU, and a look at what is
 /// compiled.
 #[derive(Parser)]
 #[command(name = "tessera", version, propagate_version = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -138,6 +139,8 @@ enum Failure {
     Usage { command: &'static str, message: String },
     /// What the library says.
     Library(Error),
+    /// What the workbench says, in words of its own.
+    Workbench(workbench::Error),
     /// Standard output cannot be written to.
     Stdout(io::Error),
     /// What was compared differs too much: where.
@@ -147,6 +150,16 @@ enum Failure {
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Failure {
         Failure::Library(error.into())
+    }
+}
+
+impl Failure {
+    /// What the library says, also where it came by way of the workbench.
+    fn of_workbench(error: workbench::Error) -> Failure {
+        match error {
+            workbench::Error::Tessera(error) => Failure::Library(error),
+            error => Failure::Workbench(error),
+        }
     }
 }
 
@@ -170,18 +183,24 @@ pub(crate) fn main() -> ExitCode {
             note("error: interrupted; nothing was written");
             ExitCode::from(interrupt::exit_code())
         }
-        Failure::Library(error @ Error::Stream { .. }) if interrupt::asked() => {
+        Failure::Library(error @ Error::Media(media::Error::Stream { .. })) if interrupt::asked() => {
             note(&format!("error: {error}"));
             ExitCode::from(interrupt::exit_code())
         }
         // As with all that is printed: who has seen enough goes away.
-        Failure::Library(Error::Stream { path, cause }) if cause.kind() == ErrorKind::BrokenPipe => {
+        Failure::Library(Error::Media(media::Error::Stream { path, cause }))
+            if cause.kind() == ErrorKind::BrokenPipe =>
+        {
             manner
                 .note(&format!("note: {}: its reader is gone, and the rest of the clip was left out", path.display()));
             ExitCode::SUCCESS
         }
         Failure::Library(error) => {
-            note(&format!("error: {error}"));
+            note(&format!("error: {error}{}", advice::of(&error)));
+            ExitCode::FAILURE
+        }
+        Failure::Workbench(error) => {
+            note(&format!("error: {error}{}", advice::of_workbench(&error)));
             ExitCode::FAILURE
         }
         Failure::Differs(problem) => {
@@ -231,7 +250,8 @@ fn run(command: &Command, manner: Manner) -> Result<(), Failure> {
 }
 
 /// Our own crates, as they are called in logs.
-const CRATES: [&str; 6] = ["tessera", "runtime", "frontend", "passes", "backend_cpu", "backend_tpu_stablehlo"];
+const CRATES: [&str; 9] =
+    ["tessera", "runtime", "weights", "files", "media", "frontend", "passes", "backend_cpu", "backend_tpu_stablehlo"];
 
 /// How much to log.
 #[derive(Clone, Copy, clap::ValueEnum)]

@@ -8,7 +8,7 @@ use backend_tpu_stablehlo::pjrt::child::{self, ChildError, PluginDescription, Re
 use backend_tpu_stablehlo::pjrt::locate::{self, PLUGIN_VARIABLE, PluginName, PluginSpec};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
-use runtime::Error;
+use tessera::Error;
 
 use super::table::table;
 use super::{EXIT_CODES, Failure, Manner, print};

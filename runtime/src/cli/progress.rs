@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use runtime::{Download, Observer, Preparation, Progress};
+use tessera::{Download, Observer, Preparation, Progress};
 
 use super::{Manner, interrupt, table};
 
@@ -51,7 +51,7 @@ impl DownloadBar {
         if interrupt::asked() {
             return ControlFlow::Break(());
         }
-        let Download { file, bytes_done, bytes_total } = download;
+        let Download { file, bytes_done, bytes_total, .. } = download;
         if self.file.as_ref().is_none_or(|(shown, ..)| shown != file) {
             self.file = Some((file.to_owned(), Instant::now(), bytes_done));
             self.bar.set_prefix(file.to_owned());
@@ -122,6 +122,8 @@ impl Observer for Bar {
         self.bar.set_message(match preparation {
             Preparation::Compile => "compiling",
             Preparation::LoadWeights => "loading weights",
+            Preparation::Wait => "waiting for memory",
+            _ => "preparing",
         });
         ControlFlow::Continue(())
     }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use runtime::media::{self, FrameRate, Output};
-use runtime::memory::peak_resident_bytes;
-use runtime::{Overlap, Report, TileOrder, Tiling, TilingDecision};
 use serde_json::{Map, Value, json};
+use tessera::media::{self, FrameRate, Output};
+use tessera::memory::peak_resident_bytes;
+use tessera::{Report, TileOrder, Tiling, TilingDecision};
 
 use super::table;
 
@@ -118,7 +118,7 @@ pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> V
 fn pinned_by(decision: &TilingDecision) -> Option<String> {
     let Tiling { height, width, overlap } = decision.tiling.filter(|_| decision.follows_free_memory)?;
     let tiles = format!("--tiling {height}x{width}");
-    Some(match overlap == Overlap::default() {
+    Some(match overlap == decision.usual_overlap {
         true => tiles,
         false => format!("{tiles} --tile-overlap {},{}", overlap.height, overlap.width),
     })

@@ -1,8 +1,8 @@
 //! What of a video comes back from its latents: whole latents of height and width, and as many frames as the decoder makes.
 
-use frontend::Config;
-use runtime::media::ClipShape;
+use frontend::Autoencoder;
 use serde_json::{Value, json};
+use tessera::media::ClipShape;
 
 /// A clip's frames, height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +18,9 @@ impl Extent {
     }
 
     /// What a clip like this comes back as.
-    pub(super) fn returned(self, config: &Config) -> Extent {
-        let [height, width] = [self.height, self.width].map(|size| config.sample_size(config.latent_size(size)));
-        Extent { frames: config.decoded_frames(config.encoded_frames(self.frames)), height, width }
+    pub(super) fn returned(self, model: &dyn Autoencoder) -> Extent {
+        let [height, width] = [self.height, self.width].map(|size| model.sample_size(model.latent_size(size)));
+        Extent { frames: model.decoded_frames(model.encoded_frames(self.frames)), height, width }
     }
 
     pub(super) fn json(self) -> Value {
@@ -28,8 +28,8 @@ impl Extent {
     }
 
     /// Of something that is done to the whole clip, such as encoding it: a line for each way in which less comes back.
-    pub(super) fn losses(self, config: &Config) -> Vec<String> {
-        let Extent { frames, height, width } = self.returned(config);
+    pub(super) fn losses(self, model: &dyn Autoencoder) -> Vec<String> {
+        let Extent { frames, height, width } = self.returned(model);
         let mut lines = vec![];
         if (height, width) != (self.height, self.width) {
             let cut: Vec<String> = [(self.width - width, "column"), (self.height - height, "row")]
@@ -41,7 +41,7 @@ impl Extent {
                 "frames of {}x{} (width x height) are no multiples of {}: without the last {} they are {width}x{height}",
                 self.width,
                 self.height,
-                config.spatial_compression(),
+                model.spatial_compression(),
                 cut.join(" and the last ")
             ));
         }
@@ -64,18 +64,18 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_told() {
-        let config = Config::from_json("{}").unwrap().0;
+        let (model, _) = frontend::read_config(frontend::published()[0].config).unwrap();
         let extent = |frames, height, width| Extent { frames, height, width };
-        assert_eq!(extent(49, 480, 720).losses(&config), Vec::<String>::new());
-        assert_eq!(extent(4, 33, 45).returned(&config), extent(1, 32, 40));
+        assert_eq!(extent(49, 480, 720).losses(&*model), Vec::<String>::new());
+        assert_eq!(extent(4, 33, 45).returned(&*model), extent(1, 32, 40));
         assert_eq!(
-            extent(4, 33, 45).losses(&config),
+            extent(4, 33, 45).losses(&*model),
             [
                 "frames of 45x33 (width x height) are no multiples of 8: without the last 5 columns and the last row they \
                  are 40x32",
                 "4 frames come back from the latents as 1"
             ]
         );
-        assert_eq!(extent(9, 32, 41).losses(&config).len(), 1);
+        assert_eq!(extent(9, 32, 41).losses(&*model).len(), 1);
     }
 }

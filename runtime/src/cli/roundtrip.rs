@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use frontend::batches::DECODE_FRAMES;
-use runtime::media::comparison::{ContactSheet, side_by_side, side_by_side_shape};
-use runtime::media::{self, ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
-use runtime::memory::peak_resident_bytes;
-use runtime::posterior::{Draw, Posterior};
-use runtime::quality::{self, FrameQuality};
-use runtime::{Error, Latents, Report, RunOptions, Vae};
+use frontend::{Channels, Half, Position, StepKind};
 use serde_json::{Value, json};
+use tessera::media::comparison::{side_by_side, side_by_side_shape};
+use tessera::media::contact_sheet::ContactSheet;
+use tessera::media::{self, ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
+use tessera::memory::peak_resident_bytes;
+use tessera::posterior::{Draw, Posterior};
+use tessera::quality::{self, FrameQuality};
+use tessera::{Error, Latents, Report, RunOptions, Vae};
 
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
 use super::inspection::InspectionArguments;
@@ -33,7 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   tessera roundtrip --video clip.mp4 --size 128x192 --output compared.mp4
       through the demo's model; the pictures go to compared.mp4 and compared.png
-  tessera roundtrip --model CogVideoX-2b --video frames/ --output compared.gif --json > report.json
+  tessera roundtrip --model vae --video frames/ --output compared.gif --json > report.json
       figures for every frame as JSON";
 
 /// Encode a video, decode it again, and show what is lost
@@ -81,7 +82,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let mut files = RunFiles::new();
     let vae = arguments.model.open(manner, &mut files)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
     let video = arguments.video.open(manner, &mut files)?;
     let given = Extent::of(video.shape);
     let video = comparable(&vae, video, &arguments.video, manner)?;
@@ -182,35 +183,34 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 /// The video as far as it can come back: resized to multiples of the compression, without last frames that have no latents of
 /// their own. What was asked for in so many words is refused rather than changed.
 fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -> Result<Video, Error> {
-    let config = vae.config();
+    let model = vae.model();
     vae.encoded_shape(&video.shape)?;
-    if config.in_channels != config.out_channels {
-        let problem = format!(
-            "the model makes {} channels of {}; they cannot be compared",
-            config.out_channels, config.in_channels
-        );
-        return Err(Error::InvalidClip { problem });
+    let Channels { input, output, .. } = model.channels();
+    if input != output {
+        let problem = format!("the model makes {output} channels of {input}; they cannot be compared");
+        return Err(media::Error::InvalidClip { problem }.into());
     }
     let ClipShape { frames, height, width, .. } = video.shape;
-    let [good_height, good_width] = [height, width].map(|size| config.sample_size(config.latent_size(size)));
-    let comes_back = |frames: &usize| config.decoded_frames(config.encoded_frames(*frames)) == *frames;
+    let [good_height, good_width] = [height, width].map(|size| model.sample_size(model.latent_size(size)));
+    let comes_back = |frames: &usize| model.decoded_frames(model.encoded_frames(*frames)) == *frames;
     let good_frames = (1..=frames).rev().find(comes_back).unwrap_or(1);
     if (good_height, good_width, good_frames) == (height, width, frames) {
         return Ok(video);
     }
-    let compression = config.spatial_compression();
+    let compression = model.spatial_compression();
     if (good_height, good_width) != (height, width) {
         let problem = format!("height and width must be multiples of {compression} to be compared");
         if asked.size.is_some() {
             let problem = format!("--size {height}x{width}: {problem}; ask for {good_height}x{good_width}");
-            return Err(Error::InvalidClip { problem });
+            return Err(media::Error::InvalidClip { problem }.into());
         }
         manner.note(&format!("note: {problem}: brought from {height}x{width} to {good_height}x{good_width}"));
     }
     if good_frames != frames {
         let problem = format!("{} do not come back from their latents as {frames}", counted(frames, "frame"));
         if asked.frames.is_some() {
-            return Err(Error::InvalidClip { problem: format!("{problem}; ask for --frames {good_frames}") });
+            let problem = format!("{problem}; ask for --frames {good_frames}");
+            return Err(media::Error::InvalidClip { problem }.into());
         }
         let verb = if good_frames == 1 { "is" } else { "are" };
         manner.note(&format!("note: {problem}: the first {good_frames} {verb} taken"));
@@ -222,8 +222,9 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
 /// and the pixels on their way to a picture; for each thread a frame in f64 with the means that similarity is made of.
 fn with_room_to_compare(mut options: RunOptions, vae: &Vae, clip: ClipShape) -> RunOptions {
     let frame = [clip.channels, clip.height, clip.width].into_iter().fold(size_of::<f32>(), usize::saturating_mul);
-    // What is left over joins a clip's first step: one more frame of latents than others have.
-    let frames = vae.config().decoded_step_frames(DECODE_FRAMES + 1);
+    let model = vae.model();
+    let latent_frames = model.frame_steps(Half::Decoder).most(model.encoded_frames(clip.frames));
+    let frames = model.result_frames(StepKind::new(Half::Decoder, Position::Next), latent_frames);
     let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
     options.taken = frame.saturating_mul(4 * frames + 12 * threads) as u64;
     options

@@ -8,10 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use file_id::{FileId, get_file_id};
-use runtime::Error;
-use runtime::media::place::Place;
-use runtime::media::{Outputs, outputs, read};
-use runtime::model::ModelFiles;
+use files::place::Place;
+use tessera::Error;
+use tessera::media::{Outputs, outputs, read};
+use tessera::model::ModelFiles;
 
 use super::streams::{STDIN, STDOUT, is_dash, is_stdout};
 
@@ -70,7 +70,7 @@ impl RunFiles {
         if is_dash(path) {
             let problem =
                 format!("{what} is no stream, and cannot go to standard output; `./-` is a file of this name");
-            return Err(Error::OutputPlace { path: path.into(), problem });
+            return Err(files::Error::OutputPlace { path: path.into(), problem }.into());
         }
         self.add(Known::new(what, path, Role::Write))
     }
@@ -83,7 +83,7 @@ impl RunFiles {
         self.add(Known::new(what, path, Role::WriteFolder))
     }
 
-    /// A clip, as [`runtime::media::create`] writes it: a file, one for each sample, or a folder.
+    /// A clip, as [`tessera::media::create`] writes it: a file, one for each sample, or a folder.
     pub(super) fn writes_clip(&mut self, path: &Path, batch: usize) -> Result<(), Error> {
         match outputs(path, batch)? {
             Outputs::Files(files) => files.iter().try_for_each(|file| self.writes("the clip", file)),
@@ -103,7 +103,7 @@ impl RunFiles {
     fn add(&mut self, new: Known) -> Result<(), Error> {
         for old in &self.known {
             if let Some((path, problem)) = conflict(old, &new).or_else(|| conflict(&new, old)) {
-                return Err(Error::OutputPlace { path, problem });
+                return Err(files::Error::OutputPlace { path, problem }.into());
             }
         }
         self.known.push(new);

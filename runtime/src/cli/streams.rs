@@ -1,17 +1,17 @@
 //! Clips that come or go through standard input and output, named pipes and devices: which paths stand for these, opening
 //! them, and waiting for who is at the other end so that Ctrl-C is not missed.
 //!
-//! What goes through is Y4M: see [`runtime::media::stream`] and [`runtime::media::read::Spooled`].
+//! What goes through is Y4M: see [`tessera::media::stream`] and [`tessera::media::read::Spooled`].
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
 use file_id::get_file_id;
-use runtime::Error;
-use runtime::media::place::Place;
-use runtime::media::read::Spooled;
-use runtime::media::{ClipShape, ClipWriter, FrameRate, check_stream, create, stream};
+use files::place::Place;
+use tessera::Error;
+use tessera::media::read::Spooled;
+use tessera::media::{ClipShape, ClipWriter, FrameRate, check_stream, create, stream};
 
 use super::run_files::RunFiles;
 use super::{Failure, Manner, interrupt};
@@ -62,29 +62,29 @@ pub(super) fn clip_writer(
 ) -> Result<Box<dyn ClipWriter>, Error> {
     if !is_stream(path) {
         files.writes_clip(path, shape.batch)?;
-        return create(path, shape, rate);
+        return Ok(create(path, shape, rate)?);
     }
     check_stream(path, shape)?;
     files.streams_clip(path)?;
-    let failed = |cause| Error::Stream { path: path.into(), cause };
+    let failed = |cause| media::Error::Stream { path: path.into(), cause };
     if !is_stdout(path) {
-        return stream(path, Waiting(open_to_write(path, manner)?), shape, rate);
+        return Ok(stream(path, Waiting(open_to_write(path, manner)?), shape, rate)?);
     }
     if io::stdout().is_terminal() {
         let problem = "standard output is a terminal, which shows no clip; send it into a pipe or a file".into();
-        return Err(Error::OutputPlace { path: path.into(), problem });
+        return Err(files::Error::OutputPlace { path: path.into(), problem }.into());
     }
-    stream(path, Waiting(standard_output().map_err(failed)?), shape, rate)
+    Ok(stream(path, Waiting(standard_output().map_err(failed)?), shape, rate)?)
 }
 
 /// Takes a clip from a stream, if the path stands for one.
 pub(super) fn spooled(path: &Path, frames: Option<usize>) -> Result<Option<Spooled>, Error> {
-    let read_error = |cause| Error::Read { path: path.into(), cause };
+    let read_error = |cause| files::Error::Read { path: path.into(), cause };
     let from = match Place::of(path) {
         _ if is_dash(path) => {
             if io::stdin().is_terminal() {
                 let problem = "standard input is a terminal; send a clip into it, as y4m".into();
-                return Err(Error::UnsupportedInput { path: path.into(), problem });
+                return Err(media::Error::UnsupportedInput { path: path.into(), problem }.into());
             }
             standard_input()
         }
@@ -92,15 +92,15 @@ pub(super) fn spooled(path: &Path, frames: Option<usize>) -> Result<Option<Spool
         _ => return Ok(None),
     };
     match Spooled::receive(path, Waiting(from.map_err(read_error)?), frames) {
-        Err(Error::Read { .. }) if interrupt::asked() => Err(Error::Interrupted),
-        end => end.map(Some),
+        Err(media::Error::Files(files::Error::Read { .. })) if interrupt::asked() => Err(Error::Interrupted),
+        end => Ok(Some(end?)),
     }
 }
 
 /// What a run that was asked to stop comes to, if frames may have left already.
 pub(super) fn interrupted(path: &Path) -> Error {
     match is_stream(path) {
-        true => Error::Stream { path: path.into(), cause: io::Error::other("interrupted") },
+        true => media::Error::Stream { path: path.into(), cause: io::Error::other("interrupted") }.into(),
         false => Error::Interrupted,
     }
 }
@@ -189,7 +189,7 @@ mod system {
                 }
                 Err(cause) => {
                     let problem = format!("cannot be written to: {cause}");
-                    return Err(Error::OutputPlace { path: path.into(), problem });
+                    return Err(files::Error::OutputPlace { path: path.into(), problem }.into());
                 }
             }
         }
@@ -237,10 +237,8 @@ mod system {
 
     pub(super) fn open_to_write(path: &Path, _: Manner) -> Result<File, Error> {
         let file = OpenOptions::new().write(true).open(path);
-        file.map_err(|cause| Error::OutputPlace {
-            path: path.into(),
-            problem: format!("cannot be written to: {cause}"),
-        })
+        let problem = |cause| format!("cannot be written to: {cause}");
+        Ok(file.map_err(|cause| files::Error::OutputPlace { path: path.into(), problem: problem(cause) })?)
     }
 
     pub(super) fn standard_input() -> io::Result<File> {

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runtime::recording::TapWriter;
-use runtime::verification::record;
-use runtime::{Error, RunOptions};
+use tessera::Error;
+use workbench::recording::TapWriter;
+use workbench::verification::record;
 
 use super::arguments::{ModelArguments, RunArguments};
 use super::input::{self, InputArguments};
@@ -18,9 +18,9 @@ const EXAMPLES: &str = "\
 Examples:
   tessera taps --output taps.safetensors
       the demo's model, over a corner of its latents
-  tessera taps --model CogVideoX-2b --latents latents.safetensors --output taps.safetensors
+  tessera taps --model vae --latents latents.safetensors --output taps.safetensors
       what every module returns, batch of frames by batch of frames
-  tessera taps --model CogVideoX-2b --video clip.mp4 --size 96x128 --frames 9 --output taps.safetensors
+  tessera taps --model vae --video clip.mp4 --size 96x128 --frames 9 --output taps.safetensors
       of the encoder";
 
 /// Write what every module of the model returns
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     };
     let writer = TapWriter::create(&arguments.output)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
     let mut bar = Bar::new(manner, "running");
     let recorded = record(&vae, &input, &options, &mut bar);
     drop(bar);

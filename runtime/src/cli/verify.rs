@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use runtime::comparison::{Level, Row, Verdict};
-use runtime::error_plot;
-use runtime::svg_file::SvgFile;
-use runtime::tap_file::TapFile;
-use runtime::verification::{Against, Verification, verify};
-use runtime::{Error, Precision, RunInput, RunOptions, TilingChoice};
 use serde_json::{Value, json};
+use tessera::{Error, Precision, RunInput, RunOptions, TilingChoice};
+use workbench::comparison::{Level, Row, Verdict};
+use workbench::error_plot;
+use workbench::svg_file::SvgFile;
+use workbench::tap_file::TapFile;
+use workbench::verification::{Against, Verification, verify};
 
 use super::arguments::{BackendName, ModelArguments, RunArguments};
 use super::input::{self, InputArguments};
@@ -23,12 +23,12 @@ const EXAMPLES: &str = "\
 Examples:
   tessera verify
       the demo's model on this machine: native code against the evaluator that defines every op
-  tessera verify --model CogVideoX-2b --against taps.safetensors
-      against PyTorch, whose activations `python tools/taps.py CogVideoX-2b taps.safetensors --random decode:1,16,2,12,16` wrote;
+  tessera verify --model vae --against taps.safetensors
+      against PyTorch, whose activations `python tools/taps.py vae taps.safetensors --random decode:1,16,2,12,16` wrote;
       the file has the input, too
-  tessera verify --model CogVideoX-2b --against taps.safetensors --plot errors.svg --json > errors.json
+  tessera verify --model vae --against taps.safetensors --plot errors.svg --json > errors.json
       with a picture, and as JSON
-  tessera verify --model CogVideoX-2b --latents latents.safetensors --dtype bf16 --against cpu
+  tessera verify --model vae --latents latents.safetensors --dtype bf16 --against cpu
       what bf16 costs, module by module: the other side runs in f32";
 
 /// The largest error that passes unless told otherwise, in f32 and in bf16.
@@ -86,7 +86,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     interrupt::listen();
     let mut files = RunFiles::new();
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let mut options = RunOptions { inspection, ..arguments.run.options(&mut files)? };
+    let mut options = arguments.run.options(&mut files)?.with_inspection(inspection);
     let vae = arguments.model.open(manner, &mut files)?;
     arguments.plot.iter().try_for_each(|path| files.writes("the picture", path))?;
     let plot = arguments.plot.as_deref().map(SvgFile::create).transpose()?;
@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let (input, against) = match backend {
         Some(backend) => {
             let input = named.map_or_else(|| input::small(&vae, is_demo), Ok)?;
-            let other = RunOptions { backend: backend.into(), precision: Precision::F32, ..options.clone() };
+            let other = options.clone().with_backend(backend).with_precision(Precision::F32);
             (input, Against::Run(Box::new(other)))
         }
         None => {
@@ -104,7 +104,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
             let file = TapFile::open(&arguments.against)?;
             if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, file.tiling()) {
                 options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
-                options.overlap = tiling.overlap;
+                options.overlap = Some(tiling.overlap);
             }
             (named.map_or_else(|| file.input(), Ok)?, Against::File(file))
         }

@@ -6,8 +6,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
-use frontend::{Config, Half, parameters};
+use frontend::{Autoencoder, Half, parameters, read_config};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -45,18 +46,18 @@ pub(crate) fn random(seed: u64, count: usize) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-pub(crate) fn config() -> Config {
-    Config::from_json(CONFIG).unwrap().0
+pub(crate) fn declared() -> Arc<dyn Autoencoder> {
+    read_config(CONFIG).unwrap().0
 }
 
 /// The tensors of both halves, in all the element types that are read.
 pub(crate) fn tensors() -> Vec<Tensor> {
-    tensors_of(&config())
+    tensors_of(&*declared())
 }
 
 /// The same of another configuration.
-pub(crate) fn tensors_of(config: &Config) -> Vec<Tensor> {
-    let both = [Half::Encoder, Half::Decoder].map(|half| parameters(config, half).unwrap());
+pub(crate) fn tensors_of(model: &dyn Autoencoder) -> Vec<Tensor> {
+    let both = [Half::Encoder, Half::Decoder].map(|half| parameters(model, half).unwrap());
     both.into_iter().flatten().enumerate().map(|(i, (name, shape))| tensor(i, name, shape.to_vec())).collect()
 }
 

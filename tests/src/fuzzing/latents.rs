@@ -1,8 +1,8 @@
 //! Latents and files of activations: refused, or finite numbers in the shape that they say.
 
-use runtime::latents::Stored;
-use runtime::tap_file::TapFile;
-use runtime::{Latents, LatentsLayout};
+use tessera::latents::Stored;
+use tessera::{Latents, LatentsLayout};
+use workbench::tap_file::TapFile;
 
 use super::with_file;
 

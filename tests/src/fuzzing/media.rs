@@ -1,6 +1,6 @@
 //! Clips and pictures of every format that is read here: refused, or frames of the shape that was promised.
 
-use runtime::media::read::{ReadOptions, open_without_ffmpeg};
+use tessera::media::read::{ReadOptions, open_without_ffmpeg};
 
 use super::with_file;
 

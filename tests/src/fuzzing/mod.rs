@@ -36,8 +36,8 @@ pub const TARGETS: [Target; 6] = [
     Target { name: "executable_cache", run: executable_cache::run, more_seeds: None },
     Target { name: "ir_text", run: ir_text::run, more_seeds: Some("passes/tests/filetests") },
     Target { name: "latents", run: latents::run, more_seeds: None },
-    Target { name: "media", run: media::run, more_seeds: Some("runtime/tests/data") },
-    Target { name: "tensor_file", run: tensor_file::run, more_seeds: None },
+    Target { name: "media", run: media::run, more_seeds: Some("runtime/media/tests/data") },
+    Target { name: "tensor_file", run: tensor_file::run, more_seeds: Some("runtime/files/tests/data") },
 ];
 
 impl Target {

@@ -1,8 +1,8 @@
 //! Files of tensors, safetensors, PyTorch's and NumPy's, and the index of their shards: refused, or as long as they say.
 
-use runtime::checkpoint::Checkpoint;
-use runtime::shard_index::ShardIndex;
-use runtime::tensor_file::TensorFile;
+use tessera::checkpoint::Checkpoint;
+use tessera::shard_index::ShardIndex;
+use tessera::tensor_file::TensorFile;
 
 use super::with_file;
 

@@ -6,8 +6,8 @@ use backend_cpu::tile::Algorithm;
 use frontend::Step;
 use passes::pipeline::{removable, without};
 use passes::{Precision, cpu_pipeline};
-use runtime::profile::{Bench, Prepared, Variant, median};
 use serde_json::{Value, json};
+use workbench::profile::{Bench, Prepared, Variant, median};
 
 use super::{Arguments, check_interrupt, report};
 use crate::cli::progress::RunBar;

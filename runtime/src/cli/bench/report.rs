@@ -6,9 +6,9 @@ use backend_cpu::profile::CallSummary;
 use backend_cpu::tile::Algorithm;
 use frontend::Step;
 use passes::Precision;
-use runtime::profile::{Bench, Ceilings, PrepareSeconds};
-use runtime::roofline::Point;
 use serde_json::{Value, json};
+use workbench::profile::{Bench, Ceilings, PrepareSeconds};
+use workbench::roofline::Point;
 
 use super::Measured;
 use crate::cli::info::cpu_name;
@@ -70,7 +70,7 @@ pub(super) fn head(model: &str, step: &Step, precision: Precision, bench: &Bench
     json!({
         "model": model,
         "step": {
-            "kind": step.kind.name(),
+            "kind": step.kind.to_string(),
             "batch": step.batch,
             "frames": step.frames,
             "height": step.height,

@@ -1,0 +1,165 @@
+//! What every model answers, and what follows from the answers whatever the model is.
+//!
+//! Who runs a model asks this interface alone; which models there are is in [`crate::registry`].
+
+use std::fmt;
+
+use ir::{BuildError, Value};
+
+use crate::config_json::ConfigProblem;
+use crate::declaration::Declaration;
+use crate::frame_steps::FrameSteps;
+use crate::latent_scaling::LatentScaling;
+use crate::step::{Half, StepKind};
+use crate::tile_rule::TileRule;
+
+/// Channels of what goes into a model and comes out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channels {
+    /// Of the video that is encoded.
+    pub input: usize,
+    /// Of the video that is decoded.
+    pub output: usize,
+    /// Of the latents.
+    pub latents: usize,
+    /// Of what the encoder gives: means and log-variances of all latents.
+    pub moments: usize,
+}
+
+/// Another spelling of a checkpoint's tensors than the declaration's own, as the files have it that the model's authors or
+/// other programs wrote.
+#[derive(Clone, Copy)]
+pub struct Dialect {
+    /// What it is called in messages.
+    pub name: &'static str,
+    /// The declaration's name for a name of this spelling, without whatever stands in front of the model's names; `None`
+    /// where the spelling has no such name.
+    pub translate: fn(&str) -> Option<String>,
+}
+
+/// A video or image autoencoder with its configuration.
+///
+/// Sizes are of one axis: height and width are treated alike. Nothing here overflows for sizes of any length; what is
+/// beyond the address space comes out as `usize::MAX`, and is refused when it is declared.
+pub trait Autoencoder: fmt::Debug + Send + Sync {
+    /// The class that `config.json` names.
+    fn class_name(&self) -> &'static str;
+
+    /// Every field of the configuration with its value, in the order of the class.
+    fn fields(&self) -> Vec<(&'static str, String)>;
+
+    /// All that makes this configuration one that cannot be declared; empty when it can.
+    fn problems(&self) -> Vec<ConfigProblem>;
+
+    /// Channels of what goes in and out.
+    fn channels(&self) -> Channels;
+
+    /// Pixels of a frame for one latent, in height as in width.
+    fn spatial_compression(&self) -> usize;
+
+    /// Frames for one latent frame, the first one aside.
+    fn temporal_compression(&self) -> usize;
+
+    /// Height and width in pixels of the videos that the model was trained on.
+    fn training_size(&self) -> [usize; 2];
+
+    /// How a clip's frames fall into the steps of `half`, and where else they may be cut with the same result.
+    fn frame_steps(&self, half: Half) -> FrameSteps;
+
+    /// Frames that a step of this kind makes of so many frames of its input.
+    fn result_frames(&self, kind: StepKind, frames: usize) -> usize;
+
+    /// Declares what a step makes of its input `[batch, channel, time, height, width]`: the sample of latents, the moments of
+    /// a sample.
+    ///
+    /// # Errors
+    /// With a configuration without [`Self::problems`], only where tensors do not fit the address space.
+    fn declare(&self, d: &mut Declaration<'_>, input: Value) -> Result<Value, BuildError>;
+
+    /// The numbers by which pipelines scale latents.
+    fn latent_scaling(&self) -> LatentScaling;
+
+    /// The tiles that the reference takes unless told otherwise.
+    fn tile_rule(&self) -> TileRule;
+
+    /// The range into which the reference brings results of `half`, behind the blending of tiles, if it does.
+    fn result_range(&self, half: Half, tiled: bool) -> Option<[f32; 2]> {
+        let _ = (half, tiled);
+        None
+    }
+
+    /// Other spellings in which checkpoints of this model come.
+    fn dialects(&self) -> &'static [Dialect] {
+        &[]
+    }
+}
+
+impl dyn Autoencoder + '_ {
+    /// Height or width of the latents of a sample with this height or width in pixels, rounded down as encoders do.
+    pub fn latent_size(&self, pixels: usize) -> usize {
+        pixels / self.spatial_compression()
+    }
+
+    /// Height or width in pixels of what latents of this height or width decode to.
+    pub fn sample_size(&self, latents: usize) -> usize {
+        latents.saturating_mul(self.spatial_compression())
+    }
+
+    /// Height or width of the result of `half` for an input of this height or width.
+    pub fn result_size(&self, half: Half, size: usize) -> usize {
+        match half {
+            Half::Decoder => self.sample_size(size),
+            Half::Encoder => self.latent_size(size),
+        }
+    }
+
+    /// The least height and width that `half` takes.
+    pub fn least_size(&self, half: Half) -> usize {
+        match half {
+            Half::Decoder => 1,
+            Half::Encoder => self.spatial_compression(),
+        }
+    }
+
+    /// Channels of the input of `half`.
+    pub fn input_channels(&self, half: Half) -> usize {
+        match half {
+            Half::Decoder => self.channels().latents,
+            Half::Encoder => self.channels().input,
+        }
+    }
+
+    /// Channels of the result of `half`.
+    pub fn result_channels(&self, half: Half) -> usize {
+        match half {
+            Half::Decoder => self.channels().output,
+            Half::Encoder => self.channels().moments,
+        }
+    }
+
+    /// Frames that `half` makes of a clip, over all its steps.
+    pub fn clip_frames(&self, half: Half, frames: usize) -> usize {
+        let steps = self.frame_steps(half).of_clip(frames);
+        // All steps between the first and the last are alike.
+        let of = |step: usize| {
+            let kind = StepKind::of_clip(half, step, steps.len());
+            steps.clone().nth(step).map_or(0, |frames| self.result_frames(kind, frames.len()))
+        };
+        match steps.len() {
+            0 => 0,
+            1 => of(0),
+            2 => of(0).saturating_add(of(1)),
+            count => of(0).saturating_add(of(1).saturating_mul(count - 2)).saturating_add(of(count - 1)),
+        }
+    }
+
+    /// Frames that a clip of latents decodes to.
+    pub fn decoded_frames(&self, latent_frames: usize) -> usize {
+        self.clip_frames(Half::Decoder, latent_frames)
+    }
+
+    /// Latent frames that a clip encodes to.
+    pub fn encoded_frames(&self, frames: usize) -> usize {
+        self.clip_frames(Half::Encoder, frames)
+    }
+}

@@ -1,0 +1,215 @@
+//! Declaring a step: the graph's input and outputs, what a model's modules need to know while they declare theirs, and the
+//! values that leave the step beside its result. The modules themselves are the models' and in `layers`.
+
+use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
+
+use ir::{BuildError, Builder, ElementType, Graph, Layout, Output, Role, TensorType, Value};
+
+use crate::autoencoder::Autoencoder;
+use crate::config_json::ConfigProblem;
+use crate::frame_steps::FrameSteps;
+use crate::parameters::tap_names;
+use crate::step::{Half, Position, Step, StepKind};
+
+/// Which activations leave the graph for inspection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Taps {
+    /// None.
+    #[default]
+    None,
+    /// What each module returns: causal convolutions, norms, residual blocks, samplers, blocks.
+    All,
+    /// What the modules of these paths return; [`crate::tap_names`] lists them.
+    Named(BTreeSet<String>),
+}
+
+impl Taps {
+    fn contains(&self, module: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Named(names) => names.contains(module),
+        }
+    }
+}
+
+/// Why a step cannot be declared.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DeclareError {
+    /// The configuration cannot be honoured; one that was read by [`crate::read_config`] can.
+    #[error("the configuration cannot be used:{}", .0.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
+    Config(Vec<ConfigProblem>),
+    /// A size is zero.
+    #[error("{step}: batch, frames, height and width must each be at least 1")]
+    Empty {
+        /// The step.
+        step: Step,
+    },
+    /// The encoder makes the sample smaller until nothing is left.
+    #[error(
+        "{step}: the sample must be at least {minimum}x{minimum} pixels, of which the encoder makes one latent; it is {}x{}",
+        step.height, step.width
+    )]
+    TooSmall {
+        /// The step.
+        step: Step,
+        /// The least height and width.
+        minimum: usize,
+    },
+    /// The model's steps have other numbers of frames.
+    #[error("{step}: {expected}, found {} frames", step.frames)]
+    Frames {
+        /// The step.
+        step: Step,
+        /// How many frames there may be.
+        expected: String,
+    },
+    /// No module of these paths returns anything.
+    #[error("the {half} has no module {} whose output can be tapped", quoted(names))]
+    UnknownTaps {
+        /// The half that the step runs.
+        half: Half,
+        /// The paths.
+        names: Vec<String>,
+    },
+    /// An op breaks a rule; with a valid configuration, only because tensors do not fit the address space.
+    #[error("{step}: {source}")]
+    Build {
+        /// The step.
+        step: Step,
+        /// The op and the rule.
+        source: BuildError,
+    },
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// A step under declaration: the builder of its graph, which it stands in for, and the values that are to leave it.
+pub struct Declaration<'a> {
+    builder: Builder,
+    kind: StepKind,
+    taps: &'a Taps,
+    outputs: Vec<Output>,
+}
+
+impl Deref for Declaration<'_> {
+    type Target = Builder;
+
+    fn deref(&self) -> &Builder {
+        &self.builder
+    }
+}
+
+impl DerefMut for Declaration<'_> {
+    fn deref_mut(&mut self) -> &mut Builder {
+        &mut self.builder
+    }
+}
+
+impl Declaration<'_> {
+    /// Which half the step runs, and where in a clip.
+    pub(crate) fn kind(&self) -> StepKind {
+        self.kind
+    }
+
+    /// Builds the ops of the submodule `name`.
+    pub(crate) fn scope<T>(&mut self, name: &str, build: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.builder.enter(name);
+        let built = build(self);
+        self.builder.set_path(outer);
+        built
+    }
+
+    /// The state of the module whose ops are built now, named by its path.
+    pub(crate) fn state(&mut self, ty: TensorType) -> Result<Value, BuildError> {
+        let name = self.builder.path().to_string();
+        self.builder.state(name, ty)
+    }
+
+    /// Leaves `value` to the next step as the state of the module whose ops are built now.
+    pub(crate) fn leaves(&mut self, value: Value) {
+        self.output(Role::State, value);
+    }
+
+    /// Says that the module whose ops are built now returns `value`, which may be tapped.
+    pub(crate) fn returns(&mut self, value: Value) {
+        if self.taps.contains(self.builder.path()) {
+            self.output(Role::Tap, value);
+        }
+    }
+
+    fn output(&mut self, role: Role, value: Value) {
+        self.outputs.push(Output { role, name: self.builder.path().to_string(), value });
+    }
+}
+
+/// Declares a step: a channel-first graph in f32.
+///
+/// - Input of a decode step: `latents`, `[batch, channels, frames, height, width]`, unscaled. Its result: `sample`,
+///   `[batch, channels, result_frames, height * s, width * s]`, as the reference returns it, with `s` the spatial compression.
+/// - Input of an encode step: `sample`, `[batch, channels, frames, height, width]`. Its result: `parameters`, mean and
+///   then log-variance, `[batch, channels, result_frames, height / s, width / s]`.
+/// - States, read by a next step and left by every step but one over a whole clip: one a module that reaches back in time, named
+///   by its path.
+/// - Outputs come in the order result, states, taps; states and taps in the order in which they are computed.
+///
+/// # Errors
+/// See [`DeclareError`].
+pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Graph, DeclareError> {
+    let problems = model.problems();
+    if !problems.is_empty() {
+        return Err(DeclareError::Config(problems));
+    }
+    let &Step { kind, batch, frames, height, width } = step;
+    if [batch, frames, height, width].contains(&0) {
+        return Err(DeclareError::Empty { step: *step });
+    }
+    let minimum = model.least_size(kind.half);
+    if height.min(width) < minimum {
+        return Err(DeclareError::TooSmall { step: *step, minimum });
+    }
+
+    if let FrameSteps::Free { first, unit, .. } = model.frame_steps(kind.half) {
+        let (fits, expected) = match kind.position {
+            Position::First | Position::Whole => (frames == first, format!("expected {first}, the first of a clip")),
+            Position::Next => (frames.is_multiple_of(unit), format!("expected a multiple of {unit}")),
+        };
+        if !fits {
+            return Err(DeclareError::Frames { step: *step, expected });
+        }
+    }
+
+    let builder = Builder::new(kind.to_string().replace('-', "_"));
+    let mut d = Declaration { builder, kind, taps, outputs: Vec::new() };
+    let (from, to) = match kind.half {
+        Half::Decoder => ("latents", "sample"),
+        Half::Encoder => ("sample", "parameters"),
+    };
+    let shape = [batch, model.input_channels(kind.half), frames, height, width];
+    let input = d.input(from.to_owned(), TensorType::with_layout(ElementType::F32, Layout::NCTHW, shape));
+    let result = input.and_then(|input| model.declare(&mut d, input));
+    let result = result.map_err(|source| DeclareError::Build { step: *step, source })?;
+
+    let Declaration { mut builder, mut outputs, .. } = d;
+    outputs.push(Output { role: Role::Result, name: to.to_owned(), value: result });
+    if let Taps::Named(names) = taps {
+        let tapped = |name: &String| outputs.iter().any(|output| output.role == Role::Tap && output.name == *name);
+        let mut unknown: Vec<_> = names.iter().filter(|name| !tapped(name)).cloned().collect();
+        // Modules may have nothing to do in one step and much in the next.
+        if !unknown.is_empty() {
+            let known = tap_names(model, kind.half)?;
+            unknown.retain(|name| !known.contains(name));
+        }
+        if !unknown.is_empty() {
+            return Err(DeclareError::UnknownTaps { half: kind.half, names: unknown });
+        }
+    }
+    outputs.sort_by_key(|output| output.role);
+    for Output { role, name, value } in outputs {
+        builder.output(role, name, value);
+    }
+    Ok(builder.finish())
+}

@@ -1,0 +1,162 @@
+//! How the frames of a clip fall into steps, and where else they may be cut.
+
+use std::ops::Range;
+
+/// Where a half may cut a clip along time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameSteps {
+    /// Steps of so many frames; what is left over joins the first. Cut elsewhere, a clip gives other numbers: norms gather their
+    /// statistics over a step's frames.
+    Fixed {
+        /// Frames of a step.
+        frames: usize,
+    },
+    /// A first step of `first` frames, then steps of some units each, and the same numbers however many units go into one. Frames
+    /// behind the last whole unit are not read.
+    Free {
+        /// Frames of the first step.
+        first: usize,
+        /// Frames that are not cut apart.
+        unit: usize,
+        /// Frames of a step: a multiple of the unit.
+        frames: usize,
+    },
+    /// All frames in one step.
+    Whole,
+}
+
+impl FrameSteps {
+    /// Frames of a step that is neither the first nor the last; `None` where there is but one.
+    pub fn usual(self) -> Option<usize> {
+        match self {
+            Self::Fixed { frames } | Self::Free { frames, .. } => Some(frames),
+            Self::Whole => None,
+        }
+    }
+
+    /// The most frames that a step of a clip has: of so many frames, where one step takes them all.
+    pub fn most(self, clip: usize) -> usize {
+        match self {
+            Self::Fixed { frames } => (2 * frames - 1).min(clip),
+            Self::Free { first, frames, .. } => first.max(frames).min(clip),
+            Self::Whole => clip,
+        }
+    }
+
+    /// The same with about so many frames a step, where that gives the same numbers: at least one unit, no more than asked for
+    /// otherwise.
+    pub fn resized(self, asked: usize) -> Option<Self> {
+        match self {
+            Self::Free { first, unit, .. } => Some(Self::Free { first, unit, frames: (asked / unit).max(1) * unit }),
+            Self::Fixed { .. } | Self::Whole => None,
+        }
+    }
+
+    /// The frames of each step of a clip: of 13 in fixed steps of 2, they are 3 + 2 + 2 + 2 + 2 + 2. No frames, no steps.
+    pub fn of_clip(self, clip: usize) -> ClipSteps {
+        let (first, each, clip) = match self {
+            Self::Fixed { frames } => (frames + clip % frames, frames, clip),
+            Self::Free { first, unit, frames } => {
+                (first, frames, first.min(clip) + clip.saturating_sub(first) / unit * unit)
+            }
+            Self::Whole => (clip, clip.max(1), clip),
+        };
+        ClipSteps { clip, first, each, front: 0, back: count(clip, first, each) }
+    }
+}
+
+/// How many steps a clip has.
+fn count(clip: usize, first: usize, each: usize) -> usize {
+    if clip == 0 { 0 } else { 1 + clip.saturating_sub(first).div_ceil(each) }
+}
+
+/// The frames of each step of a clip, in order.
+#[derive(Clone, Debug)]
+pub struct ClipSteps {
+    /// Frames that steps read.
+    clip: usize,
+    first: usize,
+    each: usize,
+    front: usize,
+    back: usize,
+}
+
+impl Iterator for ClipSteps {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        self.nth(0)
+    }
+
+    fn nth(&mut self, skipped: usize) -> Option<Range<usize>> {
+        let step = self.front.saturating_add(skipped);
+        self.front = step.saturating_add(1).min(self.back);
+        let start = |step: usize| match step {
+            0 => 0,
+            _ => self.first + self.each * (step - 1),
+        };
+        (step < self.back).then(|| {
+            start(step)..self.clip.min(start(step).saturating_add(if step == 0 { self.first } else { self.each }))
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.back - self.front;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for ClipSteps {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIXED: FrameSteps = FrameSteps::Fixed { frames: 2 };
+    const FREE: FrameSteps = FrameSteps::Free { first: 1, unit: 4, frames: 8 };
+
+    fn lengths(steps: FrameSteps, clip: usize) -> Vec<usize> {
+        steps.of_clip(clip).map(|step| step.len()).collect()
+    }
+
+    #[test]
+    fn what_is_left_over_joins_a_fixed_first_step() {
+        assert_eq!(lengths(FIXED, 13), [3, 2, 2, 2, 2, 2]);
+        assert_eq!(lengths(FIXED, 1), [1]);
+        assert_eq!(lengths(FIXED, 4), [2, 2]);
+        let eight = FrameSteps::Fixed { frames: 8 };
+        for (clip, steps) in
+            [(9, vec![9]), (12, vec![12]), (17, vec![9, 8]), (5, vec![5]), (0, vec![]), (23, vec![15, 8])]
+        {
+            assert_eq!(lengths(eight, clip), steps);
+        }
+        assert_eq!(eight.of_clip(23).collect::<Vec<_>>(), [0..15, 15..23]);
+        assert_eq!((FIXED.usual(), FIXED.most(100), FIXED.most(2), FIXED.resized(4)), (Some(2), 3, 2, None));
+    }
+
+    #[test]
+    fn free_steps_are_whole_units_behind_the_first_frame() {
+        assert_eq!(lengths(FREE, 1), [1]);
+        assert_eq!(lengths(FREE, 4), [1]);
+        assert_eq!(lengths(FREE, 9), [1, 8]);
+        assert_eq!(lengths(FREE, 24), [1, 8, 8, 4]);
+        let small = FREE.resized(6).unwrap();
+        assert_eq!(small, FrameSteps::Free { first: 1, unit: 4, frames: 4 });
+        assert_eq!(lengths(small, 24), [1, 4, 4, 4, 4, 4]);
+        assert_eq!(FREE.resized(1).unwrap().usual(), Some(4));
+        assert_eq!(FREE.most(100), 8);
+    }
+
+    #[test]
+    fn steps_cover_every_clip_without_gaps() {
+        for clip in 1..100 {
+            for (steps, read) in [(FIXED, clip), (FREE, 1 + (clip - 1) / 4 * 4), (FrameSteps::Whole, clip)] {
+                assert_eq!(steps.of_clip(clip).flatten().collect::<Vec<_>>(), (0..read).collect::<Vec<_>>());
+                assert!(steps.of_clip(clip).all(|step| step.len() <= steps.most(clip)));
+            }
+        }
+        assert_eq!(FrameSteps::Whole.of_clip(0).len(), 0);
+        assert_eq!(FIXED.of_clip(usize::MAX).len(), usize::MAX / 2);
+        assert_eq!(FIXED.of_clip(usize::MAX).nth(1), Some(3..5));
+    }
+}

@@ -1,0 +1,66 @@
+//! Convolutions with their weights and biases, over borders that are zeros or are there already.
+
+use ir::{BuildError, Builder, ElementType, Layout, TensorType, Value};
+
+use super::{Built, channels, parameter};
+use crate::declaration::Declaration;
+
+/// The type of a convolution's weight over time, height and width.
+fn kernel_type(outputs: usize, inputs: usize, window: [usize; 3]) -> TensorType {
+    let [time, height, width] = window;
+    TensorType::with_layout(ElementType::F32, Layout::OIDHW, [outputs, inputs, time, height, width])
+}
+
+/// The weight `name` of the module whose ops are built now, `[outputs, inputs, time, height, width]`.
+pub(crate) fn kernel(b: &mut Builder, name: &str, outputs: usize, inputs: usize, window: [usize; 3]) -> Built {
+    parameter(b, name, kernel_type(outputs, inputs, window))
+}
+
+/// A convolution by `weight`, then the bias of this name. Padding is with zeros, before and behind each axis.
+pub(crate) fn convolution(
+    b: &mut Builder,
+    bias: &str,
+    input: Value,
+    weight: Value,
+    strides: [usize; 3],
+    padding: [[usize; 2]; 3],
+) -> Built {
+    let product = b.convolution(input, weight, None, None, None, strides, padding, 0)?;
+    let bias = parameter(b, bias, TensorType::plain(ElementType::F32, [channels(b, product)]))?;
+    b.add_bias(product, bias)
+}
+
+/// A 1x1x1 convolution whose `weight` and `bias` are this module's own.
+pub(crate) fn pointwise_convolution(b: &mut Builder, input: Value, outputs: usize) -> Result<Value, BuildError> {
+    let weight = kernel(b, "weight", outputs, channels(b, input), [1, 1, 1])?;
+    convolution(b, "bias", input, weight, [1, 1, 1], [[0, 0]; 3])
+}
+
+/// A 3x3 convolution, frame by frame, by a weight of four axes and a bias of these names: a `Conv2d`'s in the checkpoint.
+pub(crate) fn planar_convolution(
+    b: &mut Builder,
+    [weight, bias]: [&str; 2],
+    input: Value,
+    outputs: usize,
+    stride: usize,
+    padding: usize,
+) -> Built {
+    let weight = planar_kernel(b, weight, outputs, channels(b, input), 3)?;
+    let around = [padding, padding];
+    convolution(b, bias, input, weight, [1, stride, stride], [[0, 0], around, around])
+}
+
+/// A 1x1 convolution, frame by frame, whose `weight`, of four axes, and `bias` are this module's own.
+pub(crate) fn planar_pointwise(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+    let inputs = channels(d, input);
+    let weight = planar_kernel(d, "weight", outputs, inputs, 1)?;
+    let output = convolution(d, "bias", input, weight, [1, 1, 1], [[0, 0]; 3])?;
+    d.returns(output);
+    Ok(output)
+}
+
+/// A square weight of four axes as one over a single frame.
+fn planar_kernel(b: &mut Builder, name: &str, outputs: usize, inputs: usize, size: usize) -> Built {
+    let planar = parameter(b, name, TensorType::plain(ElementType::F32, [outputs, inputs, size, size]))?;
+    b.reshape(planar, kernel_type(outputs, inputs, [1, size, size]))
+}

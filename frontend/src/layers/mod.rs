@@ -1,0 +1,35 @@
+//! Modules that models share: parameters, convolutions, norms, attention, frames that a kernel reaches back to.
+//!
+//! Each function declares one module in the scope that the caller has opened for it: the declaration's path is the module's
+//! own. Videos are `[batch, channel, time, height, width]`, kernels `[output, input, time, height, width]`. What only one model
+//! has stands in its folder.
+
+mod attention;
+mod convolution;
+mod history;
+mod norm;
+
+use ir::{BuildError, Builder, TensorType, Value};
+
+pub(crate) use attention::{AttentionWeights, frame_attention};
+pub(crate) use convolution::{convolution, kernel, planar_convolution, planar_pointwise, pointwise_convolution};
+pub(crate) use history::{FramesBefore, KERNEL_REACH, behind, leave_zeros};
+pub(crate) use norm::group_norm;
+
+type Built = Result<Value, BuildError>;
+
+/// The tensor `name` of the module whose ops are built now.
+pub(crate) fn parameter(b: &mut Builder, name: &str, ty: TensorType) -> Built {
+    let name = format!("{}.{name}", b.path());
+    b.parameter(name, ty)
+}
+
+/// Channels of a video.
+pub(crate) fn channels(b: &Builder, video: Value) -> usize {
+    b.ty(video).channels().expect("every value between modules is a video")
+}
+
+/// Frames, height and width of a video.
+pub(crate) fn space(b: &Builder, video: Value) -> [usize; 3] {
+    b.ty(video).space().expect("every value between modules is a video")
+}

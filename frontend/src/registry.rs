@@ -1,0 +1,93 @@
+//! The models, by the class that `config.json` names. A new model is a line here and a folder.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::autoencoder::Autoencoder;
+use crate::cogvideox;
+use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
+use crate::wan;
+
+/// A model with its configuration, and what was passed over.
+type ReadModel = Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>), ConfigError>;
+
+/// A class of models.
+struct Class {
+    name: &'static str,
+    read: fn(&Map<String, Value>) -> ReadModel,
+}
+
+const CLASSES: [Class; 2] = [class::<cogvideox::Config>(), class::<wan::Config>()];
+
+const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
+    Class { name: C::CLASS, read: read::<C> }
+}
+
+fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -> ReadModel {
+    let (config, warnings) = C::from_object(object)?;
+    Ok((Arc::new(config), warnings))
+}
+
+/// A published model: its size, for those who have no checkpoint at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// What people call it.
+    pub name: &'static str,
+    /// The text of its `config.json`.
+    pub config: &'static str,
+}
+
+/// Published models, the first of which is taken where none is named.
+pub fn published() -> &'static [Published] {
+    &[
+        Published { name: "CogVideoX", config: r#"{"_class_name": "AutoencoderKLCogVideoX"}"# },
+        Published { name: "Wan-2.1", config: r#"{"_class_name": "AutoencoderKLWan"}"# },
+    ]
+}
+
+/// Reads the text of `config.json`, with or without a byte order mark, as the class that it names. Where it names none, as the
+/// class that knows most of its fields, in the order of the registry.
+///
+/// Fields that are absent have diffusers' defaults; fields that start with `_` are diffusers' own notes and are passed over; any
+/// other field that is not known gives a warning.
+///
+/// # Errors
+/// When the text is not a JSON object, is the configuration of a class that is not known, or has fields of a wrong type or with
+/// values that cannot be honoured: all of them are reported.
+pub fn read_config(text: &str) -> ReadModel {
+    let known = || CLASSES.iter().map(|class| class.name).collect::<Vec<_>>();
+    let object = object(text, &known())?;
+    if let Some(named) = object.get(CLASS_FIELD) {
+        let class = CLASSES.iter().find(|class| named == class.name);
+        let class = class.ok_or_else(|| ConfigError::Class { known: known(), found: shown(named) })?;
+        return (class.read)(&object);
+    }
+    let read = CLASSES.iter().map(|class| (class.read)(&object));
+    let strangers = |read: &ReadModel| read.as_ref().map_or(usize::MAX, |(_, warnings)| warnings.len());
+    read.min_by_key(strangers).unwrap_or_else(|| Err(ConfigError::Class { known: known(), found: "none".into() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_configurations_are_read_without_a_word() {
+        for published in published() {
+            let (model, warnings) = read_config(published.config).unwrap();
+            assert_eq!((model.problems(), warnings), (vec![], vec![]), "{}", published.name);
+        }
+    }
+
+    #[test]
+    fn every_class_reads_its_own_name_and_no_other() {
+        for class in CLASSES {
+            let (model, _) = read_config(&format!("{{\"{CLASS_FIELD}\": \"{}\"}}", class.name)).unwrap();
+            assert_eq!(model.class_name(), class.name);
+        }
+        let refused = read_config("{\"_class_name\": \"VQModel\"}").unwrap_err();
+        assert!(refused.to_string().contains(CLASSES[0].name), "{refused}");
+        assert!(read_config("{}").is_ok());
+    }
+}

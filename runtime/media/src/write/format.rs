@@ -1,0 +1,82 @@
+//! The formats that are written, told by a path's ending.
+
+use std::path::Path;
+
+use files::place::Place;
+
+use crate::clip::ClipShape;
+use crate::error::{Error, Result};
+
+/// The formats, for messages and help texts.
+#[cfg(feature = "codecs")]
+pub const KNOWN_OUTPUTS: &str = ".mp4 (H.264), .gif, .y4m, .safetensors, .npy, or a folder of PNGs (a path without an \
+                                 ending, or with / at its end)";
+
+/// The formats, for messages and help texts.
+#[cfg(not(feature = "codecs"))]
+pub const KNOWN_OUTPUTS: &str = ".y4m, .safetensors, .npy";
+
+/// A format that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Mp4,
+    Gif,
+    Y4m,
+    PngFolder,
+    Safetensors,
+    Npy,
+}
+
+impl Format {
+    /// The format that a path says.
+    ///
+    /// # Errors
+    /// [`files::Error::UnknownOutput`].
+    pub(super) fn of(path: &Path) -> Result<Format> {
+        let ends_in_slash = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
+        // A link that says nothing says what it leads to.
+        let behind = match path.extension() {
+            None if path.is_symlink() => Place::of(path)?,
+            _ => Place::File(path.into()),
+        };
+        let Place::File(named) = behind else { return Ok(Format::PngFolder) };
+        let Some(ending) = named.extension().filter(|_| !ends_in_slash) else { return Ok(Format::PngFolder) };
+        Ok(match ending.to_ascii_lowercase().to_str() {
+            Some("mp4") => Format::Mp4,
+            Some("gif") => Format::Gif,
+            Some("y4m") => Format::Y4m,
+            Some("safetensors") => Format::Safetensors,
+            Some("npy") => Format::Npy,
+            _ => {
+                let ending = format!(".{}", ending.to_string_lossy());
+                return Err(files::Error::UnknownOutput { path: path.into(), ending, known: KNOWN_OUTPUTS }.into());
+            }
+        })
+    }
+}
+
+#[cfg(not(feature = "codecs"))]
+impl Format {
+    /// The error for a format that is not written without codecs.
+    pub(super) fn no_codecs(self, path: &Path) -> Error {
+        let what = match self {
+            Format::Mp4 => "MP4",
+            Format::Gif => "GIF",
+            _ => "a folder of PNGs",
+        };
+        Error::NoCodecs { path: path.into(), what: what.into() }
+    }
+}
+
+/// Refuses a clip whose frames are no pictures.
+pub(super) fn check_pictures(path: &Path, shape: ClipShape) -> Result<()> {
+    match shape.channels {
+        1 | 3 => Ok(()),
+        channels => Err(Error::UnsupportedClip {
+            path: path.into(),
+            problem: format!(
+                "a picture has 3 channels (RGB) or 1 (gray), this clip has {channels}; write .safetensors or .npy"
+            ),
+        }),
+    }
+}

@@ -1,0 +1,579 @@
+//! Latents to decode: read from a file, brought to [B, C, T, H, W].
+//!
+//! What a file says of its latents is read here, and what it leaves open is decided, by
+//! [`Latents::read_with_account`] with an account of how.
+//!
+//! ComfyUI's `.latent` is a safetensors file with a tensor `latent_tensor`, [B, C, T, H, W] as its VAE takes it.
+//! Files of the time before it marked them with `latent_format_version_0` are scaled by Stable Diffusion's factor,
+//! which ComfyUI undoes as it loads them; so is it here.
+
+use std::fmt;
+use std::path::Path;
+
+use frontend::LatentScaling;
+
+use crate::error::{Error, Result};
+use crate::fragment::split_fragment;
+use crate::tensor_file::TensorFile;
+
+/// The name of what is written, and the first of [`USUAL_NAMES`].
+pub(crate) const USUAL_NAME: &str = "latents";
+/// The tensor of ComfyUI's files.
+const COMFY_NAME: &str = "latent_tensor";
+/// The tensor, without elements, that says that [`COMFY_NAME`] is as a VAE takes it.
+const COMFY_MARK: &str = "latent_format_version_0";
+/// What [`COMFY_NAME`] is divided by where the mark is missing, as ComfyUI does it.
+const COMFY_OLD_FACTOR: f32 = 0.18215;
+/// The tensors taken when a file holds several and none is named, the first that is there; `samples` are ComfyUI's in
+/// memory.
+const USUAL_NAMES: [&str; 3] = [USUAL_NAME, COMFY_NAME, "samples"];
+/// The tensor of a distribution's mean and log-variance, [B, 2 C, T, H, W], unscaled: diffusers' attribute of that
+/// name.
+pub(crate) const MOMENTS_NAME: &str = "parameters";
+/// What a missing file should have been.
+const LATENTS_HINT: &str = "expected latents as FILE or FILE#TENSOR";
+/// What is wrong with any other number of axes.
+const EXPECTED_AXES: &str =
+    "latents of a video have five axes: batch, channels, frames, height, width; or four, without the batch";
+/// Metadata of a file: the order of the latents' axes, as [`LatentsLayout`] prints it.
+pub(crate) const LAYOUT_LABEL: &str = "layout";
+/// Metadata of a file: whether its latents are scaled as a pipeline has them, `true` or `false`.
+pub(crate) const SCALED_LABEL: &str = "scaled";
+
+/// The order of axes in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LatentsLayout {
+    /// [B, T, C, H, W] for scaled latents (as the diffusers pipeline saves them), [B, C, T, H, W] for unscaled ones
+    /// (as `vae.decode` takes them), if the channel axis fits the model; else the other one if that fits. A file that
+    /// says its layout in its metadata, as those we write, is read in that.
+    #[default]
+    Auto,
+    /// [B, C, T, H, W].
+    Bcthw,
+    /// [B, T, C, H, W].
+    Btchw,
+}
+
+impl fmt::Display for LatentsLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LatentsLayout::Auto => "auto",
+            LatentsLayout::Bcthw => "bcthw",
+            LatentsLayout::Btchw => "btchw",
+        })
+    }
+}
+
+impl LatentsLayout {
+    /// Where the channels are; `Auto` has no answer.
+    fn channel_axis(self) -> Option<usize> {
+        match self {
+            LatentsLayout::Auto => None,
+            LatentsLayout::Bcthw => Some(1),
+            LatentsLayout::Btchw => Some(2),
+        }
+    }
+}
+
+/// Latents in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latents {
+    /// The values, row-major.
+    pub data: Vec<f32>,
+    /// [B, C, T, H, W].
+    pub shape: [usize; 5],
+}
+
+/// How latents of a file were read: what the file or the caller said, and what was decided where they did not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LatentsAccount {
+    /// Never `Auto`.
+    pub layout: LatentsLayout,
+    /// Whether the other layout fits the model as well, and nothing said which it is.
+    pub layout_is_guess: bool,
+    /// Whether the file has four axes, without the batch.
+    pub is_single: bool,
+    /// Whether an old file of ComfyUI was unscaled as ComfyUI does it.
+    pub is_old_comfy: bool,
+}
+
+impl LatentsAccount {
+    /// What a person should know of it, a sentence each, for latents of this shape.
+    pub fn notes(&self, [_, _, frames, ..]: [usize; 5]) -> Vec<String> {
+        let LatentsAccount { layout, layout_is_guess, is_single, is_old_comfy } = *self;
+        let ([second, third], other) = match layout {
+            LatentsLayout::Btchw => (["frames", "channels"], LatentsLayout::Bcthw),
+            _ => (["channels", "frames"], LatentsLayout::Btchw),
+        };
+        let mut notes = vec![];
+        if layout_is_guess {
+            notes.push(format!(
+                "frames and channels are both {frames}: read as {layout}, [batch, {second}, {third}, height, width], which is a \
+                 guess; --latents-layout {other} reads them the other way, --latents-layout {layout} says that this is right"
+            ));
+        }
+        if is_single {
+            notes.push(format!("four axes: read as one video, [{second}, {third}, height, width]"));
+        }
+        if is_old_comfy {
+            notes.push(format!(
+                "`{COMFY_NAME}` without `{COMFY_MARK}`: divided by {COMFY_OLD_FACTOR}, as ComfyUI does with such a file"
+            ));
+        }
+        notes
+    }
+}
+
+impl Latents {
+    /// Turns a pipeline's latents into the decoder's, in place; see [`LatentScaling::unscale`].
+    ///
+    /// # Errors
+    /// [`Error::Scaling`].
+    pub fn unscale(&mut self, scaling: &LatentScaling) -> Result<()> {
+        Ok(scaling.unscale(&mut self.data, self.shape)?)
+    }
+
+    /// The inverse of [`Self::unscale`]; see [`LatentScaling::scale`].
+    ///
+    /// # Errors
+    /// [`Error::Scaling`].
+    pub fn scale(&mut self, scaling: &LatentScaling) -> Result<()> {
+        Ok(scaling.scale(&mut self.data, self.shape)?)
+    }
+
+    /// Reads `FILE[#TENSOR]`: safetensors, what `torch.save` writes, `.npy` or `.npz`, told apart by their content.
+    /// Without `#TENSOR` it is the file's only tensor with elements, or the one named `latents`, `latent_tensor` or
+    /// `samples`. F32, F16, BF16 and F64 are accepted, in five axes, or in four for a single video. `unscaled` says
+    /// that the file's values are already those that the decoder takes; here it only decides which layout
+    /// [`LatentsLayout::Auto`] prefers: see [`Self::unscale`]. Of moments
+    /// (see [`Stored::moments`]) it is the mean.
+    ///
+    /// # Errors
+    /// Those of [`TensorFile::open`]; [`files::Error::MissingTensor`] or [`Error::AmbiguousTensor`]; [`files::Error::WrongDtype`];
+    /// [`files::Error::WrongShape`] unless it has these axes, none of them empty, with `latent_channels` where the layout
+    /// has channels; [`Error::NonFinite`].
+    pub fn read(
+        source: impl AsRef<Path>,
+        layout: LatentsLayout,
+        latent_channels: usize,
+        unscaled: bool,
+    ) -> Result<Latents> {
+        Ok(Latents::read_with_account(source, layout, latent_channels, unscaled)?.0)
+    }
+
+    /// [`Self::read`], and how they were read.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_with_account(
+        source: impl AsRef<Path>,
+        layout: LatentsLayout,
+        latent_channels: usize,
+        unscaled: bool,
+    ) -> Result<(Latents, LatentsAccount)> {
+        let (path, tensor) = split_fragment(source.as_ref());
+        let file = TensorFile::open(&path, LATENTS_HINT)?;
+        Latents::from_file(&file, tensor.as_deref(), layout, latent_channels, unscaled)
+    }
+
+    /// Reads `tensor` of an open file; see [`Self::read`].
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn from_file(
+        file: &TensorFile,
+        tensor: Option<&str>,
+        layout: LatentsLayout,
+        latent_channels: usize,
+        unscaled: bool,
+    ) -> Result<(Latents, LatentsAccount)> {
+        let name = choose(file, tensor)?;
+        let shape = file.shape(&name).unwrap_or_default().to_vec();
+        let wrong_shape = |problem| {
+            let (path, tensor, found) = (file.path().into(), name.clone(), shape.clone());
+            Error::from(files::Error::WrongShape { path, tensor, found, problem })
+        };
+        let (axes, is_single): ([usize; 5], bool) = match shape[..] {
+            [frames, channels, height, width] => ([1, frames, channels, height, width], true),
+            // A name that is not there has no shape, and is reported when it is read.
+            [] => ([1; 5], false),
+            _ => (shape.as_slice().try_into().map_err(|_| wrong_shape(EXPECTED_AXES.into()))?, false),
+        };
+        if axes.contains(&0) {
+            return Err(wrong_shape("an axis is empty".into()));
+        }
+        let mut data = file.to_f32(&name)?;
+        if shape.is_empty() {
+            return Err(wrong_shape(EXPECTED_AXES.into()));
+        }
+        let said = if layout == LatentsLayout::Auto { said_layout(file, &name) } else { layout };
+        let mut account =
+            LatentsAccount { layout: LatentsLayout::Bcthw, layout_is_guess: false, is_single, is_old_comfy: false };
+        if said != LatentsLayout::Btchw && are_moments(&name, &axes, latent_channels) {
+            check_finite(&data, file, &name, axes, LatentsLayout::Bcthw)?;
+            return Ok((mean_of_moments(&data, axes), account));
+        }
+        let prefers = unscaled || comfy(file, &name).is_some();
+        (account.layout, account.layout_is_guess) =
+            resolve(axes, said, latent_channels, prefers).map_err(wrong_shape)?;
+        check_finite(&data, file, &name, axes, account.layout)?;
+        if comfy(file, &name) == Some(Comfy::Old) {
+            account.is_old_comfy = true;
+            data.iter_mut().for_each(|value| *value /= COMFY_OLD_FACTOR);
+        }
+        let latents = match account.layout {
+            LatentsLayout::Btchw => from_btchw(data, axes),
+            _ => Latents { data, shape: axes },
+        };
+        Ok((latents, account))
+    }
+}
+
+impl Latents {
+    /// The first `frames` of each sample, and of each the upper left corner; what is smaller stays as it is.
+    pub fn corner(&self, frames: usize, height: usize, width: usize) -> Latents {
+        let [batch, channels, all_frames, all_rows, all_columns] = self.shape;
+        let shape = [batch, channels, frames.min(all_frames), height.min(all_rows), width.min(all_columns)];
+        let [.., frames, rows, columns] = shape;
+        let mut data = Vec::with_capacity(shape.iter().product());
+        for plane in self.data.chunks_exact((all_frames * all_rows * all_columns).max(1)) {
+            for frame in plane.chunks_exact(all_rows * all_columns).take(frames) {
+                frame.chunks_exact(all_columns).take(rows).for_each(|row| data.extend_from_slice(&row[..columns]));
+            }
+        }
+        Latents { data, shape }
+    }
+}
+
+/// What a file says of the latents in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Whether they are scaled as a pipeline has them; `None` where nothing says so, as in files of other programs.
+    pub scaled: Option<bool>,
+    /// Whether it is a tensor `parameters` [B, 2 C, T, H, W]: mean and log-variance, which are never scaled.
+    pub moments: bool,
+}
+
+impl Stored {
+    /// Looks into `FILE[#TENSOR]`, for a model of so many latent channels.
+    ///
+    /// # Errors
+    /// Those of [`Latents::read`] for a file that cannot be read, or has no such tensor or several.
+    pub fn read(source: impl AsRef<Path>, latent_channels: usize) -> Result<Stored> {
+        let (path, tensor) = split_fragment(source.as_ref());
+        let file = TensorFile::open(&path, LATENTS_HINT)?;
+        let name = choose(&file, tensor.as_deref())?;
+        let moments = file.shape(&name).is_some_and(|shape| are_moments(&name, shape, latent_channels));
+        let scaled = match moments || comfy(&file, &name).is_some() {
+            true => Some(false),
+            false => file.label(SCALED_LABEL).and_then(|value| value.parse().ok()),
+        };
+        Ok(Stored { scaled, moments })
+    }
+}
+
+/// The two ages of ComfyUI's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comfy {
+    Marked,
+    Old,
+}
+
+/// Whether `name` is what ComfyUI saved in this file.
+fn comfy(file: &TensorFile, name: &str) -> Option<Comfy> {
+    let is_marked = file.shape(COMFY_MARK).is_some();
+    (name == COMFY_NAME).then_some(if is_marked { Comfy::Marked } else { Comfy::Old })
+}
+
+/// The layout that the file says.
+fn said_layout(file: &TensorFile, name: &str) -> LatentsLayout {
+    match file.label(LAYOUT_LABEL) {
+        Some("bcthw") => LatentsLayout::Bcthw,
+        Some("btchw") => LatentsLayout::Btchw,
+        // ComfyUI knows no other.
+        _ if comfy(file, name) == Some(Comfy::Marked) => LatentsLayout::Bcthw,
+        _ => LatentsLayout::Auto,
+    }
+}
+
+fn are_moments(name: &str, shape: &[usize], latent_channels: usize) -> bool {
+    name == MOMENTS_NAME && shape.get(1) == Some(&latent_channels.saturating_mul(2))
+}
+
+/// The first half of the channels of moments [B, 2 C, T, H, W].
+fn mean_of_moments(data: &[f32], [batch, channels, frames, height, width]: [usize; 5]) -> Latents {
+    let sample = channels * frames * height * width;
+    let means = data.chunks_exact(sample).flat_map(|moments| &moments[..sample / 2]);
+    Latents { data: means.copied().collect(), shape: [batch, channels / 2, frames, height, width] }
+}
+
+fn choose(file: &TensorFile, named: Option<&str>) -> Result<String> {
+    if let Some(name) = named {
+        return Ok(name.into());
+    }
+    let is_empty = |name: &String| file.shape(name).is_some_and(|shape| shape.contains(&0));
+    let mut names = file.names();
+    if let Some(usual) = USUAL_NAMES.iter().find(|usual| names.iter().any(|name| name == *usual)) {
+        return Ok((*usual).into());
+    }
+    if names.len() > 1 {
+        names.retain(|name| !is_empty(name));
+    }
+    match names.as_slice() {
+        [_] => Ok(names.remove(0)),
+        _ => Err(Error::AmbiguousTensor { path: file.path().into(), present: file.contents() }),
+    }
+}
+
+/// The layout to read `axes` in, and whether that is a guess; or what is wrong.
+fn resolve(
+    axes: [usize; 5],
+    layout: LatentsLayout,
+    channels: usize,
+    unscaled: bool,
+) -> Result<(LatentsLayout, bool), String> {
+    let fits = |layout: LatentsLayout| layout.channel_axis().is_some_and(|axis| axes[axis] == channels);
+    if layout != LatentsLayout::Auto {
+        return match layout.channel_axis() {
+            Some(axis) if !fits(layout) => Err(format!(
+                "in layout {layout} axis {axis} is the channels and should be {channels}, not {}",
+                axes[axis]
+            )),
+            _ => Ok((layout, false)),
+        };
+    }
+    let both = match unscaled {
+        true => [LatentsLayout::Bcthw, LatentsLayout::Btchw],
+        false => [LatentsLayout::Btchw, LatentsLayout::Bcthw],
+    };
+    let guess = both.into_iter().all(fits);
+    both.into_iter().find(|&layout| fits(layout)).map(|layout| (layout, guess)).ok_or_else(|| {
+        format!(
+            "the model has {channels} latent channels, but read as bcthw there are {} (and {} frames), read as btchw {} \
+             (and {} frames); are these latents of another model?",
+            axes[1], axes[2], axes[2], axes[1]
+        )
+    })
+}
+
+fn check_finite(data: &[f32], file: &TensorFile, name: &str, axes: [usize; 5], layout: LatentsLayout) -> Result<()> {
+    let Some(first) = data.iter().position(|value| !value.is_finite()) else { return Ok(()) };
+    let mut index = [0; 5];
+    let mut rest = first;
+    for (place, size) in index.iter_mut().zip(axes).rev() {
+        (*place, rest) = (rest % size, rest / size);
+    }
+    Err(Error::NonFinite {
+        path: file.path().into(),
+        tensor: name.into(),
+        count: data.iter().filter(|value| !value.is_finite()).count(),
+        total: data.len(),
+        value: data[first],
+        index: Box::new(index),
+        frame: if layout == LatentsLayout::Btchw { index[1] } else { index[2] },
+    })
+}
+
+fn from_btchw(data: Vec<f32>, [batch, frames, channels, height, width]: [usize; 5]) -> Latents {
+    let shape = [batch, channels, frames, height, width];
+    let plane = height * width;
+    let mut out = Vec::with_capacity(data.len());
+    for b in 0..batch {
+        for c in 0..channels {
+            for t in 0..frames {
+                let start = ((b * frames + t) * channels + c) * plane;
+                out.extend_from_slice(&data[start..start + plane]);
+            }
+        }
+    }
+    Latents { data: out, shape }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::{bf16, f16};
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+    use tempfile::TempDir;
+
+    use super::*;
+    use LatentsLayout::{Auto, Bcthw, Btchw};
+
+    /// A folder with one file of f32 tensors, each counting up from 0, and the file's path.
+    fn file(tensors: &[(&str, &[usize])]) -> (TempDir, String) {
+        labelled(tensors, &[])
+    }
+
+    /// The same with metadata.
+    fn labelled(tensors: &[(&str, &[usize])], labels: &[(&str, &str)]) -> (TempDir, String) {
+        let data: Vec<Vec<u8>> = tensors
+            .iter()
+            .map(|(_, shape)| (0..shape.iter().product()).flat_map(|i: usize| (i as f32).to_le_bytes()).collect())
+            .collect();
+        let views = tensors
+            .iter()
+            .zip(&data)
+            .map(|((name, shape), data)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap()));
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        save(safetensors::serialize(views, Some(labels)).unwrap())
+    }
+
+    fn save(bytes: Vec<u8>) -> (TempDir, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.safetensors");
+        std::fs::write(&path, bytes).unwrap();
+        let path = path.display().to_string();
+        (folder, path)
+    }
+
+    #[test]
+    fn auto_prefers_the_layout_of_the_pipeline_or_of_the_vae() {
+        // Both axes have four: the preferred layout wins.
+        let (_folder, path) = file(&[("x", &[1, 4, 4, 1, 2])]);
+        let scaled = Latents::read(&path, Auto, 4, false).unwrap();
+        let unscaled = Latents::read(&path, Auto, 4, true).unwrap();
+        assert_eq!(unscaled.data[..4], [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(scaled.data[..4], [0.0, 1.0, 8.0, 9.0]);
+        // Only one axis has three: it is the channels, whatever is preferred.
+        let (_folder, path) = file(&[("x", &[2, 3, 5, 1, 2])]);
+        for unscaled in [false, true] {
+            assert_eq!(Latents::read(&path, Auto, 3, unscaled).unwrap().shape, [2, 3, 5, 1, 2]);
+            assert_eq!(Latents::read(&path, Auto, 5, unscaled).unwrap().shape, [2, 5, 3, 1, 2]);
+        }
+        let message = Latents::read(&path, Auto, 16, false).unwrap_err().to_string();
+        assert!(message.contains("[2, 3, 5, 1, 2]") && message.contains("16 latent channels"), "{message}");
+    }
+
+    #[test]
+    fn a_guess_is_said_to_be_one() {
+        let (_folder, path) = file(&[("x", &[1, 4, 4, 1, 2])]);
+        let account = |layout, unscaled| {
+            let (latents, account) = Latents::read_with_account(&path, layout, 4, unscaled).unwrap();
+            (account.layout, account.layout_is_guess, account.notes(latents.shape).concat())
+        };
+        let (layout, is_guess, note) = account(Auto, false);
+        assert_eq!((layout, is_guess), (Btchw, true));
+        assert!(note.contains("which is a guess; --latents-layout bcthw reads"), "{note}");
+        let (layout, is_guess, note) = account(Auto, true);
+        assert_eq!((layout, is_guess), (Bcthw, true));
+        assert!(note.contains("which is a guess; --latents-layout btchw reads"), "{note}");
+        // Who says it has no guess, nor has a file that says it or of which one reading fits.
+        assert_eq!(account(Bcthw, false), (Bcthw, false, String::new()));
+        assert_eq!(account(Btchw, true), (Btchw, false, String::new()));
+        let labelled = labelled(&[("x", &[1, 4, 4, 1, 2])], &[("layout", "bcthw")]);
+        let (_, account) = Latents::read_with_account(&labelled.1, Auto, 4, false).unwrap();
+        assert_eq!((account.layout, account.layout_is_guess), (Bcthw, false));
+        let (_folder, path) = file(&[("x", &[1, 4, 3, 1, 2])]);
+        let (_, account) = Latents::read_with_account(&path, Auto, 4, false).unwrap();
+        assert_eq!((account.layout, account.layout_is_guess), (Bcthw, false));
+    }
+
+    #[test]
+    fn four_axes_are_one_video() {
+        let (_folder, path) = file(&[("x", &[3, 2, 1, 2])]);
+        let (latents, account) = Latents::read_with_account(&path, Auto, 2, false).unwrap();
+        assert_eq!((latents.shape, &latents.data[..4]), ([1, 2, 3, 1, 2], &[0.0, 1.0, 4.0, 5.0][..]));
+        assert_eq!(account.notes(latents.shape), ["four axes: read as one video, [frames, channels, height, width]"]);
+        let (latents, account) = Latents::read_with_account(&path, Auto, 3, false).unwrap();
+        assert_eq!((latents.shape, &latents.data[..4]), ([1, 3, 2, 1, 2], &[0.0, 1.0, 2.0, 3.0][..]));
+        assert_eq!(account.notes(latents.shape), ["four axes: read as one video, [channels, frames, height, width]"]);
+        let message = Latents::read(&path, Auto, 5, false).unwrap_err().to_string();
+        assert!(message.contains("5 latent channels"), "{message}");
+    }
+
+    #[test]
+    fn comfyui_files_are_read_as_comfyui_reads_them() {
+        // Both layouts fit, and its own is known.
+        let (_folder, path) = file(&[("latent_format_version_0", &[0]), ("latent_tensor", &[1, 2, 2, 1, 1])]);
+        assert_eq!(Stored::read(&path, 2).unwrap(), Stored { scaled: Some(false), moments: false });
+        let (latents, account) = Latents::read_with_account(&path, Auto, 2, false).unwrap();
+        assert_eq!((latents.data, account.notes(latents.shape)), (vec![0.0, 1.0, 2.0, 3.0], vec![]));
+        let (_folder, path) = file(&[("latent_tensor", &[1, 2, 1, 1, 1])]);
+        let (latents, account) = Latents::read_with_account(&path, Auto, 2, true).unwrap();
+        assert_eq!(latents.data, [0.0, 1.0 / 0.18215]);
+        let notes = account.notes(latents.shape);
+        assert!(notes[0].contains("divided by 0.18215, as ComfyUI does"), "{notes:?}");
+        assert_eq!(Stored::read(&path, 2).unwrap().scaled, Some(false));
+    }
+
+    #[test]
+    fn a_named_layout_must_fit_and_is_transposed() {
+        let (_folder, path) = file(&[("x", &[1, 2, 3, 1, 2])]);
+        let latents = Latents::read(&path, Btchw, 3, true).unwrap();
+        assert_eq!(latents.shape, [1, 3, 2, 1, 2]);
+        assert_eq!(latents.data, [0.0, 1.0, 6.0, 7.0, 2.0, 3.0, 8.0, 9.0, 4.0, 5.0, 10.0, 11.0]);
+        let message = Latents::read(&path, Bcthw, 3, false).unwrap_err().to_string();
+        assert!(message.contains("in layout bcthw axis 1 is the channels and should be 3, not 2"), "{message}");
+    }
+
+    #[test]
+    fn the_tensor_is_named_the_only_one_or_latents() {
+        let (_folder, path) = file(&[("a", &[1, 2, 1, 1, 1]), ("b", &[1, 3, 1, 1, 1])]);
+        assert_eq!(Latents::read(format!("{path}#b"), Auto, 3, true).unwrap().shape[1], 3);
+        let message = Latents::read(&path, Auto, 3, true).unwrap_err().to_string();
+        assert!(message.contains("Append `#NAME`") && message.contains("`b` F32 [1, 3, 1, 1, 1]"), "{message}");
+        let message = Latents::read(format!("{path}#c"), Auto, 3, true).unwrap_err().to_string();
+        assert!(message.contains("no tensor `c`") && message.contains("`a` F32"), "{message}");
+        let (_folder, path) = file(&[("a", &[1]), ("latents", &[1, 3, 1, 1, 1])]);
+        assert_eq!(Latents::read(&path, Auto, 3, true).unwrap().shape[1], 3);
+    }
+
+    #[test]
+    fn bad_tensors_are_refused() {
+        let complaint = |shape: &[usize]| {
+            let (_folder, path) = file(&[("x", shape)]);
+            Latents::read(&path, Auto, 2, true).unwrap_err().to_string()
+        };
+        assert!(complaint(&[2, 2, 2]).contains("five axes") && complaint(&[1; 6]).contains("five axes"));
+        assert!(complaint(&[1, 2, 0, 2, 2]).contains("an axis is empty"));
+
+        let values = [1.0f32, f32::NAN, 2.0, f32::INFINITY];
+        let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, vec![1, 2, 1, 1, 2], &data).unwrap();
+        let (_folder, path) = save(safetensors::serialize([("x", view)], None).unwrap());
+        let message = Latents::read(&path, Auto, 2, true).unwrap_err().to_string();
+        assert!(
+            message.contains("2 of 4 values") && message.contains("(NaN) at [0, 0, 0, 0, 1], in frame 0 of sample 0"),
+            "{message}"
+        );
+
+        let view = TensorView::new(Dtype::I32, vec![1, 1, 1, 1, 4], &data).unwrap();
+        let (_folder, path) = save(safetensors::serialize([("x", view)], None).unwrap());
+        assert!(Latents::read(&path, Auto, 1, true).unwrap_err().to_string().contains("is I32, expected"));
+    }
+
+    #[test]
+    fn the_frame_of_a_bad_value_is_named() {
+        let mut values = [0.5f32; 12];
+        values[5] = f32::INFINITY;
+        let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, vec![1, 3, 2, 1, 2], &data).unwrap();
+        let (_folder, path) = save(safetensors::serialize([("x", view)], None).unwrap());
+        let complaint = |layout, channels| Latents::read(&path, layout, channels, true).unwrap_err().to_string();
+        assert!(complaint(Bcthw, 3).contains("(inf) at [0, 1, 0, 0, 1], in frame 0 of sample 0"));
+        let message = complaint(Btchw, 2);
+        assert!(message.contains("(inf) at [0, 1, 0, 0, 1], in frame 1 of sample 0"), "{message}");
+    }
+
+    #[test]
+    fn of_moments_the_mean_is_taken() {
+        let (_folder, path) = file(&[("parameters", &[2, 4, 1, 1, 2])]);
+        assert_eq!(Stored::read(&path, 2).unwrap(), Stored { scaled: Some(false), moments: true });
+        let mean = Latents::read(&path, Auto, 2, true).unwrap();
+        assert_eq!((mean.shape, mean.data), ([2, 2, 1, 1, 2], vec![0.0, 1.0, 2.0, 3.0, 8.0, 9.0, 10.0, 11.0]));
+        // Latents of this name are latents.
+        assert_eq!(Stored::read(&path, 4).unwrap(), Stored { scaled: None, moments: false });
+        assert_eq!(Latents::read(&path, Auto, 4, true).unwrap().shape, [2, 4, 1, 1, 2]);
+    }
+
+    #[test]
+    fn half_precision_is_read() {
+        let f: Vec<u8> = [0.5f32, -3.0].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+        let b: Vec<u8> = [0.5f32, -3.0].iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+        for (dtype, data) in [(Dtype::F16, f), (Dtype::BF16, b)] {
+            let view = TensorView::new(dtype, vec![1, 2, 1, 1, 1], &data).unwrap();
+            let (_folder, path) = save(safetensors::serialize([("x", view)], None).unwrap());
+            assert_eq!(Latents::read(&path, Auto, 2, true).unwrap().data, [0.5, -3.0]);
+        }
+    }
+}

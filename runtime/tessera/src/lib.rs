@@ -1,0 +1,104 @@
+//! Tessera as a library: a VAE from its checkpoint, latents to video and video to latents.
+//!
+//! ```no_run
+//! use tessera::{Latents, LatentsLayout, RunOptions, Vae};
+//!
+//! let vae = Vae::open("vae".as_ref())?;
+//! let mut latents = Latents::read("latents.safetensors", LatentsLayout::Auto, vae.model().channels().latents, false)?;
+//! latents.unscale(&vae.latent_scaling())?;
+//! let rate = tessera::media::FrameRate::new(8.0)?;
+//! let mut writer = tessera::media::create("clip.mp4".as_ref(), vae.decoded_shape(&latents)?, rate)?;
+//! vae.decode(&latents, &RunOptions::default(), &mut |sample, frames| Ok(writer.write(sample, frames)?), &mut ())?;
+//! writer.finish()?;
+//! # Ok::<(), tessera::Error>(())
+//! ```
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`vae`] | opening a model, decoding, encoding |
+//! | [`options`], [`report`], [`observer`] | how to run; what it cost; progress, interruption and activations on the way |
+//! | `demo` (feature) | the small model and the latents that are part of the program |
+//! | [`latents`] | the tensor to decode; undoing the pipeline's scaling |
+//! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
+//! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: values that are no numbers, when what ran |
+//! | `video`, [`whole_run`] | videos in memory, and a run over them |
+//! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
+//! | [`tiling`], [`tile_sizes`] | the geometry of tiles; which sizes are worth a look |
+//! | [`memory_estimate`] | how much memory a run needs, part by part |
+//! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
+//! | `session`, `memory_ledger`, `cancellation` | what outlives a call; memory of calls that run at once; ending one |
+//! | [`memory`], [`error`] | how much memory there is; the one error type |
+//! | [`route`], `clip`, `source` | a clip in steps and tiles; running it; where its frames come from |
+//! | `blend` | tiles to whole frames |
+//! | `steps`, `engine` | compiled steps; what runs one |
+//! | `parameters` | what the configuration expects of a checkpoint; the checkpoint as the source of a step's parameters |
+//!
+//! Nothing here knows the model's layers: that is package `frontend`. What a person names as a model, fetching it, and its
+//! weights by name are package [`weights`]; files as such, of tensors among others, package [`files`]; clips and pictures
+//! package [`media`]. Comparing, timing and compiling ahead of time are package `workbench`.
+//!
+//! Features: `codecs`, clips and pictures in `media`; `hub`, models by id in `weights`; `demo`, the small model of the program.
+//! Without them there is no TLS, no codec and no data.
+
+mod blend;
+mod cancellation;
+mod clip;
+#[cfg(any(test, feature = "demo"))]
+pub mod demo;
+mod engine;
+pub mod error;
+pub mod inspection;
+mod latent_writer;
+pub mod latents;
+pub mod lowering;
+pub mod memory;
+pub mod memory_estimate;
+mod memory_ledger;
+pub mod memory_plan;
+pub mod non_finite;
+pub mod observer;
+pub mod options;
+mod parameters;
+pub mod posterior;
+pub mod report;
+pub mod route;
+mod session;
+mod source;
+mod steps;
+pub mod tile_sizes;
+pub mod tiling;
+pub mod timeline;
+pub mod vae;
+mod video;
+pub mod whole_run;
+
+pub use ::{files, media};
+pub use cancellation::Cancellation;
+pub use error::{Error, Result};
+pub use files::{fragment, tensor_file};
+pub(crate) use files::{spill, text_file};
+pub use frontend::LatentScaling;
+pub use hub::{Download, HubOptions};
+pub use inspection::Inspection;
+pub use latent_writer::{LatentContent, LatentWriter};
+pub use latents::{Latents, LatentsAccount, LatentsLayout};
+pub use media::quality;
+pub use memory_estimate::MemoryEstimate;
+pub use memory_plan::TilingDecision;
+pub use model::{ModelSpec, resolve};
+pub use observer::{Observer, Preparation, Progress, StepPlace, Tap};
+pub use options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
+pub use passes::Precision;
+pub use report::{Report, Seconds};
+pub use route::TileOrder;
+pub use source::NextFrames;
+pub use tiling::{Overlap, Tiling};
+pub use vae::Vae;
+pub use video::{Video, VideoBuilder, VideoView};
+pub use weights::{checkpoint, hub, model, shard_index};
+pub use whole_run::RunInput;
+
+/// The README's library example, kept compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,0 +1,80 @@
+//! How much memory a run needs, part by part, and how amounts of memory are written for people. Where the numbers come from is
+//! in `memory_plan`.
+
+use std::fmt;
+
+/// The memory that a run needs at its worst moment, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryEstimate {
+    /// What the process holds already, its code and the caller's tensors included.
+    pub process: u64,
+    /// Weights as kernels read them, as they are on disk (mapped), and those that are on the way from one to the other.
+    pub weights: u64,
+    /// Intermediate values of the largest step, and the scratch of every thread.
+    pub arena: u64,
+    /// What steps leave to the next ones, of all tiles that are under way.
+    pub states: u64,
+    /// A step's input and result, and the frames that tiles are cut from and blended to.
+    pub frames: u64,
+    /// Compiled steps, threads, and a reserve of 1/32 of the parts above for what the allocator rounds up.
+    pub code: u64,
+}
+
+impl MemoryEstimate {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        let Self { process, weights, arena, states, frames, code } = *self;
+        [process, weights, arena, states, frames, code].into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+/// Prints as `3287.5 MiB (weights 962.6, arena 1239.1, states 1003.6, frames 20.5, code 20.5, process 41.2)`; in GiB if it is
+/// much. The whole is rounded up: a budget of so much is enough.
+impl fmt::Display for MemoryEstimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = SizeUnit::of(self.total());
+        let Self { process, weights, arena, states, frames, code } = *self;
+        let parts = [
+            ("weights", weights),
+            ("arena", arena),
+            ("states", states),
+            ("frames", frames),
+            ("code", code),
+            ("process", process),
+        ];
+        let parts = parts.map(|(name, bytes)| format!("{name} {:.1}", bytes as f64 / unit.bytes as f64)).join(", ");
+        write!(f, "{} ({parts})", at_least(self.total()))
+    }
+}
+
+/// The unit that an amount of memory is told in.
+struct SizeUnit {
+    bytes: u64,
+    name: &'static str,
+}
+
+impl SizeUnit {
+    /// MiB below 10 GiB, so that small models read well, too.
+    fn of(bytes: u64) -> Self {
+        match bytes {
+            0..TEN_GIB => Self { bytes: 1 << 20, name: "MiB" },
+            _ => Self { bytes: 1 << 30, name: "GiB" },
+        }
+    }
+}
+
+/// 10 GiB.
+const TEN_GIB: u64 = 10 << 30;
+
+/// An amount with one decimal, rounded up.
+fn at_least(bytes: u64) -> String {
+    let unit = SizeUnit::of(bytes);
+    format!("{:.1} {}", (bytes as f64 / unit.bytes as f64 * 10.0).ceil() / 10.0, unit.name)
+}
+
+/// An amount with one decimal, rounded down.
+pub(crate) fn at_most(bytes: u64) -> String {
+    let unit = SizeUnit::of(bytes);
+    format!("{:.1} {}", (bytes as f64 / unit.bytes as f64 * 10.0).floor() / 10.0, unit.name)
+}

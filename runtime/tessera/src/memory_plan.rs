@@ -1,0 +1,616 @@
+//! What a run will need of memory, told before it begins; and whether frames go through whole or in tiles because of it.
+//!
+//! An estimate counts all that is held at the worst moment, each part at its largest, so that it is an upper bound but for
+//! what the caller's sink and observer hold. Which sizes of tiles are worth a look is in `tile_sizes`.
+//!
+//! How many steps run at once, in lanes with a share of the threads each, is decided last: it never changes the tiles. A lane
+//! has an arena of its own, so there are fewer of them where the budget is tight. With [`Parallel::Auto`] there are as many as
+//! leave each thread [`LANE_WORK`] of a step, if there is that much: what threads lose by waiting for each other at the end of
+//! every kernel is much of a small step and little of a large one, which would only take more memory.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use backend_cpu::options::{Choices, CompileOptions};
+use backend_cpu::requirements::Requirements;
+use backend_cpu::target::Target;
+use frontend::{Autoencoder, Half, Step, declare, parameters};
+use ir::Graph;
+use ir::analysis::total_cost;
+use passes::cpu_pipeline;
+
+use crate::checkpoint::Checkpoint;
+use crate::engine::NativeSteps;
+use crate::error::{Error, Result};
+use crate::lowering;
+use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
+use crate::memory_estimate::{MemoryEstimate, at_most};
+use crate::memory_ledger::LEDGER;
+use crate::options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
+use crate::route::{Route, TileOrder};
+use crate::tile_sizes::{Candidate, candidates};
+use crate::tiling::{Grid, Overlap, Tiling};
+
+/// One compiled step, and what the allocator keeps of the memory that declaring and compiling it took: generous.
+const PROGRAM_BYTES: u64 = 3 << 20;
+/// Threads, their stacks and what the allocator keeps for each.
+const THREAD_BYTES: u64 = 1 << 20;
+/// Floating-point operations of a step that keep one thread busy enough: a step of less gains nothing by a second thread that
+/// could run another step. Measured on two threads of one core, two lanes of one thread against one lane of two, median seconds
+/// of the same work: steps of 7 GFLOP 0.79 times, of 28 GFLOP 0.78 times, of 52 GFLOP 0.87 times (samples) and 0.96 times
+/// (tiles), of 110 and 227 GFLOP no difference beyond the noise.
+pub const LANE_WORK: u64 = 60_000_000_000;
+/// What the process has of code, libraries and small things, where the system does not tell.
+const PROCESS_BYTES: u64 = 64 << 20;
+
+/// How the frames of a clip were cut, and why.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TilingDecision {
+    /// The tiles; `None` where frames went through whole.
+    pub tiling: Option<Tiling>,
+    /// Rows of tiles.
+    pub rows: usize,
+    /// Columns of tiles.
+    pub columns: usize,
+    /// In which order tiles ran.
+    pub order: TileOrder,
+    /// What it was expected to need; `None` for the evaluator, which plans nothing ahead, and for PJRT plugins.
+    pub memory: Option<MemoryEstimate>,
+    /// What it was allowed to need, in bytes.
+    pub budget: u64,
+    /// What tiles have in common where nothing is asked for.
+    pub usual_overlap: Overlap,
+    /// Why it was chosen.
+    pub reason: &'static str,
+    /// Whether these tiles, and with them the pixels, follow from how much memory happened to be free: nobody asked for tiles,
+    /// nor for a budget in bytes. Another run may choose others.
+    pub follows_free_memory: bool,
+}
+
+/// Prints as `2 x 2 tiles of 288x400 pixels, tile by tile: whole frames do not fit ...; needs 3287.5 MiB (...) of 4096.0 MiB`.
+impl fmt::Display for TilingDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tiling {
+            None => write!(f, "whole frames")?,
+            Some(Tiling { height, width, .. }) => {
+                let order = match self.order {
+                    TileOrder::FrameMajor => "frame by frame",
+                    TileOrder::TileMajor => "tile by tile",
+                };
+                write!(f, "{} x {} tiles of {height}x{width} pixels, {order}", self.rows, self.columns)?;
+            }
+        }
+        write!(f, ": {}", self.reason)?;
+        match &self.memory {
+            Some(memory) => write!(f, "; needs {memory} of {}", at_most(self.budget)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// With a plugin, the tensors of one step travel while another one runs: more at once would only wait for each other.
+const PLUGIN_LANES: usize = 2;
+
+const WHOLE_ASKED: &str = "tiling is off";
+const WHOLE_FITS: &str = "that fits the memory budget";
+const WHOLE_SMALL: &str = "the frames are no larger than a tile";
+const TILES_TOO_LARGE: &str = "even in the smallest tiles";
+const FRAMES_TOO_SMALL: &str =
+    "in whole frames, too small to be cut without being asked; tiles that you ask for may need less";
+const WHOLE_UNPLANNED: &str = "the evaluator's memory is not planned ahead";
+const WHOLE_PLUGIN: &str = "the plugin plans its memory, and refuses what does not fit";
+const TILES_ASKED: &str = "these tiles were asked for";
+const TILES_FIT: &str = "whole frames do not fit the memory budget, and these are the largest tiles that do";
+
+/// A run to be planned.
+pub(crate) struct Plan<'a> {
+    pub model: &'a dyn Autoencoder,
+    pub checkpoint: &'a Checkpoint,
+    pub half: Half,
+    /// [B, C, T, H, W] of the input.
+    pub shape: [usize; 5],
+    pub options: &'a RunOptions,
+    pub threads: usize,
+    /// What we compile steps for; `None` for the evaluator and for plugins.
+    pub target: Option<Target>,
+    /// Whether the input is all there, so that samples can be read at once.
+    pub in_memory: bool,
+    /// Bytes of weights that kernels can read already.
+    pub weights_made: usize,
+}
+
+/// How a clip is to go through the model.
+pub(crate) struct Decided {
+    pub route: Route,
+    pub decision: TilingDecision,
+    /// What was found of its steps, where they become native code.
+    pub native: Option<NativeSteps>,
+}
+
+/// A route whose memory is known.
+struct Planned {
+    route: Route,
+    memory: MemoryEstimate,
+}
+
+impl Plan<'_> {
+    /// Decides how the clip goes through the model.
+    ///
+    /// # Errors
+    /// [`Error::Tiling`] if the tiles asked for do not divide; [`Error::Budget`] if no way fits; what declaring a step or the
+    /// passes report.
+    pub(crate) fn decide(&self) -> Result<Decided> {
+        let [.., height, width] = self.shape;
+        let whole = || Grid::whole(self.model, self.half, height, width);
+        let asked = match self.options.tiling {
+            TilingChoice::Size { height, width } => {
+                let tiling = Tiling { height, width, overlap: self.overlap() };
+                tiling.check(self.model, self.half)?;
+                Some(tiling)
+            }
+            TilingChoice::Off | TilingChoice::Auto => None,
+        };
+        // What is asked for: its tiles if it has any, the grid, and why.
+        let (tiling, grid, reason) = match (asked, self.options.tiling) {
+            (Some(tiling), _) if tiling.applies(self.model, self.half, height, width) => {
+                (Some(tiling), tiling.grid(self.model, self.half, height, width)?, TILES_ASKED)
+            }
+            (Some(_), _) => (None, whole(), WHOLE_SMALL),
+            (None, TilingChoice::Off) => (None, whole(), WHOLE_ASKED),
+            (None, _) => (None, whole(), WHOLE_FITS),
+        };
+        let budget = self.options.budget();
+        let decision = |route: &Route, tiling, memory, reason| TilingDecision {
+            tiling,
+            rows: route.grid.rows.len(),
+            columns: route.grid.columns.len(),
+            order: route.order,
+            memory,
+            budget,
+            usual_overlap: Overlap::of(self.model),
+            reason,
+            follows_free_memory: reason == TILES_FIT && matches!(self.options.memory, MemoryBudget::OfAvailable { .. }),
+        };
+        let Some(target) = self.target else {
+            let route = self.route(grid, TileOrder::FrameMajor);
+            let reason = match self.options.backend {
+                _ if reason != WHOLE_FITS => reason,
+                Backend::Pjrt => WHOLE_PLUGIN,
+                _ => WHOLE_UNPLANNED,
+            };
+            let decision = decision(&route, tiling, None, reason);
+            let route = Route { lanes: self.plugin_lanes(&route), ..route };
+            return Ok(Decided { route, decision, native: None });
+        };
+        let mut estimator = Estimator::new(self, target)?;
+        let mut least: Option<MemoryEstimate> = None;
+        match estimator.fitting(&grid, budget, &mut least)? {
+            Some(planned) => {
+                let Planned { route, memory } = estimator.in_lanes(planned, budget)?;
+                let decision = decision(&route, tiling, Some(memory), reason);
+                estimator.decided(route, decision)
+            }
+            None if self.options.tiling == TilingChoice::Auto => {
+                let found = estimator.search(budget, &mut least)?;
+                let (tiling, planned) = found.ok_or_else(|| {
+                    let cut = !candidates(self.model, self.half, [height, width], self.overlap()).is_empty();
+                    self.refusal(budget, least, if cut { TILES_TOO_LARGE } else { FRAMES_TOO_SMALL })
+                })?;
+                let Planned { route, memory } = estimator.in_lanes(planned, budget)?;
+                let decision = decision(&route, Some(tiling), Some(memory), TILES_FIT);
+                estimator.decided(route, decision)
+            }
+            None if tiling.is_some() => Err(self.refusal(budget, least, "in these tiles")),
+            None => Err(self.refusal(budget, least, "in whole frames; tiles may need less")),
+        }
+    }
+
+    /// Lanes of a backend that plans its own memory: one, but for a plugin if more were asked for by name.
+    fn plugin_lanes(&self, route: &Route) -> usize {
+        let samples = if self.in_memory { self.shape[0] } else { 1 };
+        let most = match (self.options.backend, self.options.parallel, route.grid.tiles()) {
+            (Backend::Pjrt, Parallel::Batch, 1) => samples,
+            (Backend::Pjrt, Parallel::Tiles, tiles) => tiles,
+            _ => 1,
+        };
+        most.min(PLUGIN_LANES)
+    }
+
+    fn route(&self, grid: Grid, order: TileOrder) -> Route {
+        let frame_steps = self.model.frame_steps(self.half);
+        Route { half: self.half, shape: self.shape, frame_steps, grid, order, lanes: 1 }
+    }
+
+    /// What tiles have in common: what was asked for, or what the reference's have.
+    fn overlap(&self) -> Overlap {
+        self.options.overlap.unwrap_or_else(|| Overlap::of(self.model))
+    }
+
+    fn refusal(&self, budget: u64, least: Option<MemoryEstimate>, how: &'static str) -> Error {
+        let needed = Box::new(least.unwrap_or_default());
+        Error::Budget { half: self.half, shape: self.shape, needed, budget, how }
+    }
+}
+
+/// Estimates the memory of routes, remembering what each step needs.
+struct Estimator<'a> {
+    plan: &'a Plan<'a>,
+    target: Target,
+    /// What each step needs, and its floating-point operations.
+    /// By the step whose algorithms are taken, and the step.
+    steps: HashMap<(Step, Step), Rc<(Requirements, u64)>>,
+    choices: HashMap<Step, Rc<Choices>>,
+    /// Final graphs, with floating-point operations as declared.
+    graphs: HashMap<Step, (Arc<Graph>, u64)>,
+    /// What the process holds now.
+    process: u64,
+    /// The half's tensors as they are on disk.
+    mapped: u64,
+}
+
+impl<'a> Estimator<'a> {
+    fn new(plan: &'a Plan<'a>, target: Target) -> Result<Self> {
+        let names = parameters(plan.model, plan.half)?;
+        let on_disk = names.iter().filter_map(|(name, _)| plan.checkpoint.tensor(name));
+        let mapped = on_disk.map(|view| view.bytes.len() as u64).sum();
+        let process = LEDGER.base().unwrap_or_else(|| {
+            let input = plan.shape.into_iter().fold(size_of::<f32>(), usize::saturating_mul);
+            PROCESS_BYTES.saturating_add(input as u64)
+        });
+        Ok(Self {
+            plan,
+            target,
+            steps: HashMap::new(),
+            choices: HashMap::new(),
+            graphs: HashMap::new(),
+            process,
+            mapped,
+        })
+    }
+
+    /// This grid in the order that fits, if one does. `least` becomes the smallest estimate seen so far.
+    fn fitting(&mut self, grid: &Grid, budget: u64, least: &mut Option<MemoryEstimate>) -> Result<Option<Planned>> {
+        let orders: &[TileOrder] = match grid.tiles() {
+            1 => &[TileOrder::FrameMajor],
+            _ => &[TileOrder::FrameMajor, TileOrder::TileMajor],
+        };
+        for &order in orders {
+            let route = self.plan.route(grid.clone(), order);
+            let memory = self.estimate(&route)?;
+            log::debug!("{} x {} tiles, {order:?}: {memory}", grid.rows.len(), grid.columns.len());
+            if memory.total() <= budget {
+                return Ok(Some(Planned { route, memory }));
+            }
+            if least.is_none_or(|least| memory.total() < least.total()) {
+                *least = Some(memory);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The largest tiles that fit, by bisection: what does not fit does not fit with larger tiles either.
+    fn search(&mut self, budget: u64, least: &mut Option<MemoryEstimate>) -> Result<Option<(Tiling, Planned)>> {
+        let [.., height, width] = self.plan.shape;
+        let overlap = self.plan.overlap();
+        let found = candidates(self.plan.model, self.plan.half, [height, width], overlap);
+        let (mut from, mut to, mut best) = (0, found.len(), None);
+        while from < to {
+            let middle = from.midpoint(to);
+            let Candidate { tiling, grid, .. } = &found[middle];
+            match self.fitting(grid, budget, least)? {
+                Some(planned) => (to, best) = (middle, Some((*tiling, planned))),
+                None => from = middle + 1,
+            }
+        }
+        Ok(best)
+    }
+
+    /// The route in as many lanes as are of use and fit.
+    fn in_lanes(&mut self, planned: Planned, budget: u64) -> Result<Planned> {
+        let plan = self.plan;
+        let tiles = planned.route.grid.tiles();
+        let samples = if plan.in_memory { plan.shape[0] } else { 1 };
+        let most = match (plan.options.parallel, tiles) {
+            (Parallel::Auto | Parallel::Batch, 1) => samples,
+            (Parallel::Auto | Parallel::Tiles, 2..) => tiles,
+            _ => 1,
+        };
+        let mut most = most.min(plan.threads);
+        if plan.options.parallel == Parallel::Auto && most > 1 {
+            let mut flops = 0;
+            for tile in planned.route.grid.places() {
+                let step = planned.route.step(0, tile);
+                flops = flops.max(self.requirements(&planned.route.leading_step(), &step)?.1);
+            }
+            let threads_of_each = usize::try_from(flops.div_ceil(LANE_WORK)).unwrap_or(usize::MAX).max(1);
+            most = most.min(plan.threads / threads_of_each.min(plan.threads));
+        }
+        for lanes in (2..=most).rev() {
+            let route = Route { lanes, ..planned.route.clone() };
+            let memory = self.estimate(&route)?;
+            if memory.total() <= budget {
+                return Ok(Planned { route, memory });
+            }
+        }
+        Ok(planned)
+    }
+
+    /// What a step needs that takes the algorithms of `leading`, and its floating-point operations.
+    fn requirements(&mut self, leading: &Step, step: &Step) -> Result<Rc<(Requirements, u64)>> {
+        if let Some(known) = self.steps.get(&(*leading, *step)) {
+            return Ok(known.clone());
+        }
+        let choices = self.choices(leading)?;
+        let (graph, flops) = self.lowered(step)?;
+        let options = CompileOptions { choices: Some(&choices), ..self.target.into() };
+        let found = Rc::new((lowering::memory(step, &graph, options)?, flops));
+        self.steps.insert((*leading, *step), found.clone());
+        Ok(found)
+    }
+
+    /// The algorithms that a step chooses by itself.
+    fn choices(&mut self, leading: &Step) -> Result<Rc<Choices>> {
+        if let Some(known) = self.choices.get(leading) {
+            return Ok(known.clone());
+        }
+        let (graph, _) = self.lowered(leading)?;
+        let found = Rc::new(lowering::choices(leading, &graph, self.target)?);
+        self.choices.insert(*leading, found.clone());
+        Ok(found)
+    }
+
+    /// The final graph of a step, and its floating-point operations as declared.
+    fn lowered(&mut self, step: &Step) -> Result<(Arc<Graph>, u64)> {
+        if let Some(known) = self.graphs.get(step) {
+            return Ok(known.clone());
+        }
+        let Plan { model, options, .. } = *self.plan;
+        let graph = declare(model, step, &options.taps)?;
+        let flops = total_cost(&graph).flops;
+        let graph = Arc::new(lowering::optimize(step, &graph, cpu_pipeline(options.precision))?);
+        self.graphs.insert(*step, (graph.clone(), flops));
+        Ok((graph, flops))
+    }
+
+    /// The route that was chosen, with what was found of its steps.
+    fn decided(mut self, route: Route, decision: TilingDecision) -> Result<Decided> {
+        let leading = route.leading_step();
+        let choices = (*self.choices(&leading)?).clone();
+        let batches = 0..route.batches().len();
+        let steps: HashSet<Step> = batches
+            .flat_map(|batch| route.grid.places().map(move |tile| (batch, tile)))
+            .map(|(b, t)| route.step(b, t))
+            .collect();
+        self.graphs.retain(|step, _| steps.contains(step));
+        let graphs = self.graphs.into_iter().map(|(step, (graph, _))| (step, graph)).collect();
+        Ok(Decided { route, decision, native: Some(NativeSteps { leading, choices, graphs }) })
+    }
+
+    /// What a route needs.
+    fn estimate(&mut self, route: &Route) -> Result<MemoryEstimate> {
+        let plan = self.plan;
+        let batches = route.batches();
+        // Batches but the first and the last are alike.
+        let mut kinds = vec![0, 1, batches.len() - 1];
+        kinds.retain(|&batch| batch < batches.len());
+        kinds.dedup();
+        let (mut programs, mut all) = (0, Requirements::default());
+        let mut kept_states = 0_u64;
+        let (mut seen, mut weights) = (vec![], BTreeMap::new());
+        for tile in route.grid.places() {
+            for &batch in &kinds {
+                let step = route.step(batch, tile);
+                let found = self.requirements(&route.leading_step(), &step)?;
+                let needs = &found.0;
+                if !seen.contains(&step) {
+                    seen.push(step);
+                    programs += 1;
+                    // Steps too small for an algorithm read a weight in another form, and all forms are kept.
+                    weights.extend(needs.weights.clone());
+                }
+                all = Requirements {
+                    arena: all.arena.max(needs.arena),
+                    scratch: all.scratch.max(needs.scratch),
+                    inputs: all.inputs.max(needs.inputs),
+                    results: all.results.max(needs.results),
+                    taps: all.taps.max(needs.taps),
+                    states: all.states.max(needs.states),
+                    weights: BTreeMap::new(),
+                };
+                if batch == 0 {
+                    kept_states = kept_states.saturating_add(needs.states as u64);
+                }
+            }
+        }
+        let bytes = |elements: [usize; 4]| elements.into_iter().fold(size_of::<f32>(), usize::saturating_mul) as u64;
+        let tiled = route.grid.tiles() > 1;
+        let result_frames = kinds.iter().map(|&batch| route.result_frames(plan.model, batch, batches[batch].len()));
+        let result_frames = result_frames.max().unwrap_or(0);
+        let lanes = route.lanes as u64;
+        // States that wait, and those that the running steps make.
+        let made = lanes.saturating_mul(all.states as u64);
+        let waiting = match (batches.len(), route.order) {
+            (0 | 1, _) => 0,
+            (_, TileOrder::FrameMajor) if tiled => kept_states,
+            _ => made,
+        };
+        let states = waiting.saturating_add(made);
+
+        let [_, channels, _, height, width] = route.shape;
+        let frames = batches.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+        let mut buffers = bytes([channels, frames, height, width]);
+        buffers = buffers.saturating_add(lanes.saturating_mul((all.results + all.taps) as u64));
+        if !tiled && lanes > 1 {
+            // The frames of the other samples, and a result that comes back from disk.
+            let others = (lanes - 1).saturating_mul(bytes([channels, frames, height, width]));
+            buffers = buffers.saturating_add(others).saturating_add(all.results as u64);
+        }
+        if tiled {
+            let [out_height, out_width] = route.grid.output_size();
+            let planes = plan.model.result_channels(route.half) * result_frames;
+            let strips = blend_strips(&route.grid);
+            let canvas = bytes([planes, out_height, out_width, 1]).saturating_add(bytes([planes, strips, 1, 1]));
+            // The tiles' input, and, tile by tile, the result that comes back from disk.
+            let back = if route.order == TileOrder::TileMajor { all.results } else { 0 };
+            buffers = buffers.saturating_add(canvas).saturating_add(back as u64);
+            buffers = buffers.saturating_add(lanes.saturating_mul(all.inputs as u64));
+        }
+
+        let largest_weight = weights.values().copied().max().unwrap_or(0) as u64;
+        let all_weights = weights.into_values().fold(0, usize::saturating_add);
+        let to_make = (all_weights as u64).saturating_sub(plan.weights_made as u64);
+        // Tensors as they were read. A thread may hold two: while it waits for others to pack one, it begins the next. The
+        // allocator keeps that memory.
+        let loading = (2 * plan.threads as u64).saturating_mul(largest_weight).min(to_make);
+        let weights = match to_make {
+            0 => 0,
+            _ => to_make.saturating_add(self.mapped).saturating_add(loading),
+        };
+        let scratch = (plan.threads as u64).saturating_mul(all.scratch as u64);
+        let arena = lanes.saturating_mul(all.arena as u64).saturating_add(scratch);
+        let reserve = [weights, arena, states, buffers].into_iter().fold(0, u64::saturating_add) / 32;
+        let code = (programs * PROGRAM_BYTES + plan.threads as u64 * THREAD_BYTES).saturating_add(reserve);
+        Ok(MemoryEstimate { process: self.process, weights, arena, states, frames: buffers, code })
+    }
+}
+
+/// Elements a plane of the strips that are kept for later tiles: of one row of tiles, and of one tile to the left.
+fn blend_strips(grid: &Grid) -> usize {
+    let below = grid.rows.iter().map(|row| row.blend).max().unwrap_or(0);
+    let right = grid.columns.iter().map(|column| column.blend).max().unwrap_or(0);
+    let line: usize = grid.columns.iter().map(|column| column.result).sum();
+    let tallest = grid.rows.iter().map(|row| row.result).max().unwrap_or(0);
+    line.saturating_mul(below).saturating_add(right.saturating_mul(tallest))
+}
+
+impl MemoryBudget {
+    /// The most that the process may hold, in bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            MemoryBudget::Bytes(bytes) => bytes,
+            MemoryBudget::OfAvailable { percent } => {
+                let available = available_bytes().unwrap_or(ASSUMED_AVAILABLE);
+                // What the process holds is not available any more, but is its own.
+                resident_bytes().unwrap_or(0).saturating_add((available as f64 * percent / 100.0) as u64)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo;
+    use crate::latents::Latents;
+    use crate::report::Report;
+
+    const GENEROUS: u64 = 1 << 40;
+
+    /// Plans a decode of the demo's model over latents of these frames, height and width.
+    fn decide(latents: [usize; 3], tiling: TilingChoice, budget: u64) -> Result<TilingDecision> {
+        plan(latents, RunOptions { tiling, ..RunOptions::default() }, budget).map(|(_, decision)| decision)
+    }
+
+    fn plan(latents: [usize; 3], options: RunOptions, budget: u64) -> Result<(Route, TilingDecision)> {
+        let model = demo::model()?;
+        let checkpoint = demo::checkpoint()?;
+        let [frames, height, width] = latents;
+        let options = RunOptions { memory: MemoryBudget::Bytes(budget), ..options };
+        let plan = Plan {
+            model: &*model,
+            checkpoint: &checkpoint,
+            half: Half::Decoder,
+            shape: [1, 16, frames, height, width],
+            options: &options,
+            threads: 2,
+            target: Some(Target::from_env_or_probe()?),
+            in_memory: true,
+            weights_made: 0,
+        };
+        plan.decide().map(|decided| (decided.route, decided.decision))
+    }
+
+    #[test]
+    fn lanes_are_for_small_steps_and_for_memory_that_is_there() {
+        let lanes = |parallel, [height, width]: [usize; 2], budget| {
+            let tiling = TilingChoice::Size { height, width };
+            let (route, decision) =
+                plan([5, 30, 45], RunOptions { tiling, parallel, ..RunOptions::default() }, budget).unwrap();
+            (route.lanes, decision.memory.unwrap())
+        };
+        let (one, alone) = lanes(Parallel::None, [96, 120], GENEROUS);
+        let (two, both) = lanes(Parallel::Auto, [96, 120], GENEROUS);
+        assert_eq!((one, two), (1, 2));
+        assert!(both.arena > alone.arena && both.states > alone.states && both.frames > alone.frames);
+        // Other tests of this process make its base vary.
+        let between = alone.total().midpoint(both.total()).max(alone.total() + (4 << 20));
+        assert_eq!(lanes(Parallel::Auto, [96, 120], between).0, 1);
+        // A large step is shared by all threads unless it is asked for otherwise.
+        assert_eq!(lanes(Parallel::Auto, [192, 240], GENEROUS).0, 1);
+        assert_eq!(lanes(Parallel::Tiles, [192, 240], GENEROUS).0, 2);
+        assert_eq!(lanes(Parallel::Batch, [96, 120], GENEROUS).0, 1);
+    }
+
+    #[test]
+    fn whole_frames_then_tiles_then_refusal() {
+        let size = [5, 30, 45];
+        let whole = decide(size, TilingChoice::Auto, GENEROUS).unwrap();
+        assert_eq!((whole.tiling, whole.reason), (None, WHOLE_FITS));
+        let whole_bytes = whole.memory.unwrap().total();
+
+        // Other tests of this process make its base vary.
+        let tiled = decide(size, TilingChoice::Auto, whole_bytes / 10 * 8).unwrap();
+        let memory = tiled.memory.unwrap();
+        assert!(tiled.rows * tiled.columns > 1, "{tiled}");
+        assert!(memory.total() <= tiled.budget && memory.arena < whole.memory.unwrap().arena);
+        assert!(tiled.to_string().contains("whole frames do not fit"), "{tiled}");
+
+        let refused = decide(size, TilingChoice::Auto, 1 << 20).unwrap_err().to_string();
+        for part in ["even in the smallest tiles", "the memory budget is 1.0 MiB", "[1, 16, 5, 30, 45]", "weights"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        let refused = decide(size, TilingChoice::Off, whole_bytes / 10 * 8).unwrap_err().to_string();
+        assert!(refused.contains("in whole frames; tiles may need less"), "{refused}");
+    }
+
+    #[test]
+    fn tiles_that_were_asked_for_are_kept_or_refused() {
+        let size = [5, 30, 45];
+        let asked = TilingChoice::Size { height: 96, width: 120 };
+        let kept = decide(size, asked, GENEROUS).unwrap();
+        let tiling = Tiling { height: 96, width: 120, overlap: Overlap { height: 1.0 / 6.0, width: 1.0 / 5.0 } };
+        assert_eq!((kept.tiling, kept.rows, kept.columns), (Some(tiling), 3, 4));
+        assert_eq!(kept.order, TileOrder::FrameMajor);
+        let refused = decide(size, asked, 1 << 20).unwrap_err().to_string();
+        assert!(refused.contains("in these tiles"), "{refused}");
+        let uneven = decide(size, TilingChoice::Size { height: 64, width: 96 }, GENEROUS).unwrap_err();
+        assert!(matches!(uneven, Error::Tiling { .. }), "{uneven}");
+        let small = decide([5, 12, 15], asked, GENEROUS).unwrap();
+        assert_eq!((small.tiling, small.reason), (None, WHOLE_SMALL));
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_the_clip() {
+        for tiling in [TilingChoice::Off, TilingChoice::Size { height: 96, width: 120 }] {
+            let needed = |frames| {
+                let memory = decide([frames, 30, 45], tiling, GENEROUS).unwrap().memory.unwrap();
+                memory.total() - memory.process
+            };
+            assert_eq!(needed(13), needed(49));
+        }
+    }
+
+    #[test]
+    fn the_report_says_what_was_chosen() {
+        let vae = demo::vae().unwrap();
+        let latents = Latents { data: vec![0.25; 16 * 9 * 10], shape: [1, 16, 1, 9, 10] };
+        let options = RunOptions { tiling: TilingChoice::Size { height: 32, width: 40 }, ..RunOptions::default() };
+        let options = RunOptions { overlap: Some(Overlap { height: 0.25, width: 0.2 }), ..options };
+        let Report { tiling, program_runs, .. } = vae.decode(&latents, &options, &mut |_, _| Ok(()), &mut ()).unwrap();
+        assert_eq!((tiling.rows, tiling.columns, program_runs), (3, 3, 9));
+        assert!(tiling.to_string().starts_with("3 x 3 tiles of 32x40 pixels, frame by frame: these tiles were asked"));
+    }
+}

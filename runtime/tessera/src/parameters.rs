@@ -1,0 +1,54 @@
+//! What a configuration expects of a checkpoint, and the checkpoint as the source of a network's parameters, as f32.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use backend_cpu::weights::ParameterSource;
+use frontend::{Autoencoder, Half};
+use ir::TensorType;
+use weights::{Checkpoint, Dialect, ExpectedHalf};
+
+use crate::error::{Error, Result};
+
+/// The tensors of one half.
+///
+/// # Errors
+/// [`Error::Declare`] if the configuration cannot be honoured.
+pub(crate) fn expected(model: &dyn Autoencoder, half: Half) -> Result<ExpectedHalf> {
+    Ok(ExpectedHalf::new(half.to_string(), frontend::parameters(model, half)?))
+}
+
+/// The other spellings in which checkpoints of the model come.
+pub(crate) fn dialects(model: &dyn Autoencoder) -> Vec<Dialect> {
+    model.dialects().iter().map(|dialect| Dialect::new(dialect.name, dialect.translate)).collect()
+}
+
+/// One parameter's elements.
+///
+/// # Errors
+/// [`files::Error::MissingTensor`], [`files::Error::WrongShape`], [`files::Error::WrongDtype`].
+pub(crate) fn read(checkpoint: &Checkpoint, name: &str, ty: &TensorType) -> Result<Vec<f32>> {
+    match checkpoint.tensor(name) {
+        Some(view) if view.shape != ty.shape.as_slice() => Err(Error::from(files::Error::WrongShape {
+            path: checkpoint.path().into(),
+            tensor: name.into(),
+            found: view.shape.into(),
+            problem: format!("expected {ty}"),
+        })),
+        // One that is not there is reported by this line.
+        _ => Ok(checkpoint.to_f32(name)?),
+    }
+}
+
+/// A checkpoint for native code: each parameter is read when it is packed. Its errors are [`Error`].
+pub(crate) struct Parameters(pub(crate) Arc<Checkpoint>);
+
+impl ParameterSource for Parameters {
+    fn parameter(
+        &self,
+        name: &str,
+        ty: &TensorType,
+    ) -> Result<Cow<'_, [f32]>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Cow::Owned(read(&self.0, name, ty)?))
+    }
+}

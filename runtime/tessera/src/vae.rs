@@ -1,0 +1,509 @@
+//! The VAE: a configuration with its checkpoint, and the two ways through it.
+//!
+//! How a clip falls into steps and tiles is in `clip`; what runs them in `engine`.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use backend_cpu::target::Target;
+use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
+use frontend::{Autoencoder, ConfigError, ConfigWarning, Half, LatentScaling};
+
+use crate::cancellation::Cancellable;
+use crate::checkpoint::Checkpoint;
+use crate::clip;
+use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
+use crate::error::{Error, Result};
+use crate::inspection::Inspection;
+use crate::media::{ClipShape, FrameBlock};
+use crate::memory_ledger::LEDGER;
+use crate::memory_plan::{Decided, Plan, TilingDecision};
+use crate::model::{ModelFiles, locate};
+use crate::observer::{Observer, Preparation};
+use crate::options::{Backend, RunOptions};
+use crate::parameters;
+use crate::report::{Report, Seconds};
+use crate::route::Route;
+use crate::session::{KeptPlan, PlanKey, Session};
+use crate::source::{InMemory, NextFrames, Source, Stream};
+use crate::steps::{Account, Steps};
+use crate::text_file::{self, NotText};
+use crate::video::{Video, VideoBuilder, VideoView};
+
+/// A model that is open: its declaration, and its weights, mapped.
+///
+/// What a call makes is kept for later ones: packed weights, compiled steps, memory and threads, plans. Several threads may
+/// call at once; see [`RunOptions::memory`] and [`RunOptions::cancellation`].
+pub struct Vae {
+    model: Arc<dyn Autoencoder>,
+    warnings: Vec<String>,
+    session: RwLock<Arc<Session>>,
+}
+
+/// Reads a config.json.
+///
+/// # Errors
+/// [`files::Error::Read`]; [`Error::Config`] with every field that cannot be honoured.
+pub fn read_config(path: &Path) -> Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>)> {
+    let text = text_file::read_json(path).map_err(|fault| match fault {
+        NotText::Read(cause) => files::Error::Read { path: path.into(), cause }.into(),
+        NotText::Other(problem) => Error::Config { path: path.into(), cause: ConfigError::Other(problem) },
+    })?;
+    frontend::read_config(&text).map_err(|cause| Error::Config { path: path.into(), cause })
+}
+
+impl Vae {
+    /// Opens the model in a folder, or a weights file with its configuration beside it; see [`locate`].
+    ///
+    /// # Errors
+    /// Those of [`locate`] and [`Self::open_files`].
+    pub fn open(model: &Path) -> Result<Vae> {
+        Vae::open_files(&locate(model, None)?)
+    }
+
+    /// Opens a model whose files are known; see [`crate::model::resolve`]. Which tensors a half needs is checked when
+    /// that half is first asked for, so that a checkpoint of one half will do for it.
+    ///
+    /// # Errors
+    /// Those of [`read_config`] and [`Checkpoint::open`].
+    pub fn open_files(files: &ModelFiles) -> Result<Vae> {
+        Vae::open_prefixed(files, None)
+    }
+
+    /// [`Self::open_files`] with only those of the weights whose names begin with `prefix`, where files hold several
+    /// models.
+    ///
+    /// # Errors
+    /// As [`Self::open_files`]; [`weights::Error::NoPrefix`].
+    pub fn open_prefixed(files: &ModelFiles, prefix: Option<&str>) -> Result<Vae> {
+        let (model, warnings) = read_config(&files.config)?;
+        let checkpoint = Checkpoint::open(&files.weights)?;
+        let checkpoint = match prefix {
+            Some(prefix) => checkpoint.under(prefix)?,
+            None => checkpoint,
+        };
+        let mut vae = Vae::new(model, checkpoint)?;
+        let of_config = warnings.iter().map(|warning| format!("{}: {warning}", files.config.display()));
+        vae.warnings.splice(..0, of_config);
+        Ok(vae)
+    }
+
+    /// The model of a configuration and a checkpoint that are open already. The model's tensors are found among the
+    /// checkpoint's also where others stand beside them and where their names have more in them than the model's; see
+    /// [`Checkpoint::account`].
+    ///
+    /// # Errors
+    /// [`weights::Error::Ambiguous`] if they hold the model more than once, [`weights::Error::DuplicateTensor`] a tensor;
+    /// [`Error::Declare`] if the configuration cannot be honoured; one that was read can.
+    pub fn new(model: Arc<dyn Autoencoder>, checkpoint: Checkpoint) -> Result<Vae> {
+        let (session, warnings) = session(&*model, checkpoint)?;
+        Ok(Vae { model, warnings, session: RwLock::new(Arc::new(session)) })
+    }
+
+    /// Takes other weights for this model from here on, and forgets all that was made of the earlier ones. Calls that run
+    /// end on those. Returns warnings as [`Self::warnings`] has them.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; then the earlier weights stay.
+    pub fn replace_weights(&self, checkpoint: Checkpoint) -> Result<Vec<String>> {
+        let (session, warnings) = session(&*self.model, checkpoint)?;
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(session);
+        Ok(warnings)
+    }
+
+    /// Gives back the memory of all that calls have left: packed weights, programs, arenas, a plugin with what is on its device.
+    /// The next call makes what it needs anew. Calls that run keep theirs until they end.
+    pub fn free(&self) {
+        let mut session = self.session.write().unwrap_or_else(PoisonError::into_inner);
+        *session = Arc::new(Session::new(session.checkpoint.clone()));
+    }
+
+    fn session(&self) -> Arc<Session> {
+        self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The model's declaration.
+    pub fn model(&self) -> &dyn Autoencoder {
+        &*self.model
+    }
+
+    /// The same, to be kept.
+    pub fn shared_model(&self) -> Arc<dyn Autoencoder> {
+        self.model.clone()
+    }
+
+    /// What was passed over: fields of config.json and tensors that the model does not have.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The weights on disk.
+    pub fn checkpoint(&self) -> Arc<Checkpoint> {
+        self.session().checkpoint.clone()
+    }
+
+    /// How the model's pipeline scales latents.
+    pub fn latent_scaling(&self) -> LatentScaling {
+        self.model.latent_scaling()
+    }
+
+    /// Checks that the checkpoint has every tensor of `half`, in its shape, as numbers.
+    ///
+    /// # Errors
+    /// [`weights::Error::NotTheModel`] with all that is wrong.
+    pub fn check_weights(&self, half: Half) -> Result<()> {
+        self.session().check_weights(&*self.model, half)
+    }
+
+    /// The shape of the clip that `latents` decode to.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if they are not latents of this model.
+    pub fn decoded_shape<'a>(&self, latents: impl Into<VideoView<'a>>) -> Result<ClipShape> {
+        let VideoView { data, shape } = latents.into();
+        let [batch, _, frames, height, width] = shape;
+        check_input("latents", data, shape, self.model.channels().latents)?;
+        Ok(ClipShape {
+            batch,
+            channels: self.model.channels().output,
+            frames: self.model.decoded_frames(frames),
+            height: self.model.sample_size(height),
+            width: self.model.sample_size(width),
+        })
+    }
+
+    /// Decodes unscaled latents [B, C, T, H, W]; see [`Latents::unscale`] for a pipeline's. `sink` gets the
+    /// frames of each sample in order, unclamped, a step's at a time: [`crate::media::ClipWriter::write`] takes them
+    /// as they are.
+    ///
+    /// # Errors
+    /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`],
+    /// [`files::Error::Spill`], [`Error::Memory`], [`Error::Threads`], [`Error::Target`]; [`Error::NonFiniteResult`] at the
+    /// first frame that is no numbers; [`Error::Interrupted`] if the observer breaks; what `sink` and the observer
+    /// return.
+    pub fn decode<'a>(
+        &self,
+        latents: impl Into<VideoView<'a>>,
+        options: &RunOptions,
+        sink: &mut dyn FnMut(usize, &FrameBlock<'_>) -> Result<()>,
+        observer: &mut dyn Observer,
+    ) -> Result<Report> {
+        let latents = latents.into();
+        let shape = self.decoded_shape(latents)?;
+        self.check_weights(Half::Decoder)?;
+        let mut source = InMemory { data: latents.data, shape: latents.shape };
+        let mut give = finite(Half::Decoder, shape, sink);
+        let video = [shape.batch.saturating_mul(shape.frames), shape.height, shape.width];
+        let job = Job { half: Half::Decoder, shape: latents.shape, video, options };
+        self.run(&job, &mut source, &mut give, observer)
+    }
+
+    /// [`Self::decode`] to videos in memory.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_to_memory<'a>(
+        &self,
+        latents: impl Into<VideoView<'a>>,
+        options: &RunOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<(Video, Report)> {
+        let latents = latents.into();
+        let mut frames = VideoBuilder::new("the decoded frames", self.decoded_shape(latents)?)?;
+        let mut sink = |sample: usize, block: &FrameBlock<'_>| {
+            frames.add(sample, block);
+            Ok(())
+        };
+        let report = self.decode(latents, options, &mut sink, observer)?;
+        Ok((frames.finish(), report))
+    }
+
+    /// Encodes a video [B, C, T, H, W] to the moments of its latents, unscaled.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn encode<'a>(
+        &self,
+        clip: impl Into<VideoView<'a>>,
+        options: &RunOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<(Video, Report)> {
+        let VideoView { data, shape } = clip.into();
+        check_input("clip", data, shape, self.model.channels().input)?;
+        let [batch, channels, frames, height, width] = shape;
+        let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
+        let mut moments = VideoBuilder::new("the latents", moments)?;
+        let mut sink = |sample: usize, block: &FrameBlock<'_>| {
+            moments.add(sample, block);
+            Ok(())
+        };
+        let report = self.encode_from(shape, &mut InMemory { data, shape }, options, &mut sink, observer)?;
+        Ok((moments.finish(), report))
+    }
+
+    /// The shape of the moments that a clip encodes to.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if it is not a clip for this model.
+    pub fn encoded_shape(&self, clip: &ClipShape) -> Result<ClipShape> {
+        check_shape("clip", clip.axes(), self.model.channels().input)?;
+        let least = self.model.least_size(Half::Encoder);
+        if clip.height.min(clip.width) < least {
+            let problem = format!(
+                "its frames are {}x{} (width x height); the model needs at least {least}x{least} pixels, enlarge them",
+                clip.width, clip.height
+            );
+            return Err(Error::Input { what: "clip", found: clip.axes(), problem });
+        }
+        Ok(ClipShape {
+            batch: clip.batch,
+            channels: self.model.channels().moments,
+            frames: self.model.encoded_frames(clip.frames),
+            height: self.model.latent_size(clip.height),
+            width: self.model.latent_size(clip.width),
+        })
+    }
+
+    /// Encodes a video of this shape whose frames come as they are asked for: [`Self::encode`] in memory that does
+    /// not depend on the length of the clip. `next` is asked for the frames of each sample in order, a step's at a
+    /// time: it is given the sample and how many, and returns row-major [C, T, H, W]. `sink` gets the moments of each
+    /// sample in the same way, in the shape that [`Self::encoded_shape`] tells.
+    ///
+    /// # Errors
+    /// As [`Self::encode`], and what `next` returns; [`media::Error::InvalidClip`] if it gives another number of values.
+    pub fn encode_stream(
+        &self,
+        clip: &ClipShape,
+        next: &mut NextFrames<'_>,
+        options: &RunOptions,
+        sink: &mut dyn FnMut(usize, &FrameBlock<'_>) -> Result<()>,
+        observer: &mut dyn Observer,
+    ) -> Result<Report> {
+        self.encode_from(clip.axes(), &mut Stream { next, shape: clip.axes() }, options, sink, observer)
+    }
+
+    fn encode_from(
+        &self,
+        axes: [usize; 5],
+        source: &mut dyn Source,
+        options: &RunOptions,
+        sink: &mut dyn FnMut(usize, &FrameBlock<'_>) -> Result<()>,
+        observer: &mut dyn Observer,
+    ) -> Result<Report> {
+        let [batch, channels, frames, height, width] = axes;
+        let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
+        self.check_weights(Half::Encoder)?;
+        let mut give = finite(Half::Encoder, moments, sink);
+        let video = [batch.saturating_mul(frames), height, width];
+        self.run(&Job { half: Half::Encoder, shape: axes, video, options }, source, &mut give, observer)
+    }
+
+    /// Runs a job on the backend that its options name.
+    fn run(
+        &self,
+        job: &Job<'_>,
+        source: &mut dyn Source,
+        sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+        observer: &mut dyn Observer,
+    ) -> Result<Report> {
+        let options = job.options;
+        options.check()?;
+        let threads = options.threads()?;
+        let target = match options.backend {
+            Backend::Cpu => Some(options.target()?),
+            Backend::Pjrt | Backend::Interpret => None,
+        };
+        let observer = &mut Cancellable { observer, cancellation: options.cancellation.as_ref() };
+        let session = self.session();
+        let (plan, plan_kept) = self.plan(job, &session, threads, target, source.is_random_access())?;
+        let KeptPlan { route, decision, native, .. } = &*plan;
+        log::info!("{decision}");
+        let budget = options.budget();
+        let _admission = LEDGER
+            .admit(plan.adds(&session), budget, &mut || observer.preparing(Preparation::Wait))
+            .ok_or(Error::Interrupted)?;
+        let range = self.model.result_range(job.half, route.grid.tiles() > 1);
+        let sink: &mut dyn FnMut(usize, &[f32]) -> Result<()> = &mut in_range(range, sink);
+        let mut device = None;
+        let account = match (target.zip(native.as_ref()), options.backend) {
+            (Some((target, steps)), _) => {
+                let engine = CpuEngine::new(target, options, &session, steps);
+                self.run_on(engine, job, route, source, sink, observer)?
+            }
+            (None, Backend::Pjrt) => {
+                let plugin = plugin(&session, options)?;
+                device = Some(plugin.device().to_owned());
+                let engine = PjrtEngine::new(&plugin, &session.checkpoint, options);
+                self.run_on(engine, job, route, source, sink, observer)?
+            }
+            (None, _) => {
+                let engine = InterpretEngine::new(options, &session);
+                self.run_on(engine, job, route, source, sink, observer)?
+            }
+        };
+        let seconds = Seconds {
+            load: account.load.as_secs_f64(),
+            compile: account.compile.as_secs_f64(),
+            run: account.run.as_secs_f64(),
+        };
+        let Account { programs_compiled, programs_cached, programs_kept, program_runs, arena_bytes, .. } = account;
+        let [frames, height, width] = job.video;
+        Ok(Report {
+            frames,
+            height,
+            width,
+            seconds,
+            programs_compiled,
+            programs_cached,
+            programs_kept,
+            plan_kept,
+            program_runs,
+            arena_bytes,
+            tiling: TilingDecision { budget, ..decision.clone() },
+            threads,
+            lanes: route.lanes,
+            precision: options.precision,
+            isa: target.map_or("none", |target| target.isa.name()),
+            device,
+        })
+    }
+
+    /// The plan of an earlier call like this one, where it still fits, or a new one; and whether it is the former.
+    fn plan(
+        &self,
+        job: &Job<'_>,
+        session: &Session,
+        threads: usize,
+        target: Option<Target>,
+        in_memory: bool,
+    ) -> Result<(Arc<KeptPlan>, bool)> {
+        let &Job { half, shape, options, .. } = job;
+        let asked = RunOptions { inspection: Inspection::default(), cancellation: None, ..options.clone() };
+        let key = PlanKey { half, shape, in_memory, threads, target, options: asked };
+        if let Some(kept) = session.plan(&key) {
+            let held = LEDGER.base().unwrap_or(0);
+            if held.saturating_add(kept.adds(session)) <= options.budget() {
+                return Ok((kept, true));
+            }
+        }
+        // What idle workspaces hold would count twice.
+        session.cpu.drop_workspaces();
+        let weights_made = session.weights.bytes();
+        let (model, checkpoint) = (&*self.model, &*session.checkpoint);
+        let plan = Plan { model, checkpoint, half, shape, options, threads, target, in_memory, weights_made };
+        let Decided { route, decision, native } = plan.decide()?;
+        let plan = KeptPlan { route, decision, native, weights_made };
+        Ok((session.keep_plan(key, plan), false))
+    }
+
+    fn run_on(
+        &self,
+        engine: impl Engine,
+        job: &Job<'_>,
+        route: &Route,
+        source: &mut dyn Source,
+        sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+        observer: &mut dyn Observer,
+    ) -> Result<Account> {
+        let mut steps = Steps::new(&*self.model, job.options, engine, job.options.threads()?, route.lanes)?;
+        clip::run(&mut steps, &*self.model, route, source, sink, observer)?;
+        Ok(steps.account())
+    }
+}
+
+/// The plugin that the options name: the one that is in use, or another in its place.
+fn plugin(session: &Session, options: &RunOptions) -> Result<Arc<PjrtSession>> {
+    let spec = options.plugin.clone().map_or_else(PluginSpec::from_env, Ok)?;
+    let path = spec.locate()?;
+    let mut plugin = session.plugin.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(plugin) = plugin.as_ref().filter(|plugin| plugin.is_of(&path, options.program_cache.as_deref())) {
+        return Ok(plugin.clone());
+    }
+    // Plugins may allow one client at a time.
+    *plugin = None;
+    let opened = Arc::new(PjrtSession::open(&path, options.program_cache.as_deref())?);
+    Ok(plugin.insert(opened).clone())
+}
+
+/// A session over the tensors of `checkpoint` that are the model's, and what was passed over.
+fn session(model: &dyn Autoencoder, checkpoint: Checkpoint) -> Result<(Session, Vec<String>)> {
+    let halves = [parameters::expected(model, Half::Encoder)?, parameters::expected(model, Half::Decoder)?];
+    let checkpoint = checkpoint.named(&halves, &parameters::dialects(model))?;
+    let warnings = checkpoint.unexpected(&halves).into_iter().collect();
+    Ok((Session::new(Arc::new(checkpoint)), warnings))
+}
+
+/// What is to be run.
+struct Job<'a> {
+    half: Half,
+    /// [B, C, T, H, W] of the input.
+    shape: [usize; 5],
+    /// Frames of all samples, height and width of the video: input or output.
+    video: [usize; 3],
+    options: &'a RunOptions,
+}
+
+/// Hands frames of a clip of this shape, which come in order, to `sink` once they are seen to be numbers.
+fn finite<'a>(
+    half: Half,
+    shape: ClipShape,
+    sink: &'a mut dyn FnMut(usize, &FrameBlock<'_>) -> Result<()>,
+) -> impl FnMut(usize, &[f32]) -> Result<()> + 'a {
+    // The sample whose frames come, and how many of them came.
+    let mut seen = (0, 0);
+    move |sample, data| {
+        // No overflow: a step whose result is beyond the address space is refused when it is declared.
+        let plane = shape.height * shape.width;
+        let block = FrameBlock { data, frames: data.len() / (shape.channels * plane).max(1) };
+        let first = if seen.0 == sample { seen.1 } else { 0 };
+        check_made(half, &block, plane, sample, first)?;
+        seen = (sample, first + block.frames);
+        sink(sample, &block)
+    }
+}
+
+/// Hands results to `sink` brought into a range, if there is one. What is no number, or beyond all numbers, stays, to be seen.
+fn in_range<'a>(
+    range: Option<[f32; 2]>,
+    sink: &'a mut dyn FnMut(usize, &[f32]) -> Result<()>,
+) -> impl FnMut(usize, &[f32]) -> Result<()> + 'a {
+    let mut clamped = vec![];
+    move |sample, data| {
+        let Some([low, high]) = range else { return sink(sample, data) };
+        clamped.clear();
+        clamped.extend(data.iter().map(|value| if value.is_finite() { value.clamp(low, high) } else { *value }));
+        sink(sample, &clamped)
+    }
+}
+
+/// Checks that what a half made, [C, T, H, W] with T from frame `first` on, are numbers.
+fn check_made(half: Half, block: &FrameBlock<'_>, plane: usize, sample: usize, first: usize) -> Result<()> {
+    let bad = |value: &f32| !value.is_finite();
+    // The earliest frame that has one, whatever its channel.
+    let images = block.data.chunks_exact(plane).enumerate();
+    let found = images.filter_map(|(i, image)| Some((i % block.frames, *image.iter().find(|value| bad(value))?)));
+    let Some((frame, value)) = found.min_by_key(|(frame, _)| *frame) else { return Ok(()) };
+    let count = block.data.iter().filter(|value| bad(value)).count();
+    Err(Error::NonFiniteResult { half, count, total: block.data.len(), value, sample, frame: first + frame })
+}
+
+fn check_input(what: &'static str, data: &[f32], shape: [usize; 5], channels: usize) -> Result<()> {
+    check_shape(what, shape, channels)?;
+    let elements = shape.into_iter().try_fold(1_usize, usize::checked_mul);
+    if elements != Some(data.len()) {
+        let problem = format!("{} values do not fill it", data.len());
+        return Err(Error::Input { what, found: shape, problem });
+    }
+    Ok(())
+}
+
+fn check_shape(what: &'static str, shape: [usize; 5], channels: usize) -> Result<()> {
+    let fail = |problem| Err(Error::Input { what, found: shape, problem });
+    if shape.contains(&0) {
+        return fail("an axis of [B, C, T, H, W] is empty".into());
+    }
+    if shape[1] != channels {
+        return fail(format!("the model takes {channels} channels, axis 1 of [B, C, T, H, W]"));
+    }
+    Ok(())
+}
