@@ -28,13 +28,22 @@ pub struct Channels {
 
 /// Another spelling of a checkpoint's tensors than the declaration's own, as the files have it that the model's authors or
 /// other programs wrote.
-#[derive(Clone, Copy)]
 pub struct Dialect {
     /// What it is called in messages.
     pub name: &'static str,
     /// The declaration's name for a name of this spelling, without whatever stands in front of the model's names; `None`
     /// where the spelling has no such name.
-    pub translate: fn(&str) -> Option<String>,
+    pub translate: Box<Translate>,
+}
+
+/// The declaration's name for a name of another spelling.
+pub type Translate = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+impl Dialect {
+    /// The spelling of this name.
+    pub fn new(name: &'static str, translate: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { name, translate: Box::new(translate) }
+    }
 }
 
 /// A video or image autoencoder with its configuration.
@@ -60,6 +69,12 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// Frames for one latent frame, the first one aside.
     fn temporal_compression(&self) -> usize;
 
+    /// What the height and width of the input of `half` must be multiples of: 1 where it rounds down by itself.
+    fn size_unit(&self, half: Half) -> usize {
+        let _ = half;
+        1
+    }
+
     /// Height and width in pixels of the videos that the model was trained on.
     fn training_size(&self) -> [usize; 2];
 
@@ -79,8 +94,8 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// The numbers by which pipelines scale latents.
     fn latent_scaling(&self) -> LatentScaling;
 
-    /// The tiles that the reference takes unless told otherwise.
-    fn tile_rule(&self) -> TileRule;
+    /// The tiles into which the reference cuts the input of `half` unless told otherwise.
+    fn tile_rule(&self, half: Half) -> TileRule;
 
     /// The range into which the reference brings results of `half`, behind the blending of tiles, if it does.
     fn result_range(&self, half: Half, tiled: bool) -> Option<[f32; 2]> {
@@ -89,8 +104,8 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     }
 
     /// Other spellings in which checkpoints of this model come.
-    fn dialects(&self) -> &'static [Dialect] {
-        &[]
+    fn dialects(&self) -> Vec<Dialect> {
+        vec![]
     }
 }
 

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
-use ir::{BuildError, Builder, ElementType, Graph, Layout, Output, Role, TensorType, Value};
+use ir::{BuildError, Builder, Dims, ElementType, Graph, Layout, Output, Role, TensorType, Value};
+
+use smallvec::smallvec;
 
 use crate::autoencoder::Autoencoder;
 use crate::config_json::ConfigProblem;
@@ -56,6 +58,17 @@ pub enum DeclareError {
         step: Step,
         /// The least height and width.
         minimum: usize,
+    },
+    /// The model takes whole blocks of pixels alone.
+    #[error(
+        "{step}: height and width must be multiples of {unit}, as the reference demands; they are {}x{}",
+        step.height, step.width
+    )]
+    Ragged {
+        /// The step.
+        step: Step,
+        /// What height and width must be multiples of.
+        unit: usize,
     },
     /// The model's steps have other numbers of frames.
     #[error("{step}: {expected}, found {} frames", step.frames)]
@@ -141,6 +154,19 @@ impl Declaration<'_> {
         }
     }
 
+    /// [`Self::returns`] for a module that takes frames one by one, as a batch of images: a video as `[batch * time, channel,
+    /// height, width]`.
+    pub(crate) fn returns_images(&mut self, video: Value) -> Result<(), BuildError> {
+        if self.taps.contains(self.builder.path()) {
+            let images = self.transpose(video, smallvec![0, 2, 1, 3, 4])?;
+            let shape = &self.ty(images).shape;
+            let shape: Dims = smallvec![shape[0] * shape[1], shape[2], shape[3], shape[4]];
+            let images = self.reshape(images, TensorType::plain(ElementType::F32, shape))?;
+            self.output(Role::Tap, images);
+        }
+        Ok(())
+    }
+
     fn output(&mut self, role: Role, value: Value) {
         self.outputs.push(Output { role, name: self.builder.path().to_string(), value });
     }
@@ -170,6 +196,11 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
     let minimum = model.least_size(kind.half);
     if height.min(width) < minimum {
         return Err(DeclareError::TooSmall { step: *step, minimum });
+    }
+
+    let unit = model.size_unit(kind.half);
+    if !(height.is_multiple_of(unit) && width.is_multiple_of(unit)) {
+        return Err(DeclareError::Ragged { step: *step, unit });
     }
 
     if let FrameSteps::Free { first, unit, .. } = model.frame_steps(kind.half) {

@@ -43,12 +43,13 @@ impl FrameSteps {
         }
     }
 
-    /// The same with about so many frames a step, where that gives the same numbers: at least one unit, no more than asked for
-    /// otherwise.
-    pub fn resized(self, asked: usize) -> Option<Self> {
+    /// The same with so many frames a step, where that gives the same numbers: they must be whole units.
+    pub fn with_frames(self, frames: usize) -> Option<Self> {
         match self {
-            Self::Free { first, unit, .. } => Some(Self::Free { first, unit, frames: (asked / unit).max(1) * unit }),
-            Self::Fixed { .. } | Self::Whole => None,
+            Self::Free { first, unit, .. } if frames > 0 && frames.is_multiple_of(unit) => {
+                Some(Self::Free { first, unit, frames })
+            }
+            Self::Free { .. } | Self::Fixed { .. } | Self::Whole => None,
         }
     }
 
@@ -131,7 +132,7 @@ mod tests {
             assert_eq!(lengths(eight, clip), steps);
         }
         assert_eq!(eight.of_clip(23).collect::<Vec<_>>(), [0..15, 15..23]);
-        assert_eq!((FIXED.usual(), FIXED.most(100), FIXED.most(2), FIXED.resized(4)), (Some(2), 3, 2, None));
+        assert_eq!((FIXED.usual(), FIXED.most(100), FIXED.most(2), FIXED.with_frames(4)), (Some(2), 3, 2, None));
     }
 
     #[test]
@@ -140,10 +141,12 @@ mod tests {
         assert_eq!(lengths(FREE, 4), [1]);
         assert_eq!(lengths(FREE, 9), [1, 8]);
         assert_eq!(lengths(FREE, 24), [1, 8, 8, 4]);
-        let small = FREE.resized(6).unwrap();
+        let small = FREE.with_frames(4).unwrap();
         assert_eq!(small, FrameSteps::Free { first: 1, unit: 4, frames: 4 });
         assert_eq!(lengths(small, 24), [1, 4, 4, 4, 4, 4]);
-        assert_eq!(FREE.resized(1).unwrap().usual(), Some(4));
+        assert_eq!((FREE.with_frames(6), FREE.with_frames(0), FrameSteps::Whole.with_frames(4)), (None, None, None));
+        let long = FREE.with_frames(usize::MAX / 4 * 4).unwrap();
+        assert_eq!((lengths(long, 24), long.most(24)), (vec![1, 20], 24));
         assert_eq!(FREE.most(100), 8);
     }
 

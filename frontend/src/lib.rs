@@ -16,6 +16,7 @@
 //! | `layers` | modules that models share |
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
 //! | [`wan`] | `AutoencoderKLWan` |
+//! | [`qwen_image`] | `AutoencoderKLQwenImage` |
 //!
 //! A model is one folder: its configuration, its modules, and its answers in `mod.rs`. No other crate names one.
 //!
@@ -29,12 +30,13 @@ pub mod frame_steps;
 pub mod latent_scaling;
 mod layers;
 pub mod parameters;
+pub mod qwen_image;
 pub mod registry;
 pub mod step;
 pub mod tile_rule;
 pub mod wan;
 
-pub use autoencoder::{Autoencoder, Channels, Dialect};
+pub use autoencoder::{Autoencoder, Channels, Dialect, Translate};
 pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration};
 pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::autoencoder::Autoencoder;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
+use crate::qwen_image;
 use crate::wan;
 
 /// A model with its configuration, and what was passed over.
@@ -18,7 +19,7 @@ struct Class {
     read: fn(&Map<String, Value>) -> ReadModel,
 }
 
-const CLASSES: [Class; 2] = [class::<cogvideox::Config>(), class::<wan::Config>()];
+const CLASSES: [Class; 3] = [class::<cogvideox::Config>(), class::<wan::Config>(), class::<qwen_image::Config>()];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
     Class { name: C::CLASS, read: read::<C> }
@@ -43,6 +44,8 @@ pub fn published() -> &'static [Published] {
     &[
         Published { name: "CogVideoX", config: r#"{"_class_name": "AutoencoderKLCogVideoX"}"# },
         Published { name: "Wan-2.1", config: r#"{"_class_name": "AutoencoderKLWan"}"# },
+        Published { name: "Wan-2.2", config: include_str!("wan/wan-2.2.json") },
+        Published { name: "Qwen-Image", config: r#"{"_class_name": "AutoencoderKLQwenImage"}"# },
     ]
 }
 

@@ -62,6 +62,9 @@ fn shape(tensor: &Tensor) -> [usize; 5] {
 fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Observer) -> Vec<f32> {
     let half = if case.op() == "decode" { Half::Decoder } else { Half::Encoder };
     if let Some((size, stride)) = case.strided_tiling() {
+        // Where the reference counts in patches when it encodes, its tiles are larger than it says.
+        let rule = |half| vae.model().tile_rule(half).size[0];
+        let [size, stride] = [size, stride].map(|pair| pair.map(|pixels| pixels * rule(half) / rule(Half::Decoder)));
         let tiling = Tiling::strided(vae.model(), half, size, stride).expect("the reference's tiles fit");
         options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
         options.overlap = Some(tiling.overlap);
@@ -96,9 +99,100 @@ fn check(model: &str) {
     }
 }
 
+/// Runs untiled cases of a model with other numbers of frames a step, where they give the same numbers.
+fn check_step_frames(model: &str, cases: &[&str]) {
+    let vae = Vae::open(goldens().join("models").join(model)).expect("the checkpoint opens");
+    for name in cases {
+        let case = Case::read(&goldens().join(format!("models/{model}/cases/{name}.safetensors")));
+        let [.., frames, _, _] = shape(&case.tensors["input"]);
+        for (way, options) in ways() {
+            for step_frames in [2, 3, usize::MAX / 8] {
+                let options = options.clone().with_step_frames(step_frames);
+                let found = run(&vae, &case, options, &mut ());
+                assert_near(&format!("{model} {name} of {frames} by {step_frames} on {way}"), &case.tensors["output"], &found);
+            }
+        }
+    }
+}
+
+#[test]
+fn steps_of_more_frames_give_the_same() {
+    check_step_frames("wan-2.1", &["decode-4-frames-batch-2", "encode-9-frames", "decode-2-frames-tiled"]);
+    check_step_frames("wan-2.2", &["decode-4-frames", "encode-9-frames"]);
+    check_step_frames("qwen-image", &["decode-3-frames", "encode-5-frames"]);
+}
+
+#[test]
+fn activations_are_of_the_steps_of_the_reference() {
+    let vae = Vae::open(goldens().join("models/wan-2.1")).expect("the checkpoint opens");
+    let options = RunOptions::default().with_taps(Taps::All).with_step_frames(2);
+    let error = options.frame_steps(vae.model(), Half::Decoder).expect_err("no other steps").to_string();
+    assert_eq!(
+        error,
+        "the decoder cannot take 2 latent frames a step: activations are those of the reference's steps"
+    );
+    let published = frontend::read_config(frontend::published()[0].config).expect("a configuration").0;
+    let options = RunOptions::default().with_step_frames(3);
+    let error = options.frame_steps(&*published, Half::Decoder).expect_err("no other steps").to_string();
+    assert!(error.ends_with("cut otherwise than into steps of 2, a clip gives other numbers"), "{error}");
+}
+
+/// What is tapped in each step of a case with taps is what the case holds, but for what the goldens' tool passes over.
+#[test]
+fn taps_are_the_modules_that_the_goldens_hold() {
+    struct Names<'a>(&'a Case, usize);
+    impl Observer for Names<'_> {
+        fn tap(&mut self, tap: &Tap<'_>) -> Result<()> {
+            let held = self.0.tap(tap.step, tap.module);
+            if held.is_none() {
+                assert!(tap.module.ends_with(".resample.0"), "{}: no case holds {}", self.0.name, tap.module);
+            }
+            if let Some(held) = held {
+                assert_eq!(tap.ty.shape.as_slice(), held.shape, "{} {}", tap.step, tap.module);
+                self.1 += 1;
+            }
+            Ok(())
+        }
+    }
+    for model in ["wan-2.1", "wan-2.2", "qwen-image"] {
+        let vae = Vae::open(goldens().join("models").join(model)).expect("the checkpoint opens");
+        for case in Case::all(&format!("models/{model}")).iter().filter(|case| case.taps() > 0) {
+            let mut names = Names(case, 0);
+            run(&vae, case, RunOptions::default().with_taps(Taps::All), &mut names);
+            assert_eq!(names.1, case.taps(), "{model} {}", case.name);
+        }
+    }
+}
+
+#[test]
+fn frames_that_shortcuts_cannot_average_are_refused() {
+    let vae = Vae::open(goldens().join("models/wan-2.2")).expect("the checkpoint opens");
+    for (tiling, shape) in [
+        (TilingChoice::Off, [1, 3, 1, 32, 40]),
+        (TilingChoice::Size { height: 64, width: 64 }, [1, 3, 1, 200, 176]),
+    ] {
+        let clip = Video { data: vec![0.0; shape.iter().product()], shape };
+        let options = RunOptions::default().with_tiling(tiling);
+        let error = vae.encode(&clip, &options, &mut ()).expect_err("ragged frames").to_string();
+        let [.., height, width] = shape;
+        let expected = format!("its frames are {width}x{height} (width x height); the model takes multiples of 16 alone");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
 #[test]
 fn wan_2_1() {
     check("wan-2.1");
+}
+
+#[test]
+fn wan_2_2() {
+    check("wan-2.2");
+}
+
+#[test]
+fn qwen_image() {
+    check("qwen-image");
 }
 
 #[test]

@@ -95,8 +95,8 @@ impl Autoencoder for Config {
     }
 
     /// Half the height and width of the videos that the model was trained on, with a sixth and a fifth in common.
-    fn tile_rule(&self) -> TileRule {
-        TileRule { size: [self.sample_height / 2, self.sample_width / 2], overlap: [1.0 / 6.0, 1.0 / 5.0] }
+    fn tile_rule(&self, _half: Half) -> TileRule {
+        TileRule::new([self.sample_height / 2, self.sample_width / 2], [1.0 / 6.0, 1.0 / 5.0])
     }
 }
 

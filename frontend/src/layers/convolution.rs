@@ -55,7 +55,7 @@ pub(crate) fn planar_pointwise(d: &mut Declaration<'_>, input: Value, outputs: u
     let inputs = channels(d, input);
     let weight = planar_kernel(d, "weight", outputs, inputs, 1)?;
     let output = convolution(d, "bias", input, weight, [1, 1, 1], [[0, 0]; 3])?;
-    d.returns(output);
+    d.returns_images(output)?;
     Ok(output)
 }
 

@@ -49,14 +49,21 @@ fn norm_with(d: &mut Declaration<'_>, input: Value, axes: usize) -> Built {
     let shape = std::iter::once(count).chain(std::iter::repeat_n(1, axes));
     let gamma = layers::parameter(d, "gamma", TensorType::plain(ElementType::F32, shape.collect::<Vec<_>>()))?;
     let scale = d.reshape(gamma, TensorType::plain(ElementType::F32, [count]))?;
-    let output = d.channel_norm(input, Some(scale), None, ChannelNormKind::L2, NORM_EPSILON, Activation::None)?;
-    d.returns(output);
-    Ok(output)
+    d.channel_norm(input, Some(scale), None, ChannelNormKind::L2, NORM_EPSILON, Activation::None)
 }
 
 /// The norm in front of a convolution over time.
 pub(super) fn norm(d: &mut Declaration<'_>, input: Value) -> Built {
-    norm_with(d, input, 3)
+    let output = norm_with(d, input, 3)?;
+    d.returns(output);
+    Ok(output)
+}
+
+/// The norm of each frame in front of attention.
+fn frame_norm(d: &mut Declaration<'_>, input: Value) -> Built {
+    let output = norm_with(d, input, 2)?;
+    d.returns_images(output)?;
+    Ok(output)
 }
 
 /// Two convolutions, each after a norm and an activation, around which the input is led (`WanResidualBlock`).
@@ -83,7 +90,7 @@ pub(super) fn residual_block(d: &mut Declaration<'_>, input: Value, outputs: usi
 
 /// Attention among the positions of each frame, around which the input is led (`WanAttentionBlock`).
 pub(super) fn attention_block(d: &mut Declaration<'_>, input: Value) -> Built {
-    let normalized = d.scope("norm", |d| norm_with(d, input, 2))?;
+    let normalized = d.scope("norm", |d| frame_norm(d, input))?;
     let attended = layers::frame_attention(d, normalized, AttentionWeights::Fused)?;
     let projected = d.scope("proj", |d| layers::planar_pointwise(d, attended, channels(d, input)))?;
     let output = d.add(projected, input)?;
@@ -109,7 +116,11 @@ pub(super) fn upsample(d: &mut Declaration<'_>, input: Value, resampling: Resamp
         Resampling::SpaceAndTime => double_frames(d, input)?,
     };
     let [frames, height, width] = space(d, hidden);
-    let resized = d.resize_nearest(hidden, [frames, 2 * height, 2 * width], FirstFrame::Joined)?;
+    let resized = d.scope("resample.0", |d| {
+        let resized = d.resize_nearest(hidden, [frames, 2 * height, 2 * width], FirstFrame::Joined)?;
+        d.returns_images(resized)?;
+        Ok(resized)
+    })?;
     let output = resample(d, resized, outputs, 1, 1)?;
     d.returns(output);
     Ok(output)
@@ -119,7 +130,7 @@ pub(super) fn upsample(d: &mut Declaration<'_>, input: Value, resampling: Resamp
 fn resample(d: &mut Declaration<'_>, input: Value, outputs: usize, stride: usize, padding: usize) -> Built {
     d.scope("resample.1", |d| {
         let output = layers::planar_convolution(d, ["weight", "bias"], input, outputs, stride, padding)?;
-        d.returns(output);
+        d.returns_images(output)?;
         Ok(output)
     })
 }

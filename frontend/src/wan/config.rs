@@ -1,15 +1,10 @@
-//! The configuration of an `AutoencoderKLWan`: its fields, what follows from them, and which values are allowed.
+//! The configuration of an `AutoencoderKLWan`: its fields, and the network that they describe.
 //!
-//! Fields and defaults are those of diffusers' class, spelling included. Reading them from text is in [`crate::config_json`].
+//! Fields and defaults are those of diffusers' class, spelling included. Reading them from text is in [`crate::config_json`], what
+//! follows from them and which values are allowed in `network`.
 
+use super::network::Network;
 use crate::config_json::{Configuration, Reader, Violation};
-
-/// Largest number of channels.
-const MOST_CHANNELS: usize = 1 << 16;
-/// Largest number of levels.
-const MOST_LEVELS: usize = 12;
-/// Largest number of residual blocks a level.
-const MOST_LAYERS: usize = 64;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of Wan 2.1.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,46 +73,20 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Number of resolutions, each half the one before.
-    pub fn levels(&self) -> usize {
-        self.dim_mult.len()
-    }
-
-    /// Height and width of a patch of pixels.
-    pub(super) fn patch(&self) -> usize {
-        self.patch_size.unwrap_or(1)
-    }
-
-    /// Samplers that change the number of frames.
-    pub fn temporal_stages(&self) -> usize {
-        self.temperal_downsample.iter().filter(|halves| **halves).count()
-    }
-
-    /// Whether the encoder's sampler behind this level halves the number of frames.
-    pub(super) fn halves_time(&self, level: usize) -> bool {
-        self.temperal_downsample[level]
-    }
-
-    /// Whether the decoder's sampler behind this level, from the lowest resolution up, doubles the number of frames.
-    pub(super) fn doubles_time(&self, level: usize) -> bool {
-        self.temperal_downsample[self.temperal_downsample.len() - 1 - level]
-    }
-
-    /// Channels of each level of the encoder, from the highest resolution down.
-    pub(super) fn encoder_widths(&self) -> Vec<usize> {
-        self.dim_mult.iter().map(|multiple| self.base_dim * multiple).collect()
-    }
-
-    /// Channels of each level of the decoder, from the lowest resolution up.
-    pub(super) fn decoder_widths(&self) -> Vec<usize> {
-        let base = self.decoder_base_dim.unwrap_or(self.base_dim);
-        self.dim_mult.iter().rev().map(|multiple| base * multiple).collect()
-    }
-
-    /// Whether attention follows the encoder's residual blocks of this level.
-    pub(super) fn attends(&self, level: usize) -> bool {
-        let scale = 0.5_f64.powi(level as i32);
-        self.attn_scales.contains(&scale)
+    /// The network that this describes.
+    pub(super) fn network(&self) -> Network {
+        Network {
+            encoder_base: self.base_dim,
+            decoder_base: self.decoder_base_dim.unwrap_or(self.base_dim),
+            multiples: self.dim_mult.clone(),
+            latents: self.z_dim,
+            layers: self.num_res_blocks,
+            attention_scales: self.attn_scales.clone(),
+            halves_time: self.temperal_downsample.clone(),
+            is_residual: self.is_residual,
+            channels: [self.in_channels, self.out_channels],
+            patch: self.patch_size.unwrap_or(1),
+        }
     }
 }
 
@@ -144,83 +113,9 @@ impl Configuration for Config {
     }
 
     fn violations(&self) -> Vec<Violation> {
-        let mut found = Vec::new();
-        let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));
-        let from_one = |most: usize, value: usize| format!("expected a whole number from 1 to {most}, found {value}");
-
-        let patch = self.patch();
-        for (field, value) in [
-            ("base_dim", self.base_dim),
-            ("decoder_base_dim", self.decoder_base_dim.unwrap_or(1)),
-            ("z_dim", self.z_dim),
-            ("in_channels", self.in_channels),
-            ("out_channels", self.out_channels),
-        ] {
-            if !(1..=MOST_CHANNELS).contains(&value) {
-                report(&[field], from_one(MOST_CHANNELS, value));
-            }
-        }
-        if !(1..=64).contains(&patch) {
-            report(&["patch_size"], from_one(64, patch));
-        } else {
-            for (field, value) in [("in_channels", self.in_channels), ("out_channels", self.out_channels)] {
-                if !value.is_multiple_of(patch * patch) {
-                    let message =
-                        format!("expected a multiple of {}, the pixels of a patch, found {value}", patch * patch);
-                    report(&[field, "patch_size"], message);
-                }
-            }
-        }
-        if self.num_res_blocks > MOST_LAYERS {
-            let found = self.num_res_blocks;
-            report(&["num_res_blocks"], format!("expected a whole number from 0 to {MOST_LAYERS}, found {found}"));
-        }
-
-        let levels = self.levels();
-        if !(1..=MOST_LEVELS).contains(&levels) {
-            report(&["dim_mult"], format!("expected a list of 1 to {MOST_LEVELS} numbers, found {levels}"));
-        }
-        for (i, multiple) in self.dim_mult.iter().enumerate() {
-            let widest = self.base_dim.max(self.decoder_base_dim.unwrap_or(0)).saturating_mul(*multiple);
-            if *multiple == 0 || widest > MOST_CHANNELS {
-                let message = format!(
-                    "expected channel counts from 1 to {MOST_CHANNELS}, found a multiple of {multiple} at index {i}"
-                );
-                report(&["dim_mult", "base_dim", "decoder_base_dim"], message);
-            }
-        }
-        let samplers = levels.saturating_sub(1);
-        if self.temperal_downsample.len() != samplers {
-            let found = self.temperal_downsample.len();
-            let message = format!(
-                "expected {samplers} values, one for each sampler between the levels of dim_mult, found {found}"
-            );
-            report(&["temperal_downsample", "dim_mult"], message);
-        }
-        // A sampler halves the channels that the next level reads.
-        if !self.is_residual {
-            for (i, width) in self.decoder_widths().iter().enumerate().take(samplers) {
-                if !width.is_multiple_of(2) {
-                    let message = format!(
-                        "expected even channel counts of the decoder's levels but the last, found {width} at level {i}"
-                    );
-                    report(&["dim_mult", "base_dim", "decoder_base_dim"], message);
-                }
-            }
-        }
-        for (field, values) in [("latents_mean", &self.latents_mean), ("latents_std", &self.latents_std)] {
-            if values.len() != self.z_dim {
-                let message = format!("expected {} numbers, one a latent channel, found {}", self.z_dim, values.len());
-                report(&[field, "z_dim"], message);
-            }
-            let positive = field == "latents_std";
-            for (i, value) in values.iter().enumerate() {
-                if !value.is_finite() || (positive && *value <= 0.0) {
-                    let kind = if positive { "finite numbers greater than 0" } else { "finite numbers" };
-                    report(&[field], format!("expected {kind}, found {value:?} at index {i}"));
-                }
-            }
-        }
+        let network = self.network();
+        let mut found = network.violations(&["in_channels", "out_channels"]);
+        found.extend(network.scaling_violations(&self.latents_mean, &self.latents_std));
         found
     }
 }

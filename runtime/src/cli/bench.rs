@@ -225,7 +225,7 @@ impl Arguments {
 
     /// The step asked for; by default as many frames as a step has, over a tile as the reference cuts it.
     fn step_of(&self, model: &dyn Autoencoder) -> Step {
-        let [height, width] = model.tile_rule().size.map(|pixels| match self.step.half {
+        let [height, width] = model.tile_rule(self.step.half).size.map(|pixels| match self.step.half {
             Half::Decoder => model.latent_size(pixels),
             Half::Encoder => pixels,
         });

@@ -103,7 +103,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     };
     let read_seconds = started.elapsed().as_secs_f64();
 
-    let options = with_room_to_compare(options, &vae, clip);
+    let options = with_room_to_compare(options, &vae, clip)?;
     let (latents, mut encoded) = encode(&vae, &video, &options, manner)?;
     encoded.seconds.load += read_seconds;
 
@@ -220,14 +220,14 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
 
 /// The options with a budget from which what comparing holds is taken away: of a step's frames the source, both side by side
 /// and the pixels on their way to a picture; for each thread a frame in f64 with the means that similarity is made of.
-fn with_room_to_compare(mut options: RunOptions, vae: &Vae, clip: ClipShape) -> RunOptions {
+fn with_room_to_compare(mut options: RunOptions, vae: &Vae, clip: ClipShape) -> Result<RunOptions, Error> {
     let frame = [clip.channels, clip.height, clip.width].into_iter().fold(size_of::<f32>(), usize::saturating_mul);
     let model = vae.model();
-    let latent_frames = model.frame_steps(Half::Decoder).most(model.encoded_frames(clip.frames));
+    let latent_frames = options.frame_steps(model, Half::Decoder)?.most(model.encoded_frames(clip.frames));
     let frames = model.result_frames(StepKind::new(Half::Decoder, Position::Next), latent_frames);
     let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
     options.taken = frame.saturating_mul(4 * frames + 12 * threads) as u64;
-    options
+    Ok(options)
 }
 
 /// `clip.mp4` -> `clip.png`, `frames/` -> `frames.png`.

@@ -42,8 +42,9 @@ impl<'a> Blender<'a> {
         let (band, side) = (&self.grid.rows[row], &self.grid.columns[column]);
         let (height, width) = (band.result, side.result);
         debug_assert_eq!(tile.len(), self.planes * height * width);
-        blend_rows(&self.above[column], tile, [height, width], band.blend);
-        blend_columns(&self.left, tile, [height, width], side.blend);
+        let grain = self.grid.grain;
+        blend_rows(&self.above[column], tile, [height, width], band.blend, grain);
+        blend_columns(&self.left, tile, [height, width], side.blend, grain);
 
         let below = Grid::left_to_next(&self.grid.rows, row);
         let right = Grid::left_to_next(&self.grid.columns, column);
@@ -69,10 +70,10 @@ impl<'a> Blender<'a> {
     }
 }
 
-/// The weights of the earlier and the later tile at element `at` of `extent`: computed in f64 and rounded, as torch does with
-/// numbers of Python.
-fn weights(at: usize, extent: usize) -> (f32, f32) {
-    let later = at as f64 / extent as f64;
+/// The weights of the earlier and the later tile at element `at` of `extent`, of which so many neighbours have one weight: computed in
+/// f64 and rounded, as torch does with numbers of Python.
+fn weights(at: usize, extent: usize, grain: usize) -> (f32, f32) {
+    let later = (at / grain) as f64 / (extent / grain) as f64;
     ((1.0 - later) as f32, later as f32)
 }
 
@@ -82,24 +83,24 @@ fn blend(a: f32, b: &mut f32, (earlier, later): (f32, f32)) {
 }
 
 /// Fades the first `extent` rows of `tile`, [planes, H, W], over `above`, [planes, extent, W].
-fn blend_rows(above: &[f32], tile: &mut [f32], [height, width]: [usize; 2], extent: usize) {
+fn blend_rows(above: &[f32], tile: &mut [f32], [height, width]: [usize; 2], extent: usize, grain: usize) {
     if extent == 0 {
         return;
     }
     for (image, above) in tile.chunks_exact_mut(height * width).zip(above.chunks_exact(extent * width)) {
         for (y, (line, above)) in image.chunks_exact_mut(width).zip(above.chunks_exact(width)).enumerate() {
-            let weights = weights(y, extent);
+            let weights = weights(y, extent, grain);
             line.iter_mut().zip(above).for_each(|(b, &a)| blend(a, b, weights));
         }
     }
 }
 
 /// Fades the first `extent` columns of `tile`, [planes, H, W], over `left`, [planes, H, extent].
-fn blend_columns(left: &[f32], tile: &mut [f32], [_, width]: [usize; 2], extent: usize) {
+fn blend_columns(left: &[f32], tile: &mut [f32], [_, width]: [usize; 2], extent: usize, grain: usize) {
     if extent == 0 {
         return;
     }
-    let weights: Vec<_> = (0..extent).map(|x| weights(x, extent)).collect();
+    let weights: Vec<_> = (0..extent).map(|x| weights(x, extent, grain)).collect();
     for (line, left) in tile.chunks_exact_mut(width).zip(left.chunks_exact(extent)) {
         for ((b, &a), &weights) in line.iter_mut().zip(left).zip(&weights) {
             blend(a, b, weights);

@@ -68,6 +68,16 @@ pub enum Error {
     /// What the environment asks of the CPU cannot be had.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// Steps of a number of frames that the model cannot take.
+    #[error("the {half} cannot take {asked} latent frames a step: {problem}")]
+    StepFrames {
+        /// The half.
+        half: Half,
+        /// Latent frames asked for.
+        asked: usize,
+        /// What is against it.
+        problem: String,
+    },
     /// Options that contradict each other.
     #[error("{problem}")]
     Options {

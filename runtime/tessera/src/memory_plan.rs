@@ -170,12 +170,12 @@ impl Plan<'_> {
             order: route.order,
             memory,
             budget,
-            usual_overlap: Overlap::of(self.model),
+            usual_overlap: Overlap::of(self.model, self.half),
             reason,
             follows_free_memory: reason == TILES_FIT && matches!(self.options.memory, MemoryBudget::OfAvailable { .. }),
         };
         let Some(target) = self.target else {
-            let route = self.route(grid, TileOrder::FrameMajor);
+            let route = self.route(grid, TileOrder::FrameMajor)?;
             let reason = match self.options.backend {
                 _ if reason != WHOLE_FITS => reason,
                 Backend::Pjrt => WHOLE_PLUGIN,
@@ -219,14 +219,14 @@ impl Plan<'_> {
         most.min(PLUGIN_LANES)
     }
 
-    fn route(&self, grid: Grid, order: TileOrder) -> Route {
-        let frame_steps = self.model.frame_steps(self.half);
-        Route { half: self.half, shape: self.shape, frame_steps, grid, order, lanes: 1 }
+    fn route(&self, grid: Grid, order: TileOrder) -> Result<Route> {
+        let frame_steps = self.options.frame_steps(self.model, self.half)?;
+        Ok(Route { half: self.half, shape: self.shape, frame_steps, grid, order, lanes: 1 })
     }
 
     /// What tiles have in common: what was asked for, or what the reference's have.
     fn overlap(&self) -> Overlap {
-        self.options.overlap.unwrap_or_else(|| Overlap::of(self.model))
+        self.options.overlap.unwrap_or_else(|| Overlap::of(self.model, self.half))
     }
 
     fn refusal(&self, budget: u64, least: Option<MemoryEstimate>, how: &'static str) -> Error {
@@ -278,7 +278,7 @@ impl<'a> Estimator<'a> {
             _ => &[TileOrder::FrameMajor, TileOrder::TileMajor],
         };
         for &order in orders {
-            let route = self.plan.route(grid.clone(), order);
+            let route = self.plan.route(grid.clone(), order)?;
             let memory = self.estimate(&route)?;
             log::debug!("{} x {} tiles, {order:?}: {memory}", grid.rows.len(), grid.columns.len());
             if memory.total() <= budget {

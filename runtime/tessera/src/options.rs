@@ -8,7 +8,7 @@ use std::thread;
 use backend_cpu::target::Target;
 use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
-use frontend::Taps;
+use frontend::{Autoencoder, FrameSteps, Half, Taps};
 use passes::Precision;
 
 use crate::cancellation::Cancellation;
@@ -136,6 +136,9 @@ pub struct RunOptions {
     pub tiling: TilingChoice,
     /// What neighbouring tiles have in common; by default what those of the reference have.
     pub overlap: Option<Overlap>,
+    /// Latent frames of every step but the first, where results do not depend on it; by default as many as the reference takes.
+    /// Activations are of the reference's steps: with [`Self::taps`] there is no choice.
+    pub step_frames: Option<usize>,
     /// What may run at once, as far as the memory budget allows. The evaluator runs one step at a time. So does a
     /// PJRT plugin, unless batch or tiles are asked for: then two, so that tensors of the one travel while the other runs.
     pub parallel: Parallel,
@@ -177,6 +180,7 @@ setters! {
     with_taps: taps = Taps;
     with_tiling: tiling = TilingChoice;
     with_overlap: overlap = Option<Overlap>;
+    with_step_frames: step_frames = Option<usize>;
     with_parallel: parallel = Parallel;
     with_memory: memory = MemoryBudget;
     with_cancellation: cancellation = Option<Cancellation>;
@@ -198,6 +202,33 @@ impl RunOptions {
             return Err(Error::Options { problem });
         }
         Ok(())
+    }
+
+    /// How the frames of a clip fall into steps of `half`.
+    ///
+    /// # Errors
+    /// [`Error::StepFrames`] if steps of [`Self::step_frames`] would give other numbers, or activations are to be looked at.
+    pub fn frame_steps(&self, model: &dyn Autoencoder, half: Half) -> Result<FrameSteps> {
+        let usual = model.frame_steps(half);
+        let Some(asked) = self.step_frames else { return Ok(usual) };
+        let refused = |problem| Err(Error::StepFrames { half, asked, problem });
+        if self.taps != Taps::None {
+            return refused("activations are those of the reference's steps".into());
+        }
+        let frames = match half {
+            Half::Decoder => asked,
+            Half::Encoder => asked.saturating_mul(model.temporal_compression()),
+        };
+        usual.with_frames(frames).map_or_else(
+            || {
+                refused(match usual {
+                    FrameSteps::Fixed { frames } => format!("cut otherwise than into steps of {frames}, a clip gives other numbers"),
+                    FrameSteps::Free { unit, .. } => format!("a step takes a multiple of {unit} frames, not {frames}"),
+                    FrameSteps::Whole => "all frames of a clip go through in one step".into(),
+                })
+            },
+            Ok,
+        )
     }
 
     /// The number of threads asked for, or the default.

@@ -37,7 +37,7 @@ pub fn candidates(
     [height, width]: [usize; 2],
     overlap: Overlap,
 ) -> Vec<Candidate> {
-    let usual = Tiling::of(model).nearest(model);
+    let usual = Tiling::of(model, half).nearest(model);
     let heights = tile_sizes(model, half, height, overlap.height, usual.height);
     let widths = tile_sizes(model, half, width, overlap.width, usual.width);
     let mut found: Vec<Candidate> = vec![];
@@ -98,7 +98,7 @@ mod tests {
 
     fn published() -> (Arc<dyn Autoencoder>, Overlap) {
         let (model, _) = frontend::read_config(frontend::published()[0].config).unwrap();
-        let overlap = Overlap::of(&*model);
+        let overlap = Overlap::of(&*model, Half::Decoder);
         (model, overlap)
     }
 

@@ -41,8 +41,8 @@ pub struct Overlap {
 
 impl Overlap {
     /// What tiles of the reference have in common unless told otherwise.
-    pub fn of(model: &dyn Autoencoder) -> Self {
-        let [height, width] = model.tile_rule().overlap;
+    pub fn of(model: &dyn Autoencoder, half: Half) -> Self {
+        let [height, width] = model.tile_rule(half).overlap;
         Self { height, width }
     }
 }
@@ -61,6 +61,8 @@ pub struct Grid {
     pub rows: Vec<Band>,
     /// From left to right.
     pub columns: Vec<Band>,
+    /// So many neighbouring rows, and columns, of a result are blended with one weight.
+    pub grain: usize,
 }
 
 /// One row or one column of tiles: its extent along one axis.
@@ -171,9 +173,9 @@ fn nearest_factor(latents: usize, factor: f64, compression: usize) -> f64 {
 
 impl Tiling {
     /// The tiles that the reference takes unless told otherwise.
-    pub fn of(model: &dyn Autoencoder) -> Self {
-        let [height, width] = model.tile_rule().size;
-        Self { height, width, overlap: Overlap::of(model) }
+    pub fn of(model: &dyn Autoencoder, half: Half) -> Self {
+        let [height, width] = model.tile_rule(half).size;
+        Self { height, width, overlap: Overlap::of(model, half) }
     }
 
     /// Tiles of this height and width in pixels, of which so many lie between the beginning of one and that of the next.
@@ -202,14 +204,17 @@ impl Tiling {
         Ok(tiling)
     }
 
-    /// Whether the input is larger than one tile, so that diffusers tiles it at all. Height and width are the input's: of
-    /// latents for the decoder, of pixels for the encoder.
+    /// Whether the input is larger than one tile, or than the share of one that the model's [`frontend::TileRule`] says, so that
+    /// diffusers tiles it at all. Height and width are the input's: of latents for the decoder, of pixels for the encoder.
     pub fn applies(&self, model: &dyn Autoencoder, half: Half, height: usize, width: usize) -> bool {
-        let tile = |pixels| match half {
-            Half::Decoder => model.latent_size(pixels),
-            Half::Encoder => pixels,
+        let whole = |pixels: usize| {
+            let pixels = (pixels as f64 * model.tile_rule(half).whole_share) as usize;
+            match half {
+                Half::Decoder => model.latent_size(pixels),
+                Half::Encoder => pixels,
+            }
         };
-        height > tile(self.height) || width > tile(self.width)
+        height > whole(self.height) || width > whole(self.width)
     }
 
     /// Checks that the tiles give frames of the right size.
@@ -271,6 +276,7 @@ impl Tiling {
         Ok(Grid {
             rows: bands(self.height, self.overlap.height, height),
             columns: bands(self.width, self.overlap.width, width),
+            grain: model.tile_rule(half).grain,
         })
     }
 }
@@ -296,7 +302,7 @@ impl Grid {
             let result = scale(half, size, model.spatial_compression());
             vec![Band { input: 0..size, result, output: 0..result, blend: 0 }]
         };
-        Self { rows: bands(height), columns: bands(width) }
+        Self { rows: bands(height), columns: bands(width), grain: 1 }
     }
 
     /// Tiles of the frame.
@@ -344,7 +350,7 @@ mod tests {
     #[test]
     fn the_published_model_has_nine_tiles_of_four_shapes() {
         let model = &*model(4);
-        let tiling = Tiling::of(model);
+        let tiling = Tiling::of(model, Half::Decoder);
         let starts = |bands: &[Band]| bands.iter().map(|band| band.input.clone()).collect::<Vec<_>>();
         let blends = |bands: &[Band]| bands.iter().map(|band| band.blend).collect::<Vec<_>>();
         let decode = tiling.grid(model, Half::Decoder, 60, 90).unwrap();
@@ -361,7 +367,7 @@ mod tests {
     #[test]
     fn only_what_is_larger_than_a_tile_is_tiled() {
         let model = &*model(4);
-        let tiling = Tiling::of(model);
+        let tiling = Tiling::of(model, Half::Decoder);
         assert!(!tiling.applies(model, Half::Decoder, 30, 45));
         assert!(tiling.applies(model, Half::Decoder, 31, 45));
         assert!(!tiling.applies(model, Half::Encoder, 240, 360));
@@ -391,7 +397,7 @@ mod tests {
         assert!(complaint(tiling(96, 120, [1.0, 0.2])).contains("less than 1"));
         assert!(complaint(tiling(96, 120, [f64::NAN, 0.2])).contains("less than 1"));
         // What divides stays as it is.
-        assert_eq!(Tiling::of(model).nearest(model), Tiling::of(model));
+        assert_eq!(Tiling::of(model, Half::Decoder).nearest(model), Tiling::of(model, Half::Decoder));
     }
 
     #[test]

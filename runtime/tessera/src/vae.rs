@@ -232,6 +232,13 @@ impl Vae {
         check_input("clip", data, shape, self.model.channels().input)?;
         let [batch, channels, frames, height, width] = shape;
         let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
+        let unit = self.model.size_unit(Half::Encoder);
+        if !(height.is_multiple_of(unit) && width.is_multiple_of(unit)) {
+            let problem = format!(
+                "its frames are {width}x{height} (width x height); the model takes multiples of {unit} alone, resize them"
+            );
+            return Err(Error::Input { what: "clip", found: axes, problem });
+        }
         let mut moments = VideoBuilder::new("the latents", moments)?;
         let mut sink = |sample: usize, block: &FrameBlock<'_>| {
             moments.add(sample, block);
@@ -292,6 +299,13 @@ impl Vae {
     ) -> Result<Report> {
         let [batch, channels, frames, height, width] = axes;
         let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
+        let unit = self.model.size_unit(Half::Encoder);
+        if !(height.is_multiple_of(unit) && width.is_multiple_of(unit)) {
+            let problem = format!(
+                "its frames are {width}x{height} (width x height); the model takes multiples of {unit} alone, resize them"
+            );
+            return Err(Error::Input { what: "clip", found: axes, problem });
+        }
         self.check_weights(Half::Encoder)?;
         let mut give = finite(Half::Encoder, moments, sink);
         let video = [batch.saturating_mul(frames), height, width];

@@ -155,7 +155,7 @@ impl Job<'_> {
 
     /// What tiles have in common: what was asked for, or what the reference's have.
     fn overlap(&self) -> Overlap {
-        self.overlap.unwrap_or_else(|| Overlap::of(self.model))
+        self.overlap.unwrap_or_else(|| Overlap::of(self.model, self.half))
     }
 
     /// Compiles every distinct step. With [`TilingChoice::Auto`], of the largest tiles that fit the device.
@@ -196,7 +196,7 @@ impl Job<'_> {
         watch: &mut Watch<'_>,
     ) -> Result<Prepared> {
         let [.., height, width] = self.shape();
-        let usual = Tiling { overlap: self.overlap(), ..Tiling::of(self.model) }.nearest(self.model);
+        let usual = Tiling { overlap: self.overlap(), ..Tiling::of(self.model, self.half) }.nearest(self.model);
         let whole = (height * width, None, Grid::whole(self.model, self.half, height, width));
         let tiled = candidates(self.model, self.half, [height, width], self.overlap());
         let tiled = tiled.into_iter().map(|found| (found.tile_area, Some(found.tiling), found.grid));
