@@ -125,7 +125,8 @@ impl VideoArguments {
         files.reads_video(&self.video)?;
         let frames = self.frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX));
         let spooled = streams::spooled(&self.video, frames)?;
-        let options = ReadOptions { size: self.size, frames, axes: self.array.axes, range: self.array.range };
+        let options = ReadOptions::default().with_size(self.size).with_frames(frames);
+        let options = options.with_axes(self.array.axes).with_range(self.array.range);
         let (video, note) = Video::open(self.video.clone(), spooled, options)?;
         if let Some(note) = note {
             manner.note(&format!("note: {note}"));
@@ -150,7 +151,7 @@ impl Video {
 
     /// The same video in this size, and so many frames of it.
     pub(super) fn resized(self, height: usize, width: usize, frames: usize) -> Result<Video, Error> {
-        let options = ReadOptions { size: Some((height, width)), frames: Some(frames), ..self.options };
+        let options = self.options.with_size((height, width)).with_frames(frames);
         Ok(Video::open(self.path, self.spooled, options)?.0)
     }
 
