@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use half::bf16;
-use ir::eval::{Bindings, Leaf, Tensor, evaluate};
+use ir::recipe::MakeError;
 use ir::{Dims, Layout, Recipe, TensorType};
 
 use crate::buffer::{AlignedBuffer, BufferError};
@@ -118,14 +118,10 @@ impl Weights {
                 Ok(Data::Packed(pack_strided(&values, ty, &view.strides, isa, algorithm)?))
             }
             (Form::Packed(_, algorithm), None) => {
-                let values = self.compute(recipe)?;
+                let values = self.values(recipe)?;
                 Ok(Data::Packed(pack_strided(&values, ty, &ty.strides(), isa, algorithm)?))
             }
-            (Form::Dense, Some(view)) if view.strides == ty.strides() => {
-                let values = self.parameter(view.name, view.ty)?;
-                Ok(Data::Dense(dense(&values, element)?))
-            }
-            (Form::Dense, _) => Ok(Data::Dense(dense(&self.compute(recipe)?, element)?)),
+            (Form::Dense, _) => Ok(Data::Dense(dense(&self.values(recipe)?, element)?)),
         }
     }
 
@@ -137,34 +133,12 @@ impl Weights {
         Ok(values)
     }
 
-    /// Runs a recipe that is more than a view through the evaluator.
-    fn compute(&self, recipe: &Recipe) -> Result<Vec<f32>, WeightError> {
-        let source = Source { weights: self, failed: Mutex::new(None) };
-        let outputs = evaluate::<f32>(recipe.graph(), &source);
-        if let Some(error) = source.failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            return Err(error);
-        }
-        let mut outputs = outputs.map_err(|e| WeightError::Compute(e.to_string()))?;
-        Ok(outputs.swap_remove(0).1.data)
-    }
-}
-
-/// Parameters for the evaluator.
-struct Source<'a> {
-    weights: &'a Weights,
-    /// Why the first parameter that could not be had was not there.
-    failed: Mutex<Option<WeightError>>,
-}
-
-impl Bindings<f32> for Source<'_> {
-    fn tensor(&self, leaf: Leaf<'_>) -> Option<Cow<'_, Tensor<f32>>> {
-        match self.weights.parameter(leaf.name, leaf.ty) {
-            Ok(values) => Some(Cow::Owned(Tensor { ty: leaf.ty.clone(), data: values.into_owned() })),
-            Err(error) => {
-                self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
-                None
-            }
-        }
+    /// The elements of the weight that `recipe` makes.
+    fn values(&self, recipe: &Recipe) -> Result<Cow<'_, [f32]>, WeightError> {
+        recipe.make(|name, ty| self.parameter(name, ty)).map_err(|cause| match cause {
+            MakeError::Parameter(error) => error,
+            MakeError::Evaluate(cause) => WeightError::Compute(cause.to_string()),
+        })
     }
 }
 

@@ -12,13 +12,14 @@ use files::staging::StagedFolder;
 use frontend::{Half, Step, StepKind};
 use passes::Precision;
 use serde_json::{Value, json};
+use tessera::amount::{bytes, count};
 use tessera::{Overlap, TileOrder, TilingChoice};
 use workbench::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
 
 use super::arguments::{ModelArguments, height_by_width, overlap, precision, tiling};
 use super::plugin::{self, reexecution};
 use super::run_files::RunFiles;
-use super::table::{bytes, count, table};
+use super::table::table;
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 /// Frames of the video, unless told otherwise.

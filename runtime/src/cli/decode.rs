@@ -11,7 +11,7 @@ use tessera::{Latents, LatentsAccount, Vae, demo};
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::inspection::InspectionArguments;
 use super::latents::LatentsArguments;
-use super::progress::Bar;
+use super::progress::{Bar, with_bar};
 use super::report::{JSON_FIELDS, object, paths_json, rate_note, row, summary};
 use super::run_files::RunFiles;
 use super::streams::{clip_writer, interrupted};
@@ -86,13 +86,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         write_seconds += started.elapsed().as_secs_f64();
         Ok(())
     };
-    let mut bar = Bar::new(manner, "decoding");
-    let decoded = vae.decode(&latents, &options, &mut sink, &mut bar);
-    drop(bar);
-    if interrupt::asked() {
-        return Err(interrupted(output).into());
-    }
-    let mut report = decoded?;
+    let decode = |bar: &mut Bar| vae.decode(&latents, &options, &mut sink, bar);
+    let mut report = with_bar(manner, "decoding", interrupted(output), decode)?;
     trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;

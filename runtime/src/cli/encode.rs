@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
+use tessera::media::FrameBlock;
 use tessera::posterior::Draw;
 use tessera::{Error, LatentContent, LatentWriter};
 
 use super::arguments::{ModelArguments, RunArguments, VideoArguments};
 use super::inspection::InspectionArguments;
-use super::progress::Bar;
+use super::progress::{Bar, with_bar};
 use super::report::{JSON_FIELDS, object, paths_json, row, summary};
 use super::returned::Extent;
 use super::run_files::RunFiles;
@@ -98,24 +99,15 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 
     let mut source = video.frames()?;
     let mut write_seconds = 0.0;
-    let mut bar = Bar::new(manner, "encoding");
-    let encoded = vae.encode_stream(
-        &video.shape,
-        &mut |sample, frames| source.next(sample, frames),
-        &options,
-        &mut |sample, block| {
-            let started = Instant::now();
-            writer.write(sample, block)?;
-            write_seconds += started.elapsed().as_secs_f64();
-            Ok(())
-        },
-        &mut bar,
-    );
-    drop(bar);
-    let mut report = encoded?;
-    if interrupt::asked() {
-        return Err(Error::Interrupted.into());
-    }
+    let mut next = |sample, frames| source.next(sample, frames);
+    let mut sink = |sample, block: &FrameBlock<'_>| {
+        let started = Instant::now();
+        writer.write(sample, block)?;
+        write_seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    };
+    let encode = |bar: &mut Bar| vae.encode_stream(&video.shape, &mut next, &options, &mut sink, bar);
+    let mut report = with_bar(manner, "encoding", Error::Interrupted, encode)?;
     trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;

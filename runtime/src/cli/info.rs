@@ -10,12 +10,13 @@ use clap::Args;
 use frontend::{Autoencoder, Half, Position, StepKind, Taps, declare, parameters};
 use ir::analysis::total_cost;
 use passes::{Precision, cpu_pipeline};
+use tessera::amount::{bytes, count};
 use tessera::{Error, Vae, demo, lowering};
 
 use super::arguments::{ModelArguments, precision};
 use super::emit::step_of;
 use super::run_files::RunFiles;
-use super::table::{bytes, count, table};
+use super::table::table;
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
 
 const EXAMPLES: &str = "\

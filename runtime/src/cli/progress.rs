@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tessera::{Download, Observer, Preparation, Progress};
+use tessera::{Download, Error, Observer, Preparation, Progress, amount};
 
-use super::{Manner, interrupt, table};
+use super::{Manner, interrupt};
 
 /// Parts of a frame that the bar can show.
 const PARTS: f64 = 1000.0;
@@ -18,13 +18,26 @@ pub(super) struct Bar {
 
 impl Bar {
     /// `doing` is what is done to the clip, such as `decoding`.
-    pub(super) fn new(manner: Manner, doing: &'static str) -> Bar {
+    fn new(manner: Manner, doing: &'static str) -> Bar {
         let bar = bar(manner, "{prefix} {wide_bar} {msg}");
         bar.set_prefix(doing);
         bar.set_message("planning");
         bar.tick();
         Bar { bar }
     }
+}
+
+/// Does what `work` does under a bar, which says it is `doing` that. `interrupted` is what it comes to on Ctrl-C, whatever it says itself.
+pub(super) fn with_bar<T>(
+    manner: Manner,
+    doing: &'static str,
+    interrupted: Error,
+    work: impl FnOnce(&mut Bar) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut bar = Bar::new(manner, doing);
+    let done = work(&mut bar);
+    drop(bar);
+    if interrupt::asked() { Err(interrupted) } else { done }
 }
 
 fn bar(manner: Manner, template: &str) -> ProgressBar {
@@ -56,7 +69,7 @@ impl DownloadBar {
             self.file = Some((file.to_owned(), Instant::now(), bytes_done));
             self.bar.set_prefix(file.to_owned());
         }
-        let mut message = format!("{} of {}", table::bytes(bytes_done), table::bytes(bytes_total));
+        let mut message = format!("{} of {}", amount::bytes(bytes_done), amount::bytes(bytes_total));
         if let Some((_, since, before)) = &self.file
             && bytes_done > *before
         {

@@ -16,11 +16,11 @@ use tessera::media::{self, ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
 use tessera::memory::peak_resident_bytes;
 use tessera::posterior::{Draw, Posterior};
 use tessera::quality::{self, FrameQuality};
-use tessera::{Error, Latents, Report, RunOptions, Vae};
+use tessera::{Error, Latents, Report, RunOptions, Vae, VideoBuilder};
 
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
 use super::inspection::InspectionArguments;
-use super::progress::Bar;
+use super::progress::{Bar, with_bar};
 use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, rate_note, row, rows};
 use super::returned::{Extent, counted};
 use super::run_files::RunFiles;
@@ -110,28 +110,19 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let mut source = video.frames()?;
     let mut compared = vec![];
     let mut write_seconds = 0.0;
-    let mut bar = Bar::new(manner, "decoding");
-    let decoded = vae.decode(
-        &latents,
-        &options,
-        &mut |sample, decoded| {
-            let started = Instant::now();
-            let data = source.next(sample, decoded.frames)?;
-            let source = FrameBlock { data: &data, frames: decoded.frames };
-            compared.extend(quality::compare(clip, &source, decoded));
-            sheet.iter_mut().for_each(|sheet| sheet.add(&source, decoded));
-            let both = side_by_side(clip, &source, decoded);
-            writer.write(sample, &FrameBlock { data: &both, frames: decoded.frames })?;
-            write_seconds += started.elapsed().as_secs_f64();
-            Ok(())
-        },
-        &mut bar,
-    );
-    drop(bar);
-    if interrupt::asked() {
-        return Err(interrupted(output).into());
-    }
-    let decoded = decoded?;
+    let mut sink = |sample, decoded: &FrameBlock<'_>| {
+        let started = Instant::now();
+        let data = source.next(sample, decoded.frames)?;
+        let source = FrameBlock { data: &data, frames: decoded.frames };
+        compared.extend(quality::compare(clip, &source, decoded));
+        sheet.iter_mut().for_each(|sheet| sheet.add(&source, decoded));
+        let both = side_by_side(clip, &source, decoded);
+        writer.write(sample, &FrameBlock { data: &both, frames: decoded.frames })?;
+        write_seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    };
+    let decode = |bar: &mut Bar| vae.decode(&latents, &options, &mut sink, bar);
+    let decoded = with_bar(manner, "decoding", interrupted(output), decode)?;
     trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;
@@ -239,30 +230,19 @@ fn sheet_path(output: &Path) -> PathBuf {
 fn encode(vae: &Vae, video: &Video, options: &RunOptions, manner: Manner) -> Result<(Latents, Report), Error> {
     let moments = vae.encoded_shape(&video.shape)?;
     let shape = ClipShape { channels: moments.channels / 2, ..moments };
-    let mut data = vec![0.0; shape.axes().into_iter().product()];
-    let plane = shape.height * shape.width;
+    let mut latents = VideoBuilder::new("the latents", shape)?;
     let mut posterior = Posterior::new(Draw::Mean);
-    // Frames that are already there, of the sample they are of.
-    let mut filled = (0, 0);
     let mut source = video.frames()?;
-    let mut bar = Bar::new(manner, "encoding");
-    let report = vae.encode_stream(
-        &video.shape,
-        &mut |sample, frames| source.next(sample, frames),
-        options,
-        &mut |sample, block| {
-            let first = if filled.0 == sample { filled.1 } else { 0 };
-            let latents = posterior.latents(block, shape.channels);
-            for (channel, values) in latents.chunks_exact(block.frames * plane).enumerate() {
-                let start = ((sample * shape.channels + channel) * shape.frames + first) * plane;
-                data[start..start + values.len()].copy_from_slice(values);
-            }
-            filled = (sample, first + block.frames);
-            Ok(())
-        },
-        &mut bar,
-    )?;
-    Ok((Latents { data, shape: shape.axes() }, report))
+    let mut next = |sample, frames| source.next(sample, frames);
+    let mut sink = |sample, block: &FrameBlock<'_>| {
+        let means = posterior.latents(block, shape.channels);
+        latents.add(sample, &FrameBlock { data: &means, frames: block.frames });
+        Ok(())
+    };
+    let encode = |bar: &mut Bar| vae.encode_stream(&video.shape, &mut next, options, &mut sink, bar);
+    let report = with_bar(manner, "encoding", Error::Interrupted, encode)?;
+    let tessera::Video { data, shape } = latents.finish();
+    Ok((Latents { data, shape }, report))
 }
 
 fn frames_json(clip: ClipShape, frames: &[FrameQuality]) -> Value {

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tessera::Error;
+use tessera::{Error, amount};
 use workbench::recording::TapWriter;
 use workbench::verification::record;
 
 use super::arguments::{ModelArguments, RunArguments};
 use super::input::{self, InputArguments};
 use super::inspection::InspectionArguments;
-use super::progress::Bar;
+use super::progress::{Bar, with_bar};
 use super::run_files::RunFiles;
-use super::{EXIT_CODES, Failure, Manner, interrupt, table};
+use super::{EXIT_CODES, Failure, Manner, interrupt};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,16 +57,11 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let writer = TapWriter::create(&arguments.output)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
     let options = arguments.run.options(&mut files)?.with_inspection(inspection);
-    let mut bar = Bar::new(manner, "running");
-    let recorded = record(&vae, &input, &options, &mut bar);
-    drop(bar);
-    let (mut recording, output, report) = recorded?;
-    if interrupt::asked() {
-        return Err(Error::Interrupted.into());
-    }
+    let record = |bar: &mut Bar| record(&vae, &input, &options, bar);
+    let (mut recording, output, report) = with_bar(manner, "running", Error::Interrupted, record)?;
     trace.finish()?;
     let activations = recording.len();
     let (path, bytes) = recording.write(writer, &input, &output, report.tiling.tiling)?;
-    let (path, size, run) = (path.display(), table::bytes(bytes), input::named(&input));
+    let (path, size, run) = (path.display(), amount::bytes(bytes), input::named(&input));
     manner.say(&format!("{path}: {activations} activations of {run} ({size})\n"))
 }

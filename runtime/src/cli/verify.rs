@@ -14,7 +14,7 @@ use workbench::verification::{Against, Verification, verify};
 use super::arguments::{BackendName, ModelArguments, RunArguments};
 use super::input::{self, InputArguments};
 use super::inspection::InspectionArguments;
-use super::progress::Bar;
+use super::progress::{Bar, with_bar};
 use super::run_files::RunFiles;
 use super::table::table;
 use super::{EXIT_CODES, Failure, Manner, interrupt, print};
@@ -109,13 +109,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
             (named.map_or_else(|| file.input(), Ok)?, Against::File(file))
         }
     };
-    let mut bar = Bar::new(manner, "comparing");
-    let verified = verify(&vae, &input, &options, against, &mut bar);
-    drop(bar);
-    let verification = verified?;
-    if interrupt::asked() {
-        return Err(Error::Interrupted.into());
-    }
+    let verify = |bar: &mut Bar| verify(&vae, &input, &options, against, bar);
+    let verification = with_bar(manner, "comparing", Error::Interrupted, verify)?;
     trace.finish()?;
 
     let threshold = arguments.threshold.unwrap_or(match options.precision {

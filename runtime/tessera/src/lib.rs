@@ -24,7 +24,7 @@
 //! | `video`, [`whole_run`] | videos in memory, and a run over them |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
 //! | [`tiling`], [`tile_sizes`] | the geometry of tiles; which sizes are worth a look |
-//! | [`memory_estimate`] | how much memory a run needs, part by part |
+//! | [`memory_estimate`], [`amount`] | how much memory a run needs, part by part; amounts as people read them |
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
 //! | `session`, `memory_ledger`, `cancellation` | what outlives a call; memory of calls that run at once; ending one |
 //! | [`memory`], [`error`] | how much memory there is; the one error type |
@@ -40,6 +40,7 @@
 //! Features: `codecs`, clips and pictures in `media`; `hub`, models by id in `weights`; `demo`, the small model of the program.
 //! Without them there is no TLS, no codec and no data.
 
+pub mod amount;
 mod blend;
 mod cancellation;
 mod clip;

@@ -21,12 +21,13 @@ use ir::Graph;
 use ir::analysis::total_cost;
 use passes::cpu_pipeline;
 
+use crate::amount::at_most;
 use crate::checkpoint::Checkpoint;
 use crate::engine::NativeSteps;
 use crate::error::{Error, Result};
 use crate::lowering;
 use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
-use crate::memory_estimate::{MemoryEstimate, at_most};
+use crate::memory_estimate::MemoryEstimate;
 use crate::memory_ledger::LEDGER;
 use crate::options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
 use crate::route::{Route, TileOrder};

@@ -7,11 +7,12 @@ use frontend::Step;
 use passes::pipeline::{removable, without};
 use passes::{Precision, cpu_pipeline};
 use serde_json::{Value, json};
+use tessera::amount::bytes;
 use workbench::profile::{Bench, Prepared, Variant, median};
 
 use super::{Arguments, check_interrupt, report};
 use crate::cli::progress::RunBar;
-use crate::cli::table::{bytes, table};
+use crate::cli::table::table;
 use crate::cli::{Failure, Manner, print};
 
 /// A variant and its runs.
