@@ -135,7 +135,7 @@ mod tests {
     use crate::analysis::weight_only;
 
     #[test]
-    fn extents_tell_what_is_no_number() {
+    fn extents_tell_what_is_not_finite() {
         let extent = Extent::of([1.0, f64::NAN, -2.0, f64::INFINITY].into_iter());
         assert_eq!((extent.not_finite, extent.range), (2, Some((-2.0, 1.0))));
         assert!(matches!(extent.first, Some((1, value)) if value.is_nan()));

@@ -13,7 +13,7 @@ use super::emitter::{Emitter, LANES, little_endian};
 use crate::element::Element;
 use crate::isa::Isa;
 use crate::kernel::{Lines, Normalize, Sums};
-use crate::panel::normalize::Form;
+use crate::panel::normalize::NormalizeVariant;
 use ir::Activation;
 
 /// The lines of this block: the element of the batch, the first line within it, and the one behind the last.
@@ -164,8 +164,8 @@ impl Row {
         coefficients: Value,
     ) -> Result<Self> {
         let silu = kernel.activation == Activation::Silu;
-        let form = Form { modulated: kernel.modulation.is_some(), silu, from: kernel.element, to };
-        let function = e.import(&form.symbol(isa), 7)?;
+        let variant = NormalizeVariant { modulated: kernel.modulation.is_some(), silu, from: kernel.element, to };
+        let function = e.import(&variant.symbol(isa), 7)?;
         let pointers = [0, 1, 2].map(|i| e.argument(argument + i));
         emit_coefficients(e, kernel, n, pointers, coefficients);
         let modulation = kernel.modulation.map(|_| [3, 4].map(|i| e.argument(argument + i)));

@@ -15,7 +15,7 @@ use super::progress::{Bar, with_bar};
 use super::report::{JSON_FIELDS, object, paths_json, row, summary};
 use super::returned::Extent;
 use super::run_files::RunFiles;
-use super::{EXIT_CODES, Failure, Manner, interrupt, print};
+use super::{Console, EXIT_CODES, Failure, interrupt, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,18 +70,18 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     interrupt::listen();
     let started = Instant::now();
     let mut files = RunFiles::new();
     files.writes("the latents", &arguments.output)?;
-    let vae = arguments.model.open(manner, &mut files)?;
+    let vae = arguments.model.open(console, &mut files)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
     let options = arguments.run.options(&mut files)?.with_inspection(inspection);
-    let video = arguments.video.open(manner, &mut files)?;
+    let video = arguments.video.open(console, &mut files)?;
     let moments = vae.encoded_shape(&video.shape)?;
     let taken = Extent::of(video.shape);
-    taken.losses(vae.model()).iter().for_each(|loss| manner.note(&format!("note: {loss}")));
+    taken.losses(vae.model()).iter().for_each(|loss| console.note(&format!("note: {loss}")));
     let draw = if arguments.sample { Draw::Sample { seed: arguments.seed } } else { Draw::Mean };
     let content = match () {
         () if arguments.moments => LatentContent::Moments,
@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         Ok(())
     };
     let encode = |bar: &mut Bar| vae.encode_stream(&video.shape, &mut next, &options, &mut sink, bar);
-    let mut report = with_bar(manner, "encoding", Error::Interrupted, encode)?;
+    let mut report = with_bar(console, "encoding", Error::Interrupted, encode)?;
     trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;
@@ -123,5 +123,5 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         return print(&object(head.into_iter().collect(), &report, write_seconds));
     }
     let latents = row("latents", format!("{shape:?} {axes}"));
-    manner.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
+    console.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
 }

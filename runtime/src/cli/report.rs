@@ -29,7 +29,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         program_runs,
         arena_bytes,
         threads,
-        lanes,
+        workers,
         precision,
         isa,
         ref device,
@@ -61,7 +61,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         "tiles": tiling.rows * tiling.columns,
         "arena_bytes": arena_bytes,
         "threads": threads,
-        "lanes": lanes,
+        "lanes": workers,
         "dtype": precision.name(),
         "isa": isa,
         "device": device,
@@ -126,8 +126,9 @@ fn pinned_by(decision: &TilingDecision) -> Option<String> {
 
 /// The programs, and what ran them.
 fn programs_text(report: &Report) -> String {
-    let Report { programs_compiled, programs_cached, program_runs, threads, lanes, precision, isa, ref device, .. } =
-        *report;
+    let Report {
+        programs_compiled, programs_cached, program_runs, threads, workers, precision, isa, ref device, ..
+    } = *report;
     let dtype = precision.name();
     match device {
         Some(device) => {
@@ -136,7 +137,7 @@ fn programs_text(report: &Report) -> String {
             )
         }
         None => {
-            let at_once = if lanes > 1 { format!(" in {lanes} lanes") } else { String::new() };
+            let at_once = if workers > 1 { format!(" in {workers} lanes") } else { String::new() };
             format!("{programs_compiled} compiled, {program_runs} runs{at_once}, {threads} threads, {dtype}, {isa}")
         }
     }

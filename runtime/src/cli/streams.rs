@@ -14,7 +14,7 @@ use tessera::media::read::Spooled;
 use tessera::media::{ClipShape, ClipWriter, FrameRate, check_stream, create, stream};
 
 use super::run_files::RunFiles;
-use super::{Failure, Manner, interrupt};
+use super::{Console, Failure, interrupt};
 
 /// What systems call standard input and output as files.
 pub(super) const STDIN: &str = "/dev/stdin";
@@ -58,7 +58,7 @@ pub(super) fn clip_writer(
     shape: ClipShape,
     rate: FrameRate,
     files: &mut RunFiles,
-    manner: Manner,
+    console: Console,
 ) -> Result<Box<dyn ClipWriter>, Error> {
     if !is_stream(path) {
         files.writes_clip(path, shape.batch)?;
@@ -68,7 +68,7 @@ pub(super) fn clip_writer(
     files.streams_clip(path)?;
     let failed = |cause| media::Error::Stream { path: path.into(), cause };
     if !is_stdout(path) {
-        return Ok(stream(path, Waiting(open_to_write(path, manner)?), shape, rate)?);
+        return Ok(stream(path, Waiting(open_to_write(path, console)?), shape, rate)?);
     }
     if io::stdout().is_terminal() {
         let problem = "standard output is a terminal, which shows no clip; send it into a pipe or a file".into();
@@ -171,7 +171,7 @@ mod system {
     }
 
     /// Opens a pipe when there is somebody to read it.
-    pub(super) fn open_to_write(path: &Path, manner: Manner) -> Result<File, Error> {
+    pub(super) fn open_to_write(path: &Path, console: Console) -> Result<File, Error> {
         let mut options = OpenOptions::new();
         options.write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         let mut told = false;
@@ -180,7 +180,7 @@ mod system {
                 Ok(file) => return Ok(file),
                 Err(cause) if Errno::from_io_error(&cause) == Some(Errno::NXIO) && is_pipe(path) => {
                     if !std::mem::replace(&mut told, true) {
-                        manner.note(&format!("note: waiting for a reader of {}", path.display()));
+                        console.note(&format!("note: waiting for a reader of {}", path.display()));
                     }
                     if interrupt::asked() {
                         return Err(Error::Interrupted);
@@ -235,7 +235,7 @@ mod system {
         File::open(path)
     }
 
-    pub(super) fn open_to_write(path: &Path, _: Manner) -> Result<File, Error> {
+    pub(super) fn open_to_write(path: &Path, _: Console) -> Result<File, Error> {
         let file = OpenOptions::new().write(true).open(path);
         let problem = |cause| format!("cannot be written to: {cause}");
         Ok(file.map_err(|cause| files::Error::OutputPlace { path: path.into(), problem: problem(cause) })?)

@@ -12,7 +12,7 @@ use super::input::{self, InputArguments};
 use super::inspection::InspectionArguments;
 use super::progress::{Bar, with_bar};
 use super::run_files::RunFiles;
-use super::{EXIT_CODES, Failure, Manner, interrupt};
+use super::{Console, EXIT_CODES, Failure, interrupt};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,12 +45,12 @@ pub(super) struct Arguments {
     inspection: InspectionArguments,
 }
 
-pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     interrupt::listen();
     let mut files = RunFiles::new();
     files.writes("the file of activations", &arguments.output)?;
-    let vae = arguments.model.open(manner, &mut files)?;
-    let input = match arguments.input.read(&vae, manner, &mut files)? {
+    let vae = arguments.model.open(console, &mut files)?;
+    let input = match arguments.input.read(&vae, console, &mut files)? {
         Some(input) => input,
         None => input::small(&vae, arguments.model.model.is_none())?,
     };
@@ -58,10 +58,10 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
     let options = arguments.run.options(&mut files)?.with_inspection(inspection);
     let record = |bar: &mut Bar| record(&vae, &input, &options, bar);
-    let (mut recording, output, report) = with_bar(manner, "running", Error::Interrupted, record)?;
+    let (mut recording, output, report) = with_bar(console, "running", Error::Interrupted, record)?;
     trace.finish()?;
     let activations = recording.len();
     let (path, bytes) = recording.write(writer, &input, &output, report.tiling.tiling)?;
     let (path, size, run) = (path.display(), amount::bytes(bytes), input::named(&input));
-    manner.say(&format!("{path}: {activations} activations of {run} ({size})\n"))
+    console.say(&format!("{path}: {activations} activations of {run} ({size})\n"))
 }

@@ -20,7 +20,7 @@
 //! | `demo` (feature) | the small model and the latents that are part of the program |
 //! | [`latents`] | the tensor to decode; undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
-//! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: values that are no numbers, when what ran |
+//! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: non-finite values, when what ran |
 //! | `video`, [`whole_run`] | videos in memory, and a run over them |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
 //! | [`tiling`], [`tile_sizes`] | the geometry of tiles; which sizes are worth a look |

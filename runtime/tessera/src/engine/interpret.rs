@@ -176,7 +176,7 @@ impl Engine for InterpretEngine<'_> {
             parameters_read: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         };
-        let mut looker = Inspector {
+        let mut inspector = Inspector {
             graph,
             weights: weight_only(graph),
             inspection: &self.options.inspection,
@@ -186,10 +186,10 @@ impl Engine for InterpretEngine<'_> {
         };
         let (done, finished) = channel();
         let evaluated = pool.in_place_scope(|scope| {
-            let (bindings, looker) = (&bindings, &mut looker);
+            let (bindings, inspector) = (&bindings, &mut inspector);
             scope.spawn(move |_| {
                 // The receiver is there until a result came.
-                let _ = done.send(evaluate_watched(graph, bindings, &mut |op| looker.look(op)));
+                let _ = done.send(evaluate_watched(graph, bindings, &mut |op| inspector.look(op)));
             });
             loop {
                 let share = bindings.parameters_read.load(Ordering::Relaxed) as f64 / parameters.max(1) as f64;
@@ -204,7 +204,7 @@ impl Engine for InterpretEngine<'_> {
                 }
             }
         });
-        if let Some(found) = looker.found {
+        if let Some(found) = inspector.found {
             let found = NonFiniteActivation::new(found, *step, place, self.checkpoint);
             return Err(Error::NonFiniteActivation(Box::new(found)));
         }
