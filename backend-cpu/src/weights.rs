@@ -58,7 +58,7 @@ pub enum WeightError {
 
 /// The form of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Form {
+pub(crate) enum WeightFormat {
     /// Row-major, in the elements of its type.
     Dense,
     /// For the panels of the family of this name, transformed as the algorithm asks.
@@ -83,7 +83,7 @@ impl Data {
 /// The weights of one checkpoint, made when a program first needs them.
 pub struct Weights {
     source: Arc<dyn ParameterSource>,
-    made: Mutex<HashMap<(String, Form), Arc<Data>>>,
+    made: Mutex<HashMap<(String, WeightFormat), Arc<Data>>>,
 }
 
 impl Weights {
@@ -99,29 +99,29 @@ impl Weights {
     }
 
     /// The weights of `recipe` in `form`.
-    pub(crate) fn get(&self, recipe: &Recipe, form: Form, isa: Isa) -> Result<Arc<Data>, WeightError> {
-        let key = (recipe.key().to_owned(), form);
+    pub(crate) fn get(&self, recipe: &Recipe, format: WeightFormat, isa: Isa) -> Result<Arc<Data>, WeightError> {
+        let key = (recipe.key().to_owned(), format);
         let lock = || self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(data) = lock().get(&key) {
             return Ok(data.clone());
         }
-        let data = Arc::new(self.make(recipe, form, isa)?);
+        let data = Arc::new(self.make(recipe, format, isa)?);
         Ok(lock().entry(key).or_insert(data).clone())
     }
 
-    fn make(&self, recipe: &Recipe, form: Form, isa: Isa) -> Result<Data, WeightError> {
+    fn make(&self, recipe: &Recipe, format: WeightFormat, isa: Isa) -> Result<Data, WeightError> {
         let ty = recipe.ty();
         let element = Element::of(ty.element).ok_or_else(|| WeightError::Element(ty.clone()))?;
-        match (form, recipe.as_view()) {
-            (Form::Packed(_, algorithm), Some(view)) => {
+        match (format, recipe.as_view()) {
+            (WeightFormat::Packed(_, algorithm), Some(view)) => {
                 let values = rounded(self.parameter(view.name, view.ty)?, element);
                 Ok(Data::Packed(pack_strided(&values, ty, &view.strides, isa, algorithm)?))
             }
-            (Form::Packed(_, algorithm), None) => {
+            (WeightFormat::Packed(_, algorithm), None) => {
                 let values = self.values(recipe)?;
                 Ok(Data::Packed(pack_strided(&values, ty, &ty.strides(), isa, algorithm)?))
             }
-            (Form::Dense, _) => Ok(Data::Dense(dense(&self.values(recipe)?, element)?)),
+            (WeightFormat::Dense, _) => Ok(Data::Dense(dense(&self.values(recipe)?, element)?)),
         }
     }
 
@@ -221,7 +221,7 @@ mod tests {
                  %1 = convert %0 {{element = {element}}} : tensor<3x{element}>\nreturn result \"y\" = %1\n}}"
             ));
             let graph = graph.unwrap();
-            let made = weights.get(&Recipe::of(&graph, graph.outputs()[0].value), Form::Dense, Isa::Portable);
+            let made = weights.get(&Recipe::of(&graph, graph.outputs()[0].value), WeightFormat::Dense, Isa::Portable);
             match Element::of(element) {
                 Some(Element::F32) => assert_eq!(made.unwrap().bytes(), [1.5_f32; 3].map(f32::to_ne_bytes).concat()),
                 Some(Element::Bf16) => {

@@ -120,7 +120,7 @@ pub(super) fn emit_normalize<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, kernel
     let lines = kernel.lines();
     let size = kernel.element.bytes();
     let (n, first, last) = block_lines(e, lines);
-    let row = Row::new(e, isa, kernel, kernel.element, 2, n, e.scratch)?;
+    let row = RowNormalization::new(e, isa, kernel, kernel.element, 2, n, e.scratch)?;
     e.for_each(first, last, 1, |e, line| {
         let (frame, y) = e.divide(line, height);
         let t = e.offset(frame, kernel.frames[0] as i64);
@@ -141,7 +141,7 @@ pub(super) fn emit_normalize<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, kernel
 }
 
 /// What normalising a row of pixels needs: the microkernel, the coefficients, gain and shift.
-pub(super) struct Row {
+pub(super) struct RowNormalization {
     kernel: Normalize,
     /// What it writes.
     to: Element,
@@ -151,7 +151,7 @@ pub(super) struct Row {
     modulation: Option<[Value; 2]>,
 }
 
-impl Row {
+impl RowNormalization {
     /// Computes the coefficients of video `n` to the memory at `coefficients`; the kernel's arguments behind its input
     /// start at `argument`. Rows are written as elements `to`.
     pub(super) fn new<M: Module>(
