@@ -20,6 +20,7 @@ mod report;
 mod returned;
 mod roundtrip;
 mod run_files;
+mod stream_paths;
 mod streams;
 mod table;
 mod taps;
@@ -129,7 +130,7 @@ impl Console {
 
     /// Of a command whose clip goes to this path.
     fn beside_clip(self, path: &Path) -> Console {
-        if streams::is_stdout(path) { Console { summary: Summary::Stderr, ..self } } else { self }
+        if stream_paths::is_stdout(path) { Console { summary: Summary::Stderr, ..self } } else { self }
     }
 }
 

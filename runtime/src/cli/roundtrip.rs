@@ -24,7 +24,8 @@ use super::progress::{Bar, with_bar};
 use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, rate_note, row, rows};
 use super::returned::{Extent, counted};
 use super::run_files::RunFiles;
-use super::streams::{clip_writer, interrupted, is_stream};
+use super::stream_paths::is_stream;
+use super::streams::{clip_writer, interrupted};
 use super::{Console, EXIT_CODES, Failure, interrupt, print, streams, table};
 
 /// The frame rate of a video that tells none.

@@ -13,10 +13,11 @@ use frontend::{Autoencoder, Step};
 use crate::blend::Blender;
 use crate::engine::{Engine, Work};
 use crate::error::{Error, Result};
-use crate::observer::{Observer, Progress, StepPlace, Tap};
+use crate::observer::{Observer, Progress, Tap};
 use crate::route::{Route, TileOrder};
 use crate::source::{Replay, Source};
 use crate::spill::Spill;
+use crate::step_place::StepPlace;
 use crate::steps::Steps;
 
 /// Runs every step of a clip. `sink` gets each batch's result, [1, C, T, H, W], with the number of its sample, in order.
@@ -312,7 +313,8 @@ mod tests {
 
     use super::*;
     use crate::demo;
-    use crate::engine::{CpuEngine, NativeSteps};
+    use crate::engine::CpuEngine;
+    use crate::lowering::NativeSteps;
     use crate::options::RunOptions;
     use crate::session::Session;
     use crate::source::{InMemory, Stream};
@@ -333,7 +335,9 @@ mod tests {
         let model = demo::model().unwrap();
         let session = Session::new(Arc::new(demo::checkpoint().unwrap()));
         let (options, native) = (RunOptions::default(), native(route));
-        let engine = CpuEngine::new(Isa::probe().into(), &options, &session, &native);
+        let Session { weights, checkpoint, cpu: kept, .. } = &session;
+        let target = Isa::probe().into();
+        let engine = CpuEngine { target, options: &options, steps: &native, weights, checkpoint, kept };
         let mut steps = Steps::new(&*model, &options, engine, 3, route.workers).unwrap();
         let mut found = vec![];
         let mut sink = |sample, data: &[f32]| {
@@ -398,7 +402,9 @@ mod tests {
         let session = Session::new(Arc::new(demo::checkpoint().unwrap()));
         let options = RunOptions { precision, ..RunOptions::default() };
         let native = native(route);
-        let engine = CpuEngine::new(Isa::probe().into(), &options, &session, &native);
+        let Session { weights, checkpoint, cpu: kept, .. } = &session;
+        let target = Isa::probe().into();
+        let engine = CpuEngine { target, options: &options, steps: &native, weights, checkpoint, kept };
         let mut steps = Steps::new(&*model, &options, engine, 2, 1).unwrap();
         let mut source = InMemory { data, shape: route.shape };
         let (mut frames, mut window, batches) = (vec![], vec![], route.batches());

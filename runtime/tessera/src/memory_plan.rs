@@ -23,9 +23,8 @@ use passes::cpu_pipeline;
 
 use crate::amount::at_most;
 use crate::checkpoint::Checkpoint;
-use crate::engine::NativeSteps;
 use crate::error::{Error, Result};
-use crate::lowering;
+use crate::lowering::{self, NativeSteps};
 use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
 use crate::memory_estimate::MemoryEstimate;
 use crate::memory_ledger::LEDGER;

@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 use crate::engine::{Engine, StepObserver, StepOutputs, Work};
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
-use crate::non_finite;
-use crate::observer::{Preparation, StepPlace};
+use crate::non_finite::NonFiniteActivation;
+use crate::observer::Preparation;
 use crate::options::RunOptions;
+use crate::step_place::StepPlace;
 
 /// How long to wait between two looks at the observer while several steps run.
 const TICK: Duration = Duration::from_millis(50);
@@ -209,7 +210,9 @@ fn run_one<E: Engine>(
     }
     if *check_finite && !E::LOOKS_INSIDE {
         let modules = outputs.taps.iter().map(|(module, ty, values)| (module.as_str(), ty, &**values));
-        non_finite::check_modules(input, modules, &step, place)?;
+        if let Some(found) = NonFiniteActivation::of_modules(input, modules, step, place) {
+            return Err(Error::NonFiniteActivation(Box::new(found)));
+        }
         outputs.taps.retain(|(module, ..)| match &options.taps {
             Taps::None => false,
             Taps::All => true,

@@ -327,7 +327,8 @@ impl Vae {
         let mut device = None;
         let account = match (target.zip(native.as_ref()), options.backend) {
             (Some((target, steps)), _) => {
-                let engine = CpuEngine::new(target, options, &session, steps);
+                let Session { weights, checkpoint, cpu: kept, .. } = &*session;
+                let engine = CpuEngine { target, options, steps, weights, checkpoint, kept };
                 self.run_on(engine, job, route, source, sink, observer)?
             }
             (None, Backend::Pjrt) => {
@@ -337,7 +338,8 @@ impl Vae {
                 self.run_on(engine, job, route, source, sink, observer)?
             }
             (None, _) => {
-                let engine = InterpretEngine::new(options, &session);
+                let Session { checkpoint, interpreter: kept, .. } = &*session;
+                let engine = InterpretEngine { options, checkpoint, kept };
                 self.run_on(engine, job, route, source, sink, observer)?
             }
         };

@@ -20,28 +20,21 @@ use super::{Engine, StepObserver, StepOutputs, Work};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
+use crate::kept::{Kept, ProgramKey};
 use crate::lowering;
 use crate::non_finite::NonFiniteActivation;
-use crate::observer::StepPlace;
 use crate::options::RunOptions;
 use crate::parameters;
-use crate::session::{Kept, ProgramKey, Session};
+use crate::step_place::StepPlace;
 
 /// How long to wait between two looks at the observer.
 const TICK: Duration = Duration::from_millis(50);
 
 /// The evaluator over one checkpoint.
 pub(crate) struct InterpretEngine<'a> {
-    options: &'a RunOptions,
-    checkpoint: &'a Checkpoint,
-    kept: &'a Kept<Graph, rayon::ThreadPool>,
-}
-
-impl<'a> InterpretEngine<'a> {
-    /// An engine for the session's weights.
-    pub(crate) fn new(options: &'a RunOptions, session: &'a Session) -> Self {
-        Self { options, checkpoint: &session.checkpoint, kept: &session.interpreter }
-    }
+    pub(crate) options: &'a RunOptions,
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) kept: &'a Kept<Graph, rayon::ThreadPool>,
 }
 
 /// Looks at ops as they are computed.

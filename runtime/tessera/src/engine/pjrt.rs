@@ -23,10 +23,10 @@ use passes::{Precision, tpu_pipeline};
 use super::{Engine, StepObserver, StepOutputs, Work};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::kept::{Kept, ProgramKey};
 use crate::lowering;
 use crate::options::RunOptions;
 use crate::parameters;
-use crate::session::{Kept, ProgramKey};
 
 /// The first and the longest pause between two looks at a run.
 const PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(20)];
