@@ -3,17 +3,21 @@
 //! Each op of the final graph becomes one call of a kernel, or two (a reduction and its completion), in the graph's
 //! order. A call names its operands by place: which place is which memory is decided in `program`.
 
+mod gathers;
+
 use std::collections::HashMap;
 
 use ir::analysis::weight_only;
-use ir::{Dims, ElementType, FirstFrame, Graph, Layout, Node, Op, Output, PadMode, Recipe, Role, TensorType, Value};
+use ir::{ElementType, FirstFrame, Graph, Layout, Node, Op, Output, Recipe, Role, Value};
 use passes::inline::inlined;
+
+use gathers::{contiguous, gather, identity};
 
 use crate::attention::Attention;
 use crate::buffer::ALIGNMENT;
 use crate::element::Element;
 use crate::kernel::{
-    AveragePool, AxisMap, ChannelNorm, Convolution, Front, Gather, Kernel, Lines, Normalize, Pointwise,
+    AveragePool, ChannelNorm, Convolution, Front, Gather, GroupedConvolution, Kernel, Lines, Normalize, Pointwise,
     PointwiseFunction, Prologue, Sums,
 };
 use crate::options::CompileOptions;
@@ -228,6 +232,11 @@ impl Scheduler<'_> {
             Op::Add { lhs, rhs } => self.pointwise(value, PointwiseFunction::Add, &[*lhs, *rhs])?,
             Op::Multiply { lhs, rhs } => self.pointwise(value, PointwiseFunction::Multiply, &[*lhs, *rhs])?,
             Op::Silu { input } => self.pointwise(value, PointwiseFunction::Silu, &[*input])?,
+            Op::Unary { input, function } => self.pointwise(value, PointwiseFunction::Unary(*function), &[*input])?,
+            Op::Clamp { input, low, high } => {
+                let [low, high] = [*low, *high].map(|bound| (bound as f32).to_bits());
+                self.pointwise(value, PointwiseFunction::Clamp { low, high }, &[*input])?;
+            }
             Op::AddBias { input, bias } => {
                 let (_, channels) = self.channel_last(value, *input)?;
                 let kernel = Kernel::AddBias { element, pixels: node.ty.elements() / channels, channels };
@@ -235,6 +244,29 @@ impl Scheduler<'_> {
                 self.call(value, kernel, arguments);
             }
             Op::Convolution { .. } => self.convolution(value, node)?,
+            Op::GroupedConvolution { input, weight, bias, groups, strides, padding } => {
+                let (space, inputs) = self.channel_last(value, *input)?;
+                let (_, outputs) = self.channel_last(value, value)?;
+                let weight_ty = graph.ty(*weight);
+                let kernel = GroupedConvolution {
+                    batch: node.ty.shape[0],
+                    input: space,
+                    result: node.ty.space().unwrap_or_default(),
+                    kernel: [weight_ty.shape[0], weight_ty.shape[1], weight_ty.shape[2]],
+                    strides: *strides,
+                    padding: padding.map(|[low, _]| low),
+                    groups: *groups,
+                    inputs: inputs / groups,
+                    outputs: outputs / groups,
+                    bias: bias.is_some(),
+                    element,
+                };
+                let mut arguments = vec![result];
+                for operand in [*input, *weight].into_iter().chain(*bias) {
+                    arguments.push(self.read(operand)?);
+                }
+                self.call(value, Kernel::GroupedConvolution(kernel), arguments);
+            }
             Op::Attention { .. } => self.attention(value, node)?,
             Op::GroupNorm { .. } => {
                 return Err(self.unsupported(value, "not fused: the pass `fuse-normalization` must run before"));
@@ -493,7 +525,8 @@ impl Scheduler<'_> {
     }
 
     fn convolution(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
-        let Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } = &node.op else {
+        let Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first, border } = &node.op
+        else {
             unreachable!("called for convolutions alone");
         };
         if !self.weight_only[weight.index()] {
@@ -537,6 +570,7 @@ impl Scheduler<'_> {
             prologue,
             front,
             padding: *padding,
+            border: border.0,
             bias: bias.is_some(),
             residual: residual.is_some(),
             summed: algorithm.transforms() && self.is_normalized(value),
@@ -559,69 +593,5 @@ impl Scheduler<'_> {
         }
         self.call(value, Kernel::Convolution(kernel), arguments);
         Ok(())
-    }
-}
-
-/// A gather of a whole tensor onto one of the same type.
-fn identity(ty: &TensorType) -> Gather {
-    Gather {
-        element_bytes: ty.element.bytes(),
-        shape: ty.shape.clone(),
-        maps: vec![AxisMap::Same; ty.rank()],
-        source_strides: ty.strides(),
-        source_offset: 0,
-        result_strides: ty.strides(),
-        result_offset: 0,
-    }
-}
-
-/// A gather of all elements of a tensor, as they are in memory.
-fn contiguous(ty: &TensorType) -> Gather {
-    identity(&TensorType::plain(ty.element, [ty.elements()]))
-}
-
-/// The operand and the gather of an op that only moves elements.
-fn gather(graph: &Graph, node: &Node) -> (Value, Gather) {
-    let base = |input: Value| Gather { source_strides: graph.ty(input).strides(), ..identity(&node.ty) };
-    match &node.op {
-        Op::ResizeNearest { input, size, first_frame } => {
-            let from = graph.ty(*input);
-            let mut gather = base(*input);
-            if let Some(axes) = node.ty.layout.video() {
-                for (i, axis) in axes.space.into_iter().enumerate() {
-                    let apart = i == 0 && *first_frame == FirstFrame::Apart;
-                    gather.maps[axis] = match from.shape[axis] {
-                        same if same == size[i] => AxisMap::Same,
-                        from => AxisMap::Nearest { from, to: size[i], apart },
-                    };
-                }
-            }
-            (*input, gather)
-        }
-        Op::Pad { input, low, high, mode } => {
-            let from = graph.ty(*input);
-            let mut gather = base(*input);
-            for axis in (0..from.rank()).filter(|&axis| low[axis] + high[axis] > 0) {
-                let (low, size) = (low[axis], from.shape[axis]);
-                gather.maps[axis] = match mode {
-                    PadMode::Edge => AxisMap::Clamp { low, size },
-                    PadMode::Zero => AxisMap::Zero { low, size },
-                };
-            }
-            (*input, gather)
-        }
-        Op::Slice { input, start, .. } => {
-            let mut gather = base(*input);
-            gather.source_offset = start.iter().zip(&gather.source_strides).map(|(s, stride)| s * stride).sum();
-            (*input, gather)
-        }
-        Op::Transpose { input, permutation } => {
-            let mut gather = base(*input);
-            let strides = graph.ty(*input).strides();
-            gather.source_strides = permutation.iter().map(|&axis| strides[axis]).collect::<Dims>();
-            (*input, gather)
-        }
-        Op::Reshape { input, .. } => (*input, contiguous(&node.ty)),
-        op => unreachable!("{} moves no elements", op.mnemonic()),
     }
 }

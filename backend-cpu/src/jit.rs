@@ -13,7 +13,7 @@ use cranelift_jit::{JITBuilder, JITModule};
 use crate::codegen::{self, panel_symbol};
 use crate::isa::Isa;
 use crate::kernel::Kernel;
-use crate::panel::{PanelFamily, softmax};
+use crate::panel::{PanelFamily, softmax, unary};
 
 /// A compiled kernel: `kernel(arguments, scratch, block)`.
 pub(crate) type KernelFn = unsafe extern "C" fn(arguments: *const *mut u8, scratch: *mut u8, block: usize);
@@ -76,6 +76,9 @@ impl Code {
                     builder.symbol(symbol, address);
                 },
             );
+        }
+        for (symbol, function) in unary::symbols() {
+            builder.symbol(symbol, function as *const u8);
         }
         let mut module = JITModule::new(builder);
         let emitted = emit_all(&mut module, kernels, isa, false)?;

@@ -5,9 +5,15 @@
 //! thread alone, and which of its independent blocks to compute. How kernels are made of ops is in `instruction_selection`; their
 //! code is in `codegen`.
 
+mod gather;
+mod grouped_convolution;
+
 use std::fmt;
 
-use ir::{Activation, AttentionMask, ChannelNormKind, Dims};
+use ir::{Activation, AttentionMask, ChannelNormKind, PadMode, UnaryFunction};
+
+pub use gather::{AxisMap, Gather};
+pub use grouped_convolution::GroupedConvolution;
 
 use crate::attention::Attention;
 use crate::element::Element;
@@ -72,6 +78,8 @@ pub enum Kernel {
     /// Normalises over the channels of each pixel, activates. Arguments: result, input, then those of scale and offset that are
     /// there, in f32.
     ChannelNorm(ChannelNorm),
+    /// Arguments: result, input, weights `[depth, height, width, inputs of a group, outputs]`, then the bias if there is one, in f32.
+    GroupedConvolution(GroupedConvolution),
     /// Arguments: result, input, packed weights, then those of cache, bias and residual that are there, those of the prologue,
     /// and [`Sums`] of the result if it makes them; weights and bias are f32.
     Convolution(Convolution),
@@ -81,108 +89,6 @@ pub enum Kernel {
     PackValues(Attention),
     /// Arguments: result, queries, then packed keys and packed values; keys and values as they are where a block packs them.
     Attention(Attention),
-}
-
-/// Where the index along one axis of a gather's source comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AxisMap {
-    /// The same index.
-    Same,
-    /// The nearest of `from` elements spread over `to`.
-    Nearest {
-        /// Elements of the source.
-        from: usize,
-        /// Elements of the result.
-        to: usize,
-        /// Whether element 0 stands apart.
-        apart: bool,
-    },
-    /// The index less `low`, moved to the nearest of `size`.
-    Clamp {
-        /// Elements in front.
-        low: usize,
-        /// Elements of the source.
-        size: usize,
-    },
-    /// The index less `low`; zero stands outside `0..size`.
-    Zero {
-        /// Elements in front.
-        low: usize,
-        /// Elements of the source.
-        size: usize,
-    },
-}
-
-/// `result[offset + i · strides] = source[offset + map(i) · strides]` for each index `i` of a box.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Gather {
-    /// Bytes of an element; its bits are of no consequence, but that zero has none.
-    pub element_bytes: usize,
-    /// The box.
-    pub shape: Dims,
-    /// How each axis of the box is looked up.
-    pub maps: Vec<AxisMap>,
-    /// Elements between neighbours of the source.
-    pub source_strides: Dims,
-    /// Where the source starts.
-    pub source_offset: usize,
-    /// Elements between neighbours of the result.
-    pub result_strides: Dims,
-    /// Where the result starts.
-    pub result_offset: usize,
-}
-
-impl Gather {
-    /// The same gather over fewer axes: those of size 1 left out, neighbours that are contiguous in both source and
-    /// result made one. At least one axis is left.
-    pub fn coalesced(&self) -> Self {
-        let mut merged = Self {
-            shape: Dims::new(),
-            maps: vec![],
-            source_strides: Dims::new(),
-            result_strides: Dims::new(),
-            ..*self
-        };
-        for axis in 0..self.shape.len() {
-            let (size, map) = (self.shape[axis], self.maps[axis]);
-            let (source, result) = (self.source_strides[axis], self.result_strides[axis]);
-            if size == 1 && map == AxisMap::Same {
-                continue;
-            }
-            let mergeable = map == AxisMap::Same
-                && merged.maps.last() == Some(&AxisMap::Same)
-                && merged.source_strides.last() == Some(&(source * size))
-                && merged.result_strides.last() == Some(&(result * size));
-            if mergeable {
-                let last = merged.shape.len() - 1;
-                merged.shape[last] *= size;
-                merged.source_strides[last] = source;
-                merged.result_strides[last] = result;
-            } else {
-                merged.shape.push(size);
-                merged.maps.push(map);
-                merged.source_strides.push(source);
-                merged.result_strides.push(result);
-            }
-        }
-        if merged.shape.is_empty() {
-            merged.shape.push(1);
-            merged.maps.push(AxisMap::Same);
-            merged.source_strides.push(1);
-            merged.result_strides.push(1);
-        }
-        merged
-    }
-
-    /// Number of rows: everything but the last axis.
-    pub fn rows(&self) -> usize {
-        self.shape[..self.shape.len() - 1].iter().product()
-    }
-
-    /// Rows of one block.
-    pub fn rows_per_block(&self) -> usize {
-        (LINE_BLOCK / self.shape[self.shape.len() - 1].max(1)).clamp(1, self.rows())
-    }
 }
 
 /// An elementwise kernel.
@@ -210,6 +116,15 @@ pub enum PointwiseFunction {
     Multiply,
     /// Of one operand.
     Silu,
+    /// Of one operand.
+    Unary(UnaryFunction),
+    /// Of one operand; the bits of the bounds in f32.
+    Clamp {
+        /// The least.
+        low: u32,
+        /// The largest.
+        high: u32,
+    },
 }
 
 impl PointwiseFunction {
@@ -217,7 +132,18 @@ impl PointwiseFunction {
     pub const fn operands(self) -> usize {
         match self {
             Self::Add | Self::Multiply => 2,
-            Self::Silu => 1,
+            Self::Silu | Self::Unary(_) | Self::Clamp { .. } => 1,
+        }
+    }
+
+    /// The op's name, or the function's.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Multiply => "multiply",
+            Self::Silu => "silu",
+            Self::Unary(function) => function.word(),
+            Self::Clamp { .. } => "clamp",
         }
     }
 }
@@ -433,8 +359,10 @@ pub struct Convolution {
     pub prologue: Prologue,
     /// What stands in front.
     pub front: Front,
-    /// Zeros before and behind, along time, height and width.
+    /// What stands before and behind, along time, height and width.
     pub padding: [[usize; 2]; 3],
+    /// What that is: made as the scratch is filled, of the input behind the prologue.
+    pub border: [PadMode; 3],
     /// Whether a bias is added.
     pub bias: bool,
     /// Whether a residual is added.
@@ -517,6 +445,7 @@ impl Kernel {
             Self::GroupStatistics { sums, groups, .. } => sums.batch * groups,
             Self::Normalize(normalize) => normalize.batch * normalize.lines().blocks(),
             Self::ChannelNorm(norm) => norm.batch * norm.blocks(),
+            Self::GroupedConvolution(c) => c.batch * c.result[0] * c.result[1],
             Self::Convolution(c) => c.tile.blocks(&c.problem),
             Self::PackKeys(a) => a.matrices() * a.panels()[0],
             Self::PackValues(a) => a.matrices() * a.keys.div_ceil(a.keys_packed_at_once()),
@@ -549,7 +478,7 @@ impl fmt::Display for Kernel {
         match self {
             Self::Gather(gather) => write!(f, "gather{}_{}", 8 * gather.element_bytes, x(&gather.shape)),
             Self::Pointwise(p) => {
-                write!(f, "{}_{}{}", format!("{:?}", p.function).to_lowercase(), p.elements, p.element.suffix())
+                write!(f, "{}_{}{}", p.function.name(), p.elements, p.element.suffix())
             }
             Self::Convert { elements, from, to } => {
                 write!(f, "convert_{elements}_{}_{}", from.name(), to.name())
@@ -575,6 +504,11 @@ impl fmt::Display for Kernel {
                 write!(f, "channel_norm_{}_{}x{}", n.kind.word(), n.batch * n.wanted[1], n.channels)?;
                 f.write_str(if n.activation == Activation::Silu { "_silu" } else { "" })?;
                 f.write_str(n.element.suffix())
+            }
+            Self::GroupedConvolution(c) => {
+                let (kernel, result, outputs) = (x(&c.kernel), x(&c.result), c.groups * c.outputs);
+                write!(f, "grouped_convolution_{kernel}_{result}_{}_{outputs}_{}", c.groups * c.inputs, c.groups)?;
+                f.write_str(c.element.suffix())
             }
             Self::Convolution(c) => {
                 let name = c.algorithm.name();

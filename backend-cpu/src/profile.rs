@@ -50,7 +50,7 @@ pub(crate) fn summaries(graph: &Graph, schedule: &Schedule, plan: &BufferPlan) -
 fn kind(kernel: &Kernel) -> String {
     match kernel {
         Kernel::Gather(_) => "gather".into(),
-        Kernel::Pointwise(pointwise) => format!("{:?}", pointwise.function).to_lowercase(),
+        Kernel::Pointwise(pointwise) => pointwise.function.name().into(),
         Kernel::Convert { .. } => "convert".into(),
         Kernel::AddBias { .. } => "add_bias".into(),
         Kernel::AveragePool(_) => "average_pool".into(),
@@ -58,6 +58,7 @@ fn kind(kernel: &Kernel) -> String {
         Kernel::GroupStatistics { .. } => "group_statistics".into(),
         Kernel::Normalize(_) => "normalize".into(),
         Kernel::ChannelNorm(_) => "channel_norm".into(),
+        Kernel::GroupedConvolution(_) => "grouped_convolution".into(),
         Kernel::Convolution(convolution) => {
             let [time, height, width] = convolution.problem.kernel;
             let of = match convolution.prologue {

@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use backend_tpu_stablehlo::{ArgumentRole, EmitOptions, Module, emit};
-use common::programs::{LARGE, PROGRAMS, graph};
+use common::programs::{LARGE, LARGE_CHANNEL_NORM, PROGRAMS, graph};
 use ir::op;
 
 fn module(body: &str) -> Module {
@@ -39,6 +39,18 @@ fn large_videos_are_made_in_strips() {
     let (count, text) = loops(300);
     assert_eq!(count, 2);
     insta::assert_snapshot!("strips", text);
+}
+
+#[test]
+fn a_norm_over_channels_is_made_in_strips_with_the_state_behind() {
+    let loops = |body: &str| {
+        let options = EmitOptions { strip_bytes: 300, ..EmitOptions::default() };
+        emit(&graph(body), &options).expect("every op has a form").text.matches("stablehlo.while").count()
+    };
+    assert_eq!(loops(LARGE_CHANNEL_NORM), 1);
+    // A border of anything but zeros is made first, so that the norm is, too.
+    let border = LARGE_CHANNEL_NORM.replace("repeat_first = 0}", "repeat_first = 0, border = [zero, edge, edge]}");
+    assert_eq!(loops(&border), 0);
 }
 
 #[test]

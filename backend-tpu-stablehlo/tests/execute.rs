@@ -5,7 +5,7 @@ mod common;
 use std::borrow::Cow;
 
 use backend_tpu_stablehlo::EmitOptions;
-use common::programs::{LARGE, PROGRAMS, graph};
+use common::programs::{LARGE, LARGE_CHANNEL_NORM, PROGRAMS, graph};
 use half::bf16;
 use ir::eval::{Bindings, Leaf, LeafKind, Tensor, evaluate};
 use ir::{ElementType, TensorType};
@@ -34,12 +34,19 @@ impl Bindings<f32> for Numbers {
 #[test]
 fn every_op_computes_what_the_evaluator_says() {
     let Some(client) = common::client("every_op_computes_what_the_evaluator_says", 1) else { return };
-    let whole = PROGRAMS.into_iter().chain([("large", LARGE)]).map(|(name, body)| (name, body, EmitOptions::default()));
+    let whole = PROGRAMS
+        .into_iter()
+        .chain([("large", LARGE), ("large channel norm", LARGE_CHANNEL_NORM)])
+        .map(|(name, body)| (name, body, EmitOptions::default()));
     let strips = EmitOptions { strip_bytes: 300, ..EmitOptions::default() };
     // Four of six queries at once, with all keys.
     let attention = PROGRAMS.iter().find(|(name, _)| *name == "attention").expect("a program").1;
     let queries = EmitOptions { strip_bytes: 600, ..EmitOptions::default() };
-    let loops = [("in strips", LARGE, strips), ("attention in strips", attention, queries)];
+    let loops = [
+        ("in strips", LARGE, strips),
+        ("norm in strips", LARGE_CHANNEL_NORM, strips),
+        ("attention in strips", attention, queries),
+    ];
     for (name, body, options) in whole.chain(loops) {
         let graph = graph(body);
         let found = common::run(&client, &graph, &options, &Numbers);

@@ -21,6 +21,14 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Whether a line has the model's name in it: as a word, or within one where it is too long to be there by chance.
+fn names(line: &str, model: &str) -> bool {
+    const BY_CHANCE: usize = 5;
+    let line = line.replace('_', "");
+    let mut words = line.split(|letter: char| !letter.is_ascii_alphanumeric());
+    words.any(|word| word == model || (model.len() > BY_CHANCE && word.contains(model)))
+}
+
 #[test]
 fn no_other_package_names_a_model() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -34,13 +42,14 @@ fn no_other_package_names_a_model() {
     let mut files = vec![];
     sources(here.parent().expect("the workspace"), &mut files);
     assert!(files.len() > 100, "{} sources", files.len());
+    assert!(names("a wan_x", "wanx") && !names("who wants", "wan") && names("a longmodelname3d", "longmodelname"));
     let mut named = vec![];
     for file in files {
         let text = fs::read_to_string(&file).expect("a readable source");
         // Unit tests may name what they test with.
         let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_lowercase();
         for (number, line) in text.lines().enumerate() {
-            if let Some(model) = models.iter().find(|model| line.replace('_', "").contains(model.as_str())) {
+            if let Some(model) = models.iter().find(|model| names(line, model)) {
                 named.push(format!("{}:{}: {model}", file.display(), number + 1));
             }
         }

@@ -46,7 +46,10 @@ pub trait Attribute: Sized {
     /// What a reader should write, for error messages and the op reference.
     const EXPECTED: &'static str;
 
-    /// The value as text; `None` for an attribute that the op's result type already shows.
+    /// What an attribute is that is not written out, if that may be.
+    const LEFT_OUT: Option<Self> = None;
+
+    /// The value as text; `None` for an attribute that the op's result type already shows, or that is left out.
     fn to_literal(&self) -> Option<Literal>;
 
     /// The value from text; `None` when the text is of another kind.
@@ -243,6 +246,35 @@ word_attribute! {
         Zero = "zero",
         /// The nearest element of the tensor.
         Edge = "edge",
+        /// The tensor mirrored at its outermost element, which stands once.
+        Reflect = "reflect",
+    }
+}
+
+/// What stands in a convolution's padding of time, height and width; zeros, if it is not written out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Border(pub [PadMode; 3]);
+
+impl Border {
+    /// Zeros on all sides.
+    pub const ZERO: Self = Self([PadMode::Zero; 3]);
+}
+
+impl Attribute for Border {
+    const EXPECTED: &'static str =
+        "nothing for zeros, or a list of three out of zero, edge and reflect: time, height, width";
+    const LEFT_OUT: Option<Self> = Some(Self::ZERO);
+
+    fn identity(&self) -> impl Eq + Hash {
+        *self
+    }
+
+    fn to_literal(&self) -> Option<Literal> {
+        if *self == Self::ZERO { None } else { self.0.to_literal() }
+    }
+
+    fn from_literal(literal: &Literal) -> Option<Self> {
+        <[PadMode; 3]>::from_literal(literal).map(Self)
     }
 }
 
@@ -255,6 +287,20 @@ word_attribute! {
         L2 = "l2",
         /// Their standard deviation, `sqrt(variance + epsilon)`, when the mean was subtracted.
         Layer = "layer",
+    }
+}
+
+word_attribute! {
+    /// A function of one number.
+    UnaryFunction {
+        /// The hyperbolic tangent.
+        Tanh = "tanh",
+        /// `1 / (1 + exp(-x))`.
+        Sigmoid = "sigmoid",
+        /// The sine of an angle in radians.
+        Sine = "sine",
+        /// The cosine of an angle in radians.
+        Cosine = "cosine",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::attribute::Border;
 use crate::graph::{Graph, Node, Output, Path, Role, Value};
 use crate::op::Op;
 use crate::shape::{self, Violation};
@@ -61,6 +62,25 @@ impl Builder {
             }
             Err(violation) => Err(BuildError { mnemonic: op.mnemonic(), path: self.path.clone(), violation }),
         }
+    }
+
+    /// A [`Builder::bordered_convolution`] with zeros on its border.
+    ///
+    /// # Errors
+    /// When the operands break a constraint of the op's shape function.
+    #[expect(clippy::too_many_arguments, reason = "one argument an operand or attribute of the op")]
+    pub fn convolution(
+        &mut self,
+        input: Value,
+        weight: Value,
+        bias: Option<Value>,
+        residual: Option<Value>,
+        cache: Option<Value>,
+        strides: [usize; 3],
+        padding: [[usize; 2]; 3],
+        repeat_first: usize,
+    ) -> Result<Value, BuildError> {
+        self.bordered_convolution(input, weight, bias, residual, cache, strides, padding, repeat_first, Border::ZERO)
     }
 
     /// Lets `value` leave the graph.

@@ -7,6 +7,7 @@
 //! | [`attribute`] | the constants an op carries |
 //! | [`op`] | the one op table, and what its columns mean |
 //! | [`graph`], [`builder`] | ops in order; building them |
+//! | [`rearrange`] | shuffles, means and repeats of channels, composed of ops |
 //! | [`shape`] | the type of each op's result, and the numbered constraints |
 //! | [`verify`] | all that a graph must hold |
 //! | [`text`] | printing and parsing |
@@ -29,13 +30,14 @@ pub mod knobs;
 pub mod layout;
 pub mod op;
 mod operand;
+pub mod rearrange;
 pub mod recipe;
 pub mod shape;
 pub mod text;
 pub mod types;
 pub mod verify;
 
-pub use attribute::{Activation, AttentionMask, ChannelNormKind, Elements, FirstFrame, PadMode};
+pub use attribute::{Activation, AttentionMask, Border, ChannelNormKind, Elements, FirstFrame, PadMode, UnaryFunction};
 pub use builder::{BuildError, Builder};
 pub use graph::{Graph, Node, Output, Path, Role, Value};
 pub use op::{Class, Op, OperandRole, Values};

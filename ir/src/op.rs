@@ -12,7 +12,10 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::attribute::{Activation, AttentionMask, Attribute, ChannelNormKind, Elements, FirstFrame, Literal, PadMode};
+use crate::attribute::{
+    Activation, AttentionMask, Attribute, Border, ChannelNormKind, Elements, FirstFrame, Literal, PadMode,
+    UnaryFunction,
+};
 use crate::graph::Value;
 pub use crate::operand::{Arity, Class, Operand, OperandRole, Values};
 use crate::operand::{AxisPlace, OfAxes, PerAxis, Sizes};
@@ -230,6 +233,14 @@ op_table! {
         // Negate, exp, add, divide.
         flops |of| of.each(4);
 
+    /// `function(input)`, element by element.
+    Unary = "unary", unary: Pointwise (input: Value as Elementwise) { function: UnaryFunction }
+        flops |of| of.each(1);
+
+    /// `min(max(input, low), high)`, element by element; NaN stays. From 0 to `inf` it is the rectifier (Nair and Hinton 2010).
+    Clamp = "clamp", clamp: Pointwise (input: Value as Elementwise) { low: f64, high: f64 }
+        flops |of| of.each(2);
+
     /// `input + bias[channel]`: one number a channel, added to every element of that channel. The bias is in f32 where the
     /// input is in any floating-point type.
     AddBias = "add_bias", add_bias: Pointwise (input: Value as Elementwise, bias: Value as PerChannel) {}
@@ -237,17 +248,26 @@ op_table! {
 
     /// Cross-correlation over time, height and width, as PyTorch's `Conv3d`:
     /// `sum over (kd, kh, kw, i) of x[t*st + kd, y*sh + kh, x*sw + kw, i] * weight[o, i, kd, kh, kw]`, where `x` is the
-    /// input with `padding` zeros (low, high for time, height, width) around it. Frames may stand in front of the input:
-    /// those of `cache`, or the first frame `repeat_first` times. `bias`, in f32 where the input is in any floating-point
+    /// input with `padding` elements (low, high for time, height, width) around it: zeros, or for each axis what `border` says.
+    /// Frames may stand in front of the input, within the padding: those of `cache`, or the first frame `repeat_first` times. `bias`, in f32 where the input is in any floating-point
     /// type, is added to each output channel, then `residual` to each element; then the sum is rounded, once.
-    Convolution = "convolution", convolution: Contracts
+    Convolution = "convolution", bordered_convolution: Contracts
         (input: Value as Activation, weight: Value as Weight, bias: Option<Value> as PerChannel,
          residual: Option<Value> as Elementwise, cache: Option<Value> as Activation)
-        { strides: [usize; 3], padding: [[usize; 2]; 3], repeat_first: usize }
+        { strides: [usize; 3], padding: [[usize; 2]; 3], repeat_first: usize, border: Border }
         // Two for each tap (those on the padding too) and input channel.
         flops |of| of.each(
             2 * (of.elements(*weight) / of.channels()) + u64::from(bias.is_some()) + u64::from(residual.is_some())
         );
+
+    /// A convolution of each of `groups` groups of neighbouring channels by itself, as PyTorch's `Conv3d` with `groups`: output
+    /// channel `o` of a group is that of [`Op::Convolution`] over the group's input channels, with `padding` zeros around them.
+    /// Of one channel a group it is depthwise (Sifre and Mallat 2014; Chollet 2017, arXiv:1610.02357). `bias` as there.
+    GroupedConvolution = "grouped_convolution", grouped_convolution: Contracts
+        (input: Value as Activation, weight: Value as Weight, bias: Option<Value> as PerChannel)
+        { groups: usize, strides: [usize; 3], padding: [[usize; 2]; 3] }
+        // Two for each tap (those on the padding too) and input channel of the group.
+        flops |of| of.each(2 * (of.elements(*weight) / of.channels()) + u64::from(bias.is_some()));
 
     /// Softmax attention (Vaswani et al. 2017, arXiv:1706.03762) of `heads` heads, each over an equal run of the channels:
     /// `sum over k of softmax(scale * (query[q] . key[k])) * value[k]` over the keys that `mask` lets query q see. Operands are

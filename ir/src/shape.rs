@@ -3,9 +3,11 @@
 //! Constraints are numbered, `convolution_c3`, and each has a test of that name in `tests/constraints.rs`. The builder, the
 //! parser and the verifier all call [`infer`], so none of them can accept what another refuses.
 
+use std::cmp::Ordering;
+
 use smallvec::smallvec;
 
-use crate::attribute::{AttentionMask, Elements, FirstFrame};
+use crate::attribute::{AttentionMask, Border, Elements, FirstFrame, PadMode};
 use crate::graph::{Graph, Value};
 use crate::op::Op;
 use crate::types::{Axis, Dims, ElementType, Layout, TensorType, VideoAxes};
@@ -67,21 +69,37 @@ pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) 
             require!("silu", 1, ty(*input).element.is_float(), "{} is not floating-point", ty(*input));
             ty(*input).clone()
         }
+        Op::Unary { input, .. } => {
+            require!("unary", 1, ty(*input).element.is_float(), "{} is not floating-point", ty(*input));
+            ty(*input).clone()
+        }
+        Op::Clamp { input, low, high } => {
+            require!("clamp", 1, ty(*input).element.is_float(), "{} is not floating-point", ty(*input));
+            let ordered = low.partial_cmp(high).is_some_and(Ordering::is_le);
+            require!("clamp", 2, ordered, "low must be at most high, found {low} and {high}");
+            ty(*input).clone()
+        }
         Op::AddBias { input, bias } => {
             let channels = video("add_bias", ty(*input))?.1;
             per_channel("add_bias", "bias", ty(*bias), channels, bias_element(ty(*input).element))?;
             ty(*input).clone()
         }
-        Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } => convolution(
-            ty(*input),
-            ty(*weight),
-            bias.map(ty),
-            residual.map(ty),
-            cache.map(ty),
-            *strides,
-            *padding,
-            *repeat_first,
-        )?,
+        Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first, border } => {
+            convolution(
+                ty(*input),
+                ty(*weight),
+                bias.map(ty),
+                residual.map(ty),
+                cache.map(ty),
+                *strides,
+                *padding,
+                *repeat_first,
+                *border,
+            )?
+        }
+        Op::GroupedConvolution { input, weight, bias, groups, strides, padding } => {
+            grouped_convolution(ty(*input), ty(*weight), bias.map(ty), *groups, *strides, *padding)?
+        }
         Op::Attention { query, key, value, heads, scale, mask } => {
             attention([ty(*query), ty(*key), ty(*value)], *heads, *scale, *mask)?
         }
@@ -108,7 +126,7 @@ pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) 
         }
         Op::ResizeNearest { input, size, first_frame } => resize_nearest(ty(*input), *size, *first_frame)?,
         Op::AveragePool { input, window, first_frame } => average_pool(ty(*input), *window, *first_frame)?,
-        Op::Pad { input, low, high, .. } => pad(ty(*input), low, high)?,
+        Op::Pad { input, low, high, mode } => pad(ty(*input), low, high, *mode)?,
         Op::Slice { input, start, limit } => slice(ty(*input), start, limit)?,
         Op::Concatenate { inputs, axis } => concatenate(&inputs.iter().map(|&v| ty(v)).collect::<Vec<_>>(), *axis)?,
         Op::Transpose { input, permutation } => transpose(ty(*input), permutation)?,
@@ -181,6 +199,7 @@ fn convolution(
     strides: [usize; 3],
     padding: [[usize; 2]; 3],
     repeat_first: usize,
+    border: Border,
 ) -> Inferred {
     let (axes, channels) = video("convolution", input)?;
     let Some(kernel) = weight.layout.kernel() else {
@@ -232,6 +251,14 @@ fn convolution(
             "the padding {padding:?} or the {front} frames in front overflow"
         );
         let padded = padded.unwrap_or_default();
+        let inside = padded - low - high;
+        require!(
+            "convolution",
+            11,
+            border.0[axis] != PadMode::Reflect || low < inside && high < inside,
+            "{inside} elements of {} cannot be mirrored to {low} in front and {high} behind",
+            ["time", "height", "width"][axis]
+        );
         require!(
             "convolution",
             8,
@@ -250,6 +277,28 @@ fn convolution(
         require!("convolution", 9, *residual == result, "the residual must be {result}, found {residual}");
     }
     Ok(result)
+}
+
+/// A convolution of one group, with all outputs.
+fn grouped_convolution(
+    input: &TensorType,
+    weight: &TensorType,
+    bias: Option<&TensorType>,
+    groups: usize,
+    strides: [usize; 3],
+    padding: [[usize; 2]; 3],
+) -> Inferred {
+    let (axes, channels) = video("grouped_convolution", input)?;
+    let outputs = weight.layout.kernel().map_or(groups, |kernel| weight.shape[kernel.output]);
+    require!(
+        "grouped_convolution",
+        1,
+        groups > 0 && channels.is_multiple_of(groups) && outputs.is_multiple_of(groups),
+        "{channels} and {outputs} channels do not divide into {groups} groups: {input} and {weight}"
+    );
+    let mut group = input.clone();
+    group.shape[axes.channel] = channels / groups;
+    convolution(&group, weight, bias, None, None, strides, padding, 0, Border::ZERO)
 }
 
 fn attention([query, key, value]: [&TensorType; 3], heads: usize, scale: f64, mask: AttentionMask) -> Inferred {
@@ -390,7 +439,7 @@ fn average_pool(input: &TensorType, window: [usize; 3], first_frame: FirstFrame)
     Ok(input.video_like(input.shape[axes.batch], channels, size))
 }
 
-fn pad(input: &TensorType, low: &Dims, high: &Dims) -> Inferred {
+fn pad(input: &TensorType, low: &Dims, high: &Dims, mode: PadMode) -> Inferred {
     require!(
         "pad",
         1,
@@ -401,6 +450,14 @@ fn pad(input: &TensorType, low: &Dims, high: &Dims) -> Inferred {
     for (axis, size) in result.shape.iter_mut().enumerate() {
         let padded = size.checked_add(low[axis]).and_then(|n| n.checked_add(high[axis]));
         require!("pad", 2, padded.is_some(), "axis {axis} of {input} overflows");
+        require!(
+            "pad",
+            3,
+            mode != PadMode::Reflect || low[axis] < *size && high[axis] < *size,
+            "{size} elements of axis {axis} cannot be mirrored to {} in front and {} behind",
+            low[axis],
+            high[axis]
+        );
         *size = padded.unwrap_or(*size);
     }
     Ok(result)

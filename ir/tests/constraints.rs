@@ -34,6 +34,9 @@ constraints! {
     add_c1: ["2xf32", "3xf32"], "add %0, %1", "operands differ: tensor<2xf32> and tensor<3xf32>";
     multiply_c1: ["2xf32", "2xbf16"], "multiply %0, %1", "operands differ: tensor<2xf32> and tensor<2xbf16>";
     silu_c1: ["2xi8"], "silu %0", "tensor<2xi8> is not floating-point";
+    unary_c1: ["2xi32"], "unary %0 {function = tanh}", "tensor<2xi32> is not floating-point";
+    clamp_c1: ["2xi8"], "clamp %0 {low = 0.0, high = inf}", "tensor<2xi8> is not floating-point";
+    clamp_c2: ["2xf32"], "clamp %0 {low = 1.0, high = NaN}", "low must be at most high, found 1 and NaN";
     add_bias_v1: ["2xf32", "2xf32"], "add_bias %0, %1", "expected a video (ncthw or nthwc), found tensor<2xf32>";
     add_bias_v2: ["1x4x1x2x2xf32, ncthw", "3xf32"], "add_bias %0, %1",
         "bias must be tensor<4xf32>, one element a channel, found tensor<3xf32>";
@@ -73,6 +76,15 @@ constraints! {
     convolution_c10: ["1x4x1x2x2xf32, ncthw", "2x4x1x1x1xf32, oidhw"],
         "convolution %0, %1 {strides = [9223372036854775807, 1, 1], padding = [[1, 0], [0, 0], [0, 0]], repeat_first = 18446744073709551615}",
         "overflow";
+    convolution_c11: ["1x4x1x2x2xf32, ncthw", "2x4x1x3x3xf32, oidhw"],
+        "convolution %0, %1 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 2]], repeat_first = 0, border = [zero, reflect, reflect]}",
+        "2 elements of width cannot be mirrored to 1 in front and 2 behind";
+    grouped_convolution_v1: ["4xf32", "2x4x1x1x1xf32, oidhw"],
+        "grouped_convolution %0, %1 {groups = 2, strides = [1, 1, 1], padding = [[0, 0], [0, 0], [0, 0]]}",
+        "expected a video";
+    grouped_convolution_c1: ["1x4x1x2x2xf32, ncthw", "3x2x1x1x1xf32, oidhw"],
+        "grouped_convolution %0, %1 {groups = 2, strides = [1, 1, 1], padding = [[0, 0], [0, 0], [0, 0]]}",
+        "4 and 3 channels do not divide into 2 groups";
     attention_c1: ["1x4x8xf32", "1x4x2x2x8xf32, nthwc"],
         "attention %0, %0, %1 {heads = 1, scale = 1.0, mask = none}",
         "[.., tokens, channels] without names of axes, found tensor<1x4x8xf32>, tensor<1x4x8xf32> and tensor<1x4x2x2x8xf32, nthwc>";
@@ -145,6 +157,8 @@ constraints! {
     pad_c2: ["2x3xf32"], "pad %0 {low = [0, 18446744073709551615], high = [0, 0], mode = edge}",
         "axis 1 of tensor<2x3xf32> overflows";
     pad_c0: ["2x3xf32"], "pad %0 {low = [0, 9223372036854775807], high = [0, 0], mode = edge}", "is too large";
+    pad_c3: ["2x3xf32"], "pad %0 {low = [1, 3], high = [0, 0], mode = reflect}",
+        "3 elements of axis 1 cannot be mirrored to 3 in front and 0 behind";
     slice_c1: ["2x3xf32"], "slice %0 {start = [0, 0, 0], limit = [1, 1]}", "one number an axis";
     slice_c2: ["2x3xf32"], "slice %0 {start = [0, 2], limit = [2, 4]}", "2..4 is not a range within axis 1";
     concatenate_c1: [], "concatenate [] {axis = 0}", "at least one operand";

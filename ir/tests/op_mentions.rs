@@ -19,7 +19,8 @@ const NEEDED: [&str; 4] = [
 /// Which files are about particular ops, and which: rewrites, and what a backend does with several ops at once. An op that
 /// nothing rewrites stands nowhere here.
 const REWRITES: &[(&str, &[&str])] = &[
-    ("backend-tpu-stablehlo/src/emit/plan.rs", &["Convolution", "Normalize", "ResizeNearest", "Slice"]),
+    ("backend-cpu/src/instruction_selection/gathers.rs", &["Pad", "Reshape", "ResizeNearest", "Slice", "Transpose"]),
+    ("backend-tpu-stablehlo/src/emit/plan.rs", &["ChannelNorm", "Convolution", "Normalize", "ResizeNearest", "Slice"]),
     ("ir/src/recipe.rs", &["Convert", "Reshape", "Transpose"]),
     ("passes/src/assign_precision.rs", &["Convert", "Reshape"]),
     (
@@ -41,14 +42,14 @@ const REWRITES: &[(&str, &[&str])] = &[
     ("passes/src/canonicalize/windows.rs", &["Concatenate", "Pad", "Slice"]),
     ("passes/src/channel_last.rs", &["Reshape", "Transpose"]),
     ("passes/src/commute_resize.rs", &["AddBias", "Convolution", "ResizeNearest"]),
-    ("passes/src/fuse_bias.rs", &["AddBias", "Convolution"]),
+    ("passes/src/fuse_bias.rs", &["AddBias", "Convolution", "GroupedConvolution"]),
     (
         "passes/src/fuse_normalization.rs",
         &["Add", "ChannelNorm", "GroupNorm", "GroupStatistics", "Multiply", "Normalize", "ResizeNearest", "Silu"],
     ),
     ("passes/src/fuse_padding.rs", &["Concatenate", "Convolution", "Pad"]),
     ("passes/src/fuse_residual.rs", &["Add", "Convolution"]),
-    ("passes/src/inline.rs", &["ChannelNorm", "Normalize", "ResizeNearest", "Slice"]),
+    ("passes/src/inline.rs", &["ChannelNorm", "Convolution", "Normalize", "ResizeNearest", "Slice"]),
     ("passes/src/legality.rs", &["Convert", "Reshape", "Transpose"]),
 ];
 

@@ -35,11 +35,16 @@ const PROGRAM: &str = r#"graph @every_op {
   %22 = transpose %21 {permutation = [0, 2, 3, 4, 1]} : tensor<1x1x3x3x3xf32, nthwc>
   %23 = reshape %22 : tensor<27xf32>
   %24 = convert %23 {element = i8} : tensor<27xi8>
-  %25 = channel_norm %0 {kind = rms, epsilon = 1e-8, activation = none} : tensor<1x4x3x4x4xf32, ncthw>
-  %26 = channel_norm %0, scale: %3, offset: %3 {kind = layer, epsilon = 1e-6, activation = silu} : tensor<1x4x3x4x4xf32, ncthw>
-  %27 = channel_norm %0, offset: %3 {kind = l2, epsilon = 1e-12, activation = none} : tensor<1x4x3x4x4xf32, ncthw>
-  %28 = reshape %23 : tensor<9x3xf32>
-  %29 = attention %28, %28, %28 {heads = 3, scale = 0.5, mask = [causal, 3]} : tensor<9x3xf32>
+  %25 = unary %0 {function = sine} : tensor<1x4x3x4x4xf32, ncthw>
+  %26 = clamp %0 {low = -inf, high = 0.5} : tensor<1x4x3x4x4xf32, ncthw>
+  %27 = channel_norm %0 {kind = rms, epsilon = 1e-8, activation = none} : tensor<1x4x3x4x4xf32, ncthw>
+  %28 = channel_norm %0, scale: %3, offset: %3 {kind = layer, epsilon = 1e-6, activation = silu} : tensor<1x4x3x4x4xf32, ncthw>
+  %29 = channel_norm %0, offset: %3 {kind = l2, epsilon = 1e-12, activation = none} : tensor<1x4x3x4x4xf32, ncthw>
+  %30 = convolution %0, %2 {strides = [1, 1, 1], padding = [[1, 0], [0, 0], [1, 2]], repeat_first = 0, border = [edge, zero, reflect]} : tensor<1x4x2x4x7xf32, ncthw>
+  %31 = parameter {name = "grouped"} : tensor<2x2x1x3x3xf32, oidhw>
+  %32 = grouped_convolution %0, %31 {groups = 2, strides = [1, 2, 2], padding = [[0, 0], [1, 1], [1, 1]]} : tensor<1x2x3x2x2xf32, ncthw>
+  %33 = reshape %23 : tensor<9x3xf32>
+  %34 = attention %33, %33, %33 {heads = 3, scale = 0.5, mask = [causal, 3]} : tensor<9x3xf32>
   return result "y" = %24
   return state "odd \"name\" \\ \n é\u{301}" = %1
   return tap "" = %0

@@ -12,7 +12,7 @@
 //!   bound. A splat or list of numbers is made in bf16 to begin with.
 //! - Biases, scales and offsets stay f32, as their ops want them (`OperandRole::stays_f32`): a number a channel costs no memory, and is added or
 //!   multiplied in f32 anyhow. (PyTorch's bf16 rounds them with the rest of the checkpoint; keeping them is no less
-//!   exact.)
+//!   exact.) One that the step computes is rounded with the ops that make it, and converted back.
 //!
 //! Elements that are not f32 are left alone.
 //!
@@ -120,8 +120,10 @@ fn assign(
     let mut narrow = Vec::with_capacity(old.len());
     for (role, value) in old {
         let new = rewriter.new_of(value);
-        let stays = role.stays_f32() || graph.ty(value).element != ElementType::F32;
-        narrow.push(if stays { new } else { converted(rewriter, new, NARROW)? });
+        narrow.push(match graph.ty(value).element {
+            ElementType::F32 => converted(rewriter, new, if role.stays_f32() { ElementType::F32 } else { NARROW })?,
+            ElementType::Bf16 | ElementType::F16 | ElementType::I8 | ElementType::I32 => new,
+        });
     }
     let mut operands = narrow.into_iter();
     op.map_operands(&mut |_| operands.next().expect("as many operands as before"));

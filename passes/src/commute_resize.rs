@@ -47,6 +47,7 @@ fn run(graph: &Graph) -> Result<Graph, PassError> {
             strides: strides @ [1, ..],
             padding: padding @ [[0, 0], ..],
             repeat_first: 0,
+            border,
         } => {
             let (Some(kernel), Some(resize)) = (kernel(rewriter, weight), resize(rewriter, input)) else {
                 return Ok(None);
@@ -70,6 +71,7 @@ fn run(graph: &Graph) -> Result<Graph, PassError> {
                 strides,
                 padding,
                 repeat_first,
+                border,
             })?;
             let [_, height, width] = if pointwise { resize.size } else { space(rewriter, convolved) };
             let size = [resize.size[0], height, width];

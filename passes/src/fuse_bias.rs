@@ -1,4 +1,4 @@
-//! `add_bias` of a convolution becomes the convolution's bias.
+//! `add_bias` of a convolution, or a grouped one, becomes the convolution's bias.
 //!
 //! Preconditions: the `add_bias` is the convolution's only use; the convolution has no bias, and no residual, since a
 //! residual is added behind the bias: the order of additions stays.
@@ -29,7 +29,8 @@ fn run(graph: &Graph) -> Result<Graph, PassError> {
         }
         let mut fused = rewriter.op(convolution).clone();
         match &mut fused {
-            Op::Convolution { bias: bias @ None, residual: None, .. } => *bias = Some(added),
+            Op::Convolution { bias: bias @ None, residual: None, .. }
+            | Op::GroupedConvolution { bias: bias @ None, .. } => *bias = Some(added),
             _ => return Ok(None),
         }
         Ok(Some(rewriter.emit_beside(convolution, fused)?))

@@ -1,9 +1,10 @@
 //! What stands around or in front of a convolution's input becomes the convolution's own.
 //!
-//! 1. A `pad` of zeros becomes `padding`. Preconditions: it pads time, height and width alone; the convolution has no cache
-//!    (which would have to be padded as well); it repeats no first frame, or the pad puts nothing in front of time.
-//! 2. A `pad` of mode edge that puts `k` frames in front of time, and nothing else, becomes `repeat_first = k`, added to
-//!    what is there. Precondition: no cache.
+//! 1. A `pad` becomes `padding` of time, height and width, and its mode what `border` says of the axes that it pads.
+//!    Preconditions: it pads these axes alone; what the convolution itself pads of them is of the same mode, and no reflection;
+//!    the convolution has no cache (which would have to be padded as well); it repeats no first frame, or the pad puts nothing
+//!    in front of time.
+//! 2. But the `k` frames that a `pad` of mode edge puts in front of time become `repeat_first = k`, added to what is there.
 //! 3. A `concatenate` over time becomes `cache` (its first operand) and input (the others). Preconditions: no cache and
 //!    no repeated frame yet; the first operand has fewer frames than the kernel, as a cache has.
 //!
@@ -47,7 +48,7 @@ fn run(graph: &Graph) -> Result<Graph, PassError> {
 
 /// The convolution with the op in front of its input taken in, if it can be.
 fn fuse(rewriter: &mut Rewriter<'_>, op: &Op) -> Result<Option<Op>, PassError> {
-    let &Op::Convolution { input: outer, weight, cache: None, padding, repeat_first, .. } = op else {
+    let &Op::Convolution { input: outer, weight, cache: None, padding, repeat_first, border, .. } = op else {
         return Ok(None);
     };
     let (Some(axes), Some(kernel)) = (rewriter.ty(outer).layout.video(), rewriter.ty(weight).layout.kernel()) else {
@@ -55,27 +56,33 @@ fn fuse(rewriter: &mut Rewriter<'_>, op: &Op) -> Result<Option<Op>, PassError> {
     };
     let [time, ..] = axes.space;
     let mut fused = op.clone();
-    let Op::Convolution { input, padding: new_padding, repeat_first: new_repeat, cache, .. } = &mut fused else {
+    let Op::Convolution { input, padding: new_padding, repeat_first: new_repeat, border: new_border, cache, .. } =
+        &mut fused
+    else {
         return Ok(None);
     };
     match rewriter.op(outer).clone() {
-        Op::Pad { input: inner, low, high, mode: PadMode::Zero } => {
+        Op::Pad { input: inner, low, high, mode } => {
+            let mut low = low;
+            if mode == PadMode::Edge {
+                *new_repeat += std::mem::take(&mut low[time]);
+            }
             let beside = [axes.batch, axes.channel].iter().any(|&axis| low[axis] + high[axis] > 0);
             if beside || repeat_first > 0 && low[time] > 0 {
                 return Ok(None);
             }
             *input = inner;
             for (index, axis) in axes.space.into_iter().enumerate() {
+                if low[axis] + high[axis] == 0 {
+                    continue;
+                }
+                let is_padded = padding[index] != [0, 0];
+                if is_padded && (border.0[index] != mode || mode == PadMode::Reflect) {
+                    return Ok(None);
+                }
+                new_border.0[index] = mode;
                 new_padding[index] = [padding[index][0] + low[axis], padding[index][1] + high[axis]];
             }
-        }
-        Op::Pad { input: inner, low, high, mode: PadMode::Edge } => {
-            let others = low.iter().enumerate().any(|(axis, &n)| axis != time && n > 0);
-            if others || high.iter().any(|&n| n > 0) {
-                return Ok(None);
-            }
-            *input = inner;
-            *new_repeat += low[time];
         }
         Op::Concatenate { inputs, axis } if axis == time && inputs.len() > 1 && repeat_first == 0 => {
             if rewriter.ty(inputs[0]).shape[time] >= rewriter.ty(weight).shape[kernel.space[0]] {

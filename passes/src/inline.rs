@@ -9,7 +9,7 @@
 //! convolution leaves to the next step).
 
 use ir::analysis::{Interval, users};
-use ir::{Class, Graph, Layout, Op, Value, Values};
+use ir::{Graph, Layout, Op, Value, Values};
 
 /// Of each value, whether it is computed where it is read.
 pub fn inlined(graph: &Graph) -> Vec<bool> {
@@ -34,7 +34,7 @@ fn is_inlined(graph: &Graph, value: Value, users: &[Value]) -> bool {
 fn reads_as_input(op: &Op, value: Value) -> bool {
     let operands = op.operands();
     let only_first = operands.iter().enumerate().all(|(place, operand)| (place == 0) == (*operand == value));
-    op.class() == Class::Contracts && only_first
+    matches!(op, Op::Convolution { .. }) && only_first
 }
 
 /// Whether it slices a channel-last video along time alone.

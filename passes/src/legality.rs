@@ -28,7 +28,7 @@ pub struct Rules {
     /// Layouts of activations. At the borders (inputs, results, taps, and the transposes and converts next to them), around
     /// reshapes and in what is computed of parameters alone, any layout and element type may stand.
     pub layouts: fn(Layout) -> bool,
-    /// Element types of activations, but for the statistics of a norm, which are always f32.
+    /// Element types of activations, but for statistics of a norm and numbers a channel, which are always f32.
     pub elements: &'static [ElementType],
 }
 
@@ -86,6 +86,7 @@ pub fn check(graph: &Graph, stage: Stage) -> Result<(), LegalityError> {
     let weights = weight_only(graph);
     let (follows_input, leaves_only) = (follow_inputs(graph), only_left(graph));
     let at_reshape = at_reshapes(graph, &leaves_only);
+    let per_channel = read_in_f32(graph);
     let mut faults = Vec::new();
     for (value, node) in graph.nodes() {
         let mut fault = |reason: String| faults.push(format!("{}\n    ^ {reason}", ir::text::print_node(graph, value)));
@@ -109,7 +110,8 @@ pub fn check(graph: &Graph, stage: Stage) -> Result<(), LegalityError> {
         if !(rules.layouts)(node.ty.layout) && !at_reshape[value.index()] {
             fault(format!("an activation may not be {} here", node.ty.layout));
         }
-        if !rules.elements.contains(&node.ty.element) && node.op.class() != Class::Summarizes {
+        let stays_f32 = node.op.class() == Class::Summarizes || per_channel[value.index()];
+        if !rules.elements.contains(&node.ty.element) && !stays_f32 {
             fault(format!("an activation may not be {} here", node.ty.element));
         }
     }
@@ -141,6 +143,16 @@ fn at_reshapes(graph: &Graph, leaves_only: &[bool]) -> Vec<bool> {
         is_reshape(&node.op) || matches!(node.op, Op::Transpose { .. }) && is_for_reshapes(value)
     };
     graph.nodes().map(is_at).collect()
+}
+
+/// By value: whether every op that reads it does so in f32, as a number a channel.
+fn read_in_f32(graph: &Graph) -> Vec<bool> {
+    let (mut in_f32, mut read) = (vec![true; graph.len()], vec![false; graph.len()]);
+    for (role, operand) in graph.nodes().flat_map(|(_, node)| node.op.roles()) {
+        in_f32[operand.index()] &= role.stays_f32();
+        read[operand.index()] = true;
+    }
+    in_f32.iter().zip(&read).map(|(in_f32, read)| *in_f32 && *read).collect()
 }
 
 /// By value: whether it is an input, or one behind transposes and converts.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use ir::{
     Activation, AttentionMask, Builder, ChannelNormKind, Dims, ElementType, Elements, FirstFrame, Graph, Layout,
-    PadMode, Role, TensorType, Value, Values,
+    PadMode, Role, TensorType, UnaryFunction, Value, Values,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -130,7 +130,7 @@ impl Declared<'_> {
     /// Some op, if what the dice say is legal and not too large.
     fn op(&mut self) -> Option<Value> {
         let input = self.pick();
-        let value = match self.dice.below(25) {
+        let value = match self.dice.below(30) {
             0 => self.b.silu(input).ok()?,
             1 | 2 => self.pointwise(input)?,
             3..=6 => self.convolution(input, None)?,
@@ -148,7 +148,7 @@ impl Declared<'_> {
             }
             16 => {
                 let (low, high) = (self.around(3), self.around(2));
-                let mode = self.dice.of(&[PadMode::Zero, PadMode::Edge]);
+                let mode = self.dice.of(PadMode::ALL);
                 self.b.pad(input, low, high, mode).ok()?
             }
             17 => {
@@ -164,7 +164,17 @@ impl Declared<'_> {
                 self.b.add_bias(input, bias).ok()?
             }
             21 | 22 => self.channel_norm(input)?,
-            23 => self.attention(input)?,
+            23 => {
+                let (low, high) = self.dice.of(&[(0.0, f64::INFINITY), (-1.0, 1.0), (f64::NEG_INFINITY, 0.25)]);
+                self.b.clamp(input, low, high).ok()?
+            }
+            24 => {
+                let function = self.dice.of(UnaryFunction::ALL);
+                self.b.unary(input, function).ok()?
+            }
+            25 | 26 => self.bordered_convolution(input)?,
+            27 => self.grouped_convolution(input)?,
+            28 => self.attention(input)?,
             _ if self.narrow => {
                 let element = match self.b.ty(input).element {
                     ElementType::F32 => ElementType::Bf16,
@@ -285,6 +295,23 @@ impl Declared<'_> {
         self.b.add_bias(product, bias).ok()
     }
 
+    /// A convolution within groups of channels, or of each channel.
+    fn grouped_convolution(&mut self, input: Value) -> Option<Value> {
+        let channels = self.b.ty(input).channels()?;
+        let divisors: Vec<usize> = (1..=channels).rev().filter(|groups| channels % groups == 0).collect();
+        let groups = self.dice.of(&divisors);
+        let outputs = groups * self.dice.of(&[1, channels / groups, 3]);
+        let kernel = self.dice.of(&[[1, 3, 3], [1, 1, 1], [2, 1, 3]]);
+        let (element, [d, h, w]) = (self.b.ty(input).element, kernel);
+        let ty = TensorType::with_layout(ElementType::F32, Layout::OIDHW, [outputs, channels / groups, d, h, w]);
+        let weight = self.parameter("weight", ty)?;
+        let weight = if element == ElementType::F32 { weight } else { self.b.convert(weight, element).ok()? };
+        let bias = if self.dice.below(2) == 0 { None } else { Some(self.vector("bias", outputs)?) };
+        let padding = [[d - 1, 0], [h / 2, h / 2], [w / 2, 1]];
+        let strides = self.dice.of(&[[1, 1, 1], [1, 2, 2]]);
+        self.b.grouped_convolution(input, weight, bias, groups, strides, padding).ok()
+    }
+
     /// A convolution behind the frames of a state, or behind its first frame again, with the state for the next step.
     fn causal_convolution(&mut self, input: Value) -> Option<Value> {
         let ty = self.b.ty(input).clone();
@@ -305,6 +332,22 @@ impl Declared<'_> {
             self.b.output(Role::State, name, state);
         }
         self.convolution(behind, Some([3, 3, 3]))
+    }
+
+    /// A convolution of a video with something around it, of one kind in space, of another in time.
+    fn bordered_convolution(&mut self, input: Value) -> Option<Value> {
+        let space = self.b.ty(input).space()?;
+        let mode = self.dice.of(&[PadMode::Edge, PadMode::Reflect, PadMode::Zero]);
+        let (low, high) = (self.around(3), self.around(2));
+        let inside = |dims: &Dims| (0..3).all(|axis| dims[2 + axis] < space[axis]);
+        let mode = if inside(&low) && inside(&high) { mode } else { PadMode::Edge };
+        let mut padded = self.b.pad(input, low, high, mode).ok()?;
+        if self.dice.below(2) == 1 {
+            let (low, high) =
+                ([0, 0, 1, 0, 0].into_iter().collect(), [0, 0, self.dice.below(2), 0, 0].into_iter().collect());
+            padded = self.b.pad(padded, low, high, PadMode::Edge).ok()?;
+        }
+        self.convolution(padded, None)
     }
 
     /// A norm of an activation. (Of weights, which no model normalises, statistics stay those of the numbers in f32, though the

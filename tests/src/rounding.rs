@@ -180,6 +180,7 @@ fn summed(op: &Op, values: &[Tensor<f64>]) -> f64 {
         Op::Convolution { bias, residual, .. } => {
             bias.iter().chain(residual).map(|value| largest(of(*value))).fold(0.0, f64::max)
         }
+        Op::GroupedConvolution { bias: Some(bias), .. } => largest(of(*bias)),
         // Means of values, by weights that are off by as much as their exponents are.
         Op::Attention { query, key, value, heads, scale, .. } => {
             let length = |tokens: &Tensor<f64>| {

@@ -1,7 +1,7 @@
 //! Code for a convolution: a block copies what it sees of the input into the scratch, then runs panels over it, directly
 //! here or by way of transforms in `winograd`.
 //!
-//! In the scratch, zeros and the frames in front stand where the kernel expects them, so the panels know no borders: a
+//! In the scratch, the border and the frames in front stand where the kernel expects them, so the panels know no borders: a
 //! row of taps (kernel width times input channels) is one contiguous segment, and neighbouring output pixels are a fixed
 //! distance apart. The contraction is cut into slices, since short sums round less. The first slice adds bias and residual, so
 //! that the result may overwrite the residual; later ones add to the result of those before. Where the result is bf16, slices
@@ -20,6 +20,7 @@ use crate::element::Element;
 use crate::isa::Isa;
 use crate::kernel::{Convolution, Front, Prologue};
 use crate::panel::{PanelFamily, PanelShape, Segment};
+use ir::PadMode;
 
 /// Where a block stands, and how far it reaches.
 pub(super) struct Block {
@@ -93,7 +94,7 @@ fn fill_scratch<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &Convolution, bl
         let front = if axis == 0 { front } else { 0 };
         e.offset(step, -((c.padding[axis][0] + front) as i64))
     });
-    // Along the width: zeros, pixels of the input, zeros.
+    // Along the width: border, pixels of the input, border.
     let (zero, pitch) = (e.int(0), e.int(columns));
     let negative = e.sub(zero, origin[2]);
     let left = e.max(negative, zero);
@@ -111,65 +112,91 @@ fn fill_scratch<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &Convolution, bl
     let line_bytes = columns * bytes;
     let line_bytes_value = e.int(line_bytes);
     let right_bytes = e.sub(line_bytes_value, end_bytes);
+    let outside = e.sub(pitch, copied);
 
     let (frames, lines_value) = (e.int(frames), e.int(lines));
     e.for_each(zero, frames, 1, |e, frame| {
         let t = e.add(origin[0], frame);
-        let earliest = e.builder.ins().iconst(types::I64, -(front as i64));
-        let not_before = e.builder.ins().icmp(IntCC::SignedGreaterThanOrEqual, t, earliest);
-        let total = e.int(input_frames);
-        let not_behind = e.builder.ins().icmp(IntCC::SignedLessThan, t, total);
-        let seen = e.builder.ins().band(not_before, not_behind);
+        // Counted from the first frame in front.
+        let behind_first = e.offset(t, front as i64);
+        let (behind_first, seen) = placed(e, c.border[0], behind_first, front + input_frames);
+        let t = e.offset(behind_first, -(front as i64));
         let zero = e.int(0);
         let in_front = e.builder.ins().icmp(IntCC::SignedLessThan, t, zero);
         let own = e.max(t, zero);
         let cached = cache.map(|cache| {
-            let cached = e.offset(t, front as i64);
             let before = e.scale(block.n, front);
-            let cached = e.add(before, cached);
+            let cached = e.add(before, behind_first);
             let at = e.scale(cached, height * width * channels);
             e.address(cache, at, element.bytes())
         });
         e.for_each(zero, lines_value, 1, |e, line| {
             let y = e.add(origin[1], line);
-            let height = e.int(height);
-            let inside = e.builder.ins().icmp(IntCC::UnsignedLessThan, y, height);
-            let inside = e.builder.ins().band(inside, seen);
+            let (y, within) = placed(e, c.border[1], y, height);
+            let inside = [seen, within].into_iter().flatten().reduce(|a, b| e.builder.ins().band(a, b));
             let row = e.scale(frame, lines);
             let row = e.add(row, line);
             let at = e.scale(row, line_bytes);
             let to = e.add(e.scratch, at);
-            e.branch(
-                inside,
-                |e| {
+            // Pixels from column x on.
+            let read = |e: &mut Emitter<'_, M>, x: Value, to: Value, pixels: Value| match cached {
+                None => reader.emit(e, [own, y, x], to, pixels),
+                Some(image) => e.branch(
+                    in_front,
+                    |e| {
+                        let row = e.scale(y, width);
+                        let pixel = e.add(row, x);
+                        let at = e.scale(pixel, channels);
+                        let from = e.address(image, at, element.bytes());
+                        let elements = e.scale(pixels, channels);
+                        e.copy_converted((to, factors), (from, element), elements);
+                    },
+                    |e| reader.emit(e, [own, y, x], to, pixels),
+                ),
+            };
+            let fill = |e: &mut Emitter<'_, M>| {
+                let to_pixels = e.add(to, left_bytes);
+                if c.border[2] == PadMode::Zero {
                     if c.padding[2][0] > 0 {
                         e.zero_bytes(to, left_bytes);
                     }
-                    let to_pixels = e.add(to, left_bytes);
-                    let position = [own, y, source_column];
-                    match cached {
-                        None => reader.emit(e, position, to_pixels, copied),
-                        Some(image) => e.branch(
-                            in_front,
-                            |e| {
-                                let row = e.scale(y, width);
-                                let pixel = e.add(row, source_column);
-                                let at = e.scale(pixel, channels);
-                                let from = e.address(image, at, element.bytes());
-                                let elements = e.scale(copied, channels);
-                                e.copy_converted((to_pixels, factors), (from, element), elements);
-                            },
-                            |e| reader.emit(e, position, to_pixels, copied),
-                        ),
-                    }
+                    read(e, source_column, to_pixels, copied);
                     let to_rest = e.add(to, end_bytes);
                     e.zero_bytes(to_rest, right_bytes);
-                },
-                |e| e.zero_bytes(to, line_bytes_value),
-            );
+                    return;
+                }
+                read(e, source_column, to_pixels, copied);
+                e.for_each(zero, outside, 1, |e, i| {
+                    let is_left = e.builder.ins().icmp(IntCC::SignedLessThan, i, left);
+                    let right = e.add(i, copied);
+                    let column = e.builder.ins().select(is_left, i, right);
+                    let x = e.add(origin[2], column);
+                    let (x, _) = placed(e, c.border[2], x, width);
+                    let to = e.address(to, column, bytes);
+                    let one = e.int(1);
+                    read(e, x, to, one);
+                });
+            };
+            match inside {
+                Some(inside) => e.branch(inside, fill, |e| e.zero_bytes(to, line_bytes_value)),
+                None => fill(e),
+            }
         });
     });
     Ok(())
+}
+
+/// Which of `size` elements stands at `index`, which may be outside; and, where that may be zeros, whether it is one of them.
+fn placed(e: &mut Emitter<'_, impl Module>, border: PadMode, index: Value, size: usize) -> (Value, Option<Value>) {
+    match border {
+        PadMode::Zero => {
+            let size = e.int(size);
+            // Compared without sign, a negative index is larger than any size.
+            (index, Some(e.builder.ins().icmp(IntCC::UnsignedLessThan, index, size)))
+        }
+        PadMode::Edge => (e.nearest_inside(index, size), None),
+        PadMode::Reflect => (e.mirrored(index, size), None),
+    }
 }
 
 /// Reads rows of the input through the prologue.

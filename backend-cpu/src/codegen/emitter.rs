@@ -351,10 +351,30 @@ impl<'a, M: Module> Emitter<'a, M> {
         self.builder.call_memset(self.config, to, zero, bytes);
     }
 
+    /// The index in `0..size` next to `index`.
+    pub(super) fn nearest_inside(&mut self, index: Value, size: usize) -> Value {
+        let (zero, last) = (self.int(0), self.int(size - 1));
+        let raised = self.max(index, zero);
+        self.min(raised, last)
+    }
+
+    /// `index` mirrored at 0 and at `size - 1`; where that is outside again, the index next to it.
+    pub(super) fn mirrored(&mut self, index: Value, size: usize) -> Value {
+        let (zero, twice) = (self.int(0), self.int(2 * (size - 1)));
+        let negated = self.sub(zero, index);
+        let distance = self.max(index, negated);
+        let from_end = self.sub(twice, distance);
+        let folded = self.min(distance, from_end);
+        self.nearest_inside(folded, size)
+    }
+
     /// The index of the source that `resize_nearest` reads for `index`.
     pub(super) fn nearest(&mut self, index: Value, from: usize, to: usize, apart: bool) -> Value {
         if from == to {
             return index;
+        }
+        if from == 1 {
+            return self.int(0);
         }
         if !apart {
             let scaled = self.scale(index, from);
@@ -382,10 +402,8 @@ impl<'a, M: Module> Emitter<'a, M> {
         let log2e = self.float(ty, -std::f32::consts::LOG2_E);
         let scaled = self.builder.ins().fmul(x, log2e);
         // Beyond 2^±126 the result is -0 or x to the last bit; comparisons are false for NaN, which flows through.
-        let high = self.float(ty, 126.0);
-        let scaled = self.clamp(ty, FloatCC::LessThan, scaled, high);
-        let low = self.float(ty, -126.0);
-        let scaled = self.clamp(ty, FloatCC::GreaterThan, scaled, low);
+        let scaled = self.bounded(ty, FloatCC::GreaterThan, scaled, 126.0);
+        let scaled = self.bounded(ty, FloatCC::LessThan, scaled, -126.0);
         // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.
         let magic = self.float(ty, 12_582_912.0);
         let shifted = self.builder.ins().fadd(scaled, magic);
@@ -409,14 +427,15 @@ impl<'a, M: Module> Emitter<'a, M> {
         self.builder.ins().fdiv(x, denominator)
     }
 
-    /// `x` where it compares with `bound` so, else `bound`; NaN where `x` is.
-    fn clamp(&mut self, ty: Type, condition: FloatCC, x: Value, bound: Value) -> Value {
-        let holds = self.builder.ins().fcmp(condition, x, bound);
+    /// `bound` where `x` is beyond it, as `beyond` says, else `x`, which may be NaN.
+    pub(super) fn bounded(&mut self, ty: Type, beyond: FloatCC, x: Value, bound: f32) -> Value {
+        let bound = self.float(ty, bound);
+        let is_beyond = self.builder.ins().fcmp(beyond, x, bound);
         if ty.is_vector() {
-            let mask = self.builder.ins().bitcast(ty, little_endian(), holds);
-            self.builder.ins().bitselect(mask, x, bound)
+            let mask = self.builder.ins().bitcast(ty, little_endian(), is_beyond);
+            self.builder.ins().bitselect(mask, bound, x)
         } else {
-            self.builder.ins().select(holds, x, bound)
+            self.builder.ins().select(is_beyond, bound, x)
         }
     }
 

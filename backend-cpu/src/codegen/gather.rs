@@ -93,9 +93,11 @@ fn source_index(e: &mut Emitter<'_, impl Module>, map: AxisMap, index: Value) ->
         AxisMap::Nearest { from, to, apart } => (e.nearest(index, from, to, apart), None),
         AxisMap::Clamp { low, size } => {
             let moved = e.offset(index, -(low as i64));
-            let (zero, last) = (e.int(0), e.int(size - 1));
-            let raised = e.max(moved, zero);
-            (e.min(raised, last), None)
+            (e.nearest_inside(moved, size), None)
+        }
+        AxisMap::Reflect { low, size } => {
+            let moved = e.offset(index, -(low as i64));
+            (e.mirrored(moved, size), None)
         }
         AxisMap::Zero { low, size } => {
             let moved = e.offset(index, -(low as i64));

@@ -3,8 +3,8 @@
 //! - this file: compiling a kernel to a function of a module, and which file emits which kernel;
 //! - `emitter`: loops, strips of vectors, index arithmetic: what all kernels are written with;
 //! - `panels`: calling panels;
-//! - `pointwise`, `gather`, `norm`, `channel_norm`, `pool`, `convolution`, `attention`: one kind of kernel each; `winograd`
-//!   is the part of a convolution that works on transforms.
+//! - `pointwise`, `gather`, `norm`, `channel_norm`, `pool`, `convolution`, `grouped_convolution`, `attention`: one kind of kernel
+//!   each; `winograd` is the part of a convolution that works on transforms.
 //!
 //! Emitted code addresses memory through its arguments alone and calls nothing but what is in `panel`, `memcpy` and `memset`.
 //! It never reads or writes outside the extents that its [`Kernel`] describes.
@@ -14,6 +14,7 @@ mod channel_norm;
 mod convolution;
 mod emitter;
 mod gather;
+mod grouped_convolution;
 mod norm;
 mod panels;
 mod pointwise;
@@ -62,7 +63,7 @@ pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kern
         let mut emitter = Emitter::new(&mut context.func, &mut frontend, module);
         match kernel {
             Kernel::Gather(gather) => gather::emit(&mut emitter, gather),
-            Kernel::Pointwise(p) => pointwise::emit(&mut emitter, *p),
+            Kernel::Pointwise(p) => pointwise::emit(&mut emitter, *p)?,
             Kernel::Convert { elements, from, to } => pointwise::emit_convert(&mut emitter, *elements, *from, *to),
             Kernel::AddBias { element, pixels, channels } => {
                 pointwise::emit_add_bias(&mut emitter, *pixels, *channels, *element);
@@ -74,6 +75,7 @@ pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kern
             }
             Kernel::Normalize(normalize) => norm::emit_normalize(&mut emitter, isa, *normalize)?,
             Kernel::ChannelNorm(norm) => channel_norm::emit(&mut emitter, isa, *norm)?,
+            Kernel::GroupedConvolution(c) => grouped_convolution::emit(&mut emitter, c),
             Kernel::Convolution(c) => convolution::emit(&mut emitter, isa, name, c)?,
             Kernel::PackKeys(a) => attention::emit_pack_keys(&mut emitter, a),
             Kernel::PackValues(a) => attention::emit_pack_values(&mut emitter, a),

@@ -1,13 +1,16 @@
 //! Code for elementwise kernels, for conversions and for adding a bias.
 
+use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_module::Module;
 
+use super::Result;
 use super::emitter::Emitter;
 use crate::element::Element;
 use crate::kernel::{Kernel, Pointwise, PointwiseFunction};
+use crate::panel::unary;
 
-pub(super) fn emit(e: &mut Emitter<'_, impl Module>, kernel: Pointwise) {
+pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, kernel: Pointwise) -> Result<()> {
     let element = kernel.element;
     let (start, length) = block_elements(e, kernel.elements);
     let bases: Vec<_> = (0..=kernel.function.operands())
@@ -16,6 +19,11 @@ pub(super) fn emit(e: &mut Emitter<'_, impl Module>, kernel: Pointwise) {
             e.address(pointer, start, element.bytes())
         })
         .collect();
+    if let PointwiseFunction::Unary(function) = kernel.function {
+        let function = e.import(&unary::symbol(function, element), 3)?;
+        e.builder.ins().call(function, &[bases[1], bases[0], length]);
+        return Ok(());
+    }
     e.strip_of(length, |e, ty, index| {
         let operands: Vec<_> = bases[1..]
             .iter()
@@ -28,10 +36,16 @@ pub(super) fn emit(e: &mut Emitter<'_, impl Module>, kernel: Pointwise) {
             PointwiseFunction::Add => e.builder.ins().fadd(operands[0], operands[1]),
             PointwiseFunction::Multiply => e.builder.ins().fmul(operands[0], operands[1]),
             PointwiseFunction::Silu => e.silu(ty, operands[0]),
+            PointwiseFunction::Clamp { low, high } => {
+                let raised = e.bounded(ty, FloatCC::LessThan, operands[0], f32::from_bits(low));
+                e.bounded(ty, FloatCC::GreaterThan, raised, f32::from_bits(high))
+            }
+            PointwiseFunction::Unary(_) => unreachable!("called above, for all elements"),
         };
         let address = e.address(bases[0], index, element.bytes());
         e.store_element(element, value, address);
     });
+    Ok(())
 }
 
 pub(super) fn emit_convert(e: &mut Emitter<'_, impl Module>, elements: usize, from: Element, to: Element) {

@@ -10,6 +10,7 @@
 //! - `transform`: Winograd's transforms, in the same way;
 //! - `normalize`, `channel_norm`: a fused group normalisation over a run of pixels, and one over the channels of each, likewise;
 //! - `softmax`: the weights of an attention, a few at a time, likewise;
+//! - `unary`: functions of one number, element by element, the same for all instruction sets;
 //! - `avx512`, `avx2`, `portable` (over `lanes`): these operations, and the families declared with them;
 //! - `avx512_bf16`: families whose A and B hold pairs of bf16, where the CPU has dot products.
 //!
@@ -32,6 +33,7 @@ mod lanes;
 pub(crate) mod normalize;
 pub(crate) mod portable;
 pub(crate) mod softmax;
+pub(crate) mod unary;
 
 #[cfg(test)]
 mod check;

@@ -16,6 +16,8 @@ pub(super) struct Convolution<'a> {
     pub residual: Option<&'a Tensor>,
     pub strides: [usize; 3],
     pub padding: [[usize; 2]; 3],
+    /// Groups of channels, each by itself.
+    pub groups: usize,
 }
 
 /// `layout`'s axes as a convolution's dimension numbers: `[b, 0, 1, 2, f]`, `[0, 1, 2, i, o]`.
@@ -52,8 +54,8 @@ pub(super) fn convolution(
     };
     let head = format!(
         "convolution({}, {}) dim_numbers = {video}x{kernel}->{video}, window = {{stride = {:?}, pad = {:?}}} \
-         {{batch_group_count = 1 : i64, feature_group_count = 1 : i64{precision}}}",
-        input.name, by.weight.name, by.strides, by.padding,
+         {{batch_group_count = 1 : i64, feature_group_count = {} : i64{precision}}}",
+        input.name, by.weight.name, by.strides, by.padding, by.groups,
     );
     let mut y = body.op("products", &head, &[input, by.weight], ElementType::F32, dims);
     if let Some(bias) = by.bias {

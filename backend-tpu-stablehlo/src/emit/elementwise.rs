@@ -1,6 +1,6 @@
 //! Ops that make each element of one element of each operand, and constants.
 
-use ir::{ElementType, Elements, TensorType};
+use ir::{ElementType, Elements, TensorType, UnaryFunction};
 
 use super::body::{Body, Tensor, number, type_text};
 
@@ -31,6 +31,28 @@ pub(super) fn silu(body: &mut Body, input: &Tensor) -> Tensor {
     body.to("", &y, input.element)
 }
 
+/// Computed in f32, rounded once.
+pub(super) fn unary(body: &mut Body, input: &Tensor, function: UnaryFunction) -> Tensor {
+    let mnemonic = match function {
+        UnaryFunction::Tanh => "tanh",
+        UnaryFunction::Sigmoid => "logistic",
+        UnaryFunction::Sine => "sine",
+        UnaryFunction::Cosine => "cosine",
+    };
+    let x = body.to("f32", input, ElementType::F32);
+    let y = body.elementwise(mnemonic, mnemonic, &[&x]);
+    body.to("", &y, input.element)
+}
+
+/// In f32, rounded once; NaN stays, as StableHLO has it of minimum and maximum.
+pub(super) fn clamp(body: &mut Body, input: &Tensor, low: f64, high: f64) -> Tensor {
+    let x = body.to("f32", input, ElementType::F32);
+    let low = body.splat("low", low, ElementType::F32, &[]);
+    let high = body.splat("high", high, ElementType::F32, &[]);
+    let y = clamped(body, &low, &x, &high);
+    body.to("", &y, input.element)
+}
+
 /// Adds `bias`, one f32 number along the axis `channel`, in f32.
 pub(super) fn add_bias(body: &mut Body, input: &Tensor, bias: &Tensor, channel: usize) -> Tensor {
     let x = body.to("f32", input, ElementType::F32);
@@ -53,7 +75,7 @@ pub(super) fn convert(body: &mut Body, input: &Tensor, element: ElementType) -> 
     if !input.element.is_float() {
         let (low, high) = (body.splat("low", low, input.element, &[]), body.splat("high", high, input.element, &[]));
         let narrow = element == ElementType::I8 && input.element == ElementType::I32;
-        let clamped = if narrow { clamp(body, &low, input, &high) } else { input.clone() };
+        let clamped = if narrow { clamped(body, &low, input, &high) } else { input.clone() };
         return body.op("", &format!("convert {}", clamped.name), &[&clamped], element, &input.dims);
     }
     let x = body.to("f32", input, ElementType::F32);
@@ -76,11 +98,11 @@ pub(super) fn convert(body: &mut Body, input: &Tensor, element: ElementType) -> 
     ));
     let low = body.splat("low", low, ElementType::F32, &[]);
     let top = body.splat("high", high, ElementType::F32, &[]);
-    let clamped = clamp(body, &low, &without_nan, &top);
+    let clamped = clamped(body, &low, &without_nan, &top);
     body.op("", &format!("convert {}", clamped.name), &[&clamped], element, &input.dims)
 }
 
-fn clamp(body: &mut Body, low: &Tensor, x: &Tensor, high: &Tensor) -> Tensor {
+fn clamped(body: &mut Body, low: &Tensor, x: &Tensor, high: &Tensor) -> Tensor {
     let head = format!("clamp {}, {}, {}", low.name, x.name, high.name);
     body.op("clamped", &head, &[low, x, high], x.element, &x.dims)
 }

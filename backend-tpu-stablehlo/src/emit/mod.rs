@@ -26,7 +26,9 @@ use std::collections::{HashMap, HashSet};
 
 use ir::analysis::weight_only;
 use ir::types::VideoAxes;
-use ir::{Activation, Axis, Class, ElementType, FirstFrame, Graph, Node, Op, Recipe, Role, Value};
+use ir::{
+    Activation, Axis, Border, Class, Dims, ElementType, FirstFrame, Graph, Node, Op, PadMode, Recipe, Role, Value,
+};
 
 use body::{Body, Tensor};
 use plan::{Front, Strip, frames_in_front, in_strips};
@@ -231,8 +233,17 @@ impl Emitter<'_> {
             Op::Add { .. } => body.elementwise("", "add", &[&operands[0], &operands[1]]),
             Op::Multiply { .. } => body.elementwise("", "multiply", &[&operands[0], &operands[1]]),
             Op::Silu { .. } => elementwise::silu(body, &operands[0]),
+            Op::Unary { function, .. } => elementwise::unary(body, &operands[0], *function),
+            Op::Clamp { low, high, .. } => elementwise::clamp(body, &operands[0], *low, *high),
             Op::AddBias { input, .. } => elementwise::add_bias(body, &operands[0], &operands[1], axes(input).channel),
             Op::Convolution { .. } => self.convolution(node),
+            &Op::GroupedConvolution { weight, groups, strides, padding, .. } => {
+                let weight_layout = graph.ty(weight).layout;
+                let (weight, bias) = (&operands[1], operands.get(2));
+                let by =
+                    convolution::Convolution { weight, weight_layout, bias, residual: None, strides, padding, groups };
+                convolution::convolution(body, &operands[0], node.ty.layout, &by, &node.ty.shape)
+            }
             Op::Attention { heads, scale, mask, .. } => {
                 let by =
                     attention::Attention { heads: *heads, scale: *scale, mask: *mask, score_bytes: self.strip_bytes };
@@ -259,12 +270,8 @@ impl Emitter<'_> {
                 };
                 norm::normalize(body, &operands[0], axes(input), &by)
             }
-            &Op::ChannelNorm { input, scale, offset, kind, epsilon, activation } => {
-                let axis = graph.ty(input).layout.place(Axis::Channel).expect("a graph that verifies");
-                let mut rest = operands[1..].iter();
-                let [scale, offset] = [scale, offset].map(|vector| vector.and_then(|_| rest.next()));
-                let by = channel_norm::ChannelNorm { axis, kind, epsilon, scale, offset, activation };
-                channel_norm::channel_norm(body, &operands[0], &by)
+            Op::ChannelNorm { .. } => {
+                channel_norm::channel_norm(body, &operands[0], &normalization(graph, &node.op, operands))
             }
             Op::ResizeNearest { input, size, first_frame } => {
                 resample::resize_nearest(body, &operands[0], axes(input), *size, *first_frame)
@@ -272,7 +279,7 @@ impl Emitter<'_> {
             Op::AveragePool { input, window, first_frame } => {
                 resample::average_pool(body, &operands[0], axes(input), *window, *first_frame)
             }
-            Op::Pad { low, high, mode, .. } => shape_ops::pad(body, &operands[0], low, high, *mode),
+            Op::Pad { low, high, mode, .. } => shape_ops::pad(body, "", &operands[0], low, high, *mode),
             Op::Slice { start, limit, .. } => body.slice("", &operands[0], start, limit, &vec![1; start.len()]),
             Op::Concatenate { axis, .. } => body.concatenate("", &operands.iter().collect::<Vec<_>>(), *axis),
             Op::Transpose { permutation, .. } => shape_ops::transpose(body, &operands[0], permutation),
@@ -282,7 +289,9 @@ impl Emitter<'_> {
     }
 
     fn convolution(&mut self, node: &Node) -> Tensor {
-        let &Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } = &node.op else {
+        let &Op::Convolution { input, weight, bias, residual, cache, strides, mut padding, repeat_first, border } =
+            &node.op
+        else {
             unreachable!("called for convolutions");
         };
         let video = match cache {
@@ -290,6 +299,7 @@ impl Emitter<'_> {
             None if repeat_first > 0 => self.with_frames_in_front(input, Front::First(repeat_first)),
             None => self.tensor(input),
         };
+        let video = self.bordered(video, self.axes(input), border, &mut padding);
         let (weight_layout, weight) = (self.graph.ty(weight).layout, self.tensor(weight));
         let (bias, residual) = (bias.map(|v| self.tensor(v)), residual.map(|v| self.tensor(v)));
         let by = convolution::Convolution {
@@ -299,6 +309,7 @@ impl Emitter<'_> {
             residual: residual.as_ref(),
             strides,
             padding,
+            groups: 1,
         };
         let y = convolution::convolution(&mut self.body, &video, node.ty.layout, &by, &node.ty.shape);
         match y.element {
@@ -308,6 +319,16 @@ impl Emitter<'_> {
             ElementType::Bf16 | ElementType::F16 => self.body.barrier(&["made"], &[&y]).swap_remove(0),
             ElementType::I8 | ElementType::I32 => unreachable!("arithmetic on integers was refused"),
         }
+    }
+
+    /// `video` with all of its border but zeros, which is then no padding any more.
+    fn bordered(&mut self, video: Tensor, axes: VideoAxes, border: Border, padding: &mut [[usize; 2]; 3]) -> Tensor {
+        let each = border.0.into_iter().zip(axes.space).zip(padding);
+        each.filter(|((mode, _), _)| *mode != PadMode::Zero).fold(video, |video, ((mode, axis), around)| {
+            let (mut low, mut high) = (Dims::from_elem(0, 5), Dims::from_elem(0, 5));
+            [low[axis], high[axis]] = std::mem::take(around);
+            shape_ops::pad(&mut self.body, "bordered", &video, &low, &high, mode)
+        })
     }
 
     /// The frames of `value` behind those in front, made once.
@@ -335,8 +356,15 @@ impl Emitter<'_> {
         (operands, *first_frame, *activation)
     }
 
-    /// Some frames of a `normalize` that is not made whole, for the slice `value`.
+    /// Some frames of a `normalize` or `channel_norm` that is not made whole, for the slice `value`.
     fn frames_of_normalize(&mut self, value: Value, normalize: Value, frames: std::ops::Range<usize>) -> Tensor {
+        let op = self.graph.op(normalize);
+        if let Op::ChannelNorm { .. } = op {
+            let operands: Vec<Tensor> = op.operands().iter().map(|&v| self.tensor(v)).collect();
+            self.body.begin(value.index(), &self.graph.node(normalize).path);
+            let x = self.body.slice_along("frames", &operands[0], self.time(normalize), frames);
+            return channel_norm::channel_norm(&mut self.body, &x, &normalization(self.graph, op, &operands));
+        }
         let (operands, first_frame, activation) = self.normalize_operands(normalize);
         self.body.begin(value.index(), &self.graph.node(normalize).path);
         let axes = self.axes(normalize);
@@ -392,6 +420,7 @@ impl Emitter<'_> {
                 };
                 strips::Producer::Normalize { affine: &affine, gain_and_shift, activation: *activation }
             }
+            op @ Op::ChannelNorm { .. } => strips::Producer::ChannelNorm(normalization(self.graph, op, &operands)),
             Op::ResizeNearest { size: [frames, height, width], first_frame, .. } => strips::Producer::Resize {
                 frames: *frames,
                 width: *width,
@@ -416,6 +445,7 @@ impl Emitter<'_> {
                 residual: residual.as_ref(),
                 strides,
                 padding,
+                groups: 1,
             },
             axes,
             layout: node.ty.layout,
@@ -504,4 +534,15 @@ impl Emitter<'_> {
         let text = text::module(name, self.mesh, arguments, &results, &self.body.into_text(), &returned);
         Module { text, arguments: self.arguments.into_iter().map(|(argument, _)| argument).collect(), results }
     }
+}
+
+/// How a `channel_norm` computes, with its operands as tensors.
+fn normalization<'t>(graph: &Graph, op: &Op, operands: &'t [Tensor]) -> channel_norm::ChannelNorm<'t> {
+    let &Op::ChannelNorm { input, scale, offset, kind, epsilon, activation } = op else {
+        unreachable!("called for channel_norm")
+    };
+    let axis = graph.ty(input).layout.place(Axis::Channel).expect("a graph that verifies");
+    let mut rest = operands[1..].iter();
+    let [scale, offset] = [scale, offset].map(|vector| vector.and_then(|_| rest.next()));
+    channel_norm::ChannelNorm { axis, kind, epsilon, scale, offset, activation }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use ir::{Graph, Op, Role, Value};
+use ir::{Border, Graph, Op, Role, Value};
 
 use super::EmitOptions;
 use super::strips::rows_of_strip;
@@ -66,7 +66,10 @@ pub(super) fn in_strips(graph: &Graph, options: &EmitOptions) -> HashMap<Value, 
         graph.outputs().iter().any(|output| output.value == value && role.is_none_or(|role| output.role == role))
     };
     for (value, node) in graph.nodes() {
-        let Op::Convolution { input, weight, strides: [_, 1, 1], padding: [_, [1, 1], _], .. } = node.op else {
+        let Op::Convolution {
+            input, weight, strides: [_, 1, 1], padding: [_, [1, 1], _], border: Border::ZERO, ..
+        } = node.op
+        else {
             continue;
         };
         let (ty, weight) = (graph.ty(input), graph.ty(weight));
@@ -81,7 +84,7 @@ pub(super) fn in_strips(graph: &Graph, options: &EmitOptions) -> HashMap<Value, 
             _ => false,
         };
         let (factor, slices) = match graph.op(input) {
-            Op::Normalize { .. } => (1, true),
+            Op::Normalize { .. } | Op::ChannelNorm { .. } => (1, true),
             Op::ResizeNearest { input: small, .. } => {
                 let rows = graph.ty(*small).shape[height];
                 if !ty.shape[height].is_multiple_of(rows) {

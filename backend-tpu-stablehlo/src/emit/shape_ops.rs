@@ -4,7 +4,7 @@ use ir::{Dims, PadMode};
 
 use super::body::{Body, Tensor, list};
 
-pub(super) fn pad(body: &mut Body, input: &Tensor, low: &Dims, high: &Dims, mode: PadMode) -> Tensor {
+pub(super) fn pad(body: &mut Body, hint: &str, input: &Tensor, low: &Dims, high: &Dims, mode: PadMode) -> Tensor {
     match mode {
         PadMode::Zero => {
             let zero = body.splat("zero", 0.0, input.element, &[]);
@@ -17,17 +17,25 @@ pub(super) fn pad(body: &mut Body, input: &Tensor, low: &Dims, high: &Dims, mode
                 list(low),
                 list(high)
             );
-            body.op("", &head, &[input, &zero], input.element, &dims)
+            body.op(hint, &head, &[input, &zero], input.element, &dims)
         }
-        PadMode::Edge => {
+        PadMode::Edge | PadMode::Reflect => {
             let padded = (0..low.len()).filter(|&axis| low[axis] + high[axis] > 0);
             let last = padded.clone().next_back();
             padded.fold(input.clone(), |tensor, axis| {
                 let size = tensor.dims[axis];
-                let first = repeated(body, &tensor, axis, 0, low[axis]);
-                let end = repeated(body, &tensor, axis, size - 1, high[axis]);
+                let (first, end) = match mode {
+                    PadMode::Reflect => (
+                        reversed(body, &tensor, axis, 1..1 + low[axis]),
+                        reversed(body, &tensor, axis, size - 1 - high[axis]..size - 1),
+                    ),
+                    PadMode::Zero | PadMode::Edge => (
+                        repeated(body, &tensor, axis, 0, low[axis]),
+                        repeated(body, &tensor, axis, size - 1, high[axis]),
+                    ),
+                };
                 let parts: Vec<&Tensor> = first.iter().chain([&tensor]).chain(&end).collect();
-                let hint = if Some(axis) == last { "" } else { "padded" };
+                let hint = if Some(axis) == last { hint } else { "padded" };
                 body.concatenate(hint, &parts, axis)
             })
         }
@@ -47,6 +55,18 @@ pub(super) fn repeated(body: &mut Body, tensor: &Tensor, axis: usize, at: usize,
     dims[axis] = count;
     let axes: Vec<usize> = (0..dims.len()).collect();
     Some(body.broadcast("repeated", &one, &axes, &dims))
+}
+
+/// The slices `range` along `axis`, the last one first; `None` for an empty range.
+fn reversed(body: &mut Body, tensor: &Tensor, axis: usize, range: std::ops::Range<usize>) -> Option<Tensor> {
+    if range.is_empty() {
+        return None;
+    }
+    let part = body.slice_along("edge", tensor, axis, range);
+    let head = format!("reverse {}, dims = [{axis}]", part.name);
+    let name = body.fresh("mirrored");
+    body.line(&format!("{name} = stablehlo.{head} : {}", part.ty()));
+    Some(Tensor { name, ..part })
 }
 
 pub(super) fn transpose(body: &mut Body, input: &Tensor, permutation: &Dims) -> Tensor {

@@ -17,6 +17,7 @@ use ir::types::VideoAxes;
 use ir::{Activation, ElementType, FirstFrame};
 
 use super::body::{Body, Tensor};
+use super::channel_norm::{ChannelNorm, channel_norm};
 use super::convolution::{Convolution, convolution};
 use super::loops::{for_each_strip, rows_of, scalar};
 use super::norm::{Affine, normalized_rows};
@@ -42,6 +43,8 @@ pub(super) fn rows_of_strip(height: usize, row_bytes: usize, strip_bytes: usize,
 pub(super) enum Producer<'a> {
     /// Normalised, with gain and shift that have all rows, but may have fewer frames and columns.
     Normalize { affine: &'a Affine, gain_and_shift: Option<([&'a Tensor; 2], FirstFrame)>, activation: Activation },
+    /// Normalised position by position.
+    ChannelNorm(ChannelNorm<'a>),
     /// Enlarged to these frames and columns, and so many rows for each one.
     Resize { frames: usize, width: usize, factor: usize, first_frame: FirstFrame },
 }
@@ -79,7 +82,7 @@ pub(super) fn emit(body: &mut Body, strips: &Strips<'_>) -> Tensor {
     let [time, row_axis, _] = axes.space;
     let factor = match producer {
         Producer::Resize { factor, .. } => *factor,
-        Producer::Normalize { .. } => 1,
+        Producer::Normalize { .. } | Producer::ChannelNorm(_) => 1,
     };
     let height = dims[row_axis];
     let blank = body.splat("blank", 0.0, strips.element, dims);
@@ -103,6 +106,7 @@ pub(super) fn emit(body: &mut Body, strips: &Strips<'_>) -> Tensor {
                 });
                 normalized_rows(body, &x, axes, affine, small.as_ref().map(|([g, s], f)| ([g, s], *f)), *activation)
             }
+            Producer::ChannelNorm(by) => channel_norm(body, &x, by),
             Producer::Resize { frames, width, factor, first_frame } => {
                 resize_nearest(body, &x, axes, [*frames, source_rows * factor, *width], *first_frame)
             }

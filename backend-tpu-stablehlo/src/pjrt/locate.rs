@@ -46,7 +46,7 @@ pub enum LocateError {
     },
     /// None was named.
     #[error(
-        "which PJRT plugin? Name one with --plugin or in {PLUGIN_VARIABLE}: cpu, tpu, cuda, or the path of a shared library"
+        "which PJRT plugin? Name one, if only in {PLUGIN_VARIABLE}: cpu, tpu, cuda, or the path of a shared library"
     )]
     Unnamed,
     /// One that Tessera does not install.
@@ -56,9 +56,7 @@ pub enum LocateError {
     #[error("no folder for the data of programs is known: set HOME or XDG_DATA_HOME")]
     NoDataFolder,
     /// There is no Python that could fetch it.
-    #[error(
-        "no Python with pip on the PATH: install one, or get the library by other means and name its path with --plugin"
-    )]
+    #[error("no Python with pip on the PATH: install one, or get the library by other means and name its path")]
     NoPip,
     /// pip failed.
     #[error("{command} failed: {problem}")]

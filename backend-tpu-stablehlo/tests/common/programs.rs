@@ -8,7 +8,7 @@ pub(crate) fn graph(body: &str) -> Graph {
 }
 
 /// Programs that have every op between them.
-pub(crate) const PROGRAMS: [(&str, &str); 7] = [
+pub(crate) const PROGRAMS: [(&str, &str); 10] = [
     (
         "elementwise",
         r#"%0 = input {name = "x"} : tensor<1x2x3x2x4xbf16, nthwc>
@@ -40,6 +40,28 @@ pub(crate) const PROGRAMS: [(&str, &str); 7] = [
            return result "y" = %10"#,
     ),
     (
+        "borders",
+        r#"%0 = input {name = "x"} : tensor<1x3x4x5x2xf32, nthwc>
+           %1 = state {name = "conv"} : tensor<1x2x4x5x2xf32, nthwc> @ conv
+           %2 = parameter {name = "conv.weight"} : tensor<3x3x3x2x2xf32, dhwio> @ conv
+           %3 = convolution %0, %2, cache: %1 {strides = [1, 1, 1], padding = [[0, 1], [1, 1], [1, 1]], repeat_first = 0, border = [edge, reflect, zero]} : tensor<1x4x4x5x2xf32, nthwc> @ conv
+           %4 = convolution %0, %2 {strides = [1, 2, 2], padding = [[0, 0], [1, 2], [3, 1]], repeat_first = 2, border = [zero, edge, reflect]} : tensor<1x3x3x4x2xf32, nthwc> @ conv
+           %5 = pad %0 {low = [0, 2, 1, 0, 0], high = [0, 0, 3, 4, 0], mode = reflect} : tensor<1x5x8x9x2xf32, nthwc>
+           return result "cached" = %3
+           return result "repeated" = %4
+           return result "pad" = %5"#,
+    ),
+    (
+        "groups",
+        r#"%0 = input {name = "x"} : tensor<1x3x4x5x6xf32, nthwc>
+           %1 = parameter {name = "depthwise.weight"} : tensor<1x3x3x1x6xf32, dhwio> @ depthwise
+           %2 = parameter {name = "depthwise.bias"} : tensor<6xf32> @ depthwise
+           %3 = grouped_convolution %0, %1, bias: %2 {groups = 6, strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]]} : tensor<1x3x4x5x6xf32, nthwc> @ depthwise
+           %4 = parameter {name = "grouped.weight"} : tensor<1x1x1x2x9xf32, dhwio> @ grouped
+           %5 = grouped_convolution %3, %4 {groups = 3, strides = [1, 2, 2], padding = [[0, 0], [0, 0], [0, 0]]} : tensor<1x3x2x3x9xf32, nthwc> @ grouped
+           return result "y" = %5"#,
+    ),
+    (
         "norms",
         r#"%0 = input {name = "x"} : tensor<1x3x4x4x4xbf16, nthwc>
            %1 = input {name = "latents"} : tensor<1x2x2x2x4xbf16, nthwc>
@@ -49,6 +71,27 @@ pub(crate) const PROGRAMS: [(&str, &str); 7] = [
            %5 = normalize %0, %4, %2, %3, gain: %1, shift: %1 {first_frame = apart, activation = silu} : tensor<1x3x4x4x4xbf16, nthwc> @ norm
            %6 = group_norm %5, %2, %3 {groups = 2, epsilon = 1e-6} : tensor<1x3x4x4x4xbf16, nthwc>
            return result "y" = %6"#,
+    ),
+    (
+        "functions",
+        r#"%0 = input {name = "x"} : tensor<2x3x4xf32>
+           %1 = unary %0 {function = tanh} : tensor<2x3x4xf32> @ act
+           %2 = unary %0 {function = sigmoid} : tensor<2x3x4xf32> @ act
+           %3 = constant {value = 500.0} : tensor<2x3x4xf32>
+           %4 = multiply %0, %3 : tensor<2x3x4xf32>
+           %5 = unary %4 {function = sine} : tensor<2x3x4xf32>
+           %6 = unary %4 {function = cosine} : tensor<2x3x4xf32>
+           %7 = clamp %0 {low = -0.25, high = 0.5} : tensor<2x3x4xf32>
+           %8 = convert %4 {element = bf16} : tensor<2x3x4xbf16>
+           %9 = clamp %8 {low = 0.0, high = inf} : tensor<2x3x4xbf16>
+           %10 = unary %9 {function = tanh} : tensor<2x3x4xbf16>
+           %11 = convert %10 {element = f32} : tensor<2x3x4xf32>
+           return result "tanh" = %1
+           return result "sigmoid" = %2
+           return result "sine" = %5
+           return result "cosine" = %6
+           return result "clamp" = %7
+           return result "narrow" = %11"#,
     ),
     (
         "channel_norms",
@@ -116,3 +159,14 @@ pub(crate) const LARGE: &str = r#"%0 = input {name = "x"} : tensor<1x3x8x4x4xbf1
     %11 = convolution %9, %10 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0} : tensor<1x3x16x8x4xbf16, nthwc> @ up
     return result "y" = %11
     return state "conv" = %6"#;
+
+/// A norm over channels that a convolution alone reads, and of which two frames are left to the next step.
+pub(crate) const LARGE_CHANNEL_NORM: &str = r#"%0 = input {name = "x"} : tensor<1x3x8x4x4xbf16, nthwc>
+    %1 = parameter {name = "norm.gamma"} : tensor<4xf32> @ norm
+    %2 = channel_norm %0, scale: %1 {kind = l2, epsilon = 1e-12, activation = silu} : tensor<1x3x8x4x4xbf16, nthwc> @ norm
+    %3 = state {name = "conv"} : tensor<1x2x8x4x4xbf16, nthwc> @ conv
+    %4 = slice %2 {start = [0, 1, 0, 0, 0], limit = [1, 3, 8, 4, 4]} : tensor<1x2x8x4x4xbf16, nthwc> @ conv
+    %5 = parameter {name = "conv.weight"} : tensor<3x3x3x4x4xbf16, dhwio> @ conv
+    %6 = convolution %2, %5, residual: %0, cache: %3 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0} : tensor<1x3x8x4x4xbf16, nthwc> @ conv
+    return result "y" = %6
+    return state "conv" = %4"#;

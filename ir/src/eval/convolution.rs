@@ -1,15 +1,16 @@
 //! Convolution, direct, in both layouts.
 //!
 //! Each element is a sum in `T` over the kernel's taps (time, height, width), for each tap over the input channels, in
-//! this order in both layouts; then the bias and the residual are added. Taps that fall on the padding add nothing. The inner
-//! loop is contiguous: along the width for channel-first videos, along the output channels for channel-last ones.
+//! this order in both layouts; then the bias and the residual are added. Taps that fall on zeros of the padding add nothing; any
+//! other border is made first. The inner loop is contiguous: along the width for channel-first videos, along the output channels for channel-last ones.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{OutOfMemory, Real, Tensor, elementwise};
-use crate::types::{Layout, TensorType};
+use super::{OutOfMemory, Real, Tensor, elementwise, shape_ops};
+use crate::attribute::{Border, PadMode};
+use crate::types::{Dims, Layout, TensorType};
 
 /// Pixels of a row that a channel-last convolution makes at a time, so that they stay in the nearest cache while the
 /// weights stream past.
@@ -23,9 +24,41 @@ pub(super) struct Convolution<'a, T> {
     pub residual: Option<&'a Tensor<T>>,
     pub cache: Option<&'a Tensor<T>>,
     pub strides: [usize; 3],
-    /// Zeros in front of time, height and width.
-    pub padding_low: [usize; 3],
+    pub padding: [[usize; 2]; 3],
     pub repeat_first: usize,
+    pub border: Border,
+}
+
+/// Each of `groups` groups of channels by itself, one behind the other.
+pub(super) fn grouped<T: Real>(
+    input: &Tensor<T>,
+    weight: &Tensor<T>,
+    bias: Option<&Tensor<T>>,
+    groups: usize,
+    strides: [usize; 3],
+    padding: [[usize; 2]; 3],
+    ty: &TensorType,
+) -> Result<Tensor<T>, OutOfMemory> {
+    let channel = ty.layout.video().expect("a video").channel;
+    let output = weight.ty.layout.kernel().expect("convolution_c1").output;
+    // The part of an axis that belongs to a group.
+    let part = |of: &Tensor<T>, axis: usize, group: usize| {
+        let mut ty = of.ty.clone();
+        ty.shape[axis] /= groups;
+        let start = (0..ty.rank()).map(|other| if other == axis { group * ty.shape[axis] } else { 0 }).collect();
+        shape_ops::slice(of, &start, &ty)
+    };
+    let mut result = ty.clone();
+    result.shape[channel] /= groups;
+    let convolved = |group: usize| {
+        let (input, weight) = (&part(input, channel, group)?, &part(weight, output, group)?);
+        let bias = bias.map(|bias| part(bias, 0, group)).transpose()?;
+        let (residual, cache, repeat_first, border) = (None, None, 0, Border::ZERO);
+        let bias = bias.as_ref();
+        Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first, border }.evaluate(&result)
+    };
+    let parts: Vec<Tensor<T>> = (0..groups).map(convolved).collect::<Result<_, _>>()?;
+    shape_ops::concatenate(&parts.iter().collect::<Vec<_>>(), channel, ty)
 }
 
 /// One batch element's frame of a video: where channel, row and column lead, as offsets into `data`.
@@ -38,6 +71,11 @@ struct Frame<'a, T> {
 
 impl<T: Real> Convolution<'_, T> {
     pub(super) fn evaluate(&self, ty: &TensorType) -> Result<Tensor<T>, OutOfMemory> {
+        if self.border != Border::ZERO {
+            let (input, padding) = (&self.surrounded()?, [[0; 2]; 3]);
+            return Convolution { input, cache: None, padding, repeat_first: 0, border: Border::ZERO, ..*self }
+                .evaluate(ty);
+        }
         let mut result = Tensor::zeros(ty)?;
         let [frames, height, width] = ty.space().expect("a video");
         let outputs = ty.channels().expect("a video");
@@ -64,6 +102,34 @@ impl<T: Real> Convolution<'_, T> {
         Ok(result)
     }
 
+    /// The input with the frames in front and all that stands around them.
+    fn surrounded(&self) -> Result<Tensor<T>, OutOfMemory> {
+        let axes = self.input.ty.layout.video().expect("a video");
+        let [time, ..] = axes.space;
+        // A type with other sizes of time, height and width.
+        let sized = |of: &TensorType, more: [usize; 3]| {
+            let mut ty = of.clone();
+            axes.space.into_iter().zip(more).for_each(|(axis, more)| ty.shape[axis] += more);
+            ty
+        };
+        let mut low: Dims = self.input.ty.shape.iter().map(|_| 0).collect();
+        let whole = match self.cache {
+            Some(cache) => {
+                let ty = sized(&self.input.ty, [cache.ty.shape[time], 0, 0]);
+                shape_ops::concatenate(&[cache, self.input], time, &ty)?
+            }
+            None => {
+                low[time] = self.repeat_first;
+                let ty = sized(&self.input.ty, [self.repeat_first, 0, 0]);
+                shape_ops::pad(self.input, &low, |_| PadMode::Edge, &ty)?
+            }
+        };
+        axes.space.into_iter().zip(self.padding).for_each(|(axis, [front, _])| low[axis] = front);
+        let mode =
+            |axis| axes.space.iter().position(|place| *place == axis).map_or(PadMode::Zero, |i| self.border.0[i]);
+        shape_ops::pad(&whole, &low, mode, &sized(&whole.ty, self.padding.map(|[low, high]| low + high)))
+    }
+
     /// Time, height and width of the kernel.
     fn window(&self) -> [usize; 3] {
         let axes = self.weight.ty.layout.kernel().expect("convolution_c1");
@@ -72,7 +138,7 @@ impl<T: Real> Convolution<'_, T> {
 
     /// The frame that output frame `frame` reads through the tap `kt`; `None` on the padding.
     fn frame(&self, batch: usize, frame: usize, kt: usize) -> Option<Frame<'_, T>> {
-        let at = (frame * self.strides[0] + kt).checked_sub(self.padding_low[0])?;
+        let at = (frame * self.strides[0] + kt).checked_sub(self.padding[0][0])?;
         let (video, at) = match self.cache {
             Some(cache) => {
                 let cached = cache.ty.space().expect("convolution_c7")[0];
@@ -96,12 +162,12 @@ impl<T: Real> Convolution<'_, T> {
     /// The input row that output row `y` reads through the tap `ky`; `None` on the padding.
     fn row(&self, y: usize, ky: usize) -> Option<usize> {
         let height = self.input.ty.space().expect("a video")[1];
-        (y * self.strides[1] + ky).checked_sub(self.padding_low[1]).filter(|&row| row < height)
+        (y * self.strides[1] + ky).checked_sub(self.padding[1][0]).filter(|&row| row < height)
     }
 
     /// The columns of the output in `0..width` that read the input, not the padding, through the tap `kx`.
     fn columns(&self, width: usize, kx: usize) -> Range<usize> {
-        let (stride, low) = (self.strides[2], self.padding_low[2]);
+        let (stride, low) = (self.strides[2], self.padding[2][0]);
         let input = self.input.ty.space().expect("a video")[2];
         let first = low.saturating_sub(kx).div_ceil(stride).min(width);
         let limit = (input + low).saturating_sub(kx).div_ceil(stride).clamp(first, width);
@@ -110,7 +176,7 @@ impl<T: Real> Convolution<'_, T> {
 
     /// The input column that output column `x` reads through the tap `kx`; it must not be on the padding.
     fn column(&self, x: usize, kx: usize) -> usize {
-        x * self.strides[2] + kx - self.padding_low[2]
+        x * self.strides[2] + kx - self.padding[2][0]
     }
 
     /// Channel-first: the sums of one output channel of one frame.

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::tensor::round_to;
 use super::{OutOfMemory, Real, Tensor};
-use crate::attribute::Elements;
+use crate::attribute::{Elements, UnaryFunction};
 use crate::types::TensorType;
 
 /// Elements that a thread takes at a time.
@@ -54,6 +54,26 @@ pub(super) fn update<T: Real>(tensor: &mut Tensor<T>, other: &Tensor<T>, f: impl
 /// `x * sigmoid(x)`.
 pub(super) fn silu<T: Real>(x: T) -> T {
     x / (T::ONE + (-x).exp())
+}
+
+pub(super) fn unary<T: Real>(function: UnaryFunction, x: T) -> T {
+    match function {
+        UnaryFunction::Tanh => x.tanh(),
+        UnaryFunction::Sigmoid => T::ONE / (T::ONE + (-x).exp()),
+        UnaryFunction::Sine => x.sin(),
+        UnaryFunction::Cosine => x.cos(),
+    }
+}
+
+/// The nearest number to `x` within the bounds; NaN is none.
+pub(super) fn clamp<T: Real>(x: T, low: T, high: T) -> T {
+    if x < low {
+        low
+    } else if x > high {
+        high
+    } else {
+        x
+    }
 }
 
 /// Adds to each element of a video its channel's number.

@@ -238,12 +238,17 @@ fn compute<'a, T: Real>(
         Op::Add { lhs, rhs } => elementwise::zip(of(lhs), of(rhs), ty, |a, b| a + b)?,
         Op::Multiply { lhs, rhs } => elementwise::zip(of(lhs), of(rhs), ty, |a, b| a * b)?,
         Op::Silu { input } => elementwise::map(of(input), ty, elementwise::silu)?,
+        Op::Unary { input, function } => elementwise::map(of(input), ty, |x| elementwise::unary(*function, x))?,
+        Op::Clamp { input, low, high } => {
+            let [low, high] = [*low, *high].map(T::from_f64);
+            elementwise::map(of(input), ty, |x| elementwise::clamp(x, low, high))?
+        }
         Op::AddBias { input, bias } => {
             let mut sum = elementwise::map(of(input), ty, |x| x)?;
             elementwise::add_per_channel(&mut sum, of(bias));
             sum
         }
-        Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first } => {
+        Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first, border } => {
             convolution::Convolution {
                 input: of(input),
                 weight: of(weight),
@@ -251,10 +256,15 @@ fn compute<'a, T: Real>(
                 residual: residual.map(tensor_of),
                 cache: cache.map(tensor_of),
                 strides: *strides,
-                padding_low: padding.map(|[low, _]| low),
+                padding: *padding,
                 repeat_first: *repeat_first,
+                border: *border,
             }
             .evaluate(ty)?
+        }
+        Op::GroupedConvolution { input, weight, bias, groups, strides, padding } => {
+            let bias = bias.map(tensor_of);
+            convolution::grouped(of(input), of(weight), bias, *groups, *strides, *padding, ty)?
         }
         Op::Attention { query, key, value, heads, scale, mask } => {
             attention::attention([of(query), of(key), of(value)], *heads, *scale, *mask, ty)?
@@ -273,7 +283,7 @@ fn compute<'a, T: Real>(
         }
         Op::ResizeNearest { input, first_frame, .. } => resample::resize_nearest(of(input), *first_frame, ty)?,
         Op::AveragePool { input, window, first_frame } => resample::average_pool(of(input), *window, *first_frame, ty)?,
-        Op::Pad { input, low, mode, .. } => shape_ops::pad(of(input), low, *mode, ty)?,
+        Op::Pad { input, low, mode, .. } => shape_ops::pad(of(input), low, |_| *mode, ty)?,
         Op::Slice { input, start, .. } => shape_ops::slice(of(input), start, ty)?,
         Op::Concatenate { inputs, axis } => {
             shape_ops::concatenate(&inputs.iter().map(of).collect::<Vec<_>>(), *axis, ty)?

@@ -41,18 +41,23 @@ pub(super) fn gather<T: Real>(
     }))
 }
 
+/// `mode` gives what stands around each axis.
 pub(super) fn pad<T: Real>(
     input: &Tensor<T>,
     low: &Dims,
-    mode: PadMode,
+    mode: impl Fn(usize) -> PadMode,
     ty: &TensorType,
 ) -> Result<Tensor<T>, OutOfMemory> {
     let strides = input.ty.strides();
     gather(input, ty, |axis, at| {
         let size = input.ty.shape[axis];
-        let source = match mode {
+        let source = match mode(axis) {
             PadMode::Zero => at.checked_sub(low[axis]).filter(|&at| at < size)?,
             PadMode::Edge => at.saturating_sub(low[axis]).min(size - 1),
+            PadMode::Reflect => {
+                let distance = at.abs_diff(low[axis]);
+                distance.min((2 * (size - 1)).abs_diff(distance))
+            }
         };
         Some(source * strides[axis])
     })

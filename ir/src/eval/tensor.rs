@@ -124,6 +124,15 @@ pub trait Real:
 
     /// e to the power of this.
     fn exp(self) -> Self;
+
+    /// The hyperbolic tangent.
+    fn tanh(self) -> Self;
+
+    /// The sine of this angle.
+    fn sin(self) -> Self;
+
+    /// The cosine of this angle.
+    fn cos(self) -> Self;
 }
 
 /// The nearest number that `element` can hold, for `convert` and for every op with a result of that type: ties to even for
@@ -181,6 +190,18 @@ macro_rules! real {
 
             fn exp(self) -> Self {
                 self.exp()
+            }
+
+            fn tanh(self) -> Self {
+                self.tanh()
+            }
+
+            fn sin(self) -> Self {
+                self.sin()
+            }
+
+            fn cos(self) -> Self {
+                self.cos()
             }
         }
 

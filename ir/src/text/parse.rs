@@ -67,7 +67,7 @@ impl RawOp {
         }
         let (op, expected) = (self.mnemonic.clone(), T::EXPECTED);
         let Some(literal) = self.attributes.remove(name) else {
-            return Err(ParseOpError::MissingAttribute { op, name, expected });
+            return T::LEFT_OUT.ok_or(ParseOpError::MissingAttribute { op, name, expected });
         };
         T::from_literal(&literal).ok_or_else(|| ParseOpError::Attribute {
             op,

@@ -1,7 +1,10 @@
 //! The evaluator against values worked out by hand and formulas written anew here; each op on videos in both layouts, in
-//! f64 and f32. Here are what all tests check with, and most ops; `channel_norm` has a file of its own.
+//! f64 and f32. Here are what all tests check with, and most ops; others have files of their own.
 
+mod borders;
 mod channel_norm;
+mod functions;
+mod grouped_convolution;
 
 use std::borrow::Cow;
 

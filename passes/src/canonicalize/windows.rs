@@ -3,10 +3,11 @@
 //! | op | becomes | when |
 //! |---|---|---|
 //! | `pad` by nothing, `slice` of everything, `concatenate` of one | its operand | always |
-//! | `pad` of a `pad` | one pad by the sums | both have the same mode |
+//! | `pad` of a `pad` | one pad by the sums | both have the same mode, zero or edge |
 //! | `slice` of a `slice` | one slice | always |
 //! | `slice` of a `pad` | pad of a slice: less of both | always; without the pad if the slice lies within its operand |
 //! | | a constant 0 | the slice lies in zeros alone |
+//! | | the `slice` of the `pad` | reflections along an axis are cut through |
 //! | `slice` of a `concatenate` | concatenation of a slice of each operand it meets | always |
 //! | `concatenate` of a `concatenate` | one concatenation | both along the same axis |
 //!
@@ -33,7 +34,9 @@ pub(super) fn pad(rewriter: &Rewriter<'_>, input: Value, low: &Dims, high: &Dims
         return Simpler::Value(input);
     }
     match rewriter.op(input) {
-        Op::Pad { input: inner, low: inner_low, high: inner_high, mode: inner_mode } if *inner_mode == mode => {
+        Op::Pad { input: inner, low: inner_low, high: inner_high, mode: inner_mode }
+            if *inner_mode == mode && mode != PadMode::Reflect =>
+        {
             let sum = |a: &Dims, b: &Dims| a.iter().zip(b).map(|(a, b)| a + b).collect();
             Simpler::Op(Op::Pad { input: *inner, low: sum(low, inner_low), high: sum(high, inner_high), mode })
         }
@@ -69,18 +72,21 @@ pub(super) fn slice(
             let shift = |dims: &Dims| dims.iter().zip(&offset).map(|(n, offset)| n + offset).collect();
             Ok(Simpler::Op(Op::Slice { input: inner, start: shift(start), limit: shift(limit) }))
         }
-        Op::Pad { input: inner, low, mode, .. } => slice_of_pad(rewriter, (start, limit), inner, &low, mode),
+        Op::Pad { input: inner, low, mode, .. } => {
+            let padded = rewriter.ty(input).shape.clone();
+            slice_of_pad(rewriter, (start, limit), inner, (&low, &padded), mode)
+        }
         Op::Concatenate { inputs, axis } => slice_of_concatenate(rewriter, (start, limit), &inputs, axis),
         _ => Ok(Simpler::No),
     }
 }
 
-/// The slice `start..limit` of `inner` padded by `low` in front.
+/// The slice `start..limit` of `inner` padded by `low` in front, to the shape `padded`.
 fn slice_of_pad(
     rewriter: &mut Rewriter<'_>,
     (start, limit): (&Dims, &Dims),
     inner: Value,
-    low: &Dims,
+    (low, padded): (&Dims, &Dims),
     mode: PadMode,
 ) -> Result<Simpler, PassError> {
     let ty = rewriter.ty(inner).clone();
@@ -89,6 +95,11 @@ fn slice_of_pad(
     let (mut new_low, mut new_high) = (Dims::new(), Dims::new());
     for axis in 0..rank {
         let (size, low) = (ty.shape[axis], low[axis]);
+        let is_whole = start[axis] == 0 && limit[axis] == padded[axis];
+        let is_inside = start[axis] >= low && limit[axis] <= low + size;
+        if mode == PadMode::Reflect && !is_whole && !is_inside {
+            return Ok(Simpler::No);
+        }
         // The part of the slice that lies in the operand; where there is none, the edge element next to it.
         let mut first = start[axis].saturating_sub(low).min(size);
         let mut end = limit[axis].saturating_sub(low).min(size);

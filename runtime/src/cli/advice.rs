@@ -1,8 +1,9 @@
 //! What to type: the options by which the command line does what would help, put behind what the library says is wrong.
 
+use backend_tpu_stablehlo::pjrt::locate::LocateError;
 use media::read::Note;
 use media::{Remedy, error};
-use tessera::Error;
+use tessera::{Error, LatentsAccount, LatentsLayout};
 
 /// The words behind this error, where options would help.
 pub(super) fn of(error: &Error) -> String {
@@ -16,6 +17,9 @@ pub(super) fn of(error: &Error) -> String {
         }
         Error::Media(error::Error::NoArray { .. }) => "; leave out --axes and --range".into(),
         Error::NonFiniteResult { .. } => "; --check-finite names the module".into(),
+        Error::NoPlugin(error) if matches!(**error, LocateError::Unnamed | LocateError::NoPip) => {
+            "; --plugin names one".into()
+        }
         _ => String::new(),
     }
 }
@@ -27,6 +31,20 @@ pub(super) fn of_workbench(error: &workbench::Error) -> String {
         workbench::Error::DeviceMemory { .. } => " (--tiling HxW or auto; --mesh height=N)".into(),
         _ => String::new(),
     }
+}
+
+/// How latents were read, and how to say otherwise: the first note is about a guess, if there is one.
+pub(super) fn with_layout(account: &LatentsAccount, mut notes: Vec<String>) -> Vec<String> {
+    if let Some(note) = notes.first_mut().filter(|_| account.layout_is_guess) {
+        let (layout, other) = match account.layout {
+            LatentsLayout::Btchw => (LatentsLayout::Btchw, LatentsLayout::Bcthw),
+            _ => (LatentsLayout::Bcthw, LatentsLayout::Btchw),
+        };
+        *note += &format!(
+            "; --latents-layout {other} reads them the other way, --latents-layout {layout} says that this is right"
+        );
+    }
+    notes
 }
 
 /// What was found out of a clip, and how to say otherwise.

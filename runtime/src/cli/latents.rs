@@ -8,7 +8,7 @@ use tessera::latents::Stored;
 use tessera::{Error, Latents, LatentsAccount, LatentsLayout, Vae};
 
 use super::run_files::RunFiles;
-use super::{Failure, Manner};
+use super::{Failure, Manner, advice};
 
 #[derive(Args)]
 #[command(next_help_heading = "Latents")]
@@ -63,7 +63,7 @@ impl LatentsArguments {
         let unscaled = self.unscaled || stored.scaled == Some(false);
         let (mut latents, account) =
             Latents::read_with_account(source, layout, vae.model().channels().latents, unscaled)?;
-        for note in account.notes(latents.shape) {
+        for note in advice::with_layout(&account, account.notes(latents.shape)) {
             manner.note(&format!("note: {}: {note}", source.display()));
         }
         if !unscaled {

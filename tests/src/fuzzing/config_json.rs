@@ -1,6 +1,6 @@
 //! `config.json`: refused with reasons, or a model whose steps can be declared and optimised.
 
-use frontend::{DeclareError, Half, Step, StepKind, Taps, declare, parameters, read_config};
+use frontend::{DeclareError, FrameSteps, Half, Position, Step, StepKind, Taps, declare, parameters, read_config};
 use passes::{Precision, pipeline};
 
 /// Parameters of half a model whose every step is declared, at most: those of published ones are fewer.
@@ -28,7 +28,12 @@ pub fn run(bytes: &[u8]) {
     }
     for kind in StepKind::ALL {
         let size = model.least_size(kind.half);
-        let step = Step { kind, batch: 1, frames: 3, height: size, width: size };
+        let frames = match (model.frame_steps(kind.half), kind.position) {
+            (FrameSteps::Free { unit, .. }, Position::Next) => unit,
+            (FrameSteps::Free { first, .. }, _) => first,
+            (FrameSteps::Fixed { .. } | FrameSteps::Whole, _) => 3,
+        };
+        let step = Step { kind, batch: 1, frames, height: size, width: size };
         let graph = match declare(model, &step, &Taps::All) {
             Ok(graph) => graph,
             // Tensors beyond the address space.
