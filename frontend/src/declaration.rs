@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 
 use ir::{BuildError, Builder, ElementType, Graph, Layout, Output, Role, TensorType, Value};
 
-use crate::autoencoder::Autoencoder;
+use crate::autoencoder::{Autoencoder, Medium};
 use crate::config_json::ConfigProblem;
 use crate::frame_steps::FrameSteps;
 use crate::parameters::tap_names;
@@ -172,6 +172,9 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
         return Err(DeclareError::TooSmall { step: *step, minimum });
     }
 
+    if model.medium() == Medium::Image && frames != 1 {
+        return Err(DeclareError::Frames { step: *step, expected: "expected 1, an image".to_owned() });
+    }
     if let FrameSteps::Free { first, unit, .. } = model.frame_steps(kind.half) {
         let (fits, expected) = match kind.position {
             Position::First | Position::Whole => (frames == first, format!("expected {first}, the first of a clip")),

@@ -10,7 +10,7 @@ use std::path::Path;
 use frontend::{Half, Taps};
 use tessera::latents::Latents;
 use tessera::{Backend, Observer, Precision, Result, RunOptions, Tap, Tiling, TilingChoice, Vae, Video};
-use tests::{Case, MAXIMUM_BOUND, MEAN_BOUND, Tensor, errors, goldens, targets};
+use tests::{Case, MAXIMUM_BOUND, MEAN_BOUND, Tensor, Tiles, errors, goldens, targets};
 
 /// Every way to run a step in f32: a name and the options.
 fn ways() -> Vec<(String, RunOptions)> {
@@ -61,13 +61,16 @@ fn shape(tensor: &Tensor) -> [usize; 5] {
 /// Runs a case; what comes out, [B, C, T, H, W].
 fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Observer) -> Vec<f32> {
     let half = if case.op() == "decode" { Half::Decoder } else { Half::Encoder };
-    if let Some((size, stride)) = case.strided_tiling() {
-        let tiling = Tiling::strided(vae.model(), half, size, stride).expect("the reference's tiles fit");
-        options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
-        options.overlap = Some(tiling.overlap);
-    } else {
-        options.tiling = TilingChoice::Off;
-    }
+    let tiling = match case.tiles() {
+        Tiles::Off => None,
+        Tiles::Usual => Some(Tiling::of(vae.model())),
+        Tiles::Strided { size, stride } => {
+            Some(Tiling::strided(vae.model(), half, size, stride).expect("the reference's tiles fit"))
+        }
+    };
+    options.tiling =
+        tiling.map_or(TilingChoice::Off, |Tiling { height, width, .. }| TilingChoice::Size { height, width });
+    options.overlap = tiling.map(|tiling| tiling.overlap);
     let input = &case.tensors["input"];
     let (data, shape) = (input.data.clone(), shape(input));
     let input = match half {
@@ -94,6 +97,11 @@ fn check(model: &str) {
             assert_eq!(observer.compared, expected, "{what}: every tap is compared");
         }
     }
+}
+
+#[test]
+fn autoencoder_kl() {
+    check("autoencoder-kl");
 }
 
 #[test]
