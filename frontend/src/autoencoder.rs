@@ -26,6 +26,16 @@ pub struct Channels {
     pub moments: usize,
 }
 
+/// What a model works on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Medium {
+    /// Videos: the reference's tensors are `[batch, channel, time, height, width]`.
+    #[default]
+    Video,
+    /// Images, here videos of one frame: the reference's tensors are `[batch, channel, height, width]`.
+    Image,
+}
+
 /// Another spelling of a checkpoint's tensors than the declaration's own, as the files have it that the model's authors or
 /// other programs wrote.
 pub struct Dialect {
@@ -59,6 +69,11 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
 
     /// All that makes this configuration one that cannot be declared; empty when it can.
     fn problems(&self) -> Vec<ConfigProblem>;
+
+    /// What it works on. Clips of a model of images have one frame.
+    fn medium(&self) -> Medium {
+        Medium::Video
+    }
 
     /// Channels of what goes in and out.
     fn channels(&self) -> Channels;

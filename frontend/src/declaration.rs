@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 
 use ir::{BuildError, Builder, Dims, ElementType, Graph, Layout, Output, Role, TensorType, Value};
-
 use smallvec::smallvec;
 
-use crate::autoencoder::Autoencoder;
+use crate::autoencoder::{Autoencoder, Medium};
 use crate::config_json::ConfigProblem;
 use crate::frame_steps::FrameSteps;
 use crate::parameters::tap_names;
@@ -198,6 +197,9 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
         return Err(DeclareError::TooSmall { step: *step, minimum });
     }
 
+    if model.medium() == Medium::Image && frames != 1 {
+        return Err(DeclareError::Frames { step: *step, expected: "expected 1, an image".to_owned() });
+    }
     let unit = model.size_unit(kind.half);
     if !(height.is_multiple_of(unit) && width.is_multiple_of(unit)) {
         return Err(DeclareError::Ragged { step: *step, unit });

@@ -14,6 +14,7 @@
 //! | [`mod@parameters`] | the tensors that a checkpoint must hold, the modules that can be tapped |
 //! | [`latent_scaling`], [`tile_rule`] | what pipelines do to latents; the tiles that a model takes by itself |
 //! | `layers` | modules that models share |
+//! | [`autoencoder_kl`] | `AutoencoderKL` |
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
@@ -23,6 +24,7 @@
 //! This crate knows no backend, no pass and no file. Running tiles and blending them are the caller's.
 
 pub mod autoencoder;
+pub mod autoencoder_kl;
 pub mod cogvideox;
 pub mod config_json;
 pub mod declaration;
@@ -36,7 +38,7 @@ pub mod step;
 pub mod tile_rule;
 pub mod wan;
 
-pub use autoencoder::{Autoencoder, Channels, Dialect, Translate};
+pub use autoencoder::{Autoencoder, Channels, Dialect, Medium, Translate};
 pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration};
 pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::autoencoder::Autoencoder;
+use crate::autoencoder_kl;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
 use crate::qwen_image;
@@ -19,7 +20,12 @@ struct Class {
     read: fn(&Map<String, Value>) -> ReadModel,
 }
 
-const CLASSES: [Class; 3] = [class::<cogvideox::Config>(), class::<wan::Config>(), class::<qwen_image::Config>()];
+const CLASSES: [Class; 4] = [
+    class::<cogvideox::Config>(),
+    class::<wan::Config>(),
+    class::<qwen_image::Config>(),
+    class::<autoencoder_kl::Config>(),
+];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
     Class { name: C::CLASS, read: read::<C> }
@@ -28,6 +34,19 @@ const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
 fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -> ReadModel {
     let (config, warnings) = C::from_object(object)?;
     Ok((Arc::new(config), warnings))
+}
+
+/// The configuration of an `AutoencoderKL` in the size that all the published ones have, with these other fields.
+macro_rules! stable_diffusion {
+    ($fields:literal) => {
+        concat!(
+            r#"{"_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2,
+            "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
+            "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"], "#,
+            $fields,
+            "}"
+        )
+    };
 }
 
 /// A published model: its size, for those who have no checkpoint at hand.
@@ -46,6 +65,22 @@ pub fn published() -> &'static [Published] {
         Published { name: "Wan-2.1", config: r#"{"_class_name": "AutoencoderKLWan"}"# },
         Published { name: "Wan-2.2", config: include_str!("wan/wan-2.2.json") },
         Published { name: "Qwen-Image", config: r#"{"_class_name": "AutoencoderKLQwenImage"}"# },
+        Published { name: "SD-1.5", config: stable_diffusion!(r#""sample_size": 512"#) },
+        Published { name: "SDXL", config: stable_diffusion!(r#""sample_size": 1024, "scaling_factor": 0.13025"#) },
+        Published {
+            name: "SD-3",
+            config: stable_diffusion!(
+                r#""sample_size": 1024, "latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609,
+                "use_quant_conv": false, "use_post_quant_conv": false"#
+            ),
+        },
+        Published {
+            name: "FLUX.1",
+            config: stable_diffusion!(
+                r#""sample_size": 1024, "latent_channels": 16, "scaling_factor": 0.3611, "shift_factor": 0.1159,
+                "use_quant_conv": false, "use_post_quant_conv": false"#
+            ),
+        },
     ]
 }
 

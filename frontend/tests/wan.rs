@@ -1,8 +1,8 @@
 //! `AutoencoderKLWan` and `AutoencoderKLQwenImage`: published sizes, what is refused, steps, tiles, names.
 
 use frontend::{
-    Autoencoder, ConfigError, DeclareError, FrameSteps, Half, Position, Step, StepKind, Taps, declare, parameters, published,
-    read_config, tap_names,
+    Autoencoder, ConfigError, DeclareError, FrameSteps, Half, Position, Step, StepKind, Taps, declare, parameters,
+    published, read_config, tap_names,
 };
 use ir::verify::verify;
 
@@ -65,7 +65,11 @@ fn published_models_have_their_sizes() {
         let model = of(name);
         assert_eq!((model.spatial_compression(), model.temporal_compression()), (compression, 4), "{name}");
         assert_eq!((model.channels().input, model.channels().output), (channels, channels), "{name}");
-        assert_eq!((model.decoded_frames(21), model.encoded_frames(81), model.encoded_frames(84)), (81, 21, 21), "{name}");
+        assert_eq!(
+            (model.decoded_frames(21), model.encoded_frames(81), model.encoded_frames(84)),
+            (81, 21, 21),
+            "{name}"
+        );
         assert!(model.training_size().iter().all(|pixels| pixels % compression == 0), "{name}");
     }
 }
@@ -175,51 +179,93 @@ fn blocks_that_shortcuts_average_are_whole() {
 fn bad_configurations_are_refused_by_field() {
     let wan = "AutoencoderKLWan";
     let range = "expected a whole number from 1 to 65536, found";
-    refuses(wan, r#""base_dim": 0"#, &[
-        &format!("base_dim: {range} 0"),
-    ]);
-    refuses(wan, r#""decoder_base_dim": 70000"#, &[&format!("decoder_base_dim: {range} 70000"), "dim_mult: expected channel counts from 1 to 65536, found a multiple of 1 at index 0", "dim_mult: expected channel counts from 1 to 65536, found a multiple of 2 at index 1", "dim_mult: expected channel counts from 1 to 65536, found a multiple of 4 at index 2", "dim_mult: expected channel counts from 1 to 65536, found a multiple of 4 at index 3"]);
+    refuses(wan, r#""base_dim": 0"#, &[&format!("base_dim: {range} 0")]);
+    refuses(
+        wan,
+        r#""decoder_base_dim": 70000"#,
+        &[
+            &format!("decoder_base_dim: {range} 70000"),
+            "dim_mult: expected channel counts from 1 to 65536, found a multiple of 1 at index 0",
+            "dim_mult: expected channel counts from 1 to 65536, found a multiple of 2 at index 1",
+            "dim_mult: expected channel counts from 1 to 65536, found a multiple of 4 at index 2",
+            "dim_mult: expected channel counts from 1 to 65536, found a multiple of 4 at index 3",
+        ],
+    );
     refuses(wan, r#""in_channels": 0"#, &[&format!("in_channels: {range} 0")]);
     refuses(wan, r#""out_channels": "three""#, &["out_channels: expected a positive whole number, found \"three\""]);
     refuses("AutoencoderKLQwenImage", r#""input_channels": 0"#, &[&format!("input_channels: {range} 0")]);
-    refuses(wan, r#""z_dim": 3"#, &[
-        "latents_mean: expected 3 numbers, one a latent channel, found 2",
-        "latents_std: expected 3 numbers, one a latent channel, found 2",
-    ]);
-    refuses(wan, r#""latents_std": [1, 0]"#, &["latents_std: expected finite numbers greater than 0, found 0.0 at index 1"]);
+    refuses(
+        wan,
+        r#""z_dim": 3"#,
+        &[
+            "latents_mean: expected 3 numbers, one a latent channel, found 2",
+            "latents_std: expected 3 numbers, one a latent channel, found 2",
+        ],
+    );
+    refuses(
+        wan,
+        r#""latents_std": [1, 0]"#,
+        &["latents_std: expected finite numbers greater than 0, found 0.0 at index 1"],
+    );
     refuses(wan, r#""num_res_blocks": 65"#, &["num_res_blocks: expected a whole number from 0 to 64, found 65"]);
-    refuses(wan, r#""num_res_blocks": 0"#, &[
-        "num_res_blocks: expected at least 1 where the channels of the encoder's levels differ ([4, 8, 16, 16] behind 4): \
+    refuses(
+        wan,
+        r#""num_res_blocks": 0"#,
+        &[
+            "num_res_blocks: expected at least 1 where the channels of the encoder's levels differ ([4, 8, 16, 16] behind 4): \
          residual blocks alone change them",
-    ]);
-    refuses(wan, r#""dim_mult": [], "temperal_downsample": []"#, &["dim_mult: expected a list of 1 to 12 numbers, found 0"]);
-    refuses(wan, r#""temperal_downsample": [true]"#, &[
-        "temperal_downsample: expected 3 values, one for each sampler between the levels of dim_mult, found 1",
-    ]);
+        ],
+    );
+    refuses(
+        wan,
+        r#""dim_mult": [], "temperal_downsample": []"#,
+        &["dim_mult: expected a list of 1 to 12 numbers, found 0"],
+    );
+    refuses(
+        wan,
+        r#""temperal_downsample": [true]"#,
+        &["temperal_downsample: expected 3 values, one for each sampler between the levels of dim_mult, found 1"],
+    );
     refuses(wan, r#""patch_size": 0"#, &["patch_size: expected a whole number from 1 to 64, found 0"]);
-    refuses(wan, r#""patch_size": 2"#, &[
-        "in_channels: expected a multiple of 4, the pixels of a patch, found 3",
-        "out_channels: expected a multiple of 4, the pixels of a patch, found 3",
-    ]);
-    refuses(wan, r#""base_dim": 3, "dim_mult": [1, 1], "temperal_downsample": [true]"#, &[
-        "dim_mult: expected even channel counts of the decoder's levels but the last, found 3 at level 0",
-    ]);
-    refuses(wan, r#""dim_mult": [1, 5], "temperal_downsample": [true], "is_residual": true"#, &[
-        "dim_mult: expected channel counts of the encoder's levels that divide those of the blocks before them, but level 1 \
+    refuses(
+        wan,
+        r#""patch_size": 2"#,
+        &[
+            "in_channels: expected a multiple of 4, the pixels of a patch, found 3",
+            "out_channels: expected a multiple of 4, the pixels of a patch, found 3",
+        ],
+    );
+    refuses(
+        wan,
+        r#""base_dim": 3, "dim_mult": [1, 1], "temperal_downsample": [true]"#,
+        &["dim_mult: expected even channel counts of the decoder's levels but the last, found 3 at level 0"],
+    );
+    refuses(
+        wan,
+        r#""dim_mult": [1, 5], "temperal_downsample": [true], "is_residual": true"#,
+        &[
+            "dim_mult: expected channel counts of the encoder's levels that divide those of the blocks before them, but level 1 \
          makes 20 channels of 4 times 1",
-    ]);
-    refuses(wan, r#""dim_mult": [1, 7, 1], "temperal_downsample": [true, true], "is_residual": true"#, &[
-        "dim_mult: expected channel counts of the encoder's levels that divide those of the blocks before them, but level 1 \
-         makes 28 channels of 4 times 8",
-        "dim_mult: expected channel counts of the encoder's levels that divide those of the blocks before them, but level 2 \
-         makes 4 channels of 28 times 1",
-    ]);
+        ],
+    );
+    refuses(
+        wan,
+        r#""dim_mult": [1, 3, 7], "temperal_downsample": [true, true], "is_residual": true"#,
+        &[
+            "dim_mult: expected channel counts of the encoder's levels that divide those of the blocks before them, but level 1 \
+             makes 12 channels of 4 times 8",
+            "dim_mult: expected channel counts of the encoder's levels that divide those of the blocks before them, but level 2 \
+             makes 28 channels of 12 times 1",
+            "dim_mult: expected channel counts of the decoder's levels that are divided by those before them, but level 1 makes \
+             12 times 8 channels of 28",
+        ],
+    );
 }
 
 #[test]
 fn taps_are_named_as_modules_are() {
     let names = |fields: &str, half| tap_names(&*wan(fields), half).unwrap();
-    let residual = r#""dim_mult": [1, 2], "temperal_downsample": [true], "is_residual": true"#;
+    let residual = r#""dim_mult": [1, 1], "temperal_downsample": [true], "is_residual": true"#;
     let decoder = names(residual, Half::Decoder);
     for name in ["decoder.up_blocks.0.avg_shortcut", "decoder.up_blocks.0.upsampler.time_conv", "decoder.up_blocks.1"] {
         assert!(decoder.iter().any(|found| found == name), "{name}: {decoder:?}");
@@ -228,8 +274,7 @@ fn taps_are_named_as_modules_are() {
     let encoder = names(residual, Half::Encoder);
     assert!(encoder.iter().any(|name| name == "encoder.down_blocks.1.avg_shortcut"), "{encoder:?}");
     // Layers of all levels are one list, attentions among them.
-    let listed =
-        names(r#""dim_mult": [1, 2], "temperal_downsample": [true], "attn_scales": [0.5]"#, Half::Encoder);
+    let listed = names(r#""dim_mult": [1, 2], "temperal_downsample": [true], "attn_scales": [0.5]"#, Half::Encoder);
     for name in ["encoder.down_blocks.1.time_conv", "encoder.down_blocks.2.conv1", "encoder.down_blocks.3.to_qkv"] {
         assert!(listed.iter().any(|found| found == name), "{name}: {listed:?}");
     }

@@ -46,6 +46,22 @@ pub struct Case {
     pub metadata: BTreeMap<String, serde_json::Value>,
 }
 
+/// The arguments of `enable_tiling`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tiles {
+    /// It was not called.
+    Off,
+    /// None: the tiles are the model's own.
+    Usual,
+    /// Height and width, and from the beginning of a tile to that of the next, in pixels.
+    Strided {
+        /// Of a tile.
+        size: [usize; 2],
+        /// From the beginning of one to that of the next.
+        stride: [usize; 2],
+    },
+}
+
 /// Every target of this CPU on which results of this precision may differ: dot products are of bf16 alone.
 pub fn targets(precision: Precision) -> Vec<Target> {
     let matters = |target: &Target| precision == Precision::Bf16 || target.dot_products == DotProducts::Absent;
@@ -115,16 +131,18 @@ impl Case {
         held + self.metadata.get("aliases").and_then(|aliases| aliases.as_object()).map_or(0, |aliases| aliases.len())
     }
 
-    /// The tiles of a model whose tiles are given by strides, if there are any: height and width, and from the beginning of one
-    /// to that of the next, in pixels.
+    /// The tiles of a case of the models in `goldens/models`.
     ///
     /// # Panics
     /// When the metadata is not as the goldens' README has it.
-    pub fn strided_tiling(&self) -> Option<([usize; 2], [usize; 2])> {
-        let tiling = self.metadata.get("tiling").filter(|tiling| !tiling.is_null())?;
+    pub fn tiles(&self) -> Tiles {
+        let Some(tiling) = self.metadata.get("tiling").and_then(|tiling| tiling.as_object()) else { return Tiles::Off };
+        if tiling.is_empty() {
+            return Tiles::Usual;
+        }
         let pixels = |field: &str| tiling[field].as_u64().expect("a size in pixels") as usize;
         let both = |what: &str| ["height", "width"].map(|axis| pixels(&format!("tile_sample_{what}_{axis}")));
-        Some((both("min"), both("stride")))
+        Tiles::Strided { size: both("min"), stride: both("stride") }
     }
 
     /// The tiles that the reference cut the input into, if it did: height and width in pixels, overlaps of both.

@@ -10,7 +10,7 @@ use std::path::Path;
 use frontend::{Half, Taps};
 use tessera::latents::Latents;
 use tessera::{Backend, Observer, Precision, Result, RunOptions, Tap, Tiling, TilingChoice, Vae, Video};
-use tests::{Case, MAXIMUM_BOUND, MEAN_BOUND, Tensor, errors, goldens, targets};
+use tests::{Case, MAXIMUM_BOUND, MEAN_BOUND, Tensor, Tiles, errors, goldens, targets};
 
 /// Every way to run a step in f32: a name and the options.
 fn ways() -> Vec<(String, RunOptions)> {
@@ -61,16 +61,20 @@ fn shape(tensor: &Tensor) -> [usize; 5] {
 /// Runs a case; what comes out, [B, C, T, H, W].
 fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Observer) -> Vec<f32> {
     let half = if case.op() == "decode" { Half::Decoder } else { Half::Encoder };
-    if let Some((size, stride)) = case.strided_tiling() {
-        // Where the reference counts in patches when it encodes, its tiles are larger than it says.
-        let rule = |half| vae.model().tile_rule(half).size[0];
-        let [size, stride] = [size, stride].map(|pair| pair.map(|pixels| pixels * rule(half) / rule(Half::Decoder)));
-        let tiling = Tiling::strided(vae.model(), half, size, stride).expect("the reference's tiles fit");
-        options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
-        options.overlap = Some(tiling.overlap);
-    } else {
-        options.tiling = TilingChoice::Off;
-    }
+    let tiling = match case.tiles() {
+        Tiles::Off => None,
+        Tiles::Usual => Some(Tiling::of(vae.model(), half)),
+        Tiles::Strided { size, stride } => {
+            // Where the reference counts in patches when it encodes, its tiles are larger than it says.
+            let rule = |half| vae.model().tile_rule(half).size[0];
+            let [size, stride] =
+                [size, stride].map(|pair| pair.map(|pixels| pixels * rule(half) / rule(Half::Decoder)));
+            Some(Tiling::strided(vae.model(), half, size, stride).expect("the reference's tiles fit"))
+        }
+    };
+    options.tiling =
+        tiling.map_or(TilingChoice::Off, |Tiling { height, width, .. }| TilingChoice::Size { height, width });
+    options.overlap = tiling.map(|tiling| tiling.overlap);
     let input = &case.tensors["input"];
     let (data, shape) = (input.data.clone(), shape(input));
     let input = match half {
@@ -101,7 +105,7 @@ fn check(model: &str) {
 
 /// Runs untiled cases of a model with other numbers of frames a step, where they give the same numbers.
 fn check_step_frames(model: &str, cases: &[&str]) {
-    let vae = Vae::open(goldens().join("models").join(model)).expect("the checkpoint opens");
+    let vae = Vae::open(&goldens().join("models").join(model)).expect("the checkpoint opens");
     for name in cases {
         let case = Case::read(&goldens().join(format!("models/{model}/cases/{name}.safetensors")));
         let [.., frames, _, _] = shape(&case.tensors["input"]);
@@ -109,7 +113,11 @@ fn check_step_frames(model: &str, cases: &[&str]) {
             for step_frames in [2, 3, usize::MAX / 8] {
                 let options = options.clone().with_step_frames(step_frames);
                 let found = run(&vae, &case, options, &mut ());
-                assert_near(&format!("{model} {name} of {frames} by {step_frames} on {way}"), &case.tensors["output"], &found);
+                assert_near(
+                    &format!("{model} {name} of {frames} by {step_frames} on {way}"),
+                    &case.tensors["output"],
+                    &found,
+                );
             }
         }
     }
@@ -124,13 +132,10 @@ fn steps_of_more_frames_give_the_same() {
 
 #[test]
 fn activations_are_of_the_steps_of_the_reference() {
-    let vae = Vae::open(goldens().join("models/wan-2.1")).expect("the checkpoint opens");
+    let vae = Vae::open(&goldens().join("models/wan-2.1")).expect("the checkpoint opens");
     let options = RunOptions::default().with_taps(Taps::All).with_step_frames(2);
     let error = options.frame_steps(vae.model(), Half::Decoder).expect_err("no other steps").to_string();
-    assert_eq!(
-        error,
-        "the decoder cannot take 2 latent frames a step: activations are those of the reference's steps"
-    );
+    assert_eq!(error, "the decoder cannot take 2 latent frames a step: activations are those of the reference's steps");
     let published = frontend::read_config(frontend::published()[0].config).expect("a configuration").0;
     let options = RunOptions::default().with_step_frames(3);
     let error = options.frame_steps(&*published, Half::Decoder).expect_err("no other steps").to_string();
@@ -155,7 +160,7 @@ fn taps_are_the_modules_that_the_goldens_hold() {
         }
     }
     for model in ["wan-2.1", "wan-2.2", "qwen-image"] {
-        let vae = Vae::open(goldens().join("models").join(model)).expect("the checkpoint opens");
+        let vae = Vae::open(&goldens().join("models").join(model)).expect("the checkpoint opens");
         for case in Case::all(&format!("models/{model}")).iter().filter(|case| case.taps() > 0) {
             let mut names = Names(case, 0);
             run(&vae, case, RunOptions::default().with_taps(Taps::All), &mut names);
@@ -166,18 +171,23 @@ fn taps_are_the_modules_that_the_goldens_hold() {
 
 #[test]
 fn frames_that_shortcuts_cannot_average_are_refused() {
-    let vae = Vae::open(goldens().join("models/wan-2.2")).expect("the checkpoint opens");
-    for (tiling, shape) in [
-        (TilingChoice::Off, [1, 3, 1, 32, 40]),
-        (TilingChoice::Size { height: 64, width: 64 }, [1, 3, 1, 200, 176]),
-    ] {
+    let vae = Vae::open(&goldens().join("models/wan-2.2")).expect("the checkpoint opens");
+    for (tiling, shape) in
+        [(TilingChoice::Off, [1, 3, 1, 32, 40]), (TilingChoice::Size { height: 64, width: 64 }, [1, 3, 1, 200, 176])]
+    {
         let clip = Video { data: vec![0.0; shape.iter().product()], shape };
         let options = RunOptions::default().with_tiling(tiling);
         let error = vae.encode(&clip, &options, &mut ()).expect_err("ragged frames").to_string();
         let [.., height, width] = shape;
-        let expected = format!("its frames are {width}x{height} (width x height); the model takes multiples of 16 alone");
+        let expected =
+            format!("its frames are {width}x{height} (width x height); the model takes multiples of 16 alone");
         assert!(error.contains(&expected), "{error}");
     }
+}
+
+#[test]
+fn autoencoder_kl() {
+    check("autoencoder-kl");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use ir::{AttentionMask, ElementType, TensorType, Value};
 use smallvec::smallvec;
 
-use super::{Built, channels, planar_pointwise, space};
+use super::{Built, channels, linear, planar_pointwise, space, tokens};
 use crate::declaration::Declaration;
 
 /// How a checkpoint holds the weights that make queries, keys and values.
@@ -11,9 +11,11 @@ use crate::declaration::Declaration;
 pub(crate) enum AttentionWeights {
     /// One 1x1 convolution `to_qkv`: queries, then keys, then values.
     Fused,
+    /// Linear layers `to_q`, `to_k` and `to_v`.
+    Apart,
 }
 
-/// Softmax attention of one head among the positions of each frame, of what 1x1 convolutions of this module make of `input`;
+/// Softmax attention of one head among the positions of each frame, of what layers of this module make of `input`;
 /// the same shape.
 pub(crate) fn frame_attention(d: &mut Declaration<'_>, input: Value, weights: AttentionWeights) -> Built {
     let (count, [frames, height, width]) = (channels(d, input), space(d, input));
@@ -26,10 +28,7 @@ pub(crate) fn frame_attention(d: &mut Declaration<'_>, input: Value, weights: At
                 d.slice(all, start, smallvec![batch, (part + 1) * count, frames, height, width])
             })
         }
-    };
-    let tokens = |d: &mut Declaration<'_>, video: Value| {
-        let last = d.transpose(video, smallvec![0, 2, 3, 4, 1])?;
-        d.reshape(last, TensorType::plain(ElementType::F32, [batch, frames, height * width, count]))
+        AttentionWeights::Apart => ["to_q", "to_k", "to_v"].map(|name| d.scope(name, |d| linear(d, input, count))),
     };
     let [query, key, value] = parts;
     let (query, key, value) = (tokens(d, query?)?, tokens(d, key?)?, tokens(d, value?)?);

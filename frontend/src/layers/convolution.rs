@@ -6,7 +6,7 @@ use super::{Built, channels, parameter};
 use crate::declaration::Declaration;
 
 /// The type of a convolution's weight over time, height and width.
-fn kernel_type(outputs: usize, inputs: usize, window: [usize; 3]) -> TensorType {
+pub(crate) fn kernel_type(outputs: usize, inputs: usize, window: [usize; 3]) -> TensorType {
     let [time, height, width] = window;
     TensorType::with_layout(ElementType::F32, Layout::OIDHW, [outputs, inputs, time, height, width])
 }

@@ -1,4 +1,4 @@
-//! Modules that models share: parameters, convolutions, norms, attention, frames that a kernel reaches back to.
+//! Modules that models share: parameters, convolutions, linear layers, norms, attention, frames that a kernel reaches back to.
 //!
 //! Each function declares one module in the scope that the caller has opened for it: the declaration's path is the module's
 //! own. Videos are `[batch, channel, time, height, width]`, kernels `[output, input, time, height, width]`. What only one model
@@ -7,13 +7,17 @@
 mod attention;
 mod convolution;
 mod history;
+mod linear;
 mod norm;
 
 use ir::{BuildError, Builder, TensorType, Value};
 
 pub(crate) use attention::{AttentionWeights, frame_attention};
-pub(crate) use convolution::{convolution, kernel, planar_convolution, planar_pointwise, pointwise_convolution};
+pub(crate) use convolution::{
+    convolution, kernel, kernel_type, planar_convolution, planar_pointwise, pointwise_convolution,
+};
 pub(crate) use history::{FramesBefore, KERNEL_REACH, behind, leave_zeros};
+pub(crate) use linear::{linear, tokens};
 pub(crate) use norm::group_norm;
 
 type Built = Result<Value, BuildError>;

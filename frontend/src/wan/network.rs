@@ -139,9 +139,7 @@ impl Network {
         let rule = TileRule::new([TILE, TILE], [OVERLAP, OVERLAP]);
         match half {
             Half::Decoder => TileRule { grain: self.patch, ..rule },
-            Half::Encoder => {
-                TileRule { size: [TILE * self.patch; 2], whole_share: 1.0 / self.patch as f64, ..rule }
-            }
+            Half::Encoder => TileRule { size: [TILE * self.patch; 2], whole_share: 1.0 / self.patch as f64, ..rule },
         }
     }
 
@@ -188,13 +186,10 @@ impl Network {
         let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));
         let from_one = |most: usize, value: usize| format!("expected a whole number from 1 to {most}, found {value}");
 
-        let sizes = [
-            ("base_dim", self.encoder_base),
-            ("decoder_base_dim", self.decoder_base),
-            ("z_dim", self.latents),
-        ];
+        let sizes = [("base_dim", self.encoder_base), ("decoder_base_dim", self.decoder_base), ("z_dim", self.latents)];
         // A decoder that is as wide as the encoder has no field of its own.
-        let sizes = sizes.into_iter().filter(|&(field, value)| field != "decoder_base_dim" || value != self.encoder_base);
+        let sizes =
+            sizes.into_iter().filter(|&(field, value)| field != "decoder_base_dim" || value != self.encoder_base);
         for (field, value) in sizes.chain(channels.iter().copied().zip(self.channels)) {
             if !(1..=MOST_CHANNELS).contains(&value) {
                 report(&[field], from_one(MOST_CHANNELS, value));
@@ -301,7 +296,8 @@ impl Network {
         let mut found = vec![];
         for (field, values) in [("latents_mean", mean), ("latents_std", deviation)] {
             if values.len() != self.latents {
-                let message = format!("expected {} numbers, one a latent channel, found {}", self.latents, values.len());
+                let message =
+                    format!("expected {} numbers, one a latent channel, found {}", self.latents, values.len());
                 found.push(Violation::new(&[field, "z_dim"], message));
             }
             let positive = field == "latents_std";

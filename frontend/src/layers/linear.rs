@@ -1,0 +1,26 @@
+//! Linear layers over the channels of each position.
+
+use ir::{ElementType, TensorType, Value};
+use smallvec::smallvec;
+
+use super::{Built, channels, convolution, kernel_type, parameter, space};
+use crate::declaration::Declaration;
+
+/// The positions of each frame in a row, channels last: `[batch, time, height * width, channel]`.
+pub(crate) fn tokens(d: &mut Declaration<'_>, video: Value) -> Built {
+    let (count, [frames, height, width], batch) = (channels(d, video), space(d, video), d.ty(video).shape[0]);
+    let last = d.transpose(video, smallvec![0, 2, 3, 4, 1])?;
+    d.reshape(last, TensorType::plain(ElementType::F32, [batch, frames, height * width, count]))
+}
+
+/// A linear layer over the channels of each position of a video, whose `weight`, `[outputs, inputs]`, and `bias` are this module's
+/// own (`Linear`). The reference has it on tokens, and so does a tap.
+pub(crate) fn linear(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+    let inputs = channels(d, input);
+    let weight = parameter(d, "weight", TensorType::plain(ElementType::F32, [outputs, inputs]))?;
+    let kernel = d.reshape(weight, kernel_type(outputs, inputs, [1, 1, 1]))?;
+    let output = convolution(d, "bias", input, kernel, [1, 1, 1], [[0, 0]; 3])?;
+    let in_a_row = tokens(d, output)?;
+    d.returns(in_a_row);
+    Ok(output)
+}

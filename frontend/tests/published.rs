@@ -1,0 +1,22 @@
+//! The published models: what their checkpoints hold.
+
+use frontend::{Half, parameters, published, read_config};
+
+#[test]
+fn published_models_have_their_tensors() {
+    let expected = [
+        ("CogVideoX", 436, 215_583_907),
+        ("Wan-2.1", 194, 126_892_531),
+        ("SD-1.5", 248, 83_653_863),
+        ("SDXL", 248, 83_653_863),
+        ("SD-3", 244, 83_819_683),
+        ("FLUX.1", 244, 83_819_683),
+    ];
+    let found = published().iter().map(|published| {
+        let (model, _) = read_config(published.config).unwrap();
+        let halves = Half::ALL.map(|half| parameters(&*model, half).unwrap());
+        let elements = halves.iter().flatten().map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>();
+        (published.name, halves.iter().flatten().count(), elements)
+    });
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+}
