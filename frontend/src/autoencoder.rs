@@ -38,13 +38,22 @@ pub enum Medium {
 
 /// Another spelling of a checkpoint's tensors than the declaration's own, as the files have it that the model's authors or
 /// other programs wrote.
-#[derive(Clone, Copy)]
 pub struct Dialect {
     /// What it is called in messages.
     pub name: &'static str,
     /// The declaration's name for a name of this spelling, without whatever stands in front of the model's names; `None`
     /// where the spelling has no such name.
-    pub translate: fn(&str) -> Option<String>,
+    pub translate: Box<Translate>,
+}
+
+/// The declaration's name for a name of another spelling.
+pub type Translate = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+impl Dialect {
+    /// The spelling of this name.
+    pub fn new(name: &'static str, translate: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { name, translate: Box::new(translate) }
+    }
 }
 
 /// A video or image autoencoder with its configuration.
@@ -104,8 +113,8 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     }
 
     /// Other spellings in which checkpoints of this model come.
-    fn dialects(&self) -> &'static [Dialect] {
-        &[]
+    fn dialects(&self) -> Vec<Dialect> {
+        vec![]
     }
 }
 

@@ -36,7 +36,7 @@ pub mod step;
 pub mod tile_rule;
 pub mod wan;
 
-pub use autoencoder::{Autoencoder, Channels, Dialect, Medium};
+pub use autoencoder::{Autoencoder, Channels, Dialect, Medium, Translate};
 pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration};
 pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;

@@ -20,6 +20,7 @@ use tessera::{Error, Latents, Report, RunOptions, Vae};
 
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
 use super::inspection::InspectionArguments;
+use super::latents::axes;
 use super::progress::Bar;
 use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, rate_note, row, rows};
 use super::returned::{Extent, counted};
@@ -91,7 +92,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         Some(rate) => rate,
         None => FrameRate::new(DEFAULT_RATE)?,
     };
-    let mut writer = clip_writer(output, side_by_side_shape(clip), rate, &mut files, manner)?;
+    let mut writer = clip_writer(output, side_by_side_shape(clip), vae.model().medium(), rate, &mut files, manner)?;
     rate_note(output, rate).iter().for_each(|note| manner.note(note));
     // Beside a stream there is no place for it.
     let mut sheet = match sheet_path(output) {
@@ -154,7 +155,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         });
         return print(&format!("{object}\n"));
     }
-    let mut summary = vec![row("latents", format!("{:?} [B, C, T, H, W]", latents.shape))];
+    let mut summary = vec![row("latents", axes(vae.model().medium(), latents.shape))];
     let seconds = |report: &Report| report.seconds.load + report.seconds.compile + report.seconds.run;
     for (name, report, written) in [("encode", &encoded, 0.0), ("decode", &decoded, write_seconds)] {
         let rows = rows(report, written, seconds(report) + written).into_iter();

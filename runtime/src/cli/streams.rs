@@ -9,9 +9,10 @@ use std::path::Path;
 
 use file_id::get_file_id;
 use files::place::Place;
+use frontend::Medium;
 use tessera::Error;
 use tessera::media::read::Spooled;
-use tessera::media::{ClipShape, ClipWriter, FrameRate, check_stream, create, stream};
+use tessera::media::{ClipShape, ClipWriter, FrameRate, check_stream, create, create_images, stream};
 
 use super::run_files::RunFiles;
 use super::{Failure, Manner, interrupt};
@@ -52,17 +53,21 @@ pub(super) fn check_json(command: &'static str, json: bool, output: &Path) -> Re
     Err(Failure::Usage { command, message: message.into() })
 }
 
-/// Opens a writer for a clip: [`create`], or for a stream [`stream`].
+/// Opens a writer for a clip: [`create`], of images [`create_images`], or for a stream [`stream`].
 pub(super) fn clip_writer(
     path: &Path,
     shape: ClipShape,
+    medium: Medium,
     rate: FrameRate,
     files: &mut RunFiles,
     manner: Manner,
 ) -> Result<Box<dyn ClipWriter>, Error> {
     if !is_stream(path) {
         files.writes_clip(path, shape.batch)?;
-        return Ok(create(path, shape, rate)?);
+        return Ok(match medium {
+            Medium::Video => create(path, shape, rate)?,
+            Medium::Image => create_images(path, shape, rate)?,
+        });
     }
     check_stream(path, shape)?;
     files.streams_clip(path)?;

@@ -20,7 +20,7 @@ pub(crate) fn expected(model: &dyn Autoencoder, half: Half) -> Result<ExpectedHa
 
 /// The other spellings in which checkpoints of the model come.
 pub(crate) fn dialects(model: &dyn Autoencoder) -> Vec<Dialect> {
-    model.dialects().iter().map(|dialect| Dialect::new(dialect.name, dialect.translate)).collect()
+    model.dialects().into_iter().map(|dialect| Dialect::new(dialect.name, dialect.translate)).collect()
 }
 
 /// One parameter's elements.
