@@ -8,6 +8,7 @@ mod gathers;
 use std::collections::HashMap;
 
 use ir::analysis::weight_only;
+use ir::graph::of_module;
 use ir::{ElementType, FirstFrame, Graph, Layout, Node, Op, Output, Recipe, Role, Value};
 use passes::inline::inlined;
 
@@ -17,18 +18,18 @@ use crate::attention::Attention;
 use crate::buffer::ALIGNMENT;
 use crate::element::Element;
 use crate::kernel::{
-    AveragePool, ChannelNorm, Convolution, Front, Gather, GroupedConvolution, Kernel, Lines, Normalize, Pointwise,
-    PointwiseFunction, Prologue, Sums,
+    AveragePool, ChannelNorm, Convolution, Gather, GroupedConvolution, Kernel, LeadingFrames, Lines, Normalize,
+    Pointwise, PointwiseFunction, Prologue, Sums,
 };
 use crate::options::CompileOptions;
 use crate::panel::PanelFamily;
 use crate::target::DotProducts;
 use crate::tile::{Problem, choose};
-use crate::weights::Form;
+use crate::weights::WeightFormat;
 
 /// An op that this backend has no code for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{mnemonic}{}: {message}", if path.is_empty() { String::new() } else { format!(" of `{path}`") })]
+#[error("{mnemonic}{}: {message}", of_module(path))]
 pub struct UnsupportedOp {
     /// The op's name.
     pub mnemonic: &'static str,
@@ -69,7 +70,7 @@ pub(crate) struct Schedule {
     pub kernels: Vec<Kernel>,
     pub calls: Vec<Call>,
     /// Distinct weights, in the form in which calls read them.
-    pub weights: Vec<(Recipe, Form)>,
+    pub weights: Vec<(Recipe, WeightFormat)>,
     /// Bytes of temporary memory.
     pub temporary_bytes: usize,
 }
@@ -120,7 +121,7 @@ struct Scheduler<'a> {
     weight_only: Vec<bool>,
     inlined: Vec<bool>,
     kernel_index: HashMap<Kernel, usize>,
-    weight_index: HashMap<(Value, Form), usize>,
+    weight_index: HashMap<(Value, WeightFormat), usize>,
     /// Results that their convolution sums, with the temporary that the sums are in.
     summed: HashMap<Value, (Sums, usize)>,
     temporaries: Temporaries,
@@ -209,16 +210,16 @@ impl Scheduler<'_> {
 
     /// The place of an operand: weights are made dense.
     fn read(&mut self, value: Value) -> Result<Place, UnsupportedOp> {
-        if self.weight_only[value.index()] { self.weights(value, Form::Dense) } else { Ok(Place::Value(value)) }
+        if self.weight_only[value.index()] { self.weights(value, WeightFormat::Dense) } else { Ok(Place::Value(value)) }
     }
 
-    fn weights(&mut self, value: Value, form: Form) -> Result<Place, UnsupportedOp> {
-        if let Some(&index) = self.weight_index.get(&(value, form)) {
+    fn weights(&mut self, value: Value, format: WeightFormat) -> Result<Place, UnsupportedOp> {
+        if let Some(&index) = self.weight_index.get(&(value, format)) {
             return Ok(Place::Weights(index));
         }
         let index = self.schedule.weights.len();
-        self.schedule.weights.push((Recipe::of(self.graph, value), form));
-        self.weight_index.insert((value, form), index);
+        self.schedule.weights.push((Recipe::of(self.graph, value), format));
+        self.weight_index.insert((value, format), index);
         Ok(Place::Weights(index))
     }
 
@@ -559,16 +560,16 @@ impl Scheduler<'_> {
         let chosen = self.options.choices.and_then(|choices| choices.get(&Recipe::of(self.graph, *weight)));
         let only = self.options.algorithm.or(chosen.filter(|chosen| chosen.applies(&problem)));
         let (algorithm, tile) = choose(&problem, &|algorithm| only.is_none_or(|only| only == algorithm));
-        let front = match cache {
-            Some(cache) => Front::Cache(self.graph.ty(*cache).shape[1]),
-            None => Front::Repeat(*repeat_first),
+        let leading = match cache {
+            Some(cache) => LeadingFrames::Cache(self.graph.ty(*cache).shape[1]),
+            None => LeadingFrames::Repeat(*repeat_first),
         };
         let (prologue, source, behind) = self.prologue(*input)?;
         let kernel = Convolution {
             problem,
             input: space,
             prologue,
-            front,
+            leading,
             padding: *padding,
             border: border.0,
             bias: bias.is_some(),
@@ -579,7 +580,7 @@ impl Scheduler<'_> {
         };
         let packed = self.weights(
             *weight,
-            Form::Packed(PanelFamily::for_columns(isa, algorithm.factors(), outputs).name, algorithm),
+            WeightFormat::Packed(PanelFamily::for_columns(isa, algorithm.factors(), outputs).name, algorithm),
         )?;
         let mut arguments = vec![Place::Value(value), source, packed];
         for operand in cache.iter().chain(bias).chain(residual) {

@@ -332,14 +332,14 @@ impl Prologue {
 
 /// What stands in front of a convolution's input in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Front {
+pub enum LeadingFrames {
     /// Its first frame, so many times.
     Repeat(usize),
     /// So many frames of a cache.
     Cache(usize),
 }
 
-impl Front {
+impl LeadingFrames {
     /// Number of frames.
     pub const fn frames(self) -> usize {
         match self {
@@ -358,7 +358,7 @@ pub struct Convolution {
     /// What happens to the input.
     pub prologue: Prologue,
     /// What stands in front.
-    pub front: Front,
+    pub leading: LeadingFrames,
     /// What stands before and behind, along time, height and width.
     pub padding: [[usize; 2]; 3],
     /// What that is: made as the scratch is filled, of the input behind the prologue.
@@ -402,7 +402,7 @@ impl Convolution {
 
     /// Index of the bias among the arguments.
     pub fn bias_argument(&self) -> usize {
-        3 + usize::from(matches!(self.front, Front::Cache(_)))
+        3 + usize::from(matches!(self.leading, LeadingFrames::Cache(_)))
     }
 
     /// Index of the residual among the arguments.

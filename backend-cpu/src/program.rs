@@ -24,7 +24,7 @@ use crate::options::{Choices, CompileOptions};
 use crate::profile::{CallSummary, summaries};
 use crate::separate_buffers::SeparateBuffers;
 use crate::target::Target;
-use crate::weights::{Data, Form, WeightError, Weights};
+use crate::weights::{Data, WeightError, WeightFormat, Weights};
 
 /// Why a graph has no program.
 #[derive(Debug, thiserror::Error)]
@@ -148,9 +148,9 @@ pub fn compile<'a>(graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Res
 /// When an op has no kernel.
 pub fn choices(graph: &Graph, options: CompileOptions<'_>) -> Result<Choices, UnsupportedOp> {
     let weights = schedule(graph, options)?.weights;
-    let chosen = weights.into_iter().filter_map(|(recipe, form)| match form {
-        Form::Packed(_, algorithm) => Some((recipe, algorithm)),
-        Form::Dense => None,
+    let chosen = weights.into_iter().filter_map(|(recipe, format)| match format {
+        WeightFormat::Packed(_, algorithm) => Some((recipe, algorithm)),
+        WeightFormat::Dense => None,
     });
     Ok(chosen.collect())
 }
@@ -242,7 +242,7 @@ impl Program {
             .schedule
             .weights
             .par_iter()
-            .map(|(recipe, form)| weights.get(recipe, *form, self.isa))
+            .map(|(recipe, format)| weights.get(recipe, *format, self.isa))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Executable { program: self.clone(), weights })
     }

@@ -11,7 +11,7 @@ use crate::kernel::Kernel;
 use crate::options::CompileOptions;
 use crate::panel::PanelFamily;
 use crate::program::plan;
-use crate::weights::Form;
+use crate::weights::WeightFormat;
 
 /// Bytes that a program and a run of it take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,10 +48,10 @@ pub fn requirements(graph: &Graph, options: CompileOptions<'_>) -> Result<Requir
         Op::Input { ty, .. } => Some(ty.bytes()),
         _ => None,
     });
-    let weight = |ty: &TensorType, form: &Form| match form {
-        Form::Dense => ty.bytes(),
+    let weight = |ty: &TensorType, format: &WeightFormat| match format {
+        WeightFormat::Dense => ty.bytes(),
         // Channel-last: output channels are the last axis, and panels are padded to their full width.
-        Form::Packed(_, algorithm) => {
+        WeightFormat::Packed(_, algorithm) => {
             let columns = ty.shape.last().copied().unwrap_or(1).max(1);
             let nr = PanelFamily::for_columns(isa, algorithm.factors(), columns).nr;
             let padded = (ty.elements() / columns).saturating_mul(columns.next_multiple_of(nr));
@@ -63,7 +63,7 @@ pub fn requirements(graph: &Graph, options: CompileOptions<'_>) -> Result<Requir
         }
     };
     let weights = schedule.weights.iter();
-    let weights = weights.map(|(recipe, form)| (format!("{} {form:?}", recipe.key()), weight(recipe.ty(), form)));
+    let weights = weights.map(|(recipe, format)| (format!("{} {format:?}", recipe.key()), weight(recipe.ty(), format)));
     Ok(Requirements {
         arena: plan(graph).0.arena_bytes.saturating_add(schedule.temporary_bytes),
         scratch: schedule.kernels.iter().map(Kernel::scratch_bytes).max().unwrap_or(0),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use half::bf16;
-use ir::eval::{Bindings, Leaf, Tensor, evaluate};
+use ir::recipe::MakeError;
 use ir::{Dims, Layout, Recipe, TensorType};
 
 use crate::buffer::{AlignedBuffer, BufferError};
@@ -58,7 +58,7 @@ pub enum WeightError {
 
 /// The form of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Form {
+pub(crate) enum WeightFormat {
     /// Row-major, in the elements of its type.
     Dense,
     /// For the panels of the family of this name, transformed as the algorithm asks.
@@ -83,7 +83,7 @@ impl Data {
 /// The weights of one checkpoint, made when a program first needs them.
 pub struct Weights {
     source: Arc<dyn ParameterSource>,
-    made: Mutex<HashMap<(String, Form), Arc<Data>>>,
+    made: Mutex<HashMap<(String, WeightFormat), Arc<Data>>>,
 }
 
 impl Weights {
@@ -99,33 +99,29 @@ impl Weights {
     }
 
     /// The weights of `recipe` in `form`.
-    pub(crate) fn get(&self, recipe: &Recipe, form: Form, isa: Isa) -> Result<Arc<Data>, WeightError> {
-        let key = (recipe.key().to_owned(), form);
+    pub(crate) fn get(&self, recipe: &Recipe, format: WeightFormat, isa: Isa) -> Result<Arc<Data>, WeightError> {
+        let key = (recipe.key().to_owned(), format);
         let lock = || self.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(data) = lock().get(&key) {
             return Ok(data.clone());
         }
-        let data = Arc::new(self.make(recipe, form, isa)?);
+        let data = Arc::new(self.make(recipe, format, isa)?);
         Ok(lock().entry(key).or_insert(data).clone())
     }
 
-    fn make(&self, recipe: &Recipe, form: Form, isa: Isa) -> Result<Data, WeightError> {
+    fn make(&self, recipe: &Recipe, format: WeightFormat, isa: Isa) -> Result<Data, WeightError> {
         let ty = recipe.ty();
         let element = Element::of(ty.element).ok_or_else(|| WeightError::Element(ty.clone()))?;
-        match (form, recipe.as_view()) {
-            (Form::Packed(_, algorithm), Some(view)) => {
+        match (format, recipe.as_view()) {
+            (WeightFormat::Packed(_, algorithm), Some(view)) => {
                 let values = rounded(self.parameter(view.name, view.ty)?, element);
                 Ok(Data::Packed(pack_strided(&values, ty, &view.strides, isa, algorithm)?))
             }
-            (Form::Packed(_, algorithm), None) => {
-                let values = self.compute(recipe)?;
+            (WeightFormat::Packed(_, algorithm), None) => {
+                let values = self.values(recipe)?;
                 Ok(Data::Packed(pack_strided(&values, ty, &ty.strides(), isa, algorithm)?))
             }
-            (Form::Dense, Some(view)) if view.strides == ty.strides() => {
-                let values = self.parameter(view.name, view.ty)?;
-                Ok(Data::Dense(dense(&values, element)?))
-            }
-            (Form::Dense, _) => Ok(Data::Dense(dense(&self.compute(recipe)?, element)?)),
+            (WeightFormat::Dense, _) => Ok(Data::Dense(dense(&self.values(recipe)?, element)?)),
         }
     }
 
@@ -137,34 +133,12 @@ impl Weights {
         Ok(values)
     }
 
-    /// Runs a recipe that is more than a view through the evaluator.
-    fn compute(&self, recipe: &Recipe) -> Result<Vec<f32>, WeightError> {
-        let source = Source { weights: self, failed: Mutex::new(None) };
-        let outputs = evaluate::<f32>(recipe.graph(), &source);
-        if let Some(error) = source.failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            return Err(error);
-        }
-        let mut outputs = outputs.map_err(|e| WeightError::Compute(e.to_string()))?;
-        Ok(outputs.swap_remove(0).1.data)
-    }
-}
-
-/// Parameters for the evaluator.
-struct Source<'a> {
-    weights: &'a Weights,
-    /// Why the first parameter that could not be had was not there.
-    failed: Mutex<Option<WeightError>>,
-}
-
-impl Bindings<f32> for Source<'_> {
-    fn tensor(&self, leaf: Leaf<'_>) -> Option<Cow<'_, Tensor<f32>>> {
-        match self.weights.parameter(leaf.name, leaf.ty) {
-            Ok(values) => Some(Cow::Owned(Tensor { ty: leaf.ty.clone(), data: values.into_owned() })),
-            Err(error) => {
-                self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
-                None
-            }
-        }
+    /// The elements of the weight that `recipe` makes.
+    fn values(&self, recipe: &Recipe) -> Result<Cow<'_, [f32]>, WeightError> {
+        recipe.make(|name, ty| self.parameter(name, ty)).map_err(|cause| match cause {
+            MakeError::Parameter(error) => error,
+            MakeError::Evaluate(cause) => WeightError::Compute(cause.to_string()),
+        })
     }
 }
 
@@ -247,7 +221,7 @@ mod tests {
                  %1 = convert %0 {{element = {element}}} : tensor<3x{element}>\nreturn result \"y\" = %1\n}}"
             ));
             let graph = graph.unwrap();
-            let made = weights.get(&Recipe::of(&graph, graph.outputs()[0].value), Form::Dense, Isa::Portable);
+            let made = weights.get(&Recipe::of(&graph, graph.outputs()[0].value), WeightFormat::Dense, Isa::Portable);
             match Element::of(element) {
                 Some(Element::F32) => assert_eq!(made.unwrap().bytes(), [1.5_f32; 3].map(f32::to_ne_bytes).concat()),
                 Some(Element::Bf16) => {

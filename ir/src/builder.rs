@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::attribute::Border;
-use crate::graph::{Graph, Node, Output, Path, Role, Value};
+use crate::graph::{Graph, Node, Output, Path, Role, Value, of_module};
 use crate::op::Op;
 use crate::shape::{self, Violation};
 use crate::types::TensorType;
 
 /// An op that breaks a rule, with the place where it was to stand.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{mnemonic}{}: {violation}", if path.is_empty() { String::new() } else { format!(" of `{path}`") })]
+#[error("{mnemonic}{}: {violation}", of_module(path))]
 pub struct BuildError {
     /// The op's name.
     pub mnemonic: &'static str,

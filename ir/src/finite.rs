@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::graph::{Graph, Path, Value};
+use crate::graph::{Graph, Path, Value, of_module};
 use crate::op::Op;
 use crate::types::TensorType;
 
@@ -76,7 +76,7 @@ impl fmt::Display for NonFinite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { mnemonic, path, ty, result, inputs, .. } = self;
         let Extent { elements, not_finite, first, .. } = result;
-        write!(f, "{mnemonic}{} makes {not_finite} of {elements} values that are not finite", of(path))?;
+        write!(f, "{mnemonic}{} makes {not_finite} of {elements} values that are not finite", of_module(path))?;
         if let Some((place, value)) = first {
             let index: Vec<usize> =
                 ty.strides().iter().zip(&ty.shape).map(|(stride, size)| place / (*stride).max(1) % size).collect();
@@ -125,12 +125,8 @@ impl Reads {
 fn words(graph: &Graph, value: Value) -> String {
     match graph.op(value) {
         op @ (Op::Input { name, .. } | Op::State { name, .. }) => format!("{} \"{name}\"", op.mnemonic()),
-        op => format!("{}{}", op.mnemonic(), of(&graph.node(value).path)),
+        op => format!("{}{}", op.mnemonic(), of_module(&graph.node(value).path)),
     }
-}
-
-fn of(path: &str) -> String {
-    if path.is_empty() { String::new() } else { format!(" of `{path}`") }
 }
 
 #[cfg(test)]
@@ -139,7 +135,7 @@ mod tests {
     use crate::analysis::weight_only;
 
     #[test]
-    fn extents_tell_what_is_no_number() {
+    fn extents_tell_what_is_not_finite() {
         let extent = Extent::of([1.0, f64::NAN, -2.0, f64::INFINITY].into_iter());
         assert_eq!((extent.not_finite, extent.range), (2, Some((-2.0, 1.0))));
         assert!(matches!(extent.first, Some((1, value)) if value.is_nan()));

@@ -35,6 +35,11 @@ impl fmt::Debug for Value {
 /// The module of the checkpoint that an op belongs to, such as `decoder.up_blocks.0.resnets.1.conv1`; may be empty.
 pub type Path = Arc<str>;
 
+/// ` of` and the module, for messages about an op: nothing where the module is not known.
+pub fn of_module(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!(" of `{path}`") }
+}
+
 /// An op in its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {

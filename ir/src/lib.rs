@@ -13,7 +13,7 @@
 //! | [`text`] | printing and parsing |
 //! | [`eval`] | the living definition of every op |
 //! | [`analysis`], [`dot`] | liveness, reachability, cost; pictures |
-//! | [`finite`] | the first op of a run that makes no numbers |
+//! | [`finite`] | the first op of a run that makes non-finite values |
 //! | [`knobs`] | the environment variables that any crate reads |
 //! | [`recipe`] | how weights are made of parameters, once |
 //!

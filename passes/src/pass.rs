@@ -1,6 +1,7 @@
 //! What a pass is. The passes themselves are in modules of their own; the lists of them are in [`crate::pipeline`].
 
 use ir::builder::BuildError;
+use ir::graph::of_module;
 use ir::{Graph, Path, TensorType};
 
 use crate::legality::Stage;
@@ -25,7 +26,7 @@ pub enum PassError {
     #[error("a rewrite made an op that breaks a rule: {0}")]
     Build(#[from] BuildError),
     /// A rewrite put a value of another type in the place of a value: the pass is wrong.
-    #[error("a rewrite of {op}{} changed its type from {} to {}", of(path), change[0], change[1])]
+    #[error("a rewrite of {op}{} changed its type from {} to {}", of_module(path), change[0], change[1])]
     TypeChanged {
         /// The op in the old graph.
         op: &'static str,
@@ -34,8 +35,4 @@ pub enum PassError {
         /// The type in the old graph and in the new one.
         change: Box<[TensorType; 2]>,
     },
-}
-
-fn of(path: &Path) -> String {
-    if path.is_empty() { String::new() } else { format!(" of `{path}`") }
 }

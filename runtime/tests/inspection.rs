@@ -1,4 +1,4 @@
-//! Looking into a run: values that are no numbers, the timeline, the log, the variables that are read.
+//! Looking into a run: non-finite values, the timeline, the log, the variables that are read.
 
 mod common;
 
@@ -44,7 +44,7 @@ fn check(folder: &Path, more: &[&str]) -> String {
 }
 
 #[test]
-fn the_first_value_that_is_no_number_is_named() {
+fn the_first_non_finite_value_is_named() {
     let name = "decoder.mid_block.resnets.1.conv1.conv.weight";
     let folder = workplace(|tensors| set_first(tensors, name, f32::NAN));
     for backend in ["cpu", "interpret"] {

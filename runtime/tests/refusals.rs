@@ -125,7 +125,7 @@ fn set_last(tensors: &mut [Tensor], name: &str, value: f32) {
 }
 
 #[test]
-fn weights_that_are_no_numbers_make_no_video() {
+fn non_finite_weights_make_no_video() {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let folder = workplace(|tensors| {
             set_last(tensors, BIAS, value);

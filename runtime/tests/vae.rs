@@ -158,7 +158,7 @@ fn the_number_of_threads_changes_nothing() {
 }
 
 #[test]
-fn lanes_change_nothing_but_the_time() {
+fn workers_change_nothing_but_the_time() {
     let folder = model(|_| {});
     let vae = Vae::open(folder.path()).unwrap();
     let tiles = TilingChoice::Size { height: 4, width: 4 };
@@ -178,24 +178,24 @@ fn lanes_change_nothing_but_the_time() {
         let report = vae.decode(&latents(batch, 7), &options, &mut sink, &mut taps).unwrap();
         let work: Vec<_> = taps.progress.iter().map(|progress| progress.share).collect();
         assert!(work.is_sorted() && work.last() == Some(&1.0), "{work:?}");
-        (report.lanes, data, report.program_runs, taps.taps.into_iter().map(|tap| tap.4).collect::<Vec<_>>())
+        (report.workers, data, report.program_runs, taps.taps.into_iter().map(|tap| tap.4).collect::<Vec<_>>())
     };
     let (_, whole, runs, _) = run(Parallel::None, TilingChoice::Off, 4, 3);
-    for (parallel, threads, lanes) in [(Parallel::Auto, 2, 2), (Parallel::Batch, 7, 3), (Parallel::Tiles, 4, 1)] {
+    for (parallel, threads, workers) in [(Parallel::Auto, 2, 2), (Parallel::Batch, 7, 3), (Parallel::Tiles, 4, 1)] {
         let found = run(parallel, TilingChoice::Off, threads, 3);
-        assert_eq!((found.0, found.2), (lanes, runs), "{parallel:?}");
+        assert_eq!((found.0, found.2), (workers, runs), "{parallel:?}");
         assert!(found.1 == whole, "{parallel:?}");
     }
     let (_, tiled, runs, taps) = run(Parallel::None, tiles, 4, 2);
-    for (parallel, threads, lanes) in [(Parallel::Auto, 3, 3), (Parallel::Tiles, 4, 4), (Parallel::Batch, 4, 1)] {
+    for (parallel, threads, workers) in [(Parallel::Auto, 3, 3), (Parallel::Tiles, 4, 4), (Parallel::Batch, 4, 1)] {
         let found = run(parallel, tiles, threads, 2);
-        assert_eq!((found.0, found.2), (lanes, runs), "{parallel:?}");
+        assert_eq!((found.0, found.2), (workers, runs), "{parallel:?}");
         assert!(found.1 == tiled && found.3 == taps, "{parallel:?}");
     }
 }
 
 #[test]
-fn what_fails_beside_other_lanes_stops_the_clip() {
+fn what_fails_beside_other_workers_stops_the_clip() {
     let folder = model(|_| {});
     let vae = Vae::open(folder.path()).unwrap();
     let options = RunOptions::default().with_parallel(Parallel::Batch).with_threads(3);
@@ -209,13 +209,13 @@ fn what_fails_beside_other_lanes_stops_the_clip() {
     };
     let error = vae.decode(&latents(3, 5), &options, &mut sink, &mut ()).unwrap_err();
     assert!(matches!(error, Error::Media(media::Error::InvalidClip { .. })), "{error}");
-    // A lane has memory of its own: where that does not fit, there are fewer.
+    // A worker has memory of its own: where that does not fit, there are fewer.
     let report = |memory| {
         let options = options.clone().with_memory(memory);
         vae.decode(&latents(3, 5), &options, &mut |_, _| Ok(()), &mut ()).unwrap()
     };
     let needed = report(MemoryBudget::default());
-    assert_eq!(needed.lanes, 3);
+    assert_eq!(needed.workers, 3);
     let one = options.clone().with_parallel(Parallel::None);
     let alone = vae.decode(&latents(3, 5), &one, &mut |_, _| Ok(()), &mut ()).unwrap();
     let [needed, alone] = [needed, alone].map(|report| report.tiling.memory.unwrap());
@@ -223,7 +223,7 @@ fn what_fails_beside_other_lanes_stops_the_clip() {
 }
 
 #[test]
-fn an_encoder_that_makes_no_numbers_is_told_of_with_the_frame() {
+fn an_encoder_that_makes_non_finite_values_is_told_of_with_the_frame() {
     let folder = model(|tensors| {
         let tensor = tensors.iter_mut().find(|t| t.name == "encoder.conv_out.conv.bias").unwrap();
         let mut values = [0.0_f32; 8];

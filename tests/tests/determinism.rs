@@ -40,7 +40,7 @@ fn open() -> Vae {
 }
 
 #[test]
-fn threads_lanes_and_runs_change_no_bit() {
+fn threads_workers_and_runs_change_no_bit() {
     let (vae, other) = (open(), open());
     let tiles = TilingChoice::Size { height: 8, width: 8 };
     for (precision, tiling) in Precision::ALL.into_iter().flat_map(|p| [(p, TilingChoice::Off), (p, tiles)]) {

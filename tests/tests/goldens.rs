@@ -51,22 +51,9 @@ fn shape(tensor: &Tensor) -> [usize; 5] {
     tensor.shape.as_slice().try_into().expect("five axes")
 }
 
-/// Decodes `latents` and gathers [B, C, T, H, W].
+/// Decodes to [B, C, T, H, W].
 fn decode(vae: &Vae, latents: &Latents, options: &RunOptions, observer: &mut dyn Observer) -> Vec<f32> {
-    let shape = vae.decoded_shape(latents).expect("a valid input");
-    let plane = shape.height * shape.width;
-    let mut video = vec![f32::NAN; shape.batch * shape.channels * shape.frames * plane];
-    let mut next = vec![0; shape.batch];
-    let mut sink = |sample: usize, block: &tessera::media::FrameBlock<'_>| {
-        for (channel, frames) in block.data.chunks_exact(block.frames * plane).enumerate() {
-            let start = ((sample * shape.channels + channel) * shape.frames + next[sample]) * plane;
-            video[start..start + frames.len()].copy_from_slice(frames);
-        }
-        next[sample] += block.frames;
-        Ok(())
-    };
-    vae.decode(latents, options, &mut sink, observer).expect("it decodes");
-    video
+    vae.decode_to_memory(latents, options, observer).expect("it decodes").0.data
 }
 
 /// Runs a case, in its tiles if it has any.

@@ -9,7 +9,7 @@ use super::emitter::Emitter;
 use crate::element::Element;
 use crate::isa::Isa;
 use crate::kernel::ChannelNorm;
-use crate::panel::channel_norm::Form;
+use crate::panel::channel_norm::ChannelNormVariant;
 use ir::{Activation, ChannelNormKind};
 
 pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, kernel: ChannelNorm) -> Result<()> {
@@ -55,7 +55,7 @@ impl Pixels {
         let centered = kernel.kind == ChannelNormKind::Layer;
         let floor = kernel.kind == ChannelNormKind::L2;
         let silu = kernel.activation == Activation::Silu;
-        let function = e.import(&Form { centered, silu, from: kernel.element, to }.symbol(isa), 8)?;
+        let function = e.import(&ChannelNormVariant { centered, silu, from: kernel.element, to }.symbol(isa), 8)?;
         let null = e.int(0);
         let scale = if kernel.scale { e.argument(argument) } else { null };
         let offset = if kernel.offset { e.argument(argument + usize::from(kernel.scale)) } else { null };

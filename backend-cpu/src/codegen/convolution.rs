@@ -14,11 +14,11 @@ use cranelift_module::Module;
 use super::Result;
 use super::channel_norm::Pixels;
 use super::emitter::Emitter;
-use super::norm::Row;
+use super::norm::RowNormalization;
 use super::panels::{Chunks, Shape, define_shapes, for_chunks, import_chunks};
 use crate::element::Element;
 use crate::isa::Isa;
-use crate::kernel::{Convolution, Front, Prologue};
+use crate::kernel::{Convolution, LeadingFrames, Prologue};
 use crate::panel::{PanelFamily, PanelShape, Segment};
 use ir::PadMode;
 
@@ -85,14 +85,14 @@ fn locate(e: &mut Emitter<'_, impl Module>, c: &Convolution) -> Block {
 fn fill_scratch<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &Convolution, block: &Block) -> Result<()> {
     let [frames, lines, columns] = c.tile.scratch_space(&c.problem);
     let [input_frames, height, width] = c.input;
-    let (front, channels) = (c.front.frames(), c.problem.inputs);
-    let cache = matches!(c.front, Front::Cache(_)).then(|| e.argument(Convolution::CACHE));
+    let (before_input, channels) = (c.leading.frames(), c.problem.inputs);
+    let cache = matches!(c.leading, LeadingFrames::Cache(_)).then(|| e.argument(Convolution::CACHE));
     let reader = Reader::new(e, isa, c, block)?;
     // The position in the input of the scratch's first element.
     let origin: [Value; 3] = std::array::from_fn(|axis| {
         let step = e.scale(block.start[axis], c.problem.strides[axis]);
-        let front = if axis == 0 { front } else { 0 };
-        e.offset(step, -((c.padding[axis][0] + front) as i64))
+        let before_input = if axis == 0 { before_input } else { 0 };
+        e.offset(step, -((c.padding[axis][0] + before_input) as i64))
     });
     // Along the width: border, pixels of the input, border.
     let (zero, pitch) = (e.int(0), e.int(columns));
@@ -118,14 +118,14 @@ fn fill_scratch<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &Convolution, bl
     e.for_each(zero, frames, 1, |e, frame| {
         let t = e.add(origin[0], frame);
         // Counted from the first frame in front.
-        let behind_first = e.offset(t, front as i64);
-        let (behind_first, seen) = placed(e, c.border[0], behind_first, front + input_frames);
-        let t = e.offset(behind_first, -(front as i64));
+        let behind_first = e.offset(t, before_input as i64);
+        let (behind_first, seen) = placed(e, c.border[0], behind_first, before_input + input_frames);
+        let t = e.offset(behind_first, -(before_input as i64));
         let zero = e.int(0);
         let in_front = e.builder.ins().icmp(IntCC::SignedLessThan, t, zero);
         let own = e.max(t, zero);
         let cached = cache.map(|cache| {
-            let before = e.scale(block.n, front);
+            let before = e.scale(block.n, before_input);
             let cached = e.add(before, behind_first);
             let at = e.scale(cached, height * width * channels);
             e.address(cache, at, element.bytes())
@@ -210,7 +210,7 @@ struct Reader<'a> {
 /// What a normalisation in the prologue needs, made once a block.
 enum Normalization {
     None,
-    Groups(Row),
+    Groups(RowNormalization),
     Channels(Pixels),
 }
 
@@ -222,7 +222,15 @@ impl<'a> Reader<'a> {
         let normalization = match c.prologue {
             Prologue::Normalize(kernel) => {
                 let coefficients = e.offset(e.scratch, 4 * c.scratch().elements() as i64);
-                Normalization::Groups(Row::new(e, isa, kernel, Element::F32, argument, block.n, coefficients)?)
+                Normalization::Groups(RowNormalization::new(
+                    e,
+                    isa,
+                    kernel,
+                    Element::F32,
+                    argument,
+                    block.n,
+                    coefficients,
+                )?)
             }
             Prologue::ChannelNorm(kernel) => {
                 Normalization::Channels(Pixels::new(e, isa, kernel, Element::F32, argument)?)

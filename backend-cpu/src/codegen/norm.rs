@@ -13,7 +13,7 @@ use super::emitter::{Emitter, LANES, little_endian};
 use crate::element::Element;
 use crate::isa::Isa;
 use crate::kernel::{Lines, Normalize, Sums};
-use crate::panel::normalize::Form;
+use crate::panel::normalize::NormalizeVariant;
 use ir::Activation;
 
 /// The lines of this block: the element of the batch, the first line within it, and the one behind the last.
@@ -120,7 +120,7 @@ pub(super) fn emit_normalize<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, kernel
     let lines = kernel.lines();
     let size = kernel.element.bytes();
     let (n, first, last) = block_lines(e, lines);
-    let row = Row::new(e, isa, kernel, kernel.element, 2, n, e.scratch)?;
+    let row = RowNormalization::new(e, isa, kernel, kernel.element, 2, n, e.scratch)?;
     e.for_each(first, last, 1, |e, line| {
         let (frame, y) = e.divide(line, height);
         let t = e.offset(frame, kernel.frames[0] as i64);
@@ -141,7 +141,7 @@ pub(super) fn emit_normalize<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, kernel
 }
 
 /// What normalising a row of pixels needs: the microkernel, the coefficients, gain and shift.
-pub(super) struct Row {
+pub(super) struct RowNormalization {
     kernel: Normalize,
     /// What it writes.
     to: Element,
@@ -151,7 +151,7 @@ pub(super) struct Row {
     modulation: Option<[Value; 2]>,
 }
 
-impl Row {
+impl RowNormalization {
     /// Computes the coefficients of video `n` to the memory at `coefficients`; the kernel's arguments behind its input
     /// start at `argument`. Rows are written as elements `to`.
     pub(super) fn new<M: Module>(
@@ -164,8 +164,8 @@ impl Row {
         coefficients: Value,
     ) -> Result<Self> {
         let silu = kernel.activation == Activation::Silu;
-        let form = Form { modulated: kernel.modulation.is_some(), silu, from: kernel.element, to };
-        let function = e.import(&form.symbol(isa), 7)?;
+        let variant = NormalizeVariant { modulated: kernel.modulation.is_some(), silu, from: kernel.element, to };
+        let function = e.import(&variant.symbol(isa), 7)?;
         let pointers = [0, 1, 2].map(|i| e.argument(argument + i));
         emit_coefficients(e, kernel, n, pointers, coefficients);
         let modulation = kernel.modulation.map(|_| [3, 4].map(|i| e.argument(argument + i)));

@@ -11,8 +11,8 @@ use crate::isa::Isa;
 /// Normalises, scales, activates: called as `channel_norm(from, to, scale, offset, channels, pixels, floor, epsilon)`.
 ///
 /// `to = activation((from - mean) * factor * scale + offset)` for `pixels` pixels one behind the other, each with a mean and a
-/// [`factor`] of its own; a form that is not centered has the mean 0. Scale and offset are f32, one each a channel, or null; what
-/// the others are in memory, the form says. `epsilon` is the bits of an f64.
+/// [`factor`] of its own; a variant that is not centered has the mean 0. Scale and offset are f32, one each a channel, or null; what
+/// the others are in memory, the variant says. `epsilon` is the bits of an f64.
 ///
 /// # Safety
 ///
@@ -29,9 +29,9 @@ pub(crate) type ChannelNormFn = unsafe extern "C" fn(
     epsilon: u64,
 );
 
-/// A form of the kernel.
+/// A variant of the kernel.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Form {
+pub(crate) struct ChannelNormVariant {
     /// Whether it subtracts the mean.
     pub centered: bool,
     /// Whether it applies SiLU.
@@ -42,7 +42,7 @@ pub(crate) struct Form {
     pub to: Element,
 }
 
-impl Form {
+impl ChannelNormVariant {
     /// The symbol under which emitted code calls the kernel.
     pub(crate) fn symbol(self, isa: Isa) -> String {
         let Self { centered, silu, from, to } = self;
@@ -150,29 +150,29 @@ macro_rules! channel_norm_kernels {
         }
 
         /// The kernel with each of its forms.
-        pub(super) static CHANNEL_NORM: [($crate::panel::channel_norm::Form, $crate::panel::channel_norm::ChannelNormFn); 12] = {
+        pub(super) static CHANNEL_NORM: [($crate::panel::channel_norm::ChannelNormVariant, $crate::panel::channel_norm::ChannelNormFn); 12] = {
             use $crate::element::Element;
-            use $crate::panel::channel_norm::{ChannelNormFn, Form};
+            use $crate::panel::channel_norm::{ChannelNormFn, ChannelNormVariant};
             // Places in `Element::ALL`.
             const F32: usize = Element::F32 as usize;
             const BF16: usize = Element::Bf16 as usize;
-            const fn form<const CENTERED: bool, const SILU: bool, const FROM: usize, const TO: usize>() -> (Form, ChannelNormFn) {
-                let form = Form { centered: CENTERED, silu: SILU, from: Element::ALL[FROM], to: Element::ALL[TO] };
-                (form, channel_norm::<CENTERED, SILU, FROM, TO>)
+            const fn variant<const CENTERED: bool, const SILU: bool, const FROM: usize, const TO: usize>() -> (ChannelNormVariant, ChannelNormFn) {
+                let variant = ChannelNormVariant { centered: CENTERED, silu: SILU, from: Element::ALL[FROM], to: Element::ALL[TO] };
+                (variant, channel_norm::<CENTERED, SILU, FROM, TO>)
             }
             [
-                form::<false, false, F32, F32>(),
-                form::<false, true, F32, F32>(),
-                form::<true, false, F32, F32>(),
-                form::<true, true, F32, F32>(),
-                form::<false, false, BF16, BF16>(),
-                form::<false, true, BF16, BF16>(),
-                form::<true, false, BF16, BF16>(),
-                form::<true, true, BF16, BF16>(),
-                form::<false, false, BF16, F32>(),
-                form::<false, true, BF16, F32>(),
-                form::<true, false, BF16, F32>(),
-                form::<true, true, BF16, F32>(),
+                variant::<false, false, F32, F32>(),
+                variant::<false, true, F32, F32>(),
+                variant::<true, false, F32, F32>(),
+                variant::<true, true, F32, F32>(),
+                variant::<false, false, BF16, BF16>(),
+                variant::<false, true, BF16, BF16>(),
+                variant::<true, false, BF16, BF16>(),
+                variant::<true, true, BF16, BF16>(),
+                variant::<false, false, BF16, F32>(),
+                variant::<false, true, BF16, F32>(),
+                variant::<true, false, BF16, F32>(),
+                variant::<true, true, BF16, F32>(),
             ]
         };
     };

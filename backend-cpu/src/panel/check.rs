@@ -32,7 +32,7 @@ struct Case {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Residual {
     None,
-    Apart,
+    Separate,
     /// C itself.
     InPlace,
 }
@@ -61,7 +61,7 @@ pub(super) fn every_tile(family: &PanelFamily) {
                 segments: vec![Segment { offset: 0, length: 5 }, Segment { offset: 17, length: 6 }],
                 accumulate: columns % 2 == 0,
                 bias: true,
-                residual: Residual::Apart,
+                residual: Residual::Separate,
                 seed: (rows * 100 + columns) as u64,
             };
             verify(family, &case).unwrap();
@@ -82,7 +82,7 @@ fn skips(family: &PanelFamily) -> bool {
 
 fn any_case(family: &PanelFamily) -> impl Strategy<Value = Case> + use<> {
     let segment = (0_usize..70, 1_usize..40).prop_map(|(offset, length)| Segment { offset, length });
-    let residual = prop_oneof![Just(Residual::None), Just(Residual::Apart), Just(Residual::InPlace)];
+    let residual = prop_oneof![Just(Residual::None), Just(Residual::Separate), Just(Residual::InPlace)];
     (
         (1..=family.max_rows(), 1..=family.nr, 0_usize..90, 0_usize..20, proptest::collection::vec(segment, 0..6)),
         (any::<bool>(), any::<bool>(), residual, any::<u64>()),
@@ -131,7 +131,7 @@ fn verify(family: &PanelFamily, case: &Case) -> Result<(), String> {
     let bias_start = if case.bias { bias.as_ptr() } else { std::ptr::null() };
     let residual_start = match case.residual {
         Residual::None => std::ptr::null(),
-        Residual::Apart => residual.as_ptr(),
+        Residual::Separate => residual.as_ptr(),
         Residual::InPlace => c_start.cast_const(),
     };
     // SAFETY: `skips` has seen that the CPU runs this family; all slices are as long as the shape says.
@@ -159,7 +159,7 @@ fn verify(family: &PanelFamily, case: &Case) -> Result<(), String> {
             }
             match case.residual {
                 Residual::None => {}
-                Residual::Apart => terms.push(residual[at].into()),
+                Residual::Separate => terms.push(residual[at].into()),
                 Residual::InPlace => terms.push(before[MARGIN + at].into()),
             }
             let magnitude: f64 = terms.iter().map(|term| term.abs()).sum();

@@ -2,7 +2,7 @@
 
 use super::PanelFamily;
 use super::channel_norm;
-use super::normalize::{Form, NormalizeFn};
+use super::normalize::{NormalizeFn, NormalizeVariant};
 use super::softmax::SoftmaxFn;
 use super::transform::Transforms;
 
@@ -20,9 +20,9 @@ pub(crate) struct InstructionSet {
     /// Winograd's transforms.
     pub transforms: &'static Transforms,
     /// The forms of the normalisation kernel.
-    pub normalizations: &'static [(Form, NormalizeFn)],
+    pub normalizations: &'static [(NormalizeVariant, NormalizeFn)],
     /// The forms of the normalisation over channels.
-    pub channel_norms: &'static [(channel_norm::Form, channel_norm::ChannelNormFn)],
+    pub channel_norms: &'static [(channel_norm::ChannelNormVariant, channel_norm::ChannelNormFn)],
     /// The softmax kernel.
     pub softmax: SoftmaxFn,
 }

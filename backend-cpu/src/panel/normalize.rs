@@ -10,8 +10,8 @@ use crate::isa::Isa;
 /// Normalises, modulates, activates: called as `normalize(from, to, coefficients, gain, shift, channels, pixels)`.
 ///
 /// `to = activation((from * a + b) * gain + shift)` for `pixels` pixels one behind the other; a and b, one each a channel,
-/// follow each other at `coefficients`. All pixels take the same gain and shift, one each a channel; a form without
-/// modulation does not read them. Coefficients are f32; what the others are in memory, the form says.
+/// follow each other at `coefficients`. All pixels take the same gain and shift, one each a channel; a variant without
+/// modulation does not read them. Coefficients are f32; what the others are in memory, the variant says.
 ///
 /// # Safety
 ///
@@ -27,9 +27,9 @@ pub(crate) type NormalizeFn = unsafe extern "C" fn(
     pixels: usize,
 );
 
-/// A form of the kernel.
+/// A variant of the kernel.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Form {
+pub(crate) struct NormalizeVariant {
     /// Whether it multiplies by a gain and adds a shift.
     pub modulated: bool,
     /// Whether it applies SiLU.
@@ -40,7 +40,7 @@ pub(crate) struct Form {
     pub to: Element,
 }
 
-impl Form {
+impl NormalizeVariant {
     /// The symbol under which emitted code calls the kernel.
     pub(crate) fn symbol(self, isa: Isa) -> String {
         let Self { modulated, silu, from, to } = self;
@@ -124,29 +124,29 @@ macro_rules! normalize_kernels {
         }
 
         /// The kernel with each of its forms.
-        pub(super) static NORMALIZE: [($crate::panel::normalize::Form, $crate::panel::normalize::NormalizeFn); 12] = {
+        pub(super) static NORMALIZE: [($crate::panel::normalize::NormalizeVariant, $crate::panel::normalize::NormalizeFn); 12] = {
             use $crate::element::Element;
-            use $crate::panel::normalize::{Form, NormalizeFn};
+            use $crate::panel::normalize::{NormalizeVariant, NormalizeFn};
             // Places in `Element::ALL`.
             const F32: usize = Element::F32 as usize;
             const BF16: usize = Element::Bf16 as usize;
-            const fn form<const MODULATED: bool, const SILU: bool, const FROM: usize, const TO: usize>() -> (Form, NormalizeFn) {
-                let form = Form { modulated: MODULATED, silu: SILU, from: Element::ALL[FROM], to: Element::ALL[TO] };
-                (form, normalize::<MODULATED, SILU, FROM, TO>)
+            const fn variant<const MODULATED: bool, const SILU: bool, const FROM: usize, const TO: usize>() -> (NormalizeVariant, NormalizeFn) {
+                let variant = NormalizeVariant { modulated: MODULATED, silu: SILU, from: Element::ALL[FROM], to: Element::ALL[TO] };
+                (variant, normalize::<MODULATED, SILU, FROM, TO>)
             }
             [
-                form::<false, false, F32, F32>(),
-                form::<false, true, F32, F32>(),
-                form::<true, false, F32, F32>(),
-                form::<true, true, F32, F32>(),
-                form::<false, false, BF16, BF16>(),
-                form::<false, true, BF16, BF16>(),
-                form::<true, false, BF16, BF16>(),
-                form::<true, true, BF16, BF16>(),
-                form::<false, false, BF16, F32>(),
-                form::<false, true, BF16, F32>(),
-                form::<true, false, BF16, F32>(),
-                form::<true, true, BF16, F32>(),
+                variant::<false, false, F32, F32>(),
+                variant::<false, true, F32, F32>(),
+                variant::<true, false, F32, F32>(),
+                variant::<true, true, F32, F32>(),
+                variant::<false, false, BF16, BF16>(),
+                variant::<false, true, BF16, BF16>(),
+                variant::<true, false, BF16, BF16>(),
+                variant::<true, true, BF16, BF16>(),
+                variant::<false, false, BF16, F32>(),
+                variant::<false, true, BF16, F32>(),
+                variant::<true, false, BF16, F32>(),
+                variant::<true, true, BF16, F32>(),
             ]
         };
     };

@@ -21,8 +21,8 @@ pub(crate) struct State {
 ///
 /// Scores are exponents of 2. The first `seen` of the run become `2^(score - largest)`, with the largest of these and of those
 /// before; the others of the run become 0. Where the largest grows, what was gathered before is scaled to it: the state's
-/// weights, and the `channels` numbers at `sums`, which are not touched before the first score. A score that is no number makes
-/// every weight none.
+/// weights, and the `channels` numbers at `sums`, which are not touched before the first score. A NaN makes
+/// every weight NaN.
 ///
 /// # Safety
 ///
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_stays_none() {
+    fn nan_stays_nan() {
         for isa in Isa::supported() {
             let softmax = isa.row().expect("a supported one").softmax;
             for at in [0, 9, 19] {

@@ -25,20 +25,21 @@ mod text;
 use std::collections::{HashMap, HashSet};
 
 use ir::analysis::weight_only;
+use ir::graph::of_module;
 use ir::types::VideoAxes;
 use ir::{
     Activation, Axis, Border, Class, Dims, ElementType, FirstFrame, Graph, Node, Op, PadMode, Recipe, Role, Value,
 };
 
 use body::{Body, Tensor};
-use plan::{Front, Strip, frames_in_front, in_strips};
+use plan::{LeadingFrames, Strip, in_strips, leading_frames};
 
 use crate::mesh::Mesh;
 use crate::module::{Argument, ArgumentRole, Module, ModuleResult};
 
 /// An op that has no form in StableHLO here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{mnemonic}{}: StableHLO text is written for floating-point numbers, found {ty}", of(path))]
+#[error("{mnemonic}{}: StableHLO text is written for floating-point numbers, found {ty}", of_module(path))]
 pub struct UnsupportedOp {
     /// The op's name.
     pub mnemonic: &'static str,
@@ -46,10 +47,6 @@ pub struct UnsupportedOp {
     pub path: String,
     /// The type that is not taken.
     pub ty: String,
-}
-
-fn of(path: &str) -> String {
-    if path.is_empty() { String::new() } else { format!(" of `{path}`") }
 }
 
 /// What the emitter is free to choose.
@@ -85,7 +82,7 @@ pub fn emit(graph: &Graph, options: &EmitOptions) -> Result<Module, UnsupportedO
         names: HashMap::new(),
         weights: HashMap::new(),
         tensors: vec![None; graph.len()],
-        in_front: frames_in_front(graph, &strips),
+        leading: leading_frames(graph, &strips),
         deferred: strips.values().map(|strip| strip.made).collect(),
         strips,
         extended: HashMap::new(),
@@ -115,13 +112,13 @@ struct Emitter<'g> {
     weights: HashMap<String, usize>,
     /// By value.
     tensors: Vec<Option<Tensor>>,
-    in_front: HashMap<Value, (Front, Vec<Value>)>,
+    leading: HashMap<Value, (LeadingFrames, Vec<Value>)>,
     /// By convolution that goes strip by strip.
     strips: HashMap<Value, Strip>,
     /// Values that are made inside of strips alone.
     deferred: HashSet<Value>,
     /// Values with frames in front.
-    extended: HashMap<(Value, Front), Tensor>,
+    extended: HashMap<(Value, LeadingFrames), Tensor>,
 }
 
 impl Emitter<'_> {
@@ -216,8 +213,8 @@ impl Emitter<'_> {
             _ => self.lines(node, &operands),
         };
         self.tensors[value.index()] = Some(tensor.clone());
-        if let Some((front, slices)) = self.in_front.get(&value).cloned() {
-            self.extend(value, front, &slices);
+        if let Some((leading, slices)) = self.leading.get(&value).cloned() {
+            self.extend(value, leading, &slices);
         }
         Ok(())
     }
@@ -295,8 +292,8 @@ impl Emitter<'_> {
             unreachable!("called for convolutions");
         };
         let video = match cache {
-            Some(cache) => self.with_frames_in_front(input, Front::Cache(cache)),
-            None if repeat_first > 0 => self.with_frames_in_front(input, Front::First(repeat_first)),
+            Some(cache) => self.with_leading_frames(input, LeadingFrames::Cache(cache)),
+            None if repeat_first > 0 => self.with_leading_frames(input, LeadingFrames::First(repeat_first)),
             None => self.tensor(input),
         };
         let video = self.bordered(video, self.axes(input), border, &mut padding);
@@ -332,19 +329,19 @@ impl Emitter<'_> {
     }
 
     /// The frames of `value` behind those in front, made once.
-    fn with_frames_in_front(&mut self, value: Value, front: Front) -> Tensor {
-        if let Some(tensor) = self.extended.get(&(value, front)) {
+    fn with_leading_frames(&mut self, value: Value, leading: LeadingFrames) -> Tensor {
+        if let Some(tensor) = self.extended.get(&(value, leading)) {
             return tensor.clone();
         }
         let tensor = self.tensor(value);
         let time = self.time(value);
-        let first = match front {
-            Front::Cache(cache) => Some(self.tensor(cache)),
-            Front::First(count) => shape_ops::repeated(&mut self.body, &tensor, time, 0, count),
+        let first = match leading {
+            LeadingFrames::Cache(cache) => Some(self.tensor(cache)),
+            LeadingFrames::First(count) => shape_ops::repeated(&mut self.body, &tensor, time, 0, count),
         };
         let parts: Vec<&Tensor> = first.iter().chain([&tensor]).collect();
         let whole = self.body.concatenate("frames", &parts, time);
-        self.extended.insert((value, front), whole.clone());
+        self.extended.insert((value, leading), whole.clone());
         whole
     }
 
@@ -429,15 +426,15 @@ impl Emitter<'_> {
             },
             _ => unreachable!("strips are cut of these"),
         };
-        let front = match (&cache, repeat_first) {
-            (Some(cache), _) => strips::InFront::Frames(cache),
-            (None, 0) => strips::InFront::Nothing,
-            (None, count) => strips::InFront::First(count),
+        let leading = match (&cache, repeat_first) {
+            (Some(cache), _) => strips::Leading::Frames(cache),
+            (None, 0) => strips::Leading::Nothing,
+            (None, count) => strips::Leading::First(count),
         };
         let strips = strips::Strips {
             source: &operands[0],
             producer,
-            front,
+            leading,
             convolution: convolution::Convolution {
                 weight: &weight,
                 weight_layout,
@@ -487,8 +484,8 @@ impl Emitter<'_> {
     }
 
     /// Makes the frames of `value` behind those in front, and the states that are slices of them.
-    fn extend(&mut self, value: Value, front: Front, states: &[Value]) {
-        let whole = self.with_frames_in_front(value, front);
+    fn extend(&mut self, value: Value, leading: LeadingFrames, states: &[Value]) {
+        let whole = self.with_leading_frames(value, leading);
         if states.is_empty() {
             return;
         }
@@ -505,7 +502,7 @@ impl Emitter<'_> {
         }
         let hints: Vec<&str> = std::iter::once("frames").chain(states.iter().map(|_| "state")).collect();
         let mut after = self.body.barrier(&hints, &made.iter().collect::<Vec<_>>()).into_iter();
-        self.extended.insert((value, front), after.next().unwrap_or(whole));
+        self.extended.insert((value, leading), after.next().unwrap_or(whole));
         for (&state, tensor) in states.iter().zip(after) {
             self.tensors[state.index()] = Some(tensor);
         }

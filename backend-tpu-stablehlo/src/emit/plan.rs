@@ -10,7 +10,7 @@ use super::strips::rows_of_strip;
 
 /// The frames in front of a convolution's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Front {
+pub(super) enum LeadingFrames {
     /// Those of a cache.
     Cache(Value),
     /// The first one so many times.
@@ -22,27 +22,30 @@ pub(super) enum Front {
 /// The slices of such a value that leave as states, the next step's caches, are read from the frames with those in front
 /// as well: then the value itself has one reader, and is never made by itself. They are made before the convolution: later,
 /// they would keep all frames alive.
-pub(super) fn frames_in_front(graph: &Graph, strips: &HashMap<Value, Strip>) -> HashMap<Value, (Front, Vec<Value>)> {
-    let mut fronts: HashMap<Value, (Front, Vec<Value>)> = HashMap::new();
+pub(super) fn leading_frames(
+    graph: &Graph,
+    strips: &HashMap<Value, Strip>,
+) -> HashMap<Value, (LeadingFrames, Vec<Value>)> {
+    let mut all: HashMap<Value, (LeadingFrames, Vec<Value>)> = HashMap::new();
     for (_, node) in graph.nodes().filter(|(value, _)| !strips.contains_key(value)) {
         if let Op::Convolution { input, cache, repeat_first, .. } = node.op {
-            let front = match cache {
-                Some(cache) if matches!(graph.op(cache), Op::State { .. }) => Front::Cache(cache),
-                None if repeat_first > 0 => Front::First(repeat_first),
+            let leading = match cache {
+                Some(cache) if matches!(graph.op(cache), Op::State { .. }) => LeadingFrames::Cache(cache),
+                None if repeat_first > 0 => LeadingFrames::First(repeat_first),
                 _ => continue,
             };
-            fronts.entry(input).or_insert((front, Vec::new()));
+            all.entry(input).or_insert((leading, Vec::new()));
         }
     }
     for (value, node) in graph.nodes() {
         if let Op::Slice { input, .. } = node.op
-            && let Some((_, slices)) = fronts.get_mut(&input)
+            && let Some((_, slices)) = all.get_mut(&input)
             && graph.outputs().iter().any(|output| output.role == Role::State && output.value == value)
         {
             slices.push(value);
         }
     }
-    fronts
+    all
 }
 
 /// A convolution that goes strip by strip.

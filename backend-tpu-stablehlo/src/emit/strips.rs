@@ -50,7 +50,7 @@ pub(super) enum Producer<'a> {
 }
 
 /// What stands in front of the frames.
-pub(super) enum InFront<'a> {
+pub(super) enum Leading<'a> {
     /// Nothing.
     Nothing,
     /// Other frames, with all rows.
@@ -64,7 +64,7 @@ pub(super) struct Strips<'a> {
     /// What the producer reads.
     pub source: &'a Tensor,
     pub producer: Producer<'a>,
-    pub front: InFront<'a>,
+    pub leading: Leading<'a>,
     /// With padding 1 along the height.
     pub convolution: Convolution<'a>,
     pub axes: VideoAxes,
@@ -78,7 +78,7 @@ pub(super) struct Strips<'a> {
 
 /// The result, whole.
 pub(super) fn emit(body: &mut Body, strips: &Strips<'_>) -> Tensor {
-    let &Strips { source, ref producer, ref front, axes, rows, dims, .. } = strips;
+    let &Strips { source, ref producer, ref leading, axes, rows, dims, .. } = strips;
     let [time, row_axis, _] = axes.space;
     let factor = match producer {
         Producer::Resize { factor, .. } => *factor,
@@ -113,10 +113,10 @@ pub(super) fn emit(body: &mut Body, strips: &Strips<'_>) -> Tensor {
         };
         let top = body.elementwise("top", "multiply", &[&source_row, &by]);
         let made = source_rows * factor;
-        let before = match front {
-            InFront::Nothing => None,
-            InFront::Frames(frames) => Some(rows_of(body, "in_front", frames, row_axis, &top, made)),
-            InFront::First(count) => super::shape_ops::repeated(body, &z, time, 0, *count),
+        let before = match leading {
+            Leading::Nothing => None,
+            Leading::Frames(frames) => Some(rows_of(body, "in_front", frames, row_axis, &top, made)),
+            Leading::First(count) => super::shape_ops::repeated(body, &z, time, 0, *count),
         };
         if let Some(before) = before {
             z = body.concatenate("frames", &[&before, &z], time);

@@ -1,7 +1,7 @@
 //! Why an evaluation has no result.
 
 use super::{Leaf, TensorError};
-use crate::graph::Path;
+use crate::graph::{Path, of_module};
 use crate::op::Op;
 use crate::shape::Violation;
 use crate::types::TensorType;
@@ -14,7 +14,7 @@ pub enum EvalError {
     #[error(transparent)]
     Graph(#[from] VerifyError),
     /// The caller gave no tensor for a leaf that an output needs, or one that does not fit.
-    #[error("{mnemonic} \"{name}\"{}: {fault}", of_path(path))]
+    #[error("{mnemonic} \"{name}\"{}: {fault}", of_module(path))]
     Binding {
         /// The kind of leaf.
         mnemonic: &'static str,
@@ -26,7 +26,7 @@ pub enum EvalError {
         fault: Box<BindingFault>,
     },
     /// A result does not fit memory.
-    #[error("{mnemonic}{}: no memory for its result, {ty}", of_path(path))]
+    #[error("{mnemonic}{}: no memory for its result, {ty}", of_module(path))]
     Memory {
         /// The op.
         mnemonic: &'static str,
@@ -99,8 +99,4 @@ impl EvalError {
             fault: Box::new(fault),
         }
     }
-}
-
-fn of_path(path: &str) -> String {
-    if path.is_empty() { String::new() } else { format!(" of `{path}`") }
 }

@@ -18,6 +18,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
@@ -289,7 +290,15 @@ fn parse(content: &[u8]) -> (&'static str, Result<Parsed, String>) {
             let entries = names.into_iter().filter_map(|name| {
                 let info = header.info(&name)?;
                 let range = start + info.data_offsets.0..start + info.data_offsets.1;
-                Some(Entry::new(name, info.dtype, info.shape.clone(), Location::Content(range), None, false))
+                Some(Entry {
+                    name,
+                    dtype: info.dtype,
+                    shape: info.shape.clone(),
+                    location: Location::Content(range),
+                    strides: None,
+                    big_endian: false,
+                    arranged: OnceLock::new(),
+                })
             });
             let labels = header.metadata().clone().unwrap_or_default();
             ("safetensors", Ok(Parsed { entries: entries.collect(), labels }))

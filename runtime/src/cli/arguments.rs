@@ -19,7 +19,7 @@ use tessera::{
 
 use super::progress::DownloadBar;
 use super::run_files::RunFiles;
-use super::{Manner, advice, interrupt, plugin, streams};
+use super::{Console, advice, interrupt, plugin, streams};
 
 /// Frames read at a time when only their number is wanted.
 const COUNTED: usize = 16;
@@ -39,37 +39,37 @@ pub(super) struct ModelArguments {
 
 impl ModelArguments {
     /// Opens the model, the demo's if none is named; fetches it if need be.
-    pub(super) fn open(&self, manner: Manner, run_files: &mut RunFiles) -> Result<Vae, Error> {
+    pub(super) fn open(&self, console: Console, run_files: &mut RunFiles) -> Result<Vae, Error> {
         let Some(model) = &self.model else { return demo::vae() };
         let spec = ModelSpec::parse(model, self.config.as_deref())?;
         let files = match &spec.source {
             ModelSource::Path(path) => locate(path, spec.config.as_deref())?,
             ModelSource::Hub(_) => {
-                let mut bar = DownloadBar::new(manner);
+                let mut bar = DownloadBar::new(console);
                 resolve(&spec, &HubOptions::from_env()?, &mut |download| bar.show(download))?
             }
         };
         run_files.reads_model(&files)?;
         let vae = Vae::open_prefixed(&files, spec.prefix.as_deref())?;
         if let Some(account) = vae.checkpoint().account() {
-            manner.note(&format!("note: {}: {account}", vae.checkpoint().path().display()));
+            console.note(&format!("note: {}: {account}", vae.checkpoint().path().display()));
         }
         for warning in vae.warnings() {
-            manner.note(&format!("warning: {warning}"));
+            console.note(&format!("warning: {warning}"));
         }
         Ok(vae)
     }
 
     /// Reads the model's configuration alone, the demo's if no model is named; fetches that file if need be.
-    pub(super) fn config(&self, manner: Manner, files: &mut RunFiles) -> Result<Arc<dyn Autoencoder>, Error> {
+    pub(super) fn config(&self, console: Console, files: &mut RunFiles) -> Result<Arc<dyn Autoencoder>, Error> {
         let Some(model) = &self.model else { return demo::model() };
         let spec = ModelSpec::parse(model, self.config.as_deref())?;
-        let mut bar = DownloadBar::new(manner);
+        let mut bar = DownloadBar::new(console);
         let path = resolve_config(&spec, &HubOptions::from_env()?, &mut |download| bar.show(download))?;
         drop(bar);
         files.reads("the model", &path)?;
         let (model, warnings) = read_config(&path)?;
-        warnings.iter().for_each(|warning| manner.note(&format!("warning: {}: {warning}", path.display())));
+        warnings.iter().for_each(|warning| console.note(&format!("warning: {}: {warning}", path.display())));
         Ok(model)
     }
 
@@ -121,14 +121,15 @@ pub(super) struct Video {
 }
 
 impl VideoArguments {
-    pub(super) fn open(&self, manner: Manner, files: &mut RunFiles) -> Result<Video, Error> {
+    pub(super) fn open(&self, console: Console, files: &mut RunFiles) -> Result<Video, Error> {
         files.reads_video(&self.video)?;
         let frames = self.frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX));
         let spooled = streams::spooled(&self.video, frames)?;
-        let options = ReadOptions { size: self.size, frames, axes: self.array.axes, range: self.array.range };
+        let options = ReadOptions::default().with_size(self.size).with_frames(frames);
+        let options = options.with_axes(self.array.axes).with_range(self.array.range);
         let (video, note) = Video::open(self.video.clone(), spooled, options)?;
         if let Some(note) = note {
-            manner.note(&format!("note: {note}"));
+            console.note(&format!("note: {note}"));
         }
         Ok(video)
     }
@@ -150,7 +151,7 @@ impl Video {
 
     /// The same video in this size, and so many frames of it.
     pub(super) fn resized(self, height: usize, width: usize, frames: usize) -> Result<Video, Error> {
-        let options = ReadOptions { size: Some((height, width)), frames: Some(frames), ..self.options };
+        let options = self.options.with_size((height, width)).with_frames(frames);
         Ok(Video::open(self.path, self.spooled, options)?.0)
     }
 

@@ -26,7 +26,7 @@ use workbench::svg_file::SvgFile;
 use super::arguments::{ModelArguments, precision};
 use super::progress::RunBar;
 use super::run_files::RunFiles;
-use super::{EXIT_CODES, Failure, Manner, interrupt, print};
+use super::{Console, EXIT_CODES, Failure, interrupt, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -143,7 +143,7 @@ impl Measured {
     }
 }
 
-pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     interrupt::listen();
     let usage = |message: String| Failure::Usage { command: "bench", message };
     if arguments.config.is_some() && arguments.model.is_none() && !arguments.random_weights {
@@ -156,16 +156,16 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     arguments.plot.iter().try_for_each(|path| files.writes("the picture", path))?;
     let picture = arguments.plot.as_deref().map(SvgFile::create).transpose()?;
 
-    let Model { name, model, weights, load_seconds } = arguments.model(manner, &mut files)?;
+    let Model { name, model, weights, load_seconds } = arguments.model(console, &mut files)?;
     let step = arguments.step_of(&*model);
     let options = RunOptions::default()
         .with_threads(arguments.threads.map(|threads| threads as usize))
         .with_target(arguments.isa.map(Target::from));
     let mut bench = Bench::new(&*model, weights, &options)?;
     if arguments.ablation {
-        return ablation::run(&mut bench, &step, arguments, &name, manner);
+        return ablation::run(&mut bench, &step, arguments, &name, console);
     }
-    let mut bar = RunBar::new(manner, arguments.repeats as usize + 1);
+    let mut bar = RunBar::new(console, arguments.repeats as usize + 1);
     let prepared = bench.prepare(&step, &variant)?;
     let mut timed = || bench.run(&prepared, &mut |share| bar.show(share));
     let first = timed()?;
@@ -195,7 +195,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 }
 
 impl Arguments {
-    fn model(&self, manner: Manner, files: &mut RunFiles) -> Result<Model, Failure> {
+    fn model(&self, console: Console, files: &mut RunFiles) -> Result<Model, Failure> {
         let half = self.step.half;
         if self.random_weights {
             let started = Instant::now();
@@ -205,7 +205,7 @@ impl Arguments {
                     files.reads("the configuration", path)?;
                     let (model, warnings) = read_config(path)?;
                     warnings.iter().for_each(|warning| {
-                        manner.note(&format!("warning: {}: {warning}", path.display()));
+                        console.note(&format!("warning: {}: {warning}", path.display()));
                     });
                     (path.display().to_string(), model)
                 }
@@ -215,7 +215,7 @@ impl Arguments {
             return Ok(Model { name, model, weights, load_seconds: started.elapsed().as_secs_f64() });
         }
         let named = ModelArguments { model: self.model.clone(), config: self.config.clone() };
-        let vae = named.open(manner, files)?;
+        let vae = named.open(console, files)?;
         let started = Instant::now();
         let weights = LoadedWeights::read(&vae, half)?;
         let load_seconds = started.elapsed().as_secs_f64();

@@ -12,14 +12,15 @@ use files::staging::StagedFolder;
 use frontend::{Half, Step, StepKind};
 use passes::Precision;
 use serde_json::{Value, json};
+use tessera::amount::{bytes, count};
 use tessera::{Overlap, TileOrder, TilingChoice};
 use workbench::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
 
 use super::arguments::{ModelArguments, height_by_width, overlap, precision, tiling};
 use super::plugin::{self, reexecution};
 use super::run_files::RunFiles;
-use super::table::{bytes, count, table};
-use super::{EXIT_CODES, Failure, Manner, interrupt, print};
+use super::table::table;
+use super::{Console, EXIT_CODES, Failure, interrupt, print};
 
 /// Frames of the video, unless told otherwise.
 const FRAMES: &str = "49";
@@ -90,7 +91,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     interrupt::listen();
     let half = if arguments.encode { Half::Encoder } else { Half::Decoder };
     if arguments.step.is_some_and(|kind| kind.half != half) {
@@ -99,7 +100,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         return Err(Failure::Usage { command: "compile", message });
     }
     let mut files = RunFiles::new();
-    let model = arguments.model.config(manner, &mut files)?;
+    let model = arguments.model.config(console, &mut files)?;
     arguments.output.iter().try_for_each(|path| files.writes_folder("the folder of programs", path))?;
     let is_ours = |path: &Path| path.extension().is_some_and(|ending| ending == ENDING);
     let plugin = arguments.plugin.locate();
@@ -124,9 +125,9 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         reexecution: reexecution()?,
     };
     let mut tell = |event: Event<'_>| match event {
-        Event::Compiling { step, number, of } => manner.note(&format!("compiling {step} ({number} of {of})")),
-        Event::TooLarge(None) => manner.note("whole frames do not fit"),
-        Event::TooLarge(Some(tile)) => manner.note(&format!("tiles of {}x{} do not fit", tile.height, tile.width)),
+        Event::Compiling { step, number, of } => console.note(&format!("compiling {step} ({number} of {of})")),
+        Event::TooLarge(None) => console.note("whole frames do not fit"),
+        Event::TooLarge(Some(tile)) => console.note(&format!("tiles of {}x{} do not fit", tile.height, tile.width)),
     };
     let mut watch = || if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let prepared = job.prepare(&target, &mut tell, &mut watch).map_err(Failure::of_workbench)?;
@@ -148,7 +149,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     if let Some(folder) = written {
         text += &format!("\nWritten: {}\n", folder.display());
     }
-    manner.say(&text)
+    console.say(&text)
 }
 
 /// `decode-next-1x2x60x90.executable`: batch, frames, height and width of the input.

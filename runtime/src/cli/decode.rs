@@ -12,11 +12,11 @@ use tessera::{Latents, LatentsAccount, Vae, demo};
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::inspection::InspectionArguments;
 use super::latents::{LatentsArguments, axes};
-use super::progress::Bar;
+use super::progress::{Bar, with_bar};
 use super::report::{JSON_FIELDS, object, paths_json, rate_note, row, summary};
 use super::run_files::RunFiles;
 use super::streams::{clip_writer, interrupted};
-use super::{EXIT_CODES, Failure, Manner, interrupt, print, streams};
+use super::{Console, EXIT_CODES, Failure, interrupt, print, streams};
 
 /// Where the demo goes unless told otherwise.
 const DEMO_OUTPUT: &str = "demo.mp4";
@@ -67,16 +67,16 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     interrupt::listen();
     let started = Instant::now();
     let is_demo = arguments.is_demo()?;
     let named = arguments.output.as_deref();
     // No output is a stream unless it is named.
-    let manner = named.map_or(manner, |output| manner.beside_clip(output));
+    let console = named.map_or(console, |output| console.beside_clip(output));
     named.map_or(Ok(()), |output| streams::check_json("decode", arguments.json, output))?;
     let mut files = RunFiles::new();
-    let (vae, latents, account) = arguments.read(manner, &mut files)?;
+    let (vae, latents, account) = arguments.read(console, &mut files)?;
     let medium = vae.model().medium();
     let output = named.unwrap_or(Path::new(match medium {
         _ if is_demo => DEMO_OUTPUT,
@@ -87,8 +87,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
     let options = arguments.run.options(&mut files)?.with_inspection(inspection);
-    let mut writer = clip_writer(output, vae.decoded_shape(&latents)?, medium, arguments.fps, &mut files, manner)?;
-    rate_note(output, arguments.fps).iter().for_each(|note| manner.note(note));
+    let mut writer = clip_writer(output, vae.decoded_shape(&latents)?, medium, arguments.fps, &mut files, console)?;
+    rate_note(output, arguments.fps).iter().for_each(|note| console.note(note));
     let mut write_seconds = 0.0;
     let mut sink = |sample, frames: &FrameBlock<'_>| {
         let started = Instant::now();
@@ -96,13 +96,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         write_seconds += started.elapsed().as_secs_f64();
         Ok(())
     };
-    let mut bar = Bar::new(manner, "decoding");
-    let decoded = vae.decode(&latents, &options, &mut sink, &mut bar);
-    drop(bar);
-    if interrupt::asked() {
-        return Err(interrupted(output).into());
-    }
-    let mut report = decoded?;
+    let decode = |bar: &mut Bar| vae.decode(&latents, &options, &mut sink, bar);
+    let mut report = with_bar(console, "decoding", interrupted(output), decode)?;
     trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;
@@ -119,7 +114,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let guess =
         if account.is_some_and(|account| account.layout_is_guess) { ", a guess (--latents-layout)" } else { "" };
     let latents = row("latents", format!("{}{guess}", axes(medium, latents.shape)));
-    manner.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
+    console.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
 }
 
 impl Arguments {
@@ -135,13 +130,13 @@ impl Arguments {
     }
 
     /// The model, its latents unscaled, and how they were read if they are of a file.
-    fn read(&self, manner: Manner, files: &mut RunFiles) -> Result<(Vae, Latents, Option<LatentsAccount>), Failure> {
-        let vae = self.model.open(manner, files)?;
-        if let Some((latents, account)) = self.latents.read(&vae, manner, files)? {
+    fn read(&self, console: Console, files: &mut RunFiles) -> Result<(Vae, Latents, Option<LatentsAccount>), Failure> {
+        let vae = self.model.open(console, files)?;
+        if let Some((latents, account)) = self.latents.read(&vae, console, files)? {
             return Ok((vae, latents, Some(account)));
         }
         if !self.json {
-            manner.say(&format!("No --model: decoding the demo of the program. {}\n", demo::CREDIT))?;
+            console.say(&format!("No --model: decoding the demo of the program. {}\n", demo::CREDIT))?;
         }
         let mut latents = demo::latents()?;
         latents.unscale(&vae.latent_scaling())?;

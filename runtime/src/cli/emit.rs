@@ -13,7 +13,7 @@ use tessera::lowering::{self, KernelCode};
 
 use super::arguments::{ModelArguments, precision};
 use super::run_files::RunFiles;
-use super::{EXIT_CODES, Failure, Manner, interrupt, print};
+use super::{Console, EXIT_CODES, Failure, interrupt, print};
 
 /// Components of module paths that are drawn as boxes.
 const DOT_DEPTH: usize = 3;
@@ -124,7 +124,7 @@ pub(super) fn step_of(
     }
 }
 
-pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     interrupt::listen();
     let Arguments { model, step, frames, height, width, dtype, stage, dot } = arguments;
     let all_passes = cpu_pipeline(*dtype);
@@ -132,7 +132,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         let message = "--dot draws graphs, and clif, asm and stablehlo are not; give another --stage".into();
         return Err(Failure::Usage { command: "emit", message });
     }
-    let model = model.config(manner, &mut RunFiles::new())?;
+    let model = model.config(console, &mut RunFiles::new())?;
     let step = step_of(&*model, *step, *frames, *height, *width);
     let graph = declare(&*model, &step, &Taps::None)?;
     let passes = match stage {

@@ -6,16 +6,17 @@ use std::time::Instant;
 use clap::Args;
 use frontend::Medium;
 use serde_json::json;
+use tessera::media::FrameBlock;
 use tessera::posterior::Draw;
 use tessera::{Error, LatentContent, LatentWriter};
 
 use super::arguments::{ModelArguments, RunArguments, VideoArguments};
 use super::inspection::InspectionArguments;
-use super::progress::Bar;
+use super::progress::{Bar, with_bar};
 use super::report::{JSON_FIELDS, object, paths_json, row, summary};
 use super::returned::Extent;
 use super::run_files::RunFiles;
-use super::{EXIT_CODES, Failure, Manner, interrupt, print};
+use super::{Console, EXIT_CODES, Failure, interrupt, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,18 +71,18 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     interrupt::listen();
     let started = Instant::now();
     let mut files = RunFiles::new();
     files.writes("the latents", &arguments.output)?;
-    let vae = arguments.model.open(manner, &mut files)?;
+    let vae = arguments.model.open(console, &mut files)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
     let options = arguments.run.options(&mut files)?.with_inspection(inspection);
-    let video = arguments.video.open(manner, &mut files)?;
+    let video = arguments.video.open(console, &mut files)?;
     let moments = vae.encoded_shape(&video.shape)?;
     let taken = Extent::of(video.shape);
-    taken.losses(vae.model()).iter().for_each(|loss| manner.note(&format!("note: {loss}")));
+    taken.losses(vae.model()).iter().for_each(|loss| console.note(&format!("note: {loss}")));
     let draw = if arguments.sample { Draw::Sample { seed: arguments.seed } } else { Draw::Mean };
     let content = match () {
         () if arguments.moments => LatentContent::Moments,
@@ -95,24 +96,15 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 
     let mut source = video.frames()?;
     let mut write_seconds = 0.0;
-    let mut bar = Bar::new(manner, "encoding");
-    let encoded = vae.encode_stream(
-        &video.shape,
-        &mut |sample, frames| source.next(sample, frames),
-        &options,
-        &mut |sample, block| {
-            let started = Instant::now();
-            writer.write(sample, block)?;
-            write_seconds += started.elapsed().as_secs_f64();
-            Ok(())
-        },
-        &mut bar,
-    );
-    drop(bar);
-    let mut report = encoded?;
-    if interrupt::asked() {
-        return Err(Error::Interrupted.into());
-    }
+    let mut next = |sample, frames| source.next(sample, frames);
+    let mut sink = |sample, block: &FrameBlock<'_>| {
+        let started = Instant::now();
+        writer.write(sample, block)?;
+        write_seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    };
+    let encode = |bar: &mut Bar| vae.encode_stream(&video.shape, &mut next, &options, &mut sink, bar);
+    let mut report = with_bar(console, "encoding", Error::Interrupted, encode)?;
     trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;
@@ -128,7 +120,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         return print(&object(head.into_iter().collect(), &report, write_seconds));
     }
     let latents = row("latents", format!("{shape:?} {axes}"));
-    manner.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
+    console.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
 }
 
 /// What the tensor is, and its sizes, of moments with these axes.

@@ -10,13 +10,14 @@ use clap::Args;
 use frontend::{Autoencoder, Half, Position, StepKind, Taps, declare, parameters};
 use ir::analysis::total_cost;
 use passes::{Precision, cpu_pipeline};
+use tessera::amount::{bytes, count};
 use tessera::{Error, Vae, demo, lowering};
 
 use super::arguments::{ModelArguments, precision};
 use super::emit::step_of;
 use super::run_files::RunFiles;
-use super::table::{bytes, count, table};
-use super::{EXIT_CODES, Failure, Manner, interrupt, print};
+use super::table::table;
+use super::{Console, EXIT_CODES, Failure, interrupt, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,9 +41,9 @@ pub(super) struct Arguments {
     dtype: Precision,
 }
 
-pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     interrupt::listen();
-    let vae = arguments.model.open(manner, &mut RunFiles::new())?;
+    let vae = arguments.model.open(console, &mut RunFiles::new())?;
     let name = arguments.model.name().unwrap_or_else(|| format!("the demo of the program ({})", demo::CREDIT));
     let target = Target::from_env_or_probe().map_err(Error::from)?;
     let mut text = format!("Model: {name}\n{}", configuration(vae.model()));

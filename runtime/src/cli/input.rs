@@ -9,7 +9,7 @@ use tessera::{RunInput, Vae, Video, demo};
 use super::arguments::{ArrayArguments, VideoArguments, height_by_width};
 use super::latents::LatentsArguments;
 use super::run_files::RunFiles;
-use super::{Failure, Manner};
+use super::{Console, Failure};
 
 /// Latent frames, their height and their width, where no input is named.
 const SMALL: [usize; 3] = [3, 4, 6];
@@ -33,13 +33,13 @@ pub(super) struct InputArguments {
 
 impl InputArguments {
     /// The input that is named, if one is.
-    pub(super) fn read(&self, vae: &Vae, manner: Manner, files: &mut RunFiles) -> Result<Option<RunInput>, Failure> {
-        if let Some((latents, _)) = self.latents.read(vae, manner, files)? {
+    pub(super) fn read(&self, vae: &Vae, console: Console, files: &mut RunFiles) -> Result<Option<RunInput>, Failure> {
+        if let Some((latents, _)) = self.latents.read(vae, console, files)? {
             return Ok(Some(RunInput::Latents(latents)));
         }
         let Some(video) = self.video.clone() else { return Ok(None) };
         let video = VideoArguments { video, size: self.size, frames: self.frames, array: self.array };
-        let video = video.open(manner, files)?;
+        let video = video.open(console, files)?;
         let shape = video.shape.axes();
         let [samples, channels, frames, height, width] = shape;
         let mut data = Vec::with_capacity(samples * channels * frames * height * width);

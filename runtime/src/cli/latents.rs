@@ -9,7 +9,7 @@ use tessera::latents::Stored;
 use tessera::{Error, Latents, LatentsAccount, LatentsLayout, Vae};
 
 use super::run_files::RunFiles;
-use super::{Failure, Manner, advice};
+use super::{Console, Failure, advice};
 
 #[derive(Args)]
 #[command(next_help_heading = "Latents")]
@@ -43,7 +43,7 @@ impl LatentsArguments {
     pub(super) fn read(
         &self,
         vae: &Vae,
-        manner: Manner,
+        console: Console,
         files: &mut RunFiles,
     ) -> Result<Option<(Latents, LatentsAccount)>, Failure> {
         let Some(source) = &self.latents else { return Ok(None) };
@@ -62,13 +62,13 @@ impl LatentsArguments {
             return Err(Error::Options { problem }.into());
         }
         if stored.moments {
-            manner.note(&format!("note: {} holds mean and log-variance: the mean is decoded", source.display()));
+            console.note(&format!("note: {} holds mean and log-variance: the mean is decoded", source.display()));
         }
         let unscaled = self.unscaled || stored.scaled == Some(false);
         let (mut latents, account) =
             Latents::read_with_account(source, layout, vae.model().channels().latents, unscaled)?;
         for note in advice::with_layout(&account, account.notes(latents.shape)) {
-            manner.note(&format!("note: {}: {note}", source.display()));
+            console.note(&format!("note: {}: {note}", source.display()));
         }
         if !unscaled {
             latents.unscale(&vae.latent_scaling())?;

@@ -20,6 +20,7 @@ mod report;
 mod returned;
 mod roundtrip;
 mod run_files;
+mod stream_paths;
 mod streams;
 mod table;
 mod taps;
@@ -92,9 +93,9 @@ enum Command {
     PluginChild(plugin::ChildArguments),
 }
 
-/// How talkative a command is.
+/// What a command may say besides its errors, and where.
 #[derive(Debug, Clone, Copy)]
-struct Manner {
+struct Console {
     quiet: bool,
     /// What the summary is printed to.
     summary: Summary,
@@ -107,7 +108,7 @@ enum Summary {
     Stderr,
 }
 
-impl Manner {
+impl Console {
     /// A line to stderr about something that is no error.
     fn note(self, line: &str) {
         if !self.quiet {
@@ -128,8 +129,8 @@ impl Manner {
     }
 
     /// Of a command whose clip goes to this path.
-    fn beside_clip(self, path: &Path) -> Manner {
-        if streams::is_stdout(path) { Manner { summary: Summary::Stderr, ..self } } else { self }
+    fn beside_clip(self, path: &Path) -> Console {
+        if stream_paths::is_stdout(path) { Console { summary: Summary::Stderr, ..self } } else { self }
     }
 }
 
@@ -167,8 +168,8 @@ impl Failure {
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log(arguments.log.unwrap_or(if arguments.verbose { LogLevel::Debug } else { LogLevel::Warn }));
-    let manner = Manner { quiet: arguments.quiet, summary: Summary::Stdout };
-    let end = start_threads(&arguments.command).and_then(|()| run(&arguments.command, manner));
+    let console = Console { quiet: arguments.quiet, summary: Summary::Stdout };
+    let end = start_threads(&arguments.command).and_then(|()| run(&arguments.command, console));
     let Err(failure) = end else { return ExitCode::SUCCESS };
     match failure {
         Failure::Usage { command, message } => {
@@ -191,7 +192,7 @@ pub(crate) fn main() -> ExitCode {
         Failure::Library(Error::Media(media::Error::Stream { path, cause }))
             if cause.kind() == ErrorKind::BrokenPipe =>
         {
-            manner
+            console
                 .note(&format!("note: {}: its reader is gone, and the rest of the clip was left out", path.display()));
             ExitCode::SUCCESS
         }
@@ -231,18 +232,18 @@ fn start_threads(command: &Command) -> Result<(), Failure> {
 }
 
 /// Runs a command.
-fn run(command: &Command, manner: Manner) -> Result<(), Failure> {
+fn run(command: &Command, console: Console) -> Result<(), Failure> {
     match command {
-        Command::Decode(arguments) => decode::run(arguments, manner),
-        Command::Encode(arguments) => encode::run(arguments, manner),
-        Command::Roundtrip(arguments) => roundtrip::run(arguments, manner),
-        Command::Bench(arguments) => bench::run(arguments, manner),
-        Command::Emit(arguments) => emit::run(arguments, manner),
-        Command::Info(arguments) => info::run(arguments, manner),
-        Command::Compile(arguments) => compile::run(arguments, manner),
-        Command::Plugin(arguments) => plugin::run(arguments, manner),
-        Command::Taps(arguments) => taps::run(arguments, manner),
-        Command::Verify(arguments) => verify::run(arguments, manner),
+        Command::Decode(arguments) => decode::run(arguments, console),
+        Command::Encode(arguments) => encode::run(arguments, console),
+        Command::Roundtrip(arguments) => roundtrip::run(arguments, console),
+        Command::Bench(arguments) => bench::run(arguments, console),
+        Command::Emit(arguments) => emit::run(arguments, console),
+        Command::Info(arguments) => info::run(arguments, console),
+        Command::Compile(arguments) => compile::run(arguments, console),
+        Command::Plugin(arguments) => plugin::run(arguments, console),
+        Command::Taps(arguments) => taps::run(arguments, console),
+        Command::Verify(arguments) => verify::run(arguments, console),
         Command::Knobs(arguments) => knobs::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::PluginChild(arguments) => plugin::run_child(arguments),

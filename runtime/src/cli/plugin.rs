@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use tessera::Error;
 
 use super::table::table;
-use super::{EXIT_CODES, Failure, Manner, print};
+use super::{Console, EXIT_CODES, Failure, print};
 
 /// The hidden command.
 pub(super) const CHILD_COMMAND: &str = "pjrt-child";
@@ -67,7 +67,7 @@ pub(super) struct ChildArguments {
     folder: PathBuf,
 }
 
-pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     match &arguments.action {
         Action::List { plugin: Some(plugin) } => {
             print(&describe(&plugin.to_string_lossy(), &PluginSpec::from(plugin.as_os_str()).locate()?)?)
@@ -79,10 +79,10 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
                 Installable::Tpu => PluginName::Tpu,
             };
             if let Some(notice) = name.notice() {
-                manner.note(&format!("note: {notice}"));
+                console.note(&format!("note: {notice}"));
             }
             let library = locate::install(name)?;
-            manner.say(&format!("installed {}\n", library.display()))
+            console.say(&format!("installed {}\n", library.display()))
         }
     }
 }

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tessera::{Download, Observer, Preparation, Progress};
+use tessera::{Download, Error, Observer, Preparation, Progress, amount};
 
-use super::{Manner, interrupt, table};
+use super::{Console, interrupt};
 
 /// Parts of a frame that the bar can show.
 const PARTS: f64 = 1000.0;
@@ -18,8 +18,8 @@ pub(super) struct Bar {
 
 impl Bar {
     /// `doing` is what is done to the clip, such as `decoding`.
-    pub(super) fn new(manner: Manner, doing: &'static str) -> Bar {
-        let bar = bar(manner, "{prefix} {wide_bar} {msg}");
+    fn new(console: Console, doing: &'static str) -> Bar {
+        let bar = bar(console, "{prefix} {wide_bar} {msg}");
         bar.set_prefix(doing);
         bar.set_message("planning");
         bar.tick();
@@ -27,8 +27,21 @@ impl Bar {
     }
 }
 
-fn bar(manner: Manner, template: &str) -> ProgressBar {
-    let target = if manner.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+/// Does what `work` does under a bar, which says it is `doing` that. `interrupted` is what it comes to on Ctrl-C, whatever it says itself.
+pub(super) fn with_bar<T>(
+    console: Console,
+    doing: &'static str,
+    interrupted: Error,
+    work: impl FnOnce(&mut Bar) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut bar = Bar::new(console, doing);
+    let done = work(&mut bar);
+    drop(bar);
+    if interrupt::asked() { Err(interrupted) } else { done }
+}
+
+fn bar(console: Console, template: &str) -> ProgressBar {
+    let target = if console.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(None, target);
     bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
@@ -42,8 +55,8 @@ pub(super) struct DownloadBar {
 }
 
 impl DownloadBar {
-    pub(super) fn new(manner: Manner) -> DownloadBar {
-        DownloadBar { bar: bar(manner, "{prefix} {wide_bar} {msg}"), file: None }
+    pub(super) fn new(console: Console) -> DownloadBar {
+        DownloadBar { bar: bar(console, "{prefix} {wide_bar} {msg}"), file: None }
     }
 
     /// Shows how far one file is; breaks on Ctrl-C.
@@ -56,7 +69,7 @@ impl DownloadBar {
             self.file = Some((file.to_owned(), Instant::now(), bytes_done));
             self.bar.set_prefix(file.to_owned());
         }
-        let mut message = format!("{} of {}", table::bytes(bytes_done), table::bytes(bytes_total));
+        let mut message = format!("{} of {}", amount::bytes(bytes_done), amount::bytes(bytes_total));
         if let Some((_, since, before)) = &self.file
             && bytes_done > *before
         {
@@ -87,8 +100,8 @@ pub(super) struct RunBar {
 }
 
 impl RunBar {
-    pub(super) fn new(manner: Manner, runs: usize) -> RunBar {
-        let bar = bar(manner, "timing {wide_bar} {msg}");
+    pub(super) fn new(console: Console, runs: usize) -> RunBar {
+        let bar = bar(console, "timing {wide_bar} {msg}");
         bar.set_length((runs as f64 * PARTS) as u64);
         bar.set_message("compiling");
         bar.tick();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tessera::media::{self, FrameRate, Output};
 use tessera::memory::peak_resident_bytes;
-use tessera::{Report, TileOrder, Tiling, TilingDecision};
+use tessera::{Report, TileOrder, Tiling, TilingDecision, amount};
 
 use super::table;
 
@@ -29,7 +29,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         program_runs,
         arena_bytes,
         threads,
-        lanes,
+        workers,
         precision,
         isa,
         ref device,
@@ -61,7 +61,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
         "tiles": tiling.rows * tiling.columns,
         "arena_bytes": arena_bytes,
         "threads": threads,
-        "lanes": lanes,
+        "lanes": workers,
         "dtype": precision.name(),
         "isa": isa,
         "device": device,
@@ -79,7 +79,7 @@ pub(super) fn paths_json(paths: &[PathBuf]) -> Value {
 /// The paths, one after the other, and their size.
 pub(super) fn paths_text(paths: &[PathBuf], bytes: u64) -> String {
     let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-    format!("{} ({})", names.join(", "), table::bytes(bytes))
+    format!("{} ({})", names.join(", "), amount::bytes(bytes))
 }
 
 pub(super) fn row(name: &str, value: impl Into<String>) -> [String; 2] {
@@ -126,8 +126,9 @@ fn pinned_by(decision: &TilingDecision) -> Option<String> {
 
 /// The programs, and what ran them.
 fn programs_text(report: &Report) -> String {
-    let Report { programs_compiled, programs_cached, program_runs, threads, lanes, precision, isa, ref device, .. } =
-        *report;
+    let Report {
+        programs_compiled, programs_cached, program_runs, threads, workers, precision, isa, ref device, ..
+    } = *report;
     let dtype = precision.name();
     match device {
         Some(device) => {
@@ -136,7 +137,7 @@ fn programs_text(report: &Report) -> String {
             )
         }
         None => {
-            let at_once = if lanes > 1 { format!(" in {lanes} lanes") } else { String::new() };
+            let at_once = if workers > 1 { format!(" in {workers} lanes") } else { String::new() };
             format!("{programs_compiled} compiled, {program_runs} runs{at_once}, {threads} threads, {dtype}, {isa}")
         }
     }
@@ -149,7 +150,7 @@ fn tiling_text(decision: &TilingDecision) -> String {
         format!("{} x {} tiles of {height}x{width} pixels, {order}", decision.rows, decision.columns)
     });
     let memory = decision.memory.map_or(String::new(), |memory| {
-        format!(" (needs {} of {})", table::bytes(memory.total()), table::bytes(decision.budget))
+        format!(" (needs {} of {})", amount::bytes(memory.total()), amount::bytes(decision.budget))
     });
     format!("{frames}: {}{memory}", decision.reason)
 }
@@ -174,8 +175,8 @@ pub(super) fn rate_note(output: &Path, asked: FrameRate) -> Option<String> {
 
 /// The row about memory.
 pub(super) fn memory_row(arena_bytes: usize) -> [String; 2] {
-    let peak = peak_resident_bytes().map_or("unknown".into(), table::bytes);
-    row("memory", format!("arena {}, peak {peak}", table::bytes(arena_bytes as u64)))
+    let peak = peak_resident_bytes().map_or("unknown".into(), amount::bytes);
+    row("memory", format!("arena {}, peak {peak}", amount::bytes(arena_bytes as u64)))
 }
 
 /// The one object that `--json` prints for a run: what `head` has, then the report's fields.

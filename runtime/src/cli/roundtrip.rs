@@ -16,17 +16,18 @@ use tessera::media::{self, ClipShape, FrameBlock, FrameRate, KNOWN_OUTPUTS};
 use tessera::memory::peak_resident_bytes;
 use tessera::posterior::{Draw, Posterior};
 use tessera::quality::{self, FrameQuality};
-use tessera::{Error, Latents, Report, RunOptions, Vae};
+use tessera::{Error, Latents, Report, RunOptions, Vae, VideoBuilder};
 
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
 use super::inspection::InspectionArguments;
 use super::latents::axes;
-use super::progress::Bar;
+use super::progress::{Bar, with_bar};
 use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, rate_note, row, rows};
 use super::returned::{Extent, counted};
 use super::run_files::RunFiles;
-use super::streams::{clip_writer, interrupted, is_stream};
-use super::{EXIT_CODES, Failure, Manner, interrupt, print, streams, table};
+use super::stream_paths::is_stream;
+use super::streams::{clip_writer, interrupted};
+use super::{Console, EXIT_CODES, Failure, interrupt, print, streams, table};
 
 /// The frame rate of a video that tells none.
 const DEFAULT_RATE: f64 = 8.0;
@@ -74,26 +75,26 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     interrupt::listen();
     let started = Instant::now();
     let output = &arguments.output;
     streams::check_json("roundtrip", arguments.json, output)?;
-    let manner = manner.beside_clip(output);
+    let console = console.beside_clip(output);
     let mut files = RunFiles::new();
-    let vae = arguments.model.open(manner, &mut files)?;
+    let vae = arguments.model.open(console, &mut files)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
     let options = arguments.run.options(&mut files)?.with_inspection(inspection);
-    let video = arguments.video.open(manner, &mut files)?;
+    let video = arguments.video.open(console, &mut files)?;
     let given = Extent::of(video.shape);
-    let video = comparable(&vae, video, &arguments.video, manner)?;
+    let video = comparable(&vae, video, &arguments.video, console)?;
     let clip = video.shape;
     let rate = match arguments.fps.or(video.rate) {
         Some(rate) => rate,
         None => FrameRate::new(DEFAULT_RATE)?,
     };
-    let mut writer = clip_writer(output, side_by_side_shape(clip), vae.model().medium(), rate, &mut files, manner)?;
-    rate_note(output, rate).iter().for_each(|note| manner.note(note));
+    let mut writer = clip_writer(output, side_by_side_shape(clip), vae.model().medium(), rate, &mut files, console)?;
+    rate_note(output, rate).iter().for_each(|note| console.note(note));
     // Beside a stream there is no place for it.
     let mut sheet = match sheet_path(output) {
         _ if is_stream(output) => None,
@@ -105,34 +106,25 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
     let read_seconds = started.elapsed().as_secs_f64();
 
     let options = with_room_to_compare(options, &vae, clip);
-    let (latents, mut encoded) = encode(&vae, &video, &options, manner)?;
+    let (latents, mut encoded) = encode(&vae, &video, &options, console)?;
     encoded.seconds.load += read_seconds;
 
     let mut source = video.frames()?;
     let mut compared = vec![];
     let mut write_seconds = 0.0;
-    let mut bar = Bar::new(manner, "decoding");
-    let decoded = vae.decode(
-        &latents,
-        &options,
-        &mut |sample, decoded| {
-            let started = Instant::now();
-            let data = source.next(sample, decoded.frames)?;
-            let source = FrameBlock { data: &data, frames: decoded.frames };
-            compared.extend(quality::compare(clip, &source, decoded));
-            sheet.iter_mut().for_each(|sheet| sheet.add(&source, decoded));
-            let both = side_by_side(clip, &source, decoded);
-            writer.write(sample, &FrameBlock { data: &both, frames: decoded.frames })?;
-            write_seconds += started.elapsed().as_secs_f64();
-            Ok(())
-        },
-        &mut bar,
-    );
-    drop(bar);
-    if interrupt::asked() {
-        return Err(interrupted(output).into());
-    }
-    let decoded = decoded?;
+    let mut sink = |sample, decoded: &FrameBlock<'_>| {
+        let started = Instant::now();
+        let data = source.next(sample, decoded.frames)?;
+        let source = FrameBlock { data: &data, frames: decoded.frames };
+        compared.extend(quality::compare(clip, &source, decoded));
+        sheet.iter_mut().for_each(|sheet| sheet.add(&source, decoded));
+        let both = side_by_side(clip, &source, decoded);
+        writer.write(sample, &FrameBlock { data: &both, frames: decoded.frames })?;
+        write_seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    };
+    let decode = |bar: &mut Bar| vae.decode(&latents, &options, &mut sink, bar);
+    let decoded = with_bar(console, "decoding", interrupted(output), decode)?;
     trace.finish()?;
     let finishing = Instant::now();
     let output = writer.finish()?;
@@ -178,12 +170,12 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
         let value = format!("PSNR {:.4} dB{ssim}, the mean of {frames} frames of {width}x{height}", mean.psnr_db);
         summary.push(row("quality", value));
     }
-    manner.say(&format!("{}\n{}", frames_table(clip, &compared), table::table(&summary, &[])))
+    console.say(&format!("{}\n{}", frames_table(clip, &compared), table::table(&summary, &[])))
 }
 
 /// The video as far as it can come back: resized to multiples of the compression, without last frames that have no latents of
 /// their own. What was asked for in so many words is refused rather than changed.
-fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -> Result<Video, Error> {
+fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, console: Console) -> Result<Video, Error> {
     let model = vae.model();
     vae.encoded_shape(&video.shape)?;
     let Channels { input, output, .. } = model.channels();
@@ -205,7 +197,7 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
             let problem = format!("--size {height}x{width}: {problem}; ask for {good_height}x{good_width}");
             return Err(media::Error::InvalidClip { problem }.into());
         }
-        manner.note(&format!("note: {problem}: brought from {height}x{width} to {good_height}x{good_width}"));
+        console.note(&format!("note: {problem}: brought from {height}x{width} to {good_height}x{good_width}"));
     }
     if good_frames != frames {
         let problem = format!("{} do not come back from their latents as {frames}", counted(frames, "frame"));
@@ -214,7 +206,7 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, manner: Manner) -
             return Err(media::Error::InvalidClip { problem }.into());
         }
         let verb = if good_frames == 1 { "is" } else { "are" };
-        manner.note(&format!("note: {problem}: the first {good_frames} {verb} taken"));
+        console.note(&format!("note: {problem}: the first {good_frames} {verb} taken"));
     }
     video.resized(good_height, good_width, good_frames)
 }
@@ -237,33 +229,22 @@ fn sheet_path(output: &Path) -> PathBuf {
 }
 
 /// The mean of the video's latents, unscaled.
-fn encode(vae: &Vae, video: &Video, options: &RunOptions, manner: Manner) -> Result<(Latents, Report), Error> {
+fn encode(vae: &Vae, video: &Video, options: &RunOptions, console: Console) -> Result<(Latents, Report), Error> {
     let moments = vae.encoded_shape(&video.shape)?;
     let shape = ClipShape { channels: moments.channels / 2, ..moments };
-    let mut data = vec![0.0; shape.axes().into_iter().product()];
-    let plane = shape.height * shape.width;
+    let mut latents = VideoBuilder::new("the latents", shape)?;
     let mut posterior = Posterior::new(Draw::Mean);
-    // Frames that are already there, of the sample they are of.
-    let mut filled = (0, 0);
     let mut source = video.frames()?;
-    let mut bar = Bar::new(manner, "encoding");
-    let report = vae.encode_stream(
-        &video.shape,
-        &mut |sample, frames| source.next(sample, frames),
-        options,
-        &mut |sample, block| {
-            let first = if filled.0 == sample { filled.1 } else { 0 };
-            let latents = posterior.latents(block, shape.channels);
-            for (channel, values) in latents.chunks_exact(block.frames * plane).enumerate() {
-                let start = ((sample * shape.channels + channel) * shape.frames + first) * plane;
-                data[start..start + values.len()].copy_from_slice(values);
-            }
-            filled = (sample, first + block.frames);
-            Ok(())
-        },
-        &mut bar,
-    )?;
-    Ok((Latents { data, shape: shape.axes() }, report))
+    let mut next = |sample, frames| source.next(sample, frames);
+    let mut sink = |sample, block: &FrameBlock<'_>| {
+        let means = posterior.latents(block, shape.channels);
+        latents.add(sample, &FrameBlock { data: &means, frames: block.frames });
+        Ok(())
+    };
+    let encode = |bar: &mut Bar| vae.encode_stream(&video.shape, &mut next, options, &mut sink, bar);
+    let report = with_bar(console, "encoding", Error::Interrupted, encode)?;
+    let tessera::Video { data, shape } = latents.finish();
+    Ok((Latents { data, shape }, report))
 }
 
 fn frames_json(clip: ClipShape, frames: &[FrameQuality]) -> Value {

@@ -13,7 +13,7 @@ use tessera::Error;
 use tessera::media::{Outputs, outputs, read};
 use tessera::model::ModelFiles;
 
-use super::streams::{STDIN, STDOUT, is_dash, is_stdout};
+use super::stream_paths::{STDIN, STDOUT, is_dash, is_stdout};
 
 /// All files of a run that were told.
 pub(super) struct RunFiles {

@@ -1,5 +1,5 @@
-//! Clips that come or go through standard input and output, named pipes and devices: which paths stand for these, opening
-//! them, and waiting for who is at the other end so that Ctrl-C is not missed.
+//! Clips that come or go through standard input and output, named pipes and devices: opening them, and waiting for who is at
+//! the other end so that Ctrl-C is not missed. Which paths stand for these is in `stream_paths`.
 //!
 //! What goes through is Y4M: see [`tessera::media::stream`] and [`tessera::media::read::Spooled`].
 
@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
-use file_id::get_file_id;
 use files::place::Place;
 use frontend::Medium;
 use tessera::Error;
@@ -15,34 +14,14 @@ use tessera::media::read::Spooled;
 use tessera::media::{ClipShape, ClipWriter, FrameRate, check_stream, create, create_images, stream};
 
 use super::run_files::RunFiles;
-use super::{Failure, Manner, interrupt};
-
-/// What systems call standard input and output as files.
-pub(super) const STDIN: &str = "/dev/stdin";
-pub(super) const STDOUT: &str = "/dev/stdout";
+use super::stream_paths::{is_dash, is_stdout, is_stream};
+use super::{Console, Failure, interrupt};
 
 /// Bytes that a pipe takes without waiting once it takes any: POSIX's least, which Linux has eight times.
 #[cfg(not(target_os = "linux"))]
 const PIPE_BYTES: usize = 512;
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 4096;
-
-/// Whether it stands for standard input or output.
-pub(super) fn is_dash(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-/// Whether a clip at this path goes where standard output does.
-pub(super) fn is_stdout(path: &Path) -> bool {
-    let ids = || Some((get_file_id(path).ok()?, get_file_id(STDOUT).ok()?));
-    let is_null = || matches!(Place::of(path), Ok(Place::Null));
-    is_dash(path) || (ids().is_some_and(|(path, stdout)| path == stdout) && !is_null())
-}
-
-/// Whether a clip at this path is handed on frame by frame.
-pub(super) fn is_stream(path: &Path) -> bool {
-    is_stdout(path) || matches!(Place::of(path), Ok(Place::Pipe | Place::Device | Place::Null))
-}
 
 /// Refuses a report as JSON where standard output is the clip's.
 pub(super) fn check_json(command: &'static str, json: bool, output: &Path) -> Result<(), Failure> {
@@ -60,7 +39,7 @@ pub(super) fn clip_writer(
     medium: Medium,
     rate: FrameRate,
     files: &mut RunFiles,
-    manner: Manner,
+    console: Console,
 ) -> Result<Box<dyn ClipWriter>, Error> {
     if !is_stream(path) {
         files.writes_clip(path, shape.batch)?;
@@ -73,7 +52,7 @@ pub(super) fn clip_writer(
     files.streams_clip(path)?;
     let failed = |cause| media::Error::Stream { path: path.into(), cause };
     if !is_stdout(path) {
-        return Ok(stream(path, Waiting(open_to_write(path, manner)?), shape, rate)?);
+        return Ok(stream(path, Waiting(open_to_write(path, console)?), shape, rate)?);
     }
     if io::stdout().is_terminal() {
         let problem = "standard output is a terminal, which shows no clip; send it into a pipe or a file".into();
@@ -176,7 +155,7 @@ mod system {
     }
 
     /// Opens a pipe when there is somebody to read it.
-    pub(super) fn open_to_write(path: &Path, manner: Manner) -> Result<File, Error> {
+    pub(super) fn open_to_write(path: &Path, console: Console) -> Result<File, Error> {
         let mut options = OpenOptions::new();
         options.write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         let mut told = false;
@@ -185,7 +164,7 @@ mod system {
                 Ok(file) => return Ok(file),
                 Err(cause) if Errno::from_io_error(&cause) == Some(Errno::NXIO) && is_pipe(path) => {
                     if !std::mem::replace(&mut told, true) {
-                        manner.note(&format!("note: waiting for a reader of {}", path.display()));
+                        console.note(&format!("note: waiting for a reader of {}", path.display()));
                     }
                     if interrupt::asked() {
                         return Err(Error::Interrupted);
@@ -240,7 +219,7 @@ mod system {
         File::open(path)
     }
 
-    pub(super) fn open_to_write(path: &Path, _: Manner) -> Result<File, Error> {
+    pub(super) fn open_to_write(path: &Path, _: Console) -> Result<File, Error> {
         let file = OpenOptions::new().write(true).open(path);
         let problem = |cause| format!("cannot be written to: {cause}");
         Ok(file.map_err(|cause| files::Error::OutputPlace { path: path.into(), problem: problem(cause) })?)

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tessera::Error;
+use tessera::{Error, amount};
 use workbench::recording::TapWriter;
 use workbench::verification::record;
 
 use super::arguments::{ModelArguments, RunArguments};
 use super::input::{self, InputArguments};
 use super::inspection::InspectionArguments;
-use super::progress::Bar;
+use super::progress::{Bar, with_bar};
 use super::run_files::RunFiles;
-use super::{EXIT_CODES, Failure, Manner, interrupt, table};
+use super::{Console, EXIT_CODES, Failure, interrupt};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,28 +45,23 @@ pub(super) struct Arguments {
     inspection: InspectionArguments,
 }
 
-pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     interrupt::listen();
     let mut files = RunFiles::new();
     files.writes("the file of activations", &arguments.output)?;
-    let vae = arguments.model.open(manner, &mut files)?;
-    let input = match arguments.input.read(&vae, manner, &mut files)? {
+    let vae = arguments.model.open(console, &mut files)?;
+    let input = match arguments.input.read(&vae, console, &mut files)? {
         Some(input) => input,
         None => input::small(&vae, arguments.model.model.is_none())?,
     };
     let writer = TapWriter::create(&arguments.output)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
     let options = arguments.run.options(&mut files)?.with_inspection(inspection);
-    let mut bar = Bar::new(manner, "running");
-    let recorded = record(&vae, &input, &options, &mut bar);
-    drop(bar);
-    let (mut recording, output, report) = recorded?;
-    if interrupt::asked() {
-        return Err(Error::Interrupted.into());
-    }
+    let record = |bar: &mut Bar| record(&vae, &input, &options, bar);
+    let (mut recording, output, report) = with_bar(console, "running", Error::Interrupted, record)?;
     trace.finish()?;
     let activations = recording.len();
     let (path, bytes) = recording.write(writer, &input, &output, report.tiling.tiling)?;
-    let (path, size, run) = (path.display(), table::bytes(bytes), input::named(&input));
-    manner.say(&format!("{path}: {activations} activations of {run} ({size})\n"))
+    let (path, size, run) = (path.display(), amount::bytes(bytes), input::named(&input));
+    console.say(&format!("{path}: {activations} activations of {run} ({size})\n"))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tessera::{Error, Precision, RunInput, RunOptions, TilingChoice};
-use workbench::comparison::{Level, Row, Verdict};
+use workbench::comparison::{Level, ModuleErrors, Verdict};
 use workbench::error_plot;
 use workbench::svg_file::SvgFile;
 use workbench::tap_file::TapFile;
@@ -14,10 +14,10 @@ use workbench::verification::{Against, Verification, verify};
 use super::arguments::{BackendName, ModelArguments, RunArguments};
 use super::input::{self, InputArguments};
 use super::inspection::InspectionArguments;
-use super::progress::Bar;
+use super::progress::{Bar, with_bar};
 use super::run_files::RunFiles;
 use super::table::table;
-use super::{EXIT_CODES, Failure, Manner, interrupt, print};
+use super::{Console, EXIT_CODES, Failure, interrupt, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,15 +82,15 @@ fn threshold(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|error: &f64| *error > 0.0).ok_or_else(known)
 }
 
-pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     interrupt::listen();
     let mut files = RunFiles::new();
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
     let mut options = arguments.run.options(&mut files)?.with_inspection(inspection);
-    let vae = arguments.model.open(manner, &mut files)?;
+    let vae = arguments.model.open(console, &mut files)?;
     arguments.plot.iter().try_for_each(|path| files.writes("the picture", path))?;
     let plot = arguments.plot.as_deref().map(SvgFile::create).transpose()?;
-    let named = arguments.input.read(&vae, manner, &mut files)?;
+    let named = arguments.input.read(&vae, console, &mut files)?;
     let is_demo = arguments.model.model.is_none();
     let backend = arguments.against.to_str().and_then(|name| BackendName::from_str(name, true).ok());
     let (input, against) = match backend {
@@ -109,13 +109,8 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
             (named.map_or_else(|| file.input(), Ok)?, Against::File(file))
         }
     };
-    let mut bar = Bar::new(manner, "comparing");
-    let verified = verify(&vae, &input, &options, against, &mut bar);
-    drop(bar);
-    let verification = verified?;
-    if interrupt::asked() {
-        return Err(Error::Interrupted.into());
-    }
+    let verify = |bar: &mut Bar| verify(&vae, &input, &options, against, bar);
+    let verification = with_bar(console, "comparing", Error::Interrupted, verify)?;
     trace.finish()?;
 
     let threshold = arguments.threshold.unwrap_or(match options.precision {
@@ -135,7 +130,7 @@ pub(super) fn run(arguments: &Arguments, manner: Manner) -> Result<(), Failure> 
 fn complaint(verdict: &Verdict<'_>, threshold: f64) -> String {
     match (verdict.first_jump, verdict.first_above) {
         (Some(row), _) => format!("the error jumps at `{}`, to {:.2e} of its values", row.module, row.relative),
-        (None, Some(Row { module, mae, relative, .. })) => format!(
+        (None, Some(ModuleErrors { module, mae, relative, .. })) => format!(
             "the error jumps nowhere, but `{module}` reaches {threshold:.0e}: its mean absolute error is {mae:.2e}, relative {relative:.2e}"
         ),
         (None, None) => "nothing is wrong".into(),
@@ -196,10 +191,10 @@ impl Context<'_> {
     }
 
     fn json(&self, verdict: &Verdict<'_>) -> String {
-        let module = |row: Option<&Row>| row.map(|row| row.module.clone());
+        let module = |row: Option<&ModuleErrors>| row.map(|row| row.module.clone());
         // JSON has no infinity: null.
         let rows = self.verification.rows.iter().map(|row| {
-            let Row { module, calls, elements, mae, mse, max, relative } = row;
+            let ModuleErrors { module, calls, elements, mae, mse, max, relative } = row;
             json!({
                 "module": module, "calls": calls, "elements": elements,
                 "mae": mae, "mse": mse, "max": max, "relative": relative, "level": row.level().name(),

@@ -1,7 +1,7 @@
 //! A clip through its steps: each sample of a batch from its first frames to its last, with what one step leaves to the next;
 //! tile by tile where frames are tiled. The same for both halves and for every engine.
 //!
-//! Samples and tiles come one after the other, or as many at once as there are lanes. Results leave in the same order.
+//! Samples and tiles come one after the other, or as many at once as there are workers. Results leave in the same order.
 //!
 //! Which tiles there are is in [`crate::tiling`], how they are blended in `blend`.
 
@@ -13,10 +13,11 @@ use frontend::{Autoencoder, Step};
 use crate::blend::Blender;
 use crate::engine::{Engine, Work};
 use crate::error::{Error, Result};
-use crate::observer::{Observer, Progress, StepPlace, Tap};
+use crate::observer::{Observer, Progress, Tap};
 use crate::route::{Route, TileOrder};
 use crate::source::{Replay, Source};
 use crate::spill::Spill;
+use crate::step_place::StepPlace;
 use crate::steps::Steps;
 
 /// Runs every step of a clip. `sink` gets each batch's result, [1, C, T, H, W], with the number of its sample, in order.
@@ -51,7 +52,7 @@ pub(crate) fn run<E: Engine>(
     };
     if route.grid.tiles() == 1 {
         // Of a source that streams, samples come one after the other.
-        let at_once = if source.is_random_access() { route.lanes } else { 1 };
+        let at_once = if source.is_random_access() { route.workers } else { 1 };
         for first in (0..route.shape[0]).step_by(at_once) {
             clip.untiled(first..route.shape[0].min(first + at_once), source, sink)?;
         }
@@ -135,14 +136,14 @@ impl<E: Engine> ClipRun<'_, '_, E> {
         source: &mut dyn Source,
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
-        let (mut frames, mut windows) = (vec![], vec![vec![]; self.route.lanes]);
+        let (mut frames, mut windows) = (vec![], vec![vec![]; self.route.workers]);
         let mut blender = Blender::new(&self.route.grid);
         let tiles: Vec<_> = self.route.grid.places().collect();
         let mut states: Vec<_> = tiles.iter().map(|_| E::States::default()).collect();
         for batch in 0..self.batches.len() {
             source.load(sample, &self.batches[batch], &mut frames)?;
             self.start(&mut blender, batch)?;
-            for (tiles, states) in tiles.chunks(self.route.lanes).zip(states.chunks_mut(self.route.lanes)) {
+            for (tiles, states) in tiles.chunks(self.route.workers).zip(states.chunks_mut(self.route.workers)) {
                 let mut results = self.tiles(sample, batch, tiles, &frames, &mut windows, states)?;
                 for (&(row, column), result) in tiles.iter().zip(&mut results) {
                     blender.add(row, column, result);
@@ -164,12 +165,12 @@ impl<E: Engine> ClipRun<'_, '_, E> {
         self.tiles_to_disk(sample, source, &mut results)?;
         let mut blender = Blender::new(&self.route.grid);
         let mut result = vec![];
-        let (tiles, lanes, batches) = (self.route.grid.tiles(), self.route.lanes, self.batches.len());
+        let (tiles, workers, batches) = (self.route.grid.tiles(), self.route.workers, self.batches.len());
         for batch in 0..batches {
             self.start(&mut blender, batch)?;
             for (number, (row, column)) in self.route.grid.places().enumerate() {
-                let first = number / lanes * lanes;
-                let at_once = lanes.min(tiles - first);
+                let first = number / workers * workers;
+                let at_once = workers.min(tiles - first);
                 results.read(first * batches + batch * at_once + (number - first), &mut result)?;
                 blender.add(row, column, &mut result);
             }
@@ -179,12 +180,12 @@ impl<E: Engine> ClipRun<'_, '_, E> {
         Ok(())
     }
 
-    /// Runs every batch of as many tiles as there are lanes, then of the next ones; results go to `results` as they come.
+    /// Runs every batch of as many tiles as there are workers, then of the next ones; results go to `results` as they come.
     fn tiles_to_disk(&mut self, sample: usize, source: &mut dyn Source, results: &mut Spill) -> Result<()> {
-        let (mut frames, mut windows) = (vec![], vec![vec![]; self.route.lanes]);
+        let (mut frames, mut windows) = (vec![], vec![vec![]; self.route.workers]);
         let mut source = Replay::new(source, sample, self.batches)?;
         let tiles: Vec<_> = self.route.grid.places().collect();
-        for tiles in tiles.chunks(self.route.lanes) {
+        for tiles in tiles.chunks(self.route.workers) {
             let mut states: Vec<_> = tiles.iter().map(|_| E::States::default()).collect();
             for batch in 0..self.batches.len() {
                 source.load(batch, &mut frames)?;
@@ -312,7 +313,8 @@ mod tests {
 
     use super::*;
     use crate::demo;
-    use crate::engine::{CpuEngine, NativeSteps};
+    use crate::engine::CpuEngine;
+    use crate::lowering::NativeSteps;
     use crate::options::RunOptions;
     use crate::session::Session;
     use crate::source::{InMemory, Stream};
@@ -333,8 +335,10 @@ mod tests {
         let model = demo::model().unwrap();
         let session = Session::new(Arc::new(demo::checkpoint().unwrap()));
         let (options, native) = (RunOptions::default(), native(route));
-        let engine = CpuEngine::new(Isa::probe().into(), &options, &session, &native);
-        let mut steps = Steps::new(&*model, &options, engine, 3, route.lanes).unwrap();
+        let Session { weights, checkpoint, cpu: kept, .. } = &session;
+        let target = Isa::probe().into();
+        let engine = CpuEngine { target, options: &options, steps: &native, weights, checkpoint, kept };
+        let mut steps = Steps::new(&*model, &options, engine, 3, route.workers).unwrap();
         let mut found = vec![];
         let mut sink = |sample, data: &[f32]| {
             found.push((sample, data.to_vec()));
@@ -344,26 +348,26 @@ mod tests {
         (found, steps.account().program_runs)
     }
 
-    /// Both orders, in one lane and in several, of frames in memory and of frames that come once.
+    /// Both orders, by one worker and by several, of frames in memory and of frames that come once.
     fn check_orders(half: Half, shape: [usize; 5], tiles: usize) {
         let model = demo::model().unwrap();
         let tiling = Tiling { height: 32, width: 40, overlap: Overlap { height: 0.25, width: 0.2 } };
         let grid = tiling.grid(&*model, half, shape[3], shape[4]).unwrap();
         assert_eq!(grid.tiles(), tiles);
-        let route = |order, lanes| Route {
+        let route = |order, workers| Route {
             half,
             shape,
             frame_steps: model.frame_steps(half),
             grid: grid.clone(),
             order,
-            lanes,
+            workers,
         };
         let data = noise(shape.iter().product());
         let [batch, channels, frames, height, width] = shape;
         let batches = route(TileOrder::FrameMajor, 1).batches();
         let mut expected: Option<Vec<(usize, Vec<f32>)>> = None;
         let (frames_first, tiles_first) = (TileOrder::FrameMajor, TileOrder::TileMajor);
-        for (order, lanes, streams) in
+        for (order, workers, streams) in
             [(frames_first, 1, false), (tiles_first, 1, true), (frames_first, 2, true), (tiles_first, 4, false)]
         {
             let mut given = vec![0; batch];
@@ -380,9 +384,9 @@ mod tests {
                 false => &mut InMemory { data: &data, shape },
                 true => &mut Stream { next: &mut next, shape },
             };
-            let (found, runs) = outputs(&route(order, lanes), source);
+            let (found, runs) = outputs(&route(order, workers), source);
             assert_eq!(runs, tiles * batches.len() * batch);
-            assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{half} {order:?} {lanes} {streams}");
+            assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{half} {order:?} {workers} {streams}");
         }
     }
 
@@ -398,7 +402,9 @@ mod tests {
         let session = Session::new(Arc::new(demo::checkpoint().unwrap()));
         let options = RunOptions { precision, ..RunOptions::default() };
         let native = native(route);
-        let engine = CpuEngine::new(Isa::probe().into(), &options, &session, &native);
+        let Session { weights, checkpoint, cpu: kept, .. } = &session;
+        let target = Isa::probe().into();
+        let engine = CpuEngine { target, options: &options, steps: &native, weights, checkpoint, kept };
         let mut steps = Steps::new(&*model, &options, engine, 2, 1).unwrap();
         let mut source = InMemory { data, shape: route.shape };
         let (mut frames, mut window, batches) = (vec![], vec![], route.batches());
@@ -429,7 +435,7 @@ mod tests {
                 frame_steps: model.frame_steps(half),
                 grid,
                 order: TileOrder::FrameMajor,
-                lanes: 1,
+                workers: 1,
             };
             let (data, tiles) = (noise(shape.iter().product()), route.grid.places().collect::<Vec<_>>());
             let batches = 0..route.batches().len();

@@ -13,7 +13,8 @@ use backend_tpu_stablehlo::pjrt::child::ChildError;
 use backend_tpu_stablehlo::pjrt::locate::LocateError;
 use frontend::{ConfigError, DeclareError, Half, ScalingError, Step};
 
-use crate::memory_estimate::{MemoryEstimate, at_most};
+use crate::amount::at_most;
+use crate::memory_estimate::MemoryEstimate;
 use crate::non_finite::NonFiniteActivation;
 use crate::tiling::Tiling;
 

@@ -1,8 +1,5 @@
 //! Looking into steps while they run: whether every value is a number, and a timeline.
 
-use frontend::Step;
-
-use crate::observer::StepPlace;
 use crate::timeline::Timeline;
 
 /// What to look at. By default nothing, which costs nothing.
@@ -27,10 +24,4 @@ impl Inspection {
     pub fn with_timeline(self, timeline: impl Into<Option<Timeline>>) -> Self {
         Self { timeline: timeline.into(), ..self }
     }
-}
-
-/// Which step it is, in words: `step 0 (decode-first, ...) of sample 0, tile 2`.
-pub(crate) fn named(step: &Step, place: StepPlace) -> String {
-    let StepPlace { sample, step: number, tile } = place;
-    format!("step {number} ({step}) of sample {sample}, tile {tile}")
 }

@@ -20,13 +20,13 @@
 //! | `demo` (feature) | the small model and the latents that are part of the program |
 //! | [`latents`] | the tensor to decode; undoing the pipeline's scaling |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
-//! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: values that are no numbers, when what ran |
+//! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: non-finite values, when what ran |
 //! | `video`, [`whole_run`] | videos in memory, and a run over them |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
 //! | [`tiling`], [`tile_sizes`] | the geometry of tiles; which sizes are worth a look |
-//! | [`memory_estimate`] | how much memory a run needs, part by part |
+//! | [`memory_estimate`], [`amount`] | how much memory a run needs, part by part; amounts as people read them |
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
-//! | `session`, `memory_ledger`, `cancellation` | what outlives a call; memory of calls that run at once; ending one |
+//! | `session`, `kept`, `memory_ledger`, `cancellation` | what outlives a call, in bounded number; memory of calls that run at once; ending one |
 //! | [`memory`], [`error`] | how much memory there is; the one error type |
 //! | [`route`], `clip`, `source` | a clip in steps and tiles; running it; where its frames come from |
 //! | `blend` | tiles to whole frames |
@@ -40,6 +40,7 @@
 //! Features: `codecs`, clips and pictures in `media`; `hub`, models by id in `weights`; `demo`, the small model of the program.
 //! Without them there is no TLS, no codec and no data.
 
+pub mod amount;
 mod blend;
 mod cancellation;
 mod clip;
@@ -48,6 +49,7 @@ pub mod demo;
 mod engine;
 pub mod error;
 pub mod inspection;
+mod kept;
 mod latent_writer;
 pub mod latents;
 pub mod lowering;
@@ -64,6 +66,7 @@ pub mod report;
 pub mod route;
 mod session;
 mod source;
+mod step_place;
 mod steps;
 pub mod tile_sizes;
 pub mod tiling;
@@ -86,12 +89,13 @@ pub use media::quality;
 pub use memory_estimate::MemoryEstimate;
 pub use memory_plan::TilingDecision;
 pub use model::{ModelSpec, resolve};
-pub use observer::{Observer, Preparation, Progress, StepPlace, Tap};
+pub use observer::{Observer, Preparation, Progress, Tap};
 pub use options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
 pub use passes::Precision;
 pub use report::{Report, Seconds};
 pub use route::TileOrder;
 pub use source::NextFrames;
+pub use step_place::StepPlace;
 pub use tiling::{Overlap, Tiling};
 pub use vae::Vae;
 pub use video::{Video, VideoBuilder, VideoView};

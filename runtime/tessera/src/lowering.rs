@@ -1,6 +1,9 @@
 //! A declared step on its way to native code, with errors in this package's words. What each stage does is in `passes` and
 //! the backends.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use backend_cpu::options::{Choices, CompileOptions};
 use backend_cpu::program::{self, Program};
 use backend_cpu::requirements::{Requirements, requirements};
@@ -26,6 +29,16 @@ pub struct KernelCode {
     pub clif: String,
     /// Assembly.
     pub assembly: String,
+}
+
+/// What planning has found of the steps of a clip, for native code.
+pub(crate) struct NativeSteps {
+    /// The step whose algorithms the others take.
+    pub(crate) leading: Step,
+    /// The algorithms of all steps: where they differed, so would the form of weights, and each would be kept.
+    pub(crate) choices: Choices,
+    /// Final graphs, of steps without other taps than the options ask for.
+    pub(crate) graphs: HashMap<Step, Arc<Graph>>,
 }
 
 /// Runs `pipeline`, or a part of one, over the graph of `step`.

@@ -1,7 +1,8 @@
-//! How much memory a run needs, part by part, and how amounts of memory are written for people. Where the numbers come from is
-//! in `memory_plan`.
+//! How much memory a run needs, part by part. Where the numbers come from is in `memory_plan`.
 
 use std::fmt;
+
+use crate::amount::{MemoryUnit, at_least};
 
 /// The memory that a run needs at its worst moment, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl MemoryEstimate {
 /// much. The whole is rounded up: a budget of so much is enough.
 impl fmt::Display for MemoryEstimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = SizeUnit::of(self.total());
+        let unit = MemoryUnit::of(self.total());
         let Self { process, weights, arena, states, frames, code } = *self;
         let parts = [
             ("weights", weights),
@@ -43,38 +44,7 @@ impl fmt::Display for MemoryEstimate {
             ("code", code),
             ("process", process),
         ];
-        let parts = parts.map(|(name, bytes)| format!("{name} {:.1}", bytes as f64 / unit.bytes as f64)).join(", ");
+        let parts = parts.map(|(name, bytes)| format!("{name} {:.1}", bytes as f64 / unit.bytes)).join(", ");
         write!(f, "{} ({parts})", at_least(self.total()))
     }
-}
-
-/// The unit that an amount of memory is told in.
-struct SizeUnit {
-    bytes: u64,
-    name: &'static str,
-}
-
-impl SizeUnit {
-    /// MiB below 10 GiB, so that small models read well, too.
-    fn of(bytes: u64) -> Self {
-        match bytes {
-            0..TEN_GIB => Self { bytes: 1 << 20, name: "MiB" },
-            _ => Self { bytes: 1 << 30, name: "GiB" },
-        }
-    }
-}
-
-/// 10 GiB.
-const TEN_GIB: u64 = 10 << 30;
-
-/// An amount with one decimal, rounded up.
-fn at_least(bytes: u64) -> String {
-    let unit = SizeUnit::of(bytes);
-    format!("{:.1} {}", (bytes as f64 / unit.bytes as f64 * 10.0).ceil() / 10.0, unit.name)
-}
-
-/// An amount with one decimal, rounded down.
-pub(crate) fn at_most(bytes: u64) -> String {
-    let unit = SizeUnit::of(bytes);
-    format!("{:.1} {}", (bytes as f64 / unit.bytes as f64 * 10.0).floor() / 10.0, unit.name)
 }

@@ -3,9 +3,9 @@
 //! An estimate counts all that is held at the worst moment, each part at its largest, so that it is an upper bound but for
 //! what the caller's sink and observer hold. Which sizes of tiles are worth a look is in `tile_sizes`.
 //!
-//! How many steps run at once, in lanes with a share of the threads each, is decided last: it never changes the tiles. A lane
+//! How many steps run at once, by workers with a share of the threads each, is decided last: it never changes the tiles. A worker
 //! has an arena of its own, so there are fewer of them where the budget is tight. With [`Parallel::Auto`] there are as many as
-//! leave each thread [`LANE_WORK`] of a step, if there is that much: what threads lose by waiting for each other at the end of
+//! leave each thread [`WORKER_FLOPS`] of a step, if there is that much: what threads lose by waiting for each other at the end of
 //! every kernel is much of a small step and little of a large one, which would only take more memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -21,12 +21,12 @@ use ir::Graph;
 use ir::analysis::total_cost;
 use passes::cpu_pipeline;
 
+use crate::amount::at_most;
 use crate::checkpoint::Checkpoint;
-use crate::engine::NativeSteps;
 use crate::error::{Error, Result};
-use crate::lowering;
+use crate::lowering::{self, NativeSteps};
 use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
-use crate::memory_estimate::{MemoryEstimate, at_most};
+use crate::memory_estimate::MemoryEstimate;
 use crate::memory_ledger::LEDGER;
 use crate::options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
 use crate::route::{Route, TileOrder};
@@ -38,10 +38,10 @@ const PROGRAM_BYTES: u64 = 3 << 20;
 /// Threads, their stacks and what the allocator keeps for each.
 const THREAD_BYTES: u64 = 1 << 20;
 /// Floating-point operations of a step that keep one thread busy enough: a step of less gains nothing by a second thread that
-/// could run another step. Measured on two threads of one core, two lanes of one thread against one lane of two, median seconds
+/// could run another step. Measured on two threads of one core, two workers of one thread against one worker of two, median seconds
 /// of the same work: steps of 7 GFLOP 0.79 times, of 28 GFLOP 0.78 times, of 52 GFLOP 0.87 times (samples) and 0.96 times
 /// (tiles), of 110 and 227 GFLOP no difference beyond the noise.
-pub const LANE_WORK: u64 = 60_000_000_000;
+pub const WORKER_FLOPS: u64 = 60_000_000_000;
 /// What the process has of code, libraries and small things, where the system does not tell.
 const PROCESS_BYTES: u64 = 64 << 20;
 
@@ -92,7 +92,7 @@ impl fmt::Display for TilingDecision {
 }
 
 /// With a plugin, the tensors of one step travel while another one runs: more at once would only wait for each other.
-const PLUGIN_LANES: usize = 2;
+const PLUGIN_WORKERS: usize = 2;
 
 const WHOLE_ASKED: &str = "tiling is off";
 const WHOLE_FITS: &str = "that fits the memory budget";
@@ -182,14 +182,14 @@ impl Plan<'_> {
                 _ => WHOLE_UNPLANNED,
             };
             let decision = decision(&route, tiling, None, reason);
-            let route = Route { lanes: self.plugin_lanes(&route), ..route };
+            let route = Route { workers: self.plugin_workers(&route), ..route };
             return Ok(Decided { route, decision, native: None });
         };
         let mut estimator = Estimator::new(self, target)?;
         let mut least: Option<MemoryEstimate> = None;
         match estimator.fitting(&grid, budget, &mut least)? {
             Some(planned) => {
-                let Planned { route, memory } = estimator.in_lanes(planned, budget)?;
+                let Planned { route, memory } = estimator.with_workers(planned, budget)?;
                 let decision = decision(&route, tiling, Some(memory), reason);
                 estimator.decided(route, decision)
             }
@@ -199,7 +199,7 @@ impl Plan<'_> {
                     let cut = !candidates(self.model, self.half, [height, width], self.overlap()).is_empty();
                     self.refusal(budget, least, if cut { TILES_TOO_LARGE } else { FRAMES_TOO_SMALL })
                 })?;
-                let Planned { route, memory } = estimator.in_lanes(planned, budget)?;
+                let Planned { route, memory } = estimator.with_workers(planned, budget)?;
                 let decision = decision(&route, Some(tiling), Some(memory), TILES_FIT);
                 estimator.decided(route, decision)
             }
@@ -208,20 +208,20 @@ impl Plan<'_> {
         }
     }
 
-    /// Lanes of a backend that plans its own memory: one, but for a plugin if more were asked for by name.
-    fn plugin_lanes(&self, route: &Route) -> usize {
+    /// Workers of a backend that plans its own memory: one, but for a plugin if more were asked for by name.
+    fn plugin_workers(&self, route: &Route) -> usize {
         let samples = if self.in_memory { self.shape[0] } else { 1 };
         let most = match (self.options.backend, self.options.parallel, route.grid.tiles()) {
             (Backend::Pjrt, Parallel::Batch, 1) => samples,
             (Backend::Pjrt, Parallel::Tiles, tiles) => tiles,
             _ => 1,
         };
-        most.min(PLUGIN_LANES)
+        most.min(PLUGIN_WORKERS)
     }
 
     fn route(&self, grid: Grid, order: TileOrder) -> Route {
         let frame_steps = self.model.frame_steps(self.half);
-        Route { half: self.half, shape: self.shape, frame_steps, grid, order, lanes: 1 }
+        Route { half: self.half, shape: self.shape, frame_steps, grid, order, workers: 1 }
     }
 
     /// What tiles have in common: what was asked for, or what the reference's have.
@@ -308,8 +308,8 @@ impl<'a> Estimator<'a> {
         Ok(best)
     }
 
-    /// The route in as many lanes as are of use and fit.
-    fn in_lanes(&mut self, planned: Planned, budget: u64) -> Result<Planned> {
+    /// The route with as many workers as are of use and fit.
+    fn with_workers(&mut self, planned: Planned, budget: u64) -> Result<Planned> {
         let plan = self.plan;
         let tiles = planned.route.grid.tiles();
         let samples = if plan.in_memory { plan.shape[0] } else { 1 };
@@ -325,11 +325,11 @@ impl<'a> Estimator<'a> {
                 let step = planned.route.step(0, tile);
                 flops = flops.max(self.requirements(&planned.route.leading_step(), &step)?.1);
             }
-            let threads_of_each = usize::try_from(flops.div_ceil(LANE_WORK)).unwrap_or(usize::MAX).max(1);
+            let threads_of_each = usize::try_from(flops.div_ceil(WORKER_FLOPS)).unwrap_or(usize::MAX).max(1);
             most = most.min(plan.threads / threads_of_each.min(plan.threads));
         }
-        for lanes in (2..=most).rev() {
-            let route = Route { lanes, ..planned.route.clone() };
+        for workers in (2..=most).rev() {
+            let route = Route { workers, ..planned.route.clone() };
             let memory = self.estimate(&route)?;
             if memory.total() <= budget {
                 return Ok(Planned { route, memory });
@@ -429,9 +429,9 @@ impl<'a> Estimator<'a> {
         let tiled = route.grid.tiles() > 1;
         let result_frames = kinds.iter().map(|&batch| route.result_frames(plan.model, batch, batches[batch].len()));
         let result_frames = result_frames.max().unwrap_or(0);
-        let lanes = route.lanes as u64;
+        let workers = route.workers as u64;
         // States that wait, and those that the running steps make.
-        let made = lanes.saturating_mul(all.states as u64);
+        let made = workers.saturating_mul(all.states as u64);
         let waiting = match (batches.len(), route.order) {
             (0 | 1, _) => 0,
             (_, TileOrder::FrameMajor) if tiled => kept_states,
@@ -442,10 +442,10 @@ impl<'a> Estimator<'a> {
         let [_, channels, _, height, width] = route.shape;
         let frames = batches.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
         let mut buffers = bytes([channels, frames, height, width]);
-        buffers = buffers.saturating_add(lanes.saturating_mul((all.results + all.taps) as u64));
-        if !tiled && lanes > 1 {
+        buffers = buffers.saturating_add(workers.saturating_mul((all.results + all.taps) as u64));
+        if !tiled && workers > 1 {
             // The frames of the other samples, and a result that comes back from disk.
-            let others = (lanes - 1).saturating_mul(bytes([channels, frames, height, width]));
+            let others = (workers - 1).saturating_mul(bytes([channels, frames, height, width]));
             buffers = buffers.saturating_add(others).saturating_add(all.results as u64);
         }
         if tiled {
@@ -456,7 +456,7 @@ impl<'a> Estimator<'a> {
             // The tiles' input, and, tile by tile, the result that comes back from disk.
             let back = if route.order == TileOrder::TileMajor { all.results } else { 0 };
             buffers = buffers.saturating_add(canvas).saturating_add(back as u64);
-            buffers = buffers.saturating_add(lanes.saturating_mul(all.inputs as u64));
+            buffers = buffers.saturating_add(workers.saturating_mul(all.inputs as u64));
         }
 
         let largest_weight = weights.values().copied().max().unwrap_or(0) as u64;
@@ -470,7 +470,7 @@ impl<'a> Estimator<'a> {
             _ => to_make.saturating_add(self.mapped).saturating_add(loading),
         };
         let scratch = (plan.threads as u64).saturating_mul(all.scratch as u64);
-        let arena = lanes.saturating_mul(all.arena as u64).saturating_add(scratch);
+        let arena = workers.saturating_mul(all.arena as u64).saturating_add(scratch);
         let reserve = [weights, arena, states, buffers].into_iter().fold(0, u64::saturating_add) / 32;
         let code = (programs * PROGRAM_BYTES + plan.threads as u64 * THREAD_BYTES).saturating_add(reserve);
         Ok(MemoryEstimate { process: self.process, weights, arena, states, frames: buffers, code })
@@ -534,24 +534,24 @@ mod tests {
     }
 
     #[test]
-    fn lanes_are_for_small_steps_and_for_memory_that_is_there() {
-        let lanes = |parallel, [height, width]: [usize; 2], budget| {
+    fn workers_are_for_small_steps_and_for_memory_that_is_there() {
+        let workers = |parallel, [height, width]: [usize; 2], budget| {
             let tiling = TilingChoice::Size { height, width };
             let (route, decision) =
                 plan([5, 30, 45], RunOptions { tiling, parallel, ..RunOptions::default() }, budget).unwrap();
-            (route.lanes, decision.memory.unwrap())
+            (route.workers, decision.memory.unwrap())
         };
-        let (one, alone) = lanes(Parallel::None, [96, 120], GENEROUS);
-        let (two, both) = lanes(Parallel::Auto, [96, 120], GENEROUS);
+        let (one, alone) = workers(Parallel::None, [96, 120], GENEROUS);
+        let (two, both) = workers(Parallel::Auto, [96, 120], GENEROUS);
         assert_eq!((one, two), (1, 2));
         assert!(both.arena > alone.arena && both.states > alone.states && both.frames > alone.frames);
         // Other tests of this process make its base vary.
         let between = alone.total().midpoint(both.total()).max(alone.total() + (4 << 20));
-        assert_eq!(lanes(Parallel::Auto, [96, 120], between).0, 1);
+        assert_eq!(workers(Parallel::Auto, [96, 120], between).0, 1);
         // A large step is shared by all threads unless it is asked for otherwise.
-        assert_eq!(lanes(Parallel::Auto, [192, 240], GENEROUS).0, 1);
-        assert_eq!(lanes(Parallel::Tiles, [192, 240], GENEROUS).0, 2);
-        assert_eq!(lanes(Parallel::Batch, [96, 120], GENEROUS).0, 1);
+        assert_eq!(workers(Parallel::Auto, [192, 240], GENEROUS).0, 1);
+        assert_eq!(workers(Parallel::Tiles, [192, 240], GENEROUS).0, 2);
+        assert_eq!(workers(Parallel::Batch, [96, 120], GENEROUS).0, 1);
     }
 
     #[test]

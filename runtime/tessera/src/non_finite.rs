@@ -1,4 +1,4 @@
-//! An activation that is not all numbers: where it is, and what the op that made it read.
+//! An activation with a non-finite value: where it is, and what the op that made it read.
 
 use std::fmt;
 
@@ -7,11 +7,9 @@ use ir::TensorType;
 use ir::finite::{Extent, NonFinite};
 
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Result};
-use crate::inspection::named;
-use crate::observer::StepPlace;
+use crate::step_place::StepPlace;
 
-/// What is told of the first value that is not a number.
+/// What is told of the first non-finite value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NonFiniteActivation {
     /// The op, its module and what it read.
@@ -34,37 +32,34 @@ impl NonFiniteActivation {
         let parameters = found.parameters.iter().filter_map(extent).collect();
         Self { found, step, place, parameters }
     }
-}
 
-/// Looks at what modules return, in the order of the network, of a program whose ops cannot be looked at.
-///
-/// # Errors
-/// [`Error::NonFiniteActivation`] for the first that is not all numbers, with the extent of the one before it.
-pub(crate) fn check_modules<'a>(
-    input: &[f32],
-    modules: impl Iterator<Item = (&'a str, &'a TensorType, &'a [f32])>,
-    step: &Step,
-    place: StepPlace,
-) -> Result<()> {
-    let of = |values: &[f32]| Extent::of(values.iter().map(|value| f64::from(*value)));
-    let mut before = ("the step's input".to_owned(), of(input));
-    for (module, ty, values) in modules {
-        let result = of(values);
-        if !result.is_finite() {
-            let (path, ty) = (module.into(), ty.clone());
-            let found =
-                NonFinite { mnemonic: "the output", path, ty, result, inputs: vec![before], parameters: vec![] };
-            let found = NonFiniteActivation { found, step: *step, place, parameters: vec![] };
-            return Err(Error::NonFiniteActivation(Box::new(found)));
+    /// The first output of a module with a non-finite value, and the extent of the one before it; of a step whose ops cannot be
+    /// looked at. `modules` are what modules return, in the order of the network.
+    pub(crate) fn of_modules<'a>(
+        input: &[f32],
+        modules: impl Iterator<Item = (&'a str, &'a TensorType, &'a [f32])>,
+        step: Step,
+        place: StepPlace,
+    ) -> Option<Self> {
+        let of = |values: &[f32]| Extent::of(values.iter().map(|value| f64::from(*value)));
+        let mut before = ("the step's input".to_owned(), of(input));
+        for (module, ty, values) in modules {
+            let result = of(values);
+            if !result.is_finite() {
+                let (path, ty) = (module.into(), ty.clone());
+                let found =
+                    NonFinite { mnemonic: "the output", path, ty, result, inputs: vec![before], parameters: vec![] };
+                return Some(Self { found, step, place, parameters: vec![] });
+            }
+            before = (format!("the output of `{module}`"), result);
         }
-        before = (format!("the output of `{module}`"), result);
+        None
     }
-    Ok(())
 }
 
 impl fmt::Display for NonFiniteActivation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", named(&self.step, self.place), self.found)?;
+        write!(f, "{}: {}", self.place.describe(&self.step), self.found)?;
         for (i, (name, extent)) in self.parameters.iter().enumerate() {
             write!(f, "{} `{name}`: {extent}", if i == 0 { "; its weights" } else { "," })?;
         }

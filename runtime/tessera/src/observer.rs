@@ -38,18 +38,6 @@ pub struct Progress {
     pub seconds_left: Option<f64>,
 }
 
-/// Where a step is in a clip.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StepPlace {
-    /// The sample of the batch.
-    pub sample: usize,
-    /// The step of the sample, from 0.
-    pub step: usize,
-    /// The tile of the frames, from 0, row by row.
-    pub tile: usize,
-}
-
 /// An activation of a step: what one module of the network returned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tap<'a> {

@@ -50,8 +50,9 @@ pub enum TilingChoice {
     },
 }
 
-/// What is run at once in lanes, each with its share of the threads and with memory of its own. Within a lane all threads work
-/// on one kernel; a lane more means fewer threads that wait for each other at its end. Results are the same bits.
+/// What is run at once, by workers: each runs one step at a time, with its share of the threads and with memory of its own. All
+/// threads of a worker work on one kernel; a worker more means fewer threads that wait for each other at its end. Results are
+/// the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Parallel {
     /// Samples, or tiles, if a step is small enough that this is faster; see [`crate::memory_plan`].

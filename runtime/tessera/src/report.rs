@@ -31,10 +31,10 @@ pub struct Report {
     pub arena_bytes: usize,
     /// How frames were cut into tiles, why, and what memory that was expected to need.
     pub tiling: TilingDecision,
-    /// Threads of all lanes together.
+    /// Threads of all workers together.
     pub threads: usize,
     /// Steps that ran at once; see [`crate::Parallel`].
-    pub lanes: usize,
+    pub workers: usize,
     /// What it computed in.
     pub precision: Precision,
     /// The instruction set of the compiled code; `none` where it is not ours: for the evaluator and for PJRT plugins.

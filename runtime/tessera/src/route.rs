@@ -30,7 +30,7 @@ pub struct Route {
     /// Their order.
     pub order: TileOrder,
     /// Steps that may run at once: of tiles, or of samples where frames go through whole.
-    pub lanes: usize,
+    pub workers: usize,
 }
 
 impl Route {

@@ -1,6 +1,6 @@
 //! Compiled steps by their sizes: each is declared, compiled and given its weights when it first comes, and reused from
-//! then on, by later calls too. Steps that do not need each other run at once, each in a lane: a workspace of its own. Keeps the account of what
-//! that cost.
+//! then on, by later calls too. Steps that do not need each other run at once, each by a worker with a workspace of its
+//! own. Keeps the account of what that cost.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 use crate::engine::{Engine, StepObserver, StepOutputs, Work};
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
-use crate::non_finite;
-use crate::observer::{Preparation, StepPlace};
+use crate::non_finite::NonFiniteActivation;
+use crate::observer::Preparation;
 use crate::options::RunOptions;
+use crate::step_place::StepPlace;
 
 /// How long to wait between two looks at the observer while several steps run.
 const TICK: Duration = Duration::from_millis(50);
@@ -48,7 +49,7 @@ pub(crate) struct Steps<'a, E: Engine> {
     model: &'a dyn Autoencoder,
     options: &'a RunOptions,
     engine: E,
-    /// One for each lane.
+    /// One for each worker.
     workspaces: Vec<E::Workspace>,
     threads_of_each: usize,
     executables: HashMap<Step, Arc<E::Executable>>,
@@ -56,7 +57,7 @@ pub(crate) struct Steps<'a, E: Engine> {
 }
 
 impl<'a, E: Engine> Steps<'a, E> {
-    /// No steps yet; `threads` are shared out among the lanes, of which there is at least one.
+    /// No steps yet; `threads` are shared out among the workers, of which there is at least one.
     ///
     /// # Errors
     /// [`Error::Threads`].
@@ -65,14 +66,14 @@ impl<'a, E: Engine> Steps<'a, E> {
         options: &'a RunOptions,
         engine: E,
         threads: usize,
-        lanes: usize,
+        workers: usize,
     ) -> Result<Self> {
-        let threads_of_each = (threads / lanes.max(1)).max(1);
+        let threads_of_each = (threads / workers.max(1)).max(1);
         let workspace = |_| match engine.kept().take_workspace(threads_of_each) {
             Some(idle) => Ok(idle),
             None => engine.workspace(threads_of_each),
         };
-        let workspaces = (0..lanes.max(1)).map(workspace).collect::<Result<_>>()?;
+        let workspaces = (0..workers.max(1)).map(workspace).collect::<Result<_>>()?;
         let (executables, account) = (HashMap::new(), Account::default());
         Ok(Self { model, options, engine, workspaces, threads_of_each, executables, account })
     }
@@ -101,7 +102,7 @@ impl<'a, E: Engine> Steps<'a, E> {
         Ok(())
     }
 
-    /// Runs steps that are ready, all at once: no more of them than there are lanes. `observe` is told the share of all that is
+    /// Runs steps that are ready, all at once: no more of them than there are workers. `observe` is told the share of all that is
     /// done.
     ///
     /// # Errors
@@ -111,7 +112,7 @@ impl<'a, E: Engine> Steps<'a, E> {
         mut work: Vec<Work<'_, E>>,
         observe: &mut StepObserver<'_>,
     ) -> Result<Vec<StepOutputs<E>>> {
-        debug_assert!(work.len() <= self.workspaces.len(), "a lane runs one step at a time");
+        debug_assert!(work.len() <= self.workspaces.len(), "a worker runs one step at a time");
         let started = Instant::now();
         let runs = work.len();
         let outputs = match (work.pop(), work.is_empty()) {
@@ -209,7 +210,9 @@ fn run_one<E: Engine>(
     }
     if *check_finite && !E::LOOKS_INSIDE {
         let modules = outputs.taps.iter().map(|(module, ty, values)| (module.as_str(), ty, &**values));
-        non_finite::check_modules(input, modules, &step, place)?;
+        if let Some(found) = NonFiniteActivation::of_modules(input, modules, step, place) {
+            return Err(Error::NonFiniteActivation(Box::new(found)));
+        }
         outputs.taps.retain(|(module, ..)| match &options.taps {
             Taps::None => false,
             Taps::All => true,
@@ -219,7 +222,7 @@ fn run_one<E: Engine>(
     Ok(outputs)
 }
 
-/// Runs each step in a lane and a thread of its own; this thread watches.
+/// Runs each step by a worker, on a thread of its own; this thread watches.
 fn run_at_once<E: Engine>(
     engine: &E,
     workspaces: &mut [E::Workspace],
@@ -243,10 +246,10 @@ fn run_at_once<E: Engine>(
     let (stopped, mut interrupted) = (&AtomicBool::new(false), false);
     let (running, ended) = channel::<()>();
     let outputs: Vec<Result<StepOutputs<E>>> = thread::scope(|scope| {
-        let lanes = work.into_iter().zip(workspaces).zip(&shares).map(|((work, workspace), share)| {
+        let workers = work.into_iter().zip(workspaces).zip(&shares).map(|((work, workspace), share)| {
             let running = running.clone();
             scope.spawn(move || {
-                // Dropped at the end, also of a lane that panics.
+                // Dropped at the end, also of a worker that panics.
                 let _running = running;
                 let mut observe = |done: f64| {
                     share.store(done.to_bits(), Ordering::Relaxed);
@@ -260,7 +263,7 @@ fn run_at_once<E: Engine>(
                 outputs
             })
         });
-        let lanes: Vec<_> = lanes.collect();
+        let workers: Vec<_> = workers.collect();
         drop(running);
         while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(TICK) {
             if !interrupted && observe(done()).is_break() {
@@ -268,13 +271,13 @@ fn run_at_once<E: Engine>(
                 stopped.store(true, Ordering::Relaxed);
             }
         }
-        lanes.into_iter().map(|lane| lane.join().unwrap_or_else(|cause| panic::resume_unwind(cause))).collect()
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|cause| panic::resume_unwind(cause))).collect()
     });
     if interrupted {
         return Err(Error::Interrupted);
     }
     let (outputs, failures): (Vec<_>, Vec<_>) = outputs.into_iter().partition(Result::is_ok);
-    // Lanes that were stopped because another failed say that they were interrupted.
+    // Workers that were stopped because another failed say that they were interrupted.
     let failures = failures.into_iter().filter_map(Result::err);
     match failures.min_by_key(|error| matches!(error, Error::Interrupted)) {
         Some(error) => Err(error),

@@ -192,7 +192,7 @@ impl Vae {
     /// # Errors
     /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`],
     /// [`files::Error::Spill`], [`Error::Memory`], [`Error::Threads`], [`Error::Target`]; [`Error::NonFiniteResult`] at the
-    /// first frame that is no numbers; [`Error::Interrupted`] if the observer breaks; what `sink` and the observer
+    /// first frame with non-finite values; [`Error::Interrupted`] if the observer breaks; what `sink` and the observer
     /// return.
     pub fn decode<'a>(
         &self,
@@ -341,7 +341,8 @@ impl Vae {
         let mut device = None;
         let account = match (target.zip(native.as_ref()), options.backend) {
             (Some((target, steps)), _) => {
-                let engine = CpuEngine::new(target, options, &session, steps);
+                let Session { weights, checkpoint, cpu: kept, .. } = &*session;
+                let engine = CpuEngine { target, options, steps, weights, checkpoint, kept };
                 self.run_on(engine, job, route, source, sink, observer)?
             }
             (None, Backend::Pjrt) => {
@@ -351,7 +352,8 @@ impl Vae {
                 self.run_on(engine, job, route, source, sink, observer)?
             }
             (None, _) => {
-                let engine = InterpretEngine::new(options, &session);
+                let Session { checkpoint, interpreter: kept, .. } = &*session;
+                let engine = InterpretEngine { options, checkpoint, kept };
                 self.run_on(engine, job, route, source, sink, observer)?
             }
         };
@@ -375,7 +377,7 @@ impl Vae {
             arena_bytes,
             tiling: TilingDecision { budget, ..decision.clone() },
             threads,
-            lanes: route.lanes,
+            workers: route.workers,
             precision: options.precision,
             isa: target.map_or("none", |target| target.isa.name()),
             device,
@@ -419,7 +421,7 @@ impl Vae {
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Account> {
-        let mut steps = Steps::new(&*self.model, job.options, engine, job.options.threads()?, route.lanes)?;
+        let mut steps = Steps::new(&*self.model, job.options, engine, job.options.threads()?, route.workers)?;
         clip::run(&mut steps, &*self.model, route, source, sink, observer)?;
         Ok(steps.account())
     }
@@ -476,7 +478,7 @@ fn finite<'a>(
     }
 }
 
-/// Hands results to `sink` brought into a range, if there is one. What is no number, or beyond all numbers, stays, to be seen.
+/// Hands results to `sink` brought into a range, if there is one. Non-finite values stay, to be seen.
 fn in_range<'a>(
     range: Option<[f32; 2]>,
     sink: &'a mut dyn FnMut(usize, &[f32]) -> Result<()>,

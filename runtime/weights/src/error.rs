@@ -55,7 +55,7 @@ pub enum Error {
         path: PathBuf,
         /// Which half was asked for.
         half: String,
-        /// Which tensors are missing, of another shape or no numbers: the first few and how many.
+        /// Which tensors are missing, of another shape or not of floating-point numbers: the first few and how many.
         problem: String,
     },
     /// Two tensors are the same one of the model's.

@@ -17,7 +17,7 @@ use crate::shard_index::ShardIndex;
 /// [`ShardIndex::read`].
 pub fn locate(model: &Path, config: Option<&Path>) -> Result<ModelFiles> {
     check_config(config)?;
-    let Place { folder, weights } = search(model)?;
+    let ModelFolder { folder, weights } = search(model)?;
     let config = config.map_or_else(|| folder.join(CONFIG_FILE), Path::to_owned);
     match weights {
         Some(Found { path, is_index }) if config.is_file() => {
@@ -42,7 +42,7 @@ pub fn locate_config(model: &Path) -> Result<PathBuf> {
 }
 
 /// Where a model is on disk, complete or not.
-struct Place {
+struct ModelFolder {
     folder: PathBuf,
     weights: Option<Found>,
 }
@@ -54,7 +54,7 @@ struct Found {
 }
 
 /// The folder and the weights that `model` stands for.
-fn search(model: &Path) -> Result<Place> {
+fn search(model: &Path) -> Result<ModelFolder> {
     let no_model = |problem: String| Err(Error::NoModel { path: model.into(), problem });
     if model.is_dir() {
         let of_cache = snapshot_folder(model).map_err(|problem| Error::NoModel { path: model.into(), problem })?;
@@ -63,9 +63,9 @@ fn search(model: &Path) -> Result<Place> {
         let weights = find_weights(model);
         // A pipeline may have a config.json of its own: what decides is where the weights are.
         return Ok(if weights.is_none() && nested.is_dir() {
-            Place { weights: find_weights(&nested), folder: nested }
+            ModelFolder { weights: find_weights(&nested), folder: nested }
         } else {
-            Place { weights, folder: model.into() }
+            ModelFolder { weights, folder: model.into() }
         });
     }
     if !model.exists() {
@@ -77,7 +77,7 @@ fn search(model: &Path) -> Result<Place> {
         return no_model("expected a folder, a file of weights, or an index of shards, `*.index.json`".into());
     }
     let folder = model.parent().unwrap_or(Path::new("")).to_owned();
-    Ok(Place { folder, weights: Some(Found { path: model.into(), is_index }) })
+    Ok(ModelFolder { folder, weights: Some(Found { path: model.into(), is_index }) })
 }
 
 fn find_weights(folder: &Path) -> Option<Found> {

@@ -266,7 +266,7 @@ impl Job<'_> {
             frame_steps: self.model.frame_steps(self.half),
             grid,
             order: TileOrder::FrameMajor,
-            lanes: 1,
+            workers: 1,
         };
         let mut steps = self.distinct(&route);
         steps.sort_by_key(|(step, _)| std::cmp::Reverse(step.frames * step.height * step.width));

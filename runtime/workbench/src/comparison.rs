@@ -76,7 +76,7 @@ impl Level {
 
 /// What is known of the differences of one module.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+pub struct ModuleErrors {
     /// The module's path.
     pub module: String,
     /// Steps of all tiles and samples.
@@ -93,7 +93,7 @@ pub struct Row {
     pub relative: f64,
 }
 
-impl Row {
+impl ModuleErrors {
     /// The level of its mean absolute error.
     pub fn level(&self) -> Level {
         Level::of(self.mae)
@@ -128,10 +128,10 @@ impl Sums {
         }
     }
 
-    fn row(&self, module: &str) -> Row {
+    fn row(&self, module: &str) -> ModuleErrors {
         let mean = |sum: f64| sum / self.elements.max(1) as f64;
         let relative = if self.squared == 0.0 { 0.0 } else { (self.squared / self.expected_squared).sqrt() };
-        Row {
+        ModuleErrors {
             module: module.to_owned(),
             calls: self.calls,
             elements: self.elements,
@@ -180,7 +180,7 @@ impl Comparison {
     }
 
     /// One row for each module, in the order of the network.
-    pub fn rows(&self) -> Vec<Row> {
+    pub fn rows(&self) -> Vec<ModuleErrors> {
         self.modules.iter().map(|(module, sums)| sums.row(module)).collect()
     }
 }
@@ -189,14 +189,14 @@ impl Comparison {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Verdict<'a> {
     /// The first row where the error jumps.
-    pub first_jump: Option<&'a Row>,
+    pub first_jump: Option<&'a ModuleErrors>,
     /// The first row that reaches the threshold.
-    pub first_above: Option<&'a Row>,
+    pub first_above: Option<&'a ModuleErrors>,
 }
 
 impl<'a> Verdict<'a> {
     /// Judges rows, in the order of the network, by a threshold for errors.
-    pub fn of(rows: &'a [Row], threshold: f64) -> Verdict<'a> {
+    pub fn of(rows: &'a [ModuleErrors], threshold: f64) -> Verdict<'a> {
         let mut largest = 0.0_f64;
         let first_jump = rows.iter().find(|row| {
             let jumps = row.relative >= JUMP * largest && row.relative >= LEAST_JUMP * threshold;
@@ -217,8 +217,8 @@ impl<'a> Verdict<'a> {
 mod tests {
     use super::*;
 
-    fn rows(relative: &[f64]) -> Vec<Row> {
-        let row = |(i, &relative): (usize, &f64)| Row {
+    fn rows(relative: &[f64]) -> Vec<ModuleErrors> {
+        let row = |(i, &relative): (usize, &f64)| ModuleErrors {
             module: format!("m{i}"),
             calls: 1,
             elements: 1,
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_the_worst() {
+    fn what_is_not_finite_is_the_worst() {
         for (expected, found) in
             [(1.0, f32::NAN), (f32::INFINITY, f32::INFINITY), (f32::NAN, f32::NAN), (1.0, f32::INFINITY)]
         {

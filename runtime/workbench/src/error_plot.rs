@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::comparison::{Level, Row};
+use crate::comparison::{Level, ModuleErrors};
 
 /// Width and height of the picture.
 const SIZE: (u32, u32) = (1200, 700);
@@ -15,7 +15,7 @@ const MOST: f64 = 1e3;
 const NUMBERED: [&str; 2] = ["up_blocks", "down_blocks"];
 
 /// One of a row's errors.
-type Pick = fn(&Row) -> f64;
+type Pick = fn(&ModuleErrors) -> f64;
 
 /// The part of the network that a module belongs to, without the half's name: `up_blocks.0`, `mid_block`, `conv_in`.
 fn part(module: &str) -> String {
@@ -34,7 +34,7 @@ fn part(module: &str) -> String {
 ///
 /// # Errors
 /// What the drawing library says.
-pub fn draw(title: &str, rows: &[Row], first_jump: Option<&Row>) -> Result<String, String> {
+pub fn draw(title: &str, rows: &[ModuleErrors], first_jump: Option<&ModuleErrors>) -> Result<String, String> {
     let shown = |error: f64| if error.is_finite() { error.clamp(LEAST, MOST) } else { MOST };
     let errors =
         || rows.iter().flat_map(|row| [row.mae, row.relative, row.max]).filter(|error| *error > 0.0).map(shown);
@@ -129,9 +129,9 @@ pub fn draw(title: &str, rows: &[Row], first_jump: Option<&Row>) -> Result<Strin
 mod tests {
     use super::*;
 
-    fn row(module: &str, error: f64) -> Row {
+    fn row(module: &str, error: f64) -> ModuleErrors {
         let module = module.into();
-        Row { module, calls: 1, elements: 1, mae: error, mse: error * error, max: error, relative: error }
+        ModuleErrors { module, calls: 1, elements: 1, mae: error, mse: error * error, max: error, relative: error }
     }
 
     #[test]

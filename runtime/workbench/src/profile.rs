@@ -21,6 +21,7 @@ use ir::ElementType;
 use passes::{Pass, Precision, cpu_pipeline};
 
 use crate::loaded_weights::{LoadedWeights, uniform};
+use tessera::amount::bytes;
 use tessera::lowering;
 use tessera::memory::available_bytes;
 use tessera::options::RunOptions;
@@ -197,8 +198,7 @@ impl<'a> Bench<'a> {
         let needed = parts.into_iter().fold(0, usize::saturating_add).saturating_sub(self.weight_bytes()) as u64;
         match available_bytes() {
             Some(available) if needed > available => {
-                let gib = |bytes: u64| bytes as f64 / (1 << 30) as f64;
-                let problem = format!("{:.2} GiB are needed, {:.2} GiB are available", gib(needed), gib(available));
+                let problem = format!("{} are needed, {} are available", bytes(needed), bytes(available));
                 Err(Error::Memory { step: step.to_string(), problem })
             }
             _ => Ok(()),

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use frontend::Taps;
 
-use crate::comparison::{Comparison, Row};
+use crate::comparison::{Comparison, ModuleErrors};
 use crate::recording::Recording;
 use crate::tap_file::TapFile;
 use tessera::observer::{Observer, Preparation, Progress, Tap};
@@ -35,7 +35,7 @@ pub enum Against {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verification {
     /// One for each module that both sides have, in the order of the network, and [`OUTPUT`].
-    pub rows: Vec<Row>,
+    pub rows: Vec<ModuleErrors>,
     /// Modules that the file lacks.
     pub missing: Vec<String>,
     /// What the run without taps has cost.

@@ -15,7 +15,7 @@ const FRAMES: usize = 8;
 pub fn run(bytes: &[u8]) {
     let Some(ending) = ending(bytes) else { return };
     with_file(ending, bytes, |path| {
-        let resized = ReadOptions { size: Some((6, 10)), ..ReadOptions::default() };
+        let resized = ReadOptions::default().with_size((6, 10));
         for options in [ReadOptions::default(), resized] {
             let Ok(mut clip) = open_without_ffmpeg(path, options) else { return };
             let shape = clip.shape();

@@ -11,12 +11,12 @@ pub(super) struct Entry {
     pub(super) name: String,
     pub(super) dtype: Dtype,
     pub(super) shape: Vec<usize>,
-    location: Location,
+    pub(super) location: Location,
     /// Steps between elements along each axis, in elements, where they are not row-major.
-    strides: Option<Vec<usize>>,
-    big_endian: bool,
+    pub(super) strides: Option<Vec<usize>>,
+    pub(super) big_endian: bool,
     /// Row-major little-endian bytes, made when they are first asked for, where the file's are not.
-    arranged: OnceLock<Vec<u8>>,
+    pub(super) arranged: OnceLock<Vec<u8>>,
 }
 
 /// Where a tensor's bytes are.
@@ -39,17 +39,6 @@ impl Location {
 }
 
 impl Entry {
-    pub(super) fn new(
-        name: String,
-        dtype: Dtype,
-        shape: Vec<usize>,
-        location: Location,
-        strides: Option<Vec<usize>>,
-        big_endian: bool,
-    ) -> Entry {
-        Entry { name, dtype, shape, location, strides, big_endian, arranged: OnceLock::new() }
-    }
-
     /// Row-major little-endian values; `content` is the file's.
     pub(super) fn bytes<'a>(&'a self, content: &'a [u8]) -> &'a [u8] {
         let stored = match &self.location {

@@ -1,6 +1,7 @@
 //! NumPy's arrays as tensors: an `.npy` holds one, called `array`, an `.npz` is a zip archive of several.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use safetensors::Dtype;
 
@@ -23,7 +24,7 @@ pub(super) fn is_npz(members: &[Member]) -> bool {
 /// # Errors
 /// What is wrong with it and what to do, as a sentence about "it".
 pub(super) fn entry(bytes: &[u8]) -> Result<Entry, String> {
-    Ok(array(bytes, ONLY.into())?.at(Location::Content(0..bytes.len())))
+    Ok(array(bytes, ONLY.into())?(Location::Content(0..bytes.len())))
 }
 
 /// The arrays of an `.npz`; `bytes` are the whole file's.
@@ -37,34 +38,15 @@ pub(super) fn entries(bytes: &[u8], members: &[Member]) -> Result<Vec<Entry>, St
         let (header, problem) = (array(&content, name), |problem| format!("`{}`: {problem}", member.name));
         let array = header.map_err(problem)?;
         Ok(match content {
-            Cow::Borrowed(_) => array.at(Location::Content(member.range.clone())),
-            Cow::Owned(unpacked) => array.at(Location::Unpacked(unpacked)),
+            Cow::Borrowed(_) => array(Location::Content(member.range.clone())),
+            Cow::Owned(unpacked) => array(Location::Unpacked(unpacked)),
         })
     };
     members.iter().map(entry).collect()
 }
 
-/// An array whose location is not known yet.
-struct Array {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    strides: Option<Vec<usize>>,
-    big_endian: bool,
-    /// Where its values begin.
-    start: usize,
-}
-
-impl Array {
-    /// The tensor whose header and values lie in `location`.
-    fn at(self, location: Location) -> Entry {
-        let Array { name, dtype, shape, strides, big_endian, start } = self;
-        Entry::new(name, dtype, shape, location.from(start), strides, big_endian)
-    }
-}
-
-/// The array in `bytes`, header and values.
-fn array(bytes: &[u8], name: String) -> Result<Array, String> {
+/// The array in `bytes`, header and values, of which is told afterwards where they are.
+fn array(bytes: &[u8], name: String) -> Result<impl FnOnce(Location) -> Entry + use<>, String> {
     let NpyHeader { descr, fortran, shape, start } = NpyHeader::parse(bytes)?;
     let dtype = element(&descr)?;
     let size = dtype.bitsize() / 8;
@@ -77,7 +59,16 @@ fn array(bytes: &[u8], name: String) -> Result<Array, String> {
         let before = |axis| shape[..axis].iter().product();
         (0..shape.len()).map(before).collect()
     });
-    Ok(Array { name, dtype, shape, strides, big_endian: descr.starts_with('>'), start })
+    let big_endian = descr.starts_with('>');
+    Ok(move |location: Location| Entry {
+        name,
+        dtype,
+        shape,
+        location: location.from(start),
+        strides,
+        big_endian,
+        arranged: OnceLock::new(),
+    })
 }
 
 /// The element type of NumPy's name for it.

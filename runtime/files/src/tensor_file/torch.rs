@@ -12,6 +12,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use super::archive::Member;
 use super::entry::{Entry, Location};
@@ -95,8 +96,15 @@ pub(super) fn entries(bytes: &[u8], members: &[Member]) -> Result<Vec<Entry>, St
             ));
         }
         let (range, strides) = view(tensor, storage.range.clone()).map_err(fault)?;
-        let shape = tensor.shape.clone();
-        entries.push(Entry::new(name, tensor.dtype, shape, Location::Content(range), strides, big_endian));
+        entries.push(Entry {
+            name,
+            dtype: tensor.dtype,
+            shape: tensor.shape.clone(),
+            location: Location::Content(range),
+            strides,
+            big_endian,
+            arranged: OnceLock::new(),
+        });
     }
     Ok(entries)
 }

@@ -11,6 +11,7 @@ pub(super) const MAX_PIXELS: u64 = 1 << 26;
 
 /// What to read of a clip, and how large.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReadOptions {
     /// Height and width to resize to, with Lanczos of three lobes: the frame is scaled, its aspect kept, until it covers
     /// this size, and what juts out is cut off equally on both sides.
@@ -85,6 +86,30 @@ pub trait ClipReader: Send {
 }
 
 impl ReadOptions {
+    /// Sets [`Self::size`].
+    #[must_use]
+    pub fn with_size(self, size: impl Into<Option<(usize, usize)>>) -> Self {
+        Self { size: size.into(), ..self }
+    }
+
+    /// Sets [`Self::frames`].
+    #[must_use]
+    pub fn with_frames(self, frames: impl Into<Option<usize>>) -> Self {
+        Self { frames: frames.into(), ..self }
+    }
+
+    /// Sets [`Self::axes`].
+    #[must_use]
+    pub fn with_axes(self, axes: impl Into<Option<Axes>>) -> Self {
+        Self { axes: axes.into(), ..self }
+    }
+
+    /// Sets [`Self::range`].
+    #[must_use]
+    pub fn with_range(self, range: impl Into<Option<ValueRange>>) -> Self {
+        Self { range: range.into(), ..self }
+    }
+
     /// Refuses options that make no sense.
     ///
     /// # Errors

@@ -7,21 +7,22 @@ use frontend::Step;
 use passes::pipeline::{removable, without};
 use passes::{Precision, cpu_pipeline};
 use serde_json::{Value, json};
+use tessera::amount::bytes;
 use workbench::profile::{Bench, Prepared, Variant, median};
 
 use super::{Arguments, check_interrupt, report};
 use crate::cli::progress::RunBar;
-use crate::cli::table::{bytes, table};
-use crate::cli::{Failure, Manner, print};
+use crate::cli::table::table;
+use crate::cli::{Console, Failure, print};
 
 /// A variant and its runs.
-struct Row {
+struct TimedVariant {
     name: String,
     prepared: Prepared,
     runs: Vec<f64>,
 }
 
-impl Row {
+impl TimedVariant {
     fn seconds(&self) -> f64 {
         median(self.runs.iter().copied())
     }
@@ -59,14 +60,14 @@ pub(super) fn run(
     step: &Step,
     arguments: &Arguments,
     model: &str,
-    manner: Manner,
+    console: Console,
 ) -> Result<(), Failure> {
     let mut rows = vec![];
     for (name, variant) in variants(bench.target(), arguments.dtype) {
         check_interrupt()?;
-        rows.push(Row { name, prepared: bench.prepare(step, &variant)?, runs: vec![] });
+        rows.push(TimedVariant { name, prepared: bench.prepare(step, &variant)?, runs: vec![] });
     }
-    let mut bar = RunBar::new(manner, (arguments.repeats as usize + 1) * rows.len());
+    let mut bar = RunBar::new(console, (arguments.repeats as usize + 1) * rows.len());
     for round in 0..=arguments.repeats {
         for row in &mut rows {
             let times = bench.run(&row.prepared, &mut |share| bar.show(share))?;
@@ -81,9 +82,9 @@ pub(super) fn run(
     print(&text)
 }
 
-fn json_text(model: &str, step: &Step, bench: &Bench<'_>, rows: &[Row], arguments: &Arguments) -> String {
-    let whole = rows.first().map_or(0.0, Row::seconds);
-    let variant = |row: &Row| {
+fn json_text(model: &str, step: &Step, bench: &Bench<'_>, rows: &[TimedVariant], arguments: &Arguments) -> String {
+    let whole = rows.first().map_or(0.0, TimedVariant::seconds);
+    let variant = |row: &TimedVariant| {
         json!({
             "variant": row.name,
             "seconds": row.seconds(),
@@ -102,8 +103,8 @@ fn json_text(model: &str, step: &Step, bench: &Bench<'_>, rows: &[Row], argument
     format!("{object}\n")
 }
 
-fn table_text(rows: &[Row]) -> String {
-    let whole = rows.first().map_or(0.0, Row::seconds);
+fn table_text(rows: &[TimedVariant]) -> String {
+    let whole = rows.first().map_or(0.0, TimedVariant::seconds);
     let mut cells = vec![["variant", "ms", "times as long", "calls", "moved", "arena"].map(String::from)];
     cells.extend(rows.iter().map(|row| {
         let program = row.prepared.program();

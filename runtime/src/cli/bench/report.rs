@@ -7,13 +7,14 @@ use backend_cpu::tile::Algorithm;
 use frontend::Step;
 use passes::Precision;
 use serde_json::{Value, json};
+use tessera::amount::{bytes, count};
 use workbench::profile::{Bench, Ceilings, PrepareSeconds};
 use workbench::roofline::Point;
 
 use super::Measured;
 use crate::cli::info::cpu_name;
 use crate::cli::report::row;
-use crate::cli::table::{bytes, count, table};
+use crate::cli::table::table;
 
 /// What `--json` prints, for its help.
 pub(super) const JSON_FIELDS: &str = "\

@@ -1,17 +1,15 @@
 //! The CPU backend as an engine: pass pipeline, native code, packed weights.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::inspect::{self, Span};
-use backend_cpu::options::{Choices, CompileOptions};
+use backend_cpu::options::CompileOptions;
 use backend_cpu::program::{Executable, Program, RunError, States, Workspace};
 use backend_cpu::target::Target;
 use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::Weights;
 use frontend::{Autoencoder, Step, Taps, declare};
-use ir::Graph;
 use passes::cpu_pipeline;
 use serde_json::json;
 
@@ -19,40 +17,25 @@ use super::{Engine, StepObserver, StepOutputs, Work};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
-use crate::lowering;
+use crate::kept::{Kept, ProgramKey};
+use crate::lowering::{self, NativeSteps};
 use crate::non_finite::NonFiniteActivation;
-use crate::observer::StepPlace;
 use crate::options::RunOptions;
-use crate::session::{Kept, ProgramKey, Session};
+use crate::step_place::StepPlace;
 use crate::timeline::Timeline;
 
 /// Native code on one instruction set.
 pub(crate) struct CpuEngine<'a> {
-    target: Target,
-    options: &'a RunOptions,
-    weights: &'a Weights,
-    checkpoint: &'a Checkpoint,
-    kept: &'a Kept<Executable, Workspace>,
-    steps: &'a NativeSteps,
+    pub(crate) target: Target,
+    pub(crate) options: &'a RunOptions,
+    /// What planning has found of the steps.
+    pub(crate) steps: &'a NativeSteps,
+    pub(crate) weights: &'a Weights,
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) kept: &'a Kept<Executable, Workspace>,
 }
 
-/// What planning has found of the steps of a clip.
-pub(crate) struct NativeSteps {
-    /// The step whose algorithms the others take.
-    pub(crate) leading: Step,
-    /// The algorithms of all steps: where they differed, so would the form of weights, and each would be kept.
-    pub(crate) choices: Choices,
-    /// Final graphs, of steps without other taps than the options ask for.
-    pub(crate) graphs: HashMap<Step, Arc<Graph>>,
-}
-
-impl<'a> CpuEngine<'a> {
-    /// An engine for the session's weights.
-    pub(crate) fn new(target: Target, options: &'a RunOptions, session: &'a Session, steps: &'a NativeSteps) -> Self {
-        let Session { weights, checkpoint, cpu, .. } = session;
-        Self { target, options, weights, checkpoint, kept: cpu, steps }
-    }
-
+impl CpuEngine<'_> {
     /// Notes which thread worked on which call of a program, and when.
     fn note(&self, timeline: &Timeline, program: &Program, span: &Span, place: StepPlace) {
         let call = &program.calls()[span.call];

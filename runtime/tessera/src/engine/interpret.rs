@@ -20,28 +20,21 @@ use super::{Engine, StepObserver, StepOutputs, Work};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
+use crate::kept::{Kept, ProgramKey};
 use crate::lowering;
 use crate::non_finite::NonFiniteActivation;
-use crate::observer::StepPlace;
 use crate::options::RunOptions;
 use crate::parameters;
-use crate::session::{Kept, ProgramKey, Session};
+use crate::step_place::StepPlace;
 
 /// How long to wait between two looks at the observer.
 const TICK: Duration = Duration::from_millis(50);
 
 /// The evaluator over one checkpoint.
 pub(crate) struct InterpretEngine<'a> {
-    options: &'a RunOptions,
-    checkpoint: &'a Checkpoint,
-    kept: &'a Kept<Graph, rayon::ThreadPool>,
-}
-
-impl<'a> InterpretEngine<'a> {
-    /// An engine for the session's weights.
-    pub(crate) fn new(options: &'a RunOptions, session: &'a Session) -> Self {
-        Self { options, checkpoint: &session.checkpoint, kept: &session.interpreter }
-    }
+    pub(crate) options: &'a RunOptions,
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) kept: &'a Kept<Graph, rayon::ThreadPool>,
 }
 
 /// Looks at ops as they are computed.
@@ -176,7 +169,7 @@ impl Engine for InterpretEngine<'_> {
             parameters_read: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         };
-        let mut looker = Inspector {
+        let mut inspector = Inspector {
             graph,
             weights: weight_only(graph),
             inspection: &self.options.inspection,
@@ -186,10 +179,10 @@ impl Engine for InterpretEngine<'_> {
         };
         let (done, finished) = channel();
         let evaluated = pool.in_place_scope(|scope| {
-            let (bindings, looker) = (&bindings, &mut looker);
+            let (bindings, inspector) = (&bindings, &mut inspector);
             scope.spawn(move |_| {
                 // The receiver is there until a result came.
-                let _ = done.send(evaluate_watched(graph, bindings, &mut |op| looker.look(op)));
+                let _ = done.send(evaluate_watched(graph, bindings, &mut |op| inspector.look(op)));
             });
             loop {
                 let share = bindings.parameters_read.load(Ordering::Relaxed) as f64 / parameters.max(1) as f64;
@@ -204,7 +197,7 @@ impl Engine for InterpretEngine<'_> {
                 }
             }
         });
-        if let Some(found) = looker.found {
+        if let Some(found) = inspector.found {
             let found = NonFiniteActivation::new(found, *step, place, self.checkpoint);
             return Err(Error::NonFiniteActivation(Box::new(found)));
         }

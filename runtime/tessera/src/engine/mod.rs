@@ -13,10 +13,10 @@ use frontend::{Autoencoder, Step, Taps};
 use ir::TensorType;
 
 use crate::error::Result;
-use crate::observer::StepPlace;
-use crate::session::{Kept, ProgramKey};
+use crate::kept::{Kept, ProgramKey};
+use crate::step_place::StepPlace;
 
-pub(crate) use cpu::{CpuEngine, NativeSteps};
+pub(crate) use cpu::CpuEngine;
 pub(crate) use interpret::InterpretEngine;
 pub(crate) use pjrt::{PjrtEngine, PjrtSession};
 

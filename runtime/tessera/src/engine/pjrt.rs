@@ -16,17 +16,17 @@ use backend_tpu_stablehlo::pjrt::{
 use backend_tpu_stablehlo::{ArgumentRole, EmitOptions, Module, ModuleResult};
 use frontend::{Autoencoder, Step, Taps, declare};
 use half::{bf16, f16};
-use ir::eval::{Bindings, Leaf, Tensor, evaluate};
+use ir::recipe::MakeError;
 use ir::{ElementType, Recipe, Role, TensorType};
 use passes::{Precision, tpu_pipeline};
 
 use super::{Engine, StepObserver, StepOutputs, Work};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::kept::{Kept, ProgramKey};
 use crate::lowering;
 use crate::options::RunOptions;
 use crate::parameters;
-use crate::session::{Kept, ProgramKey};
 
 /// The first and the longest pause between two looks at a run.
 const PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(20)];
@@ -111,60 +111,11 @@ fn fetch(buffer: &Buffer) -> Result<Vec<f32>> {
 
 /// Makes a weight of the checkpoint's parameters.
 fn make(recipe: &Recipe, checkpoint: &Checkpoint) -> Result<Vec<f32>> {
-    if let Some(view) = recipe.as_view() {
-        let values = parameters::read(checkpoint, view.name, view.ty)?;
-        return Ok(gather(&values, recipe.ty(), &view.strides));
-    }
-    let failed = Mutex::new(None);
-    let source = Parameters { checkpoint, failed: &failed };
-    let outputs = evaluate::<f32>(recipe.graph(), &source);
-    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(error);
-    }
-    let outputs = outputs.map_err(|cause| PjrtError::Mismatch(format!("making a weight: {cause}")))?;
-    let made = outputs.into_iter().next().map(|(_, tensor)| tensor.data);
-    made.ok_or_else(|| PjrtError::Mismatch("making a weight: the recipe has no result".into()).into())
-}
-
-/// Elements of `values` in the order of `ty`, whose neighbours along each axis are `strides` apart there.
-fn gather(values: &[f32], ty: &TensorType, strides: &[usize]) -> Vec<f32> {
-    if *strides == *ty.strides() {
-        return values.to_vec();
-    }
-    let mut gathered = Vec::with_capacity(ty.elements());
-    let mut index = vec![0; ty.rank()];
-    let Some((&row, outer)) = ty.shape.split_last() else { return values.to_vec() };
-    for _ in 0..ty.elements() / row {
-        let start: usize = index.iter().zip(strides).map(|(i, stride)| i * stride).sum();
-        let stride = strides[ty.rank() - 1];
-        gathered.extend((0..row).map(|i| values[start + i * stride]));
-        for axis in (0..outer.len()).rev() {
-            index[axis] += 1;
-            if index[axis] < outer[axis] {
-                break;
-            }
-            index[axis] = 0;
-        }
-    }
-    gathered
-}
-
-/// A checkpoint for the evaluator.
-struct Parameters<'a> {
-    checkpoint: &'a Checkpoint,
-    failed: &'a Mutex<Option<Error>>,
-}
-
-impl Bindings<f32> for Parameters<'_> {
-    fn tensor(&self, leaf: Leaf<'_>) -> Option<Cow<'_, Tensor<f32>>> {
-        match parameters::read(self.checkpoint, leaf.name, leaf.ty) {
-            Ok(data) => Some(Cow::Owned(Tensor { ty: leaf.ty.clone(), data })),
-            Err(error) => {
-                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                None
-            }
-        }
-    }
+    let made = recipe.make(|name, ty| parameters::read(checkpoint, name, ty).map(Cow::Owned));
+    made.map(Cow::into_owned).map_err(|cause| match cause {
+        MakeError::Parameter(error) => error,
+        MakeError::Evaluate(cause) => PjrtError::Mismatch(format!("making a weight: {cause}")).into(),
+    })
 }
 
 /// The engine: a session and the checkpoint that weights are made of.
