@@ -8,10 +8,11 @@ mod blocks;
 mod config;
 mod decoder;
 mod encoder;
+mod other_names;
 
 use ir::{BuildError, Value};
 
-use crate::autoencoder::{Autoencoder, Channels, Medium};
+use crate::autoencoder::{Autoencoder, Channels, Dialect, Medium};
 use crate::config_json::{self, ConfigProblem, Configuration};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
@@ -89,5 +90,13 @@ impl Autoencoder for Config {
     /// `enable_tiling` has no arguments: a tile is as large as the images that the model was trained on.
     fn tile_rule(&self, _half: Half) -> TileRule {
         TileRule::new([self.sample_size; 2], [OVERLAP; 2])
+    }
+
+    fn dialects(&self) -> Vec<Dialect> {
+        let levels = self.levels();
+        vec![
+            Dialect::new("LDM", move |name| other_names::of_ldm(levels, name)),
+            Dialect::new("older diffusers", other_names::of_older_diffusers),
+        ]
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`write`](mod@write) | writing: H.264 in MP4, GIF, y4m, a folder of PNGs, safetensors, npy |
+//! | [`write`](mod@write) | writing: H.264 in MP4, GIF, y4m, PNG, a folder of PNGs, safetensors, npy |
 //! | [`read`] | reading: the same, and JPEG, WebP, other clips through an `ffmpeg` |
 //! | [`clip`] | the shape of a clip, blocks of its frames |
 //! | [`frame_rate`] | frames a second as a fraction |
@@ -37,6 +37,6 @@ pub use clip::{ClipShape, FrameBlock};
 pub use error::{Error, Remedy, Result};
 pub use frame_rate::FrameRate;
 pub use write::{
-    ArrayWriter, ClipWriter, KNOWN_OUTPUTS, Output, Outputs, TensorLabel, check_stream, create, outputs, played_rate,
-    stream, write_to,
+    ArrayAxes, ArrayWriter, ClipWriter, KNOWN_OUTPUTS, Output, Outputs, TensorLabel, check_stream, create,
+    create_images, outputs, played_rate, stream, write_to,
 };

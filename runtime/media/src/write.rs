@@ -19,6 +19,8 @@ mod mp4;
 mod pictures;
 #[cfg(feature = "codecs")]
 mod png;
+#[cfg(feature = "codecs")]
+mod png_file;
 mod sink;
 mod stream;
 #[cfg(test)]
@@ -31,13 +33,13 @@ use std::path::{Path, PathBuf};
 use files::staging::StagedFile;
 
 use crate::clip::ClipShape;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::frame_rate::FrameRate;
 use array::Header;
 use format::{Format, check_pictures};
 use pictures::PictureFiles;
 
-pub use array::{ArrayWriter, TensorLabel};
+pub use array::{ArrayAxes, ArrayWriter, TensorLabel};
 pub use format::KNOWN_OUTPUTS;
 pub use stream::{check_stream, stream, write_to};
 pub use writer::{ClipWriter, Output};
@@ -50,12 +52,28 @@ pub use writer::{ClipWriter, Output};
 /// [`Error::UnsupportedClip`](crate::Error::UnsupportedClip), [`files::Error::OutputPlace`];
 /// [`Error::NoCodecs`](crate::Error::NoCodecs).
 pub fn create(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn ClipWriter>> {
+    create_as(path, shape, rate, ArrayAxes::Bcthw)
+}
+
+/// Opens a writer for images, clips of one frame: [`create`], but that arrays are [B, C, H, W].
+///
+/// # Errors
+/// As [`create`]; [`Error::UnsupportedClip`](crate::Error::UnsupportedClip) for more than one frame.
+pub fn create_images(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn ClipWriter>> {
+    if shape.frames > 1 {
+        let problem = format!("an image is one frame, and this clip has {}", shape.frames);
+        return Err(Error::UnsupportedClip { path: path.into(), problem });
+    }
+    create_as(path, shape, rate, ArrayAxes::Bchw)
+}
+
+fn create_as(path: &Path, shape: ClipShape, rate: FrameRate, axes: ArrayAxes) -> Result<Box<dyn ClipWriter>> {
     let format = Format::of(path)?;
     shape.check()?;
     let picture = || check_pictures(path, shape);
     Ok(match format {
-        Format::Safetensors => Box::new(ArrayWriter::create(path, shape, &Header::safetensors(path, shape)?)?),
-        Format::Npy => Box::new(ArrayWriter::create(path, shape, &Header::npy(shape))?),
+        Format::Safetensors => Box::new(ArrayWriter::create(path, shape, &Header::safetensors(path, shape, axes)?)?),
+        Format::Npy => Box::new(ArrayWriter::create(path, shape, &Header::npy(shape, axes))?),
         #[cfg(feature = "codecs")]
         Format::PngFolder => {
             picture()?;
@@ -73,8 +91,14 @@ pub fn create(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn 
             let open = move |path: &Path| gif::open(path, shape, rate, || Ok(StagedFile::create(path)?));
             Box::new(PictureFiles::create(path, shape, open)?)
         }
+        #[cfg(feature = "codecs")]
+        Format::Png => {
+            picture()?;
+            let open = move |path: &Path| png_file::open(path, shape, || Ok(StagedFile::create(path)?));
+            Box::new(PictureFiles::create(path, shape, open)?)
+        }
         #[cfg(not(feature = "codecs"))]
-        Format::PngFolder | Format::Mp4 | Format::Gif => return Err(format.no_codecs(path)),
+        Format::PngFolder | Format::Png | Format::Mp4 | Format::Gif => return Err(format.no_codecs(path)),
         Format::Y4m => {
             picture()?;
             let open = move |path: &Path| y4m::open(shape, rate, || Ok(StagedFile::create(path)?));
@@ -100,7 +124,7 @@ pub fn outputs(path: &Path, batch: usize) -> Result<Outputs> {
     Ok(match Format::of(path)? {
         Format::PngFolder => Outputs::Folder(path.into()),
         Format::Safetensors | Format::Npy => Outputs::Files(vec![path.into()]),
-        Format::Mp4 | Format::Gif | Format::Y4m => Outputs::Files(pictures::sample_paths(path, batch)),
+        Format::Mp4 | Format::Gif | Format::Y4m | Format::Png => Outputs::Files(pictures::sample_paths(path, batch)),
     })
 }
 
@@ -113,6 +137,6 @@ pub fn played_rate(path: &Path, rate: FrameRate) -> Option<FrameRate> {
         #[cfg(not(feature = "codecs"))]
         Format::Gif => None,
         Format::Mp4 | Format::Y4m => Some(rate),
-        Format::PngFolder | Format::Safetensors | Format::Npy => None,
+        Format::Png | Format::PngFolder | Format::Safetensors | Format::Npy => None,
     }
 }

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use frontend::Medium;
 use serde_json::json;
 use tessera::media::{FrameBlock, FrameRate, KNOWN_OUTPUTS};
 use tessera::{Latents, LatentsAccount, Vae, demo};
 
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
 use super::inspection::InspectionArguments;
-use super::latents::LatentsArguments;
+use super::latents::{LatentsArguments, axes};
 use super::progress::{Bar, with_bar};
 use super::report::{JSON_FIELDS, object, paths_json, rate_note, row, summary};
 use super::run_files::RunFiles;
@@ -19,8 +20,10 @@ use super::{Console, EXIT_CODES, Failure, interrupt, print, streams};
 
 /// Where the demo goes unless told otherwise.
 const DEMO_OUTPUT: &str = "demo.mp4";
-/// Where anything else goes unless told otherwise.
+/// Where another video goes unless told otherwise.
 const OUTPUT: &str = "decoded.mp4";
+/// Where an image goes unless told otherwise.
+const IMAGE_OUTPUT: &str = "decoded.png";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,7 +48,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     latents: LatentsArguments,
     #[arg(long, short, value_name = "FILE", help_heading = "Output", help = format!(
-        "Where the result goes [default: {OUTPUT}, the demo's: {DEMO_OUTPUT}]. The ending says the format: {KNOWN_OUTPUTS}. \
+        "Where the result goes [default: {OUTPUT}, an image: {IMAGE_OUTPUT}, the demo's: {DEMO_OUTPUT}]. The ending says the format: {KNOWN_OUTPUTS}. \
          An output that is there is replaced. `-`, a named pipe or a device: y4m, frame by frame"
     ))]
     output: Option<PathBuf>,
@@ -58,7 +61,7 @@ pub(super) struct Arguments {
     inspection: InspectionArguments,
     #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
         "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
-         a batch makes several), latents {{layout (bcthw or btchw), guessed (the other one fits as well, and nothing said which)}} (null for the demo), \
+         a batch makes several), latents {{layout (bcthw, btchw or, of images, bchw), guessed (the other one fits as well, and nothing said which)}} (null for the demo), \
          {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell). What is no Unicode in a path is replaced."
     ))]
     json: bool,
@@ -67,17 +70,24 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure> {
     interrupt::listen();
     let started = Instant::now();
-    let default_output = if arguments.is_demo()? { DEMO_OUTPUT } else { OUTPUT };
-    let output = arguments.output.as_deref().unwrap_or(Path::new(default_output));
-    streams::check_json("decode", arguments.json, output)?;
-    let console = console.beside_clip(output);
+    let is_demo = arguments.is_demo()?;
+    let named = arguments.output.as_deref();
+    // No output is a stream unless it is named.
+    let console = named.map_or(console, |output| console.beside_clip(output));
+    named.map_or(Ok(()), |output| streams::check_json("decode", arguments.json, output))?;
     let mut files = RunFiles::new();
     let (vae, latents, account) = arguments.read(console, &mut files)?;
+    let medium = vae.model().medium();
+    let output = named.unwrap_or(Path::new(match medium {
+        _ if is_demo => DEMO_OUTPUT,
+        Medium::Video => OUTPUT,
+        Medium::Image => IMAGE_OUTPUT,
+    }));
     let read_seconds = started.elapsed().as_secs_f64();
 
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
     let options = arguments.run.options(&mut files)?.with_inspection(inspection);
-    let mut writer = clip_writer(output, vae.decoded_shape(&latents)?, arguments.fps, &mut files, console)?;
+    let mut writer = clip_writer(output, vae.decoded_shape(&latents)?, medium, arguments.fps, &mut files, console)?;
     rate_note(output, arguments.fps).iter().for_each(|note| console.note(note));
     let mut write_seconds = 0.0;
     let mut sink = |sample, frames: &FrameBlock<'_>| {
@@ -103,7 +113,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     }
     let guess =
         if account.is_some_and(|account| account.layout_is_guess) { ", a guess (--latents-layout)" } else { "" };
-    let latents = row("latents", format!("{:?} [B, C, T, H, W]{guess}", latents.shape));
+    let latents = row("latents", format!("{}{guess}", axes(medium, latents.shape)));
     console.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
 }
 

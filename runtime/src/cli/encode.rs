@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use frontend::Medium;
 use serde_json::json;
 use tessera::media::FrameBlock;
 use tessera::posterior::Draw;
@@ -28,7 +29,7 @@ Examples:
 
 /// Encode a video to latents
 ///
-/// What is written is the posterior's mean, [B, T, C, H, W], scaled as a diffusers pipeline keeps latents. Height and width that
+/// What is written is the posterior's mean, [B, T, C, H, W], or [B, C, H, W] with a model of images, scaled as a diffusers pipeline keeps latents. Height and width that
 /// are no multiples of the model's compression lose their last rows and columns, as in the reference.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -52,10 +53,10 @@ pub(super) struct Arguments {
     /// Names the draw's noise: the same seed, the same noise on every machine
     #[arg(long, value_name = "N", default_value_t, requires = "sample", help_heading = "Output")]
     seed: u64,
-    /// Write what the model's encode() makes, [B, C, T, H, W]: do not multiply with config.json's scaling_factor
+    /// Write what the model's encode() makes, [B, C, T, H, W] or [B, C, H, W]: do not multiply with config.json's scaling_factor
     #[arg(long, help_heading = "Output")]
     unscaled: bool,
-    /// Write mean and log-variance, `parameters` [B, 2C, T, H, W], unscaled
+    /// Write mean and log-variance, `parameters` [B, 2C, T, H, W] or [B, 2C, H, W], unscaled
     #[arg(long, conflicts_with_all = ["sample", "unscaled"], help_heading = "Output")]
     moments: bool,
     #[command(flatten)]
@@ -88,13 +89,9 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         () if arguments.unscaled => LatentContent::Unscaled { draw },
         () => LatentContent::Scaled { draw, scaling: vae.latent_scaling() },
     };
-    let [batch, channels, frames, height, width] = moments.axes();
-    let (axes, shape) = match content {
-        LatentContent::Scaled { .. } => ("[B, T, C, H, W], scaled", [batch, frames, channels / 2, height, width]),
-        LatentContent::Unscaled { .. } => ("[B, C, T, H, W], unscaled", [batch, channels / 2, frames, height, width]),
-        LatentContent::Moments => ("[B, 2C, T, H, W]: mean and log-variance", moments.axes()),
-    };
-    let mut writer = LatentWriter::create(&arguments.output, moments, content)?;
+    let medium = vae.model().medium();
+    let (axes, shape) = written(medium, &content, moments.axes());
+    let mut writer = LatentWriter::create(&arguments.output, moments, content, medium)?;
     let read_seconds = started.elapsed().as_secs_f64();
 
     let mut source = video.frames()?;
@@ -124,4 +121,28 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     }
     let latents = row("latents", format!("{shape:?} {axes}"));
     console.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
+}
+
+/// What the tensor is, and its sizes, of moments with these axes.
+fn written(medium: Medium, content: &LatentContent, moments: [usize; 5]) -> (&'static str, Vec<usize>) {
+    let [batch, moments, frames, height, width] = moments;
+    let latents = moments / 2;
+    match (medium, content) {
+        (Medium::Video, LatentContent::Scaled { .. }) => {
+            ("[B, T, C, H, W], scaled", vec![batch, frames, latents, height, width])
+        }
+        (Medium::Video, LatentContent::Unscaled { .. }) => {
+            ("[B, C, T, H, W], unscaled", vec![batch, latents, frames, height, width])
+        }
+        (Medium::Video, LatentContent::Moments) => {
+            ("[B, 2C, T, H, W]: mean and log-variance", vec![batch, moments, frames, height, width])
+        }
+        (Medium::Image, LatentContent::Scaled { .. }) => ("[B, C, H, W], scaled", vec![batch, latents, height, width]),
+        (Medium::Image, LatentContent::Unscaled { .. }) => {
+            ("[B, C, H, W], unscaled", vec![batch, latents, height, width])
+        }
+        (Medium::Image, LatentContent::Moments) => {
+            ("[B, 2C, H, W]: mean and log-variance", vec![batch, moments, height, width])
+        }
+    }
 }

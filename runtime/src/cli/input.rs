@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use frontend::Medium;
 use tessera::{RunInput, Vae, Video, demo};
 
 use super::arguments::{ArrayArguments, VideoArguments, height_by_width};
@@ -53,6 +54,7 @@ impl InputArguments {
 /// The input where none is named: a corner of the demo's latents for the demo's model, else noise of that size.
 pub(super) fn small(vae: &Vae, is_demo: bool) -> Result<RunInput, Failure> {
     let [frames, height, width] = SMALL;
+    let frames = if vae.model().medium() == Medium::Image { 1 } else { frames };
     let shape = [1, vae.model().channels().latents, frames, height, width];
     if !is_demo {
         return Ok(RunInput::noise(shape));

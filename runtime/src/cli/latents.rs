@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use frontend::Medium;
 use tessera::fragment::split_fragment;
 use tessera::latents::Stored;
 use tessera::{Error, Latents, LatentsAccount, LatentsLayout, Vae};
@@ -13,13 +14,13 @@ use super::{Console, Failure, advice};
 #[derive(Args)]
 #[command(next_help_heading = "Latents")]
 pub(super) struct LatentsArguments {
-    /// Latents, a tensor with five axes, or four for a single video: safetensors, what torch.save writes, NumPy's .npy and .npz,
+    /// Latents, a tensor with five axes, or four for a single video or, with a model of images, for a batch of images: safetensors, what torch.save writes, NumPy's .npy and .npz,
     /// or ComfyUI's .latent. #TENSOR says which where there are several and none is named `latents`. Of moments, as `tessera
     /// encode --moments` writes them, the mean
     #[arg(long, value_name = "FILE[#TENSOR]")]
     pub(super) latents: Option<PathBuf>,
     /// Order of the latents' axes; `auto` takes what fits the model's channels, if both do: btchw for a pipeline's latents,
-    /// bcthw for unscaled ones, and says that it is a guess
+    /// bcthw for unscaled ones, and says that it is a guess; with a model of images bchw, if there are four axes
     #[arg(long, value_name = "LAYOUT", value_enum, default_value_t, requires = "latents")]
     latents_layout: Layout,
     /// The latents are what the model's decode() takes: do not divide by config.json's scaling_factor. Not needed for what
@@ -34,6 +35,7 @@ enum Layout {
     Auto,
     Bcthw,
     Btchw,
+    Bchw,
 }
 
 impl LatentsArguments {
@@ -47,9 +49,11 @@ impl LatentsArguments {
         let Some(source) = &self.latents else { return Ok(None) };
         files.reads("the latents", &split_fragment(source).0)?;
         let layout = match self.latents_layout {
+            Layout::Auto if vae.model().medium() == Medium::Image => LatentsLayout::Bchw,
             Layout::Auto => LatentsLayout::Auto,
             Layout::Bcthw => LatentsLayout::Bcthw,
             Layout::Btchw => LatentsLayout::Btchw,
+            Layout::Bchw => LatentsLayout::Bchw,
         };
         let stored = Stored::read(source, vae.model().channels().latents)?;
         if self.unscaled && stored.scaled == Some(true) {
@@ -70,5 +74,14 @@ impl LatentsArguments {
             latents.unscale(&vae.latent_scaling())?;
         }
         Ok(Some((latents, account)))
+    }
+}
+
+/// The axes of a model's tensors as the reference has them, `[1, 4, 64, 64] [B, C, H, W]`.
+pub(super) fn axes(medium: Medium, shape: [usize; 5]) -> String {
+    let [batch, channels, _, height, width] = shape;
+    match medium {
+        Medium::Video => format!("{shape:?} [B, C, T, H, W]"),
+        Medium::Image => format!("{:?} [B, C, H, W]", [batch, channels, height, width]),
     }
 }

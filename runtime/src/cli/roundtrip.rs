@@ -20,6 +20,7 @@ use tessera::{Error, Latents, Report, RunOptions, Vae, VideoBuilder};
 
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
 use super::inspection::InspectionArguments;
+use super::latents::axes;
 use super::progress::{Bar, with_bar};
 use super::report::{JSON_FIELDS, fields, memory_row, paths_json, paths_text, rate_note, row, rows};
 use super::returned::{Extent, counted};
@@ -92,7 +93,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         Some(rate) => rate,
         None => FrameRate::new(DEFAULT_RATE)?,
     };
-    let mut writer = clip_writer(output, side_by_side_shape(clip), rate, &mut files, console)?;
+    let mut writer = clip_writer(output, side_by_side_shape(clip), vae.model().medium(), rate, &mut files, console)?;
     rate_note(output, rate).iter().for_each(|note| console.note(note));
     // Beside a stream there is no place for it.
     let mut sheet = match sheet_path(output) {
@@ -146,7 +147,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         });
         return print(&format!("{object}\n"));
     }
-    let mut summary = vec![row("latents", format!("{:?} [B, C, T, H, W]", latents.shape))];
+    let mut summary = vec![row("latents", axes(vae.model().medium(), latents.shape))];
     let seconds = |report: &Report| report.seconds.load + report.seconds.compile + report.seconds.run;
     for (name, report, written) in [("encode", &encoded, 0.0), ("decode", &decoded, write_seconds)] {
         let rows = rows(report, written, seconds(report) + written).into_iter();

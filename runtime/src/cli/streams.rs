@@ -8,9 +8,10 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
 use files::place::Place;
+use frontend::Medium;
 use tessera::Error;
 use tessera::media::read::Spooled;
-use tessera::media::{ClipShape, ClipWriter, FrameRate, check_stream, create, stream};
+use tessera::media::{ClipShape, ClipWriter, FrameRate, check_stream, create, create_images, stream};
 
 use super::run_files::RunFiles;
 use super::stream_paths::{is_dash, is_stdout, is_stream};
@@ -31,17 +32,21 @@ pub(super) fn check_json(command: &'static str, json: bool, output: &Path) -> Re
     Err(Failure::Usage { command, message: message.into() })
 }
 
-/// Opens a writer for a clip: [`create`], or for a stream [`stream`].
+/// Opens a writer for a clip: [`create`], of images [`create_images`], or for a stream [`stream`].
 pub(super) fn clip_writer(
     path: &Path,
     shape: ClipShape,
+    medium: Medium,
     rate: FrameRate,
     files: &mut RunFiles,
     console: Console,
 ) -> Result<Box<dyn ClipWriter>, Error> {
     if !is_stream(path) {
         files.writes_clip(path, shape.batch)?;
-        return Ok(create(path, shape, rate)?);
+        return Ok(match medium {
+            Medium::Video => create(path, shape, rate)?,
+            Medium::Image => create_images(path, shape, rate)?,
+        });
     }
     check_stream(path, shape)?;
     files.streams_clip(path)?;

@@ -102,7 +102,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         None => {
             files.reads("the file of activations", &arguments.against)?;
             let file = TapFile::open(&arguments.against)?;
-            if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, file.tiling()) {
+            if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, file.tiling(vae.model())) {
                 options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
                 options.overlap = Some(tiling.overlap);
             }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use files::place::require_ending;
-use frontend::LatentScaling;
-use media::{ArrayWriter, ClipShape, ClipWriter, FrameBlock, Output, TensorLabel};
+use frontend::{LatentScaling, Medium};
+use media::{ArrayAxes, ArrayWriter, ClipShape, ClipWriter, FrameBlock, Output, TensorLabel};
 
 use crate::error::Result;
 use crate::latents::{LAYOUT_LABEL, Latents, LatentsLayout, MOMENTS_NAME, SCALED_LABEL, USUAL_NAME};
@@ -16,7 +16,7 @@ use crate::posterior::{Draw, Posterior};
 /// How the name of a file of latents ends.
 const ENDING: &str = "safetensors";
 
-/// What to write.
+/// What to write. Latents of images are [B, C, H, W], and their moments [B, 2 C, H, W].
 #[derive(Debug, Clone, PartialEq)]
 pub enum LatentContent {
     /// Tensor `latents` [B, T, C, H, W], scaled: what a diffusers pipeline keeps.
@@ -45,30 +45,28 @@ pub struct LatentWriter {
 }
 
 impl LatentWriter {
-    /// Opens a file for what becomes of moments of this shape.
+    /// Opens a file for what becomes of moments of this shape, of a model of videos or images.
     ///
     /// # Errors
     /// [`files::Error::UnknownOutput`] unless the path ends in `.safetensors`; [`media::Error::InvalidClip`]; [`files::Error::OutputPlace`].
-    pub fn create(path: &Path, moments: ClipShape, content: LatentContent) -> Result<LatentWriter> {
+    pub fn create(path: &Path, moments: ClipShape, content: LatentContent, medium: Medium) -> Result<LatentWriter> {
         require_ending(path, ENDING, ".safetensors, for latents")?;
         moments.check()?;
         let latents = ClipShape { channels: moments.channels / 2, ..moments };
-        let label = |layout: LatentsLayout, scaled: bool| {
+        let (axes, layout) = match (medium, &content) {
+            (Medium::Image, _) => (ArrayAxes::Bchw, LatentsLayout::Bchw),
+            (Medium::Video, LatentContent::Scaled { .. }) => (ArrayAxes::Btchw, LatentsLayout::Btchw),
+            (Medium::Video, _) => (ArrayAxes::Bcthw, LatentsLayout::Bcthw),
+        };
+        let label = |scaled: bool| {
             let layout = (LAYOUT_LABEL.to_owned(), layout.to_string());
-            HashMap::from([layout, (SCALED_LABEL.to_owned(), scaled.to_string())])
+            let metadata = Some(HashMap::from([layout, (SCALED_LABEL.to_owned(), scaled.to_string())]));
+            TensorLabel { name: USUAL_NAME, axes, metadata }
         };
         let (shape, draw, label) = match &content {
-            LatentContent::Scaled { draw, .. } => {
-                let metadata = Some(label(LatentsLayout::Btchw, true));
-                (latents, *draw, TensorLabel { name: USUAL_NAME, frames_first: true, metadata })
-            }
-            LatentContent::Unscaled { draw } => {
-                let metadata = Some(label(LatentsLayout::Bcthw, false));
-                (latents, *draw, TensorLabel { name: USUAL_NAME, frames_first: false, metadata })
-            }
-            LatentContent::Moments => {
-                (moments, Draw::Mean, TensorLabel { name: MOMENTS_NAME, frames_first: false, metadata: None })
-            }
+            LatentContent::Scaled { draw, .. } => (latents, *draw, label(true)),
+            LatentContent::Unscaled { draw } => (latents, *draw, label(false)),
+            LatentContent::Moments => (moments, Draw::Mean, TensorLabel { name: MOMENTS_NAME, axes, metadata: None }),
         };
         let array = Box::new(ArrayWriter::tensor(path, shape, label)?);
         Ok(LatentWriter { array, posterior: Posterior::new(draw), content, shape: moments })

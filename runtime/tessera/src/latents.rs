@@ -1,4 +1,4 @@
-//! Latents to decode: read from a file, brought to [B, C, T, H, W].
+//! Latents to decode: read from a file, brought to [B, C, T, H, W]; those of images are of one frame.
 //!
 //! What a file says of its latents is read here, and what it leaves open is decided, by
 //! [`Latents::read_with_account`] with an account of how.
@@ -52,6 +52,8 @@ pub enum LatentsLayout {
     Bcthw,
     /// [B, T, C, H, W].
     Btchw,
+    /// [B, C, H, W], of images. A tensor of five axes is read as `Auto` has it.
+    Bchw,
 }
 
 impl fmt::Display for LatentsLayout {
@@ -60,6 +62,7 @@ impl fmt::Display for LatentsLayout {
             LatentsLayout::Auto => "auto",
             LatentsLayout::Bcthw => "bcthw",
             LatentsLayout::Btchw => "btchw",
+            LatentsLayout::Bchw => "bchw",
         })
     }
 }
@@ -69,7 +72,7 @@ impl LatentsLayout {
     fn channel_axis(self) -> Option<usize> {
         match self {
             LatentsLayout::Auto => None,
-            LatentsLayout::Bcthw => Some(1),
+            LatentsLayout::Bcthw | LatentsLayout::Bchw => Some(1),
             LatentsLayout::Btchw => Some(2),
         }
     }
@@ -143,7 +146,8 @@ impl Latents {
 
     /// Reads `FILE[#TENSOR]`: safetensors, what `torch.save` writes, `.npy` or `.npz`, told apart by their content.
     /// Without `#TENSOR` it is the file's only tensor with elements, or the one named `latents`, `latent_tensor` or
-    /// `samples`. F32, F16, BF16 and F64 are accepted, in five axes, or in four for a single video. `unscaled` says
+    /// `samples`. F32, F16, BF16 and F64 are accepted, in five axes, or in four for a single video or, in
+    /// [`LatentsLayout::Bchw`], a batch of images. `unscaled` says
     /// that the file's values are already those that the decoder takes; here it only decides which layout
     /// [`LatentsLayout::Auto`] prefers: see [`Self::unscale`]. Of moments
     /// (see [`Stored::moments`]) it is the mean.
@@ -193,7 +197,14 @@ impl Latents {
             let (path, tensor, found) = (file.path().into(), name.clone(), shape.clone());
             Error::from(files::Error::WrongShape { path, tensor, found, problem })
         };
+        let said = match layout {
+            LatentsLayout::Auto | LatentsLayout::Bchw => said_layout(file, &name),
+            _ => layout,
+        };
+        let is_of_images = shape.len() == 4 && [layout, said].contains(&LatentsLayout::Bchw);
+        let said = if is_of_images { LatentsLayout::Bchw } else { said };
         let (axes, is_single): ([usize; 5], bool) = match shape[..] {
+            [samples, channels, height, width] if is_of_images => ([samples, channels, 1, height, width], false),
             [frames, channels, height, width] => ([1, frames, channels, height, width], true),
             // A name that is not there has no shape, and is reported when it is read.
             [] => ([1; 5], false),
@@ -206,11 +217,10 @@ impl Latents {
         if shape.is_empty() {
             return Err(wrong_shape(EXPECTED_AXES.into()));
         }
-        let said = if layout == LatentsLayout::Auto { said_layout(file, &name) } else { layout };
-        let mut account =
-            LatentsAccount { layout: LatentsLayout::Bcthw, layout_is_guess: false, is_single, is_old_comfy: false };
+        let unguessed = if is_of_images { LatentsLayout::Bchw } else { LatentsLayout::Bcthw };
+        let mut account = LatentsAccount { layout: unguessed, layout_is_guess: false, is_single, is_old_comfy: false };
         if said != LatentsLayout::Btchw && are_moments(&name, &axes, latent_channels) {
-            check_finite(&data, file, &name, axes, LatentsLayout::Bcthw)?;
+            check_finite(&data, file, &name, axes, unguessed)?;
             return Ok((mean_of_moments(&data, axes), account));
         }
         let prefers = unscaled || comfy(file, &name).is_some();
@@ -290,6 +300,7 @@ fn said_layout(file: &TensorFile, name: &str) -> LatentsLayout {
     match file.label(LAYOUT_LABEL) {
         Some("bcthw") => LatentsLayout::Bcthw,
         Some("btchw") => LatentsLayout::Btchw,
+        Some("bchw") if file.shape(name).is_some_and(|shape| shape.len() == 4) => LatentsLayout::Bchw,
         // ComfyUI knows no other.
         _ if comfy(file, name) == Some(Comfy::Marked) => LatentsLayout::Bcthw,
         _ => LatentsLayout::Auto,
@@ -397,7 +408,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use LatentsLayout::{Auto, Bcthw, Btchw};
+    use LatentsLayout::{Auto, Bchw, Bcthw, Btchw};
 
     /// A folder with one file of f32 tensors, each counting up from 0, and the file's path.
     fn file(tensors: &[(&str, &[usize])]) -> (TempDir, String) {
@@ -479,6 +490,27 @@ mod tests {
         assert_eq!(account.notes(latents.shape), ["four axes: read as one video, [channels, frames, height, width]"]);
         let message = Latents::read(&path, Auto, 5, false).unwrap_err().to_string();
         assert!(message.contains("5 latent channels"), "{message}");
+    }
+
+    #[test]
+    fn four_axes_of_images_are_a_batch() {
+        let (_folder, path) = file(&[("x", &[3, 2, 1, 2])]);
+        let (latents, account) = Latents::read_with_account(&path, Bchw, 2, false).unwrap();
+        assert_eq!((latents.shape, &latents.data[..4]), ([3, 2, 1, 1, 2], &[0.0, 1.0, 2.0, 3.0][..]));
+        assert_eq!((account.layout, account.notes(latents.shape)), (Bchw, vec![]));
+        let message = Latents::read(&path, Bchw, 3, false).unwrap_err().to_string();
+        assert!(message.contains("in layout bchw axis 1 is the channels and should be 3, not 2"), "{message}");
+        // A file that says so, whatever the model.
+        let (_folder, path) = labelled(&[("x", &[2, 2, 1, 2])], &[("layout", "bchw")]);
+        assert_eq!(Latents::read(&path, Auto, 2, false).unwrap().shape, [2, 2, 1, 1, 2]);
+        // One frame in five axes, in either order.
+        for shape in [[1, 2, 1, 1, 2], [1, 1, 2, 1, 2]] {
+            let (_folder, path) = file(&[("x", &shape)]);
+            assert_eq!(Latents::read(&path, Bchw, 2, false).unwrap().shape, [1, 2, 1, 1, 2]);
+        }
+        let (_folder, path) = file(&[("parameters", &[2, 4, 1, 2])]);
+        let mean = Latents::read(&path, Bchw, 2, true).unwrap();
+        assert_eq!((mean.shape, mean.data), ([2, 2, 1, 1, 2], vec![0.0, 1.0, 2.0, 3.0, 8.0, 9.0, 10.0, 11.0]));
     }
 
     #[test]

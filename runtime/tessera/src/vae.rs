@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use backend_cpu::target::Target;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
-use frontend::{Autoencoder, ConfigError, ConfigWarning, Half, LatentScaling};
+use frontend::{Autoencoder, ConfigError, ConfigWarning, Half, LatentScaling, Medium};
 
 use crate::cancellation::Cancellable;
 use crate::checkpoint::Checkpoint;
@@ -163,6 +163,7 @@ impl Vae {
         let VideoView { data, shape } = latents.into();
         let [batch, _, frames, height, width] = shape;
         check_input("latents", data, shape, self.model.channels().latents)?;
+        self.check_medium("latents", shape)?;
         Ok(ClipShape {
             batch,
             channels: self.model.channels().output,
@@ -170,6 +171,18 @@ impl Vae {
             height: self.model.sample_size(height),
             width: self.model.sample_size(width),
         })
+    }
+
+    /// Checks that a model of images is given images.
+    fn check_medium(&self, what: &'static str, found: [usize; 5]) -> Result<()> {
+        match (self.model.medium(), found[2]) {
+            (Medium::Video, _) | (Medium::Image, 1) => Ok(()),
+            (Medium::Image, frames) => {
+                let class = self.model.class_name();
+                let problem = format!("{class} is a model of images, which are one frame each, and these are {frames}");
+                Err(Error::Input { what, found, problem })
+            }
+        }
     }
 
     /// Decodes unscaled latents [B, C, T, H, W]; see [`Latents::unscale`] for a pipeline's. `sink` gets the
@@ -247,6 +260,7 @@ impl Vae {
     /// [`Error::Input`] if it is not a clip for this model.
     pub fn encoded_shape(&self, clip: &ClipShape) -> Result<ClipShape> {
         check_shape("clip", clip.axes(), self.model.channels().input)?;
+        self.check_medium("clip", clip.axes())?;
         let least = self.model.least_size(Half::Encoder);
         if clip.height.min(clip.width) < least {
             let problem = format!(

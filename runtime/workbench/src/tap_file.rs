@@ -1,4 +1,4 @@
-//! Files of activations: safetensors with `input` and `output`, [B, C, T, H, W], and, of every module and every call of it,
+//! Files of activations: safetensors with `input` and `output`, [B, C, T, H, W] or, of images, [B, C, H, W], and, of every module and every call of it,
 //! `tap.CALL.PATH`. The metadata says what was run, each value in JSON: `op` (`decode` or `encode`), `shape`, `tiling`.
 //!
 //! CALL counts a module's calls from 0, as the reference makes them: the steps of a clip, and with tiles all steps of the first tile, then
@@ -7,8 +7,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use frontend::Half;
-use serde_json::Value;
+use frontend::{Autoencoder, Half};
+use serde_json::{Map, Value};
 
 use tessera::tensor_file::TensorFile;
 use tessera::tiling::{Overlap, Tiling};
@@ -67,9 +67,13 @@ impl TapFile {
         }
     }
 
-    /// The tiles that frames were cut into, if the metadata says so: height and width in pixels, and their overlaps.
-    pub fn tiling(&self) -> Option<Tiling> {
+    /// The tiles that frames were cut into, if the metadata says so: height and width in pixels, and their overlaps, or nothing,
+    /// which are the model's own.
+    pub fn tiling(&self, model: &dyn Autoencoder) -> Option<Tiling> {
         let tiling = self.label("tiling")?;
+        if tiling.as_object().is_some_and(Map::is_empty) {
+            return Some(Tiling::of(model));
+        }
         let pixels = |field: &str| usize::try_from(tiling[field].as_u64()?).ok();
         let overlap = |field: &str| tiling[field].as_f64();
         Some(Tiling {
@@ -103,9 +107,12 @@ impl TapFile {
     fn video(&self, name: &str) -> Result<Video> {
         let data = self.file.to_f32(name)?;
         let shape = self.file.tensor(name).map(|view| view.shape).unwrap_or_default();
-        match shape.try_into() {
-            Ok(shape) => Ok(Video { data, shape }),
-            Err(_) => Err(self.wrong_shape(name, "expected five axes, [B, C, T, H, W]".into())),
+        match *shape {
+            [batch, channels, frames, height, width] => {
+                Ok(Video { data, shape: [batch, channels, frames, height, width] })
+            }
+            [batch, channels, height, width] => Ok(Video { data, shape: [batch, channels, 1, height, width] }),
+            _ => Err(self.wrong_shape(name, "expected five axes, [B, C, T, H, W], or, of images, four".into())),
         }
     }
 
@@ -122,7 +129,12 @@ impl TapFile {
     pub fn activation(&self, module: &str, call: usize, sample: usize, shape: &[usize]) -> Result<Option<Vec<f32>>> {
         let name = tensor_name(module, call);
         let Some(view) = self.file.tensor(&name) else { return Ok(None) };
-        let fits = view.shape.len() == shape.len() && view.shape.iter().skip(1).eq(shape.iter().skip(1));
+        let sample_of = |shape: &[usize]| shape.iter().skip(1).product::<usize>();
+        // An image has no axis of frames, and positions may stand in a row.
+        let fits = match view.shape.len() == shape.len() {
+            true => view.shape.iter().skip(1).eq(shape.iter().skip(1)),
+            false => sample_of(view.shape) == sample_of(shape),
+        };
         if !fits || view.shape.first().is_none_or(|batch| *batch <= sample) {
             let problem =
                 format!("for sample {sample} of this input the model's is {shape:?}; was it made of another?");
@@ -170,6 +182,22 @@ mod tests {
     }
 
     #[test]
+    fn images_have_no_axis_of_frames() {
+        let folder = tempfile::tempdir().unwrap();
+        let tensors: [(&str, &[usize]); 3] =
+            [("input", &[2, 3, 4, 5]), ("tap.0.decoder.conv_in", &[2, 1, 1, 2]), ("tap.0.decoder.to_q", &[2, 6, 1])];
+        let path = file(folder.path(), &tensors, &[("tiling", "{}")]);
+        let taps = TapFile::open(&path).unwrap();
+        assert_eq!(taps.input().unwrap().shape(), [2, 3, 1, 4, 5]);
+        let model = frontend::read_config(frontend::published()[0].config).unwrap().0;
+        assert_eq!(taps.tiling(&*model), Some(Tiling::of(&*model)));
+        let of = |module: &str, shape: &[usize]| taps.activation(module, 0, 1, shape);
+        assert_eq!(of("decoder.conv_in", &[1, 1, 1, 1, 2]).unwrap(), Some(vec![2.0, 3.0]));
+        assert_eq!(of("decoder.to_q", &[1, 1, 6, 1]).unwrap().map(|values| values.len()), Some(6));
+        assert!(of("decoder.conv_in", &[1, 1, 1, 1, 3]).is_err());
+    }
+
+    #[test]
     fn a_file_tells_what_was_run() {
         let folder = tempfile::tempdir().unwrap();
         let tensors: [(&str, &[usize]); 3] =
@@ -179,7 +207,8 @@ mod tests {
         let taps = TapFile::open(&path).unwrap();
         assert_eq!((taps.half(), taps.modules()), (Half::Encoder, vec!["encoder.conv_in".to_owned()]));
         let overlap = Overlap { height: 0.25, width: 0.5 };
-        assert_eq!(taps.tiling(), Some(Tiling { height: 32, width: 48, overlap }));
+        let model = frontend::read_config(frontend::published()[0].config).unwrap().0;
+        assert_eq!(taps.tiling(&*model), Some(Tiling { height: 32, width: 48, overlap }));
         assert_eq!(taps.input().unwrap().shape(), [2, 3, 1, 4, 4]);
         assert_eq!(taps.output().unwrap(), None);
         let of = |module: &str, call, sample| taps.activation(module, call, sample, &[1, 1, 1, 1, 2]);

@@ -14,7 +14,7 @@ pub fn run(bytes: &[u8]) {
     with_file("safetensors", bytes, |path| {
         let source = path.to_str().expect("a path in UTF-8");
         for channels in [2, 4] {
-            for layout in [LatentsLayout::Auto, LatentsLayout::Bcthw, LatentsLayout::Btchw] {
+            for layout in [LatentsLayout::Auto, LatentsLayout::Bcthw, LatentsLayout::Btchw, LatentsLayout::Bchw] {
                 for unscaled in [false, true] {
                     let Ok(latents) = Latents::read(source, layout, channels, unscaled) else { continue };
                     assert_eq!(latents.shape[1], channels);
@@ -28,7 +28,8 @@ pub fn run(bytes: &[u8]) {
         }
         if let Ok(taps) = TapFile::open(path) {
             assert!(!taps.modules().is_empty());
-            let (_, _) = (taps.half(), taps.tiling());
+            let model = frontend::read_config(frontend::published()[0].config).expect("a published model").0;
+            let (_, _) = (taps.half(), taps.tiling(&*model));
             let _ = taps.input();
             let _ = taps.output();
             for module in taps.modules() {

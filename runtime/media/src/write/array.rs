@@ -1,4 +1,4 @@
-//! Arrays: the values as they are, f32 row-major [B, C, T, H, W], as tensor `sample` of a safetensors file or as NumPy's
+//! Arrays: the values as they are, f32 row-major [B, C, T, H, W] or, of images, [B, C, H, W], as tensor `sample` of a safetensors file or as NumPy's
 //! `.npy`. Each block is written where it belongs, so what is written to can seek. Tensors of other names go the same way, such
 //! as latents; what is in them is their writers' to know.
 
@@ -18,13 +18,36 @@ use crate::layout::RANGE_LABEL;
 /// The tensor's name in a safetensors file.
 const TENSOR: &str = "sample";
 
+/// The axes of an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArrayAxes {
+    /// [B, C, T, H, W].
+    Bcthw,
+    /// [B, T, C, H, W].
+    Btchw,
+    /// [B, C, H, W], of clips of one frame.
+    Bchw,
+}
+
+impl ArrayAxes {
+    /// The sizes of an array that holds a clip of this shape.
+    fn of(self, shape: ClipShape) -> Vec<usize> {
+        let [batch, channels, frames, height, width] = shape.axes();
+        match self {
+            ArrayAxes::Bcthw => vec![batch, channels, frames, height, width],
+            ArrayAxes::Btchw => vec![batch, frames, channels, height, width],
+            ArrayAxes::Bchw => vec![batch, channels, height, width],
+        }
+    }
+}
+
 /// What a safetensors file says of its one tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorLabel<'a> {
     /// The tensor's name.
     pub name: &'a str,
-    /// [B, T, C, H, W] rather than [B, C, T, H, W].
-    pub frames_first: bool,
+    /// Its axes.
+    pub axes: ArrayAxes,
     /// What the file says beside it.
     pub metadata: Option<HashMap<String, String>>,
 }
@@ -47,26 +70,22 @@ pub(super) struct Header {
 impl Header {
     /// Of a safetensors file, called `path` in messages, with one tensor of this label.
     fn tensor(path: &Path, shape: ClipShape, label: TensorLabel<'_>) -> Result<Header> {
-        let TensorLabel { name, frames_first, metadata } = label;
-        let mut axes = shape.axes().to_vec();
-        if frames_first {
-            axes.swap(1, 2);
-        }
-        let bytes = safetensors_header(metadata, [(name.into(), axes)]);
+        let TensorLabel { name, axes, metadata } = label;
+        let bytes = safetensors_header(metadata, [(name.into(), axes.of(shape))]);
         let encode = |problem| files::Error::Encode { path: path.into(), format: "safetensors", problem };
-        Ok(Header { bytes: bytes.map_err(encode)?, frames_first })
+        Ok(Header { bytes: bytes.map_err(encode)?, frames_first: axes == ArrayAxes::Btchw })
     }
 
     /// Of a clip in a safetensors file.
-    pub(super) fn safetensors(path: &Path, shape: ClipShape) -> Result<Header> {
+    pub(super) fn safetensors(path: &Path, shape: ClipShape, axes: ArrayAxes) -> Result<Header> {
         // Who reads it need not guess, not even of a clip that is bright all over.
         let metadata = Some(HashMap::from([(RANGE_LABEL.into(), "-1,1".into())]));
-        Header::tensor(path, shape, TensorLabel { name: TENSOR, frames_first: false, metadata })
+        Header::tensor(path, shape, TensorLabel { name: TENSOR, axes, metadata })
     }
 
     /// Of an `.npy`.
-    pub(super) fn npy(shape: ClipShape) -> Header {
-        Header { bytes: npy_header(&shape.axes()), frames_first: false }
+    pub(super) fn npy(shape: ClipShape, axes: ArrayAxes) -> Header {
+        Header { bytes: npy_header(&axes.of(shape)), frames_first: axes == ArrayAxes::Btchw }
     }
 }
 

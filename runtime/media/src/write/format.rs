@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 
 /// The formats, for messages and help texts.
 #[cfg(feature = "codecs")]
-pub const KNOWN_OUTPUTS: &str = ".mp4 (H.264), .gif, .y4m, .safetensors, .npy, or a folder of PNGs (a path without an \
-                                 ending, or with / at its end)";
+pub const KNOWN_OUTPUTS: &str = ".mp4 (H.264), .gif, .y4m, .png (of one frame), .safetensors, .npy, or a folder of PNGs (a \
+                                 path without an ending, or with / at its end)";
 
 /// The formats, for messages and help texts.
 #[cfg(not(feature = "codecs"))]
@@ -22,6 +22,7 @@ pub(super) enum Format {
     Mp4,
     Gif,
     Y4m,
+    Png,
     PngFolder,
     Safetensors,
     Npy,
@@ -45,6 +46,7 @@ impl Format {
             Some("mp4") => Format::Mp4,
             Some("gif") => Format::Gif,
             Some("y4m") => Format::Y4m,
+            Some("png") => Format::Png,
             Some("safetensors") => Format::Safetensors,
             Some("npy") => Format::Npy,
             _ => {
@@ -62,6 +64,7 @@ impl Format {
         let what = match self {
             Format::Mp4 => "MP4",
             Format::Gif => "GIF",
+            Format::Png => "PNG",
             _ => "a folder of PNGs",
         };
         Error::NoCodecs { path: path.into(), what: what.into() }

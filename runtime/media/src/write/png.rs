@@ -5,16 +5,18 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use files::staging::StagedFolder;
-use png::{BitDepth, ColorType, Encoder, EncodingError};
+use png::EncodingError;
 
+use super::png_file::{encode, size};
 use super::writer::{ClipWriter, Output, Progress};
 use crate::clip::{ClipShape, FrameBlock};
 use crate::colour::frame_pixels;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 pub(super) struct PngFolder {
     folder: StagedFolder,
     shape: ClipShape,
+    size: [u32; 2],
     progress: Progress,
     bytes: u64,
     rgb: Vec<u8>,
@@ -22,11 +24,9 @@ pub(super) struct PngFolder {
 
 impl PngFolder {
     pub(super) fn create(path: &Path, shape: ClipShape) -> Result<PngFolder> {
-        if u32::try_from(shape.width.max(shape.height)).is_err() {
-            return Err(Error::UnsupportedClip { path: path.into(), problem: "a frame is too large for PNG".into() });
-        }
+        let size = size(path, shape)?;
         let folder = StagedFolder::create(path, is_ours)?;
-        Ok(PngFolder { folder, shape, progress: Progress::new(path, shape), bytes: 0, rgb: vec![] })
+        Ok(PngFolder { folder, shape, size, progress: Progress::new(path, shape), bytes: 0, rgb: vec![] })
     }
 
     /// Where a sample's frames go for now.
@@ -37,12 +37,7 @@ impl PngFolder {
 
     fn write_frame(&self, path: &Path) -> Result<u64, EncodingError> {
         let file = BufWriter::new(File::create_new(path)?);
-        let mut encoder = Encoder::new(file, self.shape.width as u32, self.shape.height as u32);
-        encoder.set_color(ColorType::Rgb);
-        encoder.set_depth(BitDepth::Eight);
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(&self.rgb)?;
-        writer.finish()?;
+        encode(file, self.size, &self.rgb)?;
         Ok(fs::metadata(path)?.len())
     }
 }

@@ -6,13 +6,13 @@
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::array::{Array, Header};
+use super::array::{Array, ArrayAxes, Header};
 use super::format::{Format, check_pictures};
 use super::sink::{FrameSink, Opened};
 use super::writer::{ClipWriter, Output, Progress};
 use super::y4m;
 #[cfg(feature = "codecs")]
-use super::{gif, mp4};
+use super::{gif, mp4, png_file};
 use crate::clip::{ClipShape, FrameBlock};
 use crate::colour::frame_pixels;
 use crate::error::{Error, Result};
@@ -72,8 +72,8 @@ pub fn write_to<'a>(
     shape.check()?;
     if matches!(format, Format::Safetensors | Format::Npy) {
         let header = match format {
-            Format::Npy => Header::npy(shape),
-            _ => Header::safetensors(name, shape)?,
+            Format::Npy => Header::npy(shape, ArrayAxes::Bcthw),
+            _ => Header::safetensors(name, shape, ArrayAxes::Bcthw)?,
         };
         let array = Array::begin(Counted::new(to), shape, &header);
         let array = array.map_err(|cause| Error::Stream { path: name.into(), cause })?;
@@ -96,8 +96,10 @@ pub fn write_to<'a>(
             Format::Gif => gif::open(name, shape, rate, to),
             #[cfg(feature = "codecs")]
             Format::Mp4 => mp4::open(name, shape, rate, to),
+            #[cfg(feature = "codecs")]
+            Format::Png => png_file::open(name, shape, to),
             #[cfg(not(feature = "codecs"))]
-            Format::Gif | Format::Mp4 => return Err(format.no_codecs(name)),
+            Format::Gif | Format::Mp4 | Format::Png => return Err(format.no_codecs(name)),
             _ => y4m::open(shape, rate, to),
         },
     )

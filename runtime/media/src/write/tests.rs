@@ -225,6 +225,29 @@ fn a_finished_file_is_kept_if_its_place_is_taken() {
     assert!(fs::read(kept).unwrap().starts_with(b"\x93NUMPY"));
 }
 
+#[test]
+fn arrays_of_images_have_four_axes() {
+    let folder = folder();
+    let shape = shape(2, 3, 1, 4, 5);
+    for name in ["a.npy", "a.safetensors"] {
+        let path = folder.path().join(name);
+        let mut writer = create_images(&path, shape, rate(8.0)).unwrap();
+        write_all(writer.as_mut(), &clip(shape), shape);
+        writer.finish().unwrap();
+        let file = files::tensor_file::TensorFile::open(&path, "an array").unwrap();
+        let [tensor] = &file.names()[..] else { panic!("one tensor") };
+        assert_eq!(file.shape(tensor), Some(&[2, 3, 4, 5][..]), "{name}");
+        let values = file.to_f32(tensor).unwrap();
+        assert!(
+            values.iter().zip(clip(shape)).all(|(found, expected)| found.to_bits() == expected.to_bits()),
+            "{name}"
+        );
+    }
+    let two = ClipShape { frames: 2, ..shape };
+    let message = create_images(&folder.path().join("b.npy"), two, rate(8.0)).err().unwrap().to_string();
+    assert!(message.contains("an image is one frame, and this clip has 2"), "{message}");
+}
+
 // ---- refusals
 
 #[test]
@@ -343,7 +366,7 @@ fn what_cannot_be_written_to_bytes_is_refused() {
 #[cfg(not(feature = "codecs"))]
 fn what_needs_a_codec_is_said_to() {
     let shape = shape(1, 3, 1, 2, 2);
-    for (name, what) in [("a.mp4", "MP4"), ("a.gif", "GIF"), ("a/", "a folder of PNGs")] {
+    for (name, what) in [("a.mp4", "MP4"), ("a.gif", "GIF"), ("a.png", "PNG"), ("a/", "a folder of PNGs")] {
         let message = refused(Path::new(name), shape);
         assert!(message.contains(&format!("{name}: {what} needs codecs, and this build has none")), "{message}");
     }

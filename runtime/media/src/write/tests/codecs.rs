@@ -106,6 +106,25 @@ fn png_folders_hold_the_exact_pixels() {
 }
 
 #[test]
+fn a_png_is_one_frame_of_a_sample() {
+    let folder = folder();
+    let path = folder.path().join("a.PNG");
+    let one = shape(1, 3, 1, 6, 5);
+    let output = save(&path, one, 8.0);
+    assert_eq!((read_png(&path), output.bytes), (expected(one, 0, 0), fs::metadata(&path).unwrap().len()));
+    assert_eq!(output.bytes, to_bytes("a.png", one).1.len() as u64);
+    let two = shape(2, 1, 1, 6, 5);
+    let paths = save(&folder.path().join("b.png"), two, 8.0).paths;
+    assert_eq!(paths, ["b-0.png", "b-1.png"].map(|name| folder.path().join(name)));
+    for (sample, path) in paths.iter().enumerate() {
+        assert_eq!(read_png(path), expected(two, sample, 0));
+    }
+    let message = refused(&folder.path().join("c.png"), shape(1, 3, 2, 6, 5));
+    assert!(message.contains("a PNG is one frame, and this clip has 2; a path without an ending"), "{message}");
+    assert_eq!(entries(folder.path()), ["a.PNG", "b-0.png", "b-1.png"]);
+}
+
+#[test]
 fn a_png_folder_replaces_only_our_own() {
     let folder = folder();
     let path = folder.path().join("out");

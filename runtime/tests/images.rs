@@ -1,0 +1,159 @@
+//! A model of images: tensors of four axes in and out, pictures, and clips refused.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{entries, latents_file, printed, random, refused, tensors_of, tessera, text, write};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tessera::tensor_file::TensorFile;
+
+/// Two levels: twice the height and width of the latents.
+const CONFIG: &str = r#"{
+  "_class_name": "AutoencoderKL",
+  "block_out_channels": [8, 16],
+  "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"],
+  "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"],
+  "latent_channels": 4,
+  "norm_num_groups": 4,
+  "sample_size": 16,
+  "scaling_factor": 0.5,
+  "shift_factor": 0.25
+}"#;
+
+const DECODE: [&str; 6] = ["decode", "--model", ".", "--latents", "z.safetensors", "--quiet"];
+const ENCODE: [&str; 4] = ["encode", "--model", ".", "--quiet"];
+
+/// A folder with the model and `z.safetensors`, latents of this shape.
+fn workplace(latents: &[usize]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, _) = frontend::read_config(CONFIG).unwrap();
+    fs::write(folder.path().join("config.json"), CONFIG).unwrap();
+    write(&folder.path().join("diffusion_pytorch_model.safetensors"), &tensors_of(&*model));
+    latents_file(folder.path(), "z.safetensors", latents, &random(5, latents.iter().product()));
+    folder
+}
+
+/// The shape and the values of the only tensor of a file.
+fn tensor(path: &Path) -> (Vec<usize>, Vec<f32>) {
+    let file = TensorFile::open(path, "a tensor").unwrap();
+    let [name] = &file.names()[..] else { panic!("{:?}", file.names()) };
+    (file.shape(name).unwrap().to_vec(), file.to_f32(name).unwrap())
+}
+
+#[test]
+fn an_image_is_decoded_to_a_picture() {
+    let folder = workplace(&[1, 4, 3, 5]);
+    let path = folder.path();
+    let told: Value = serde_json::from_str(&printed(&[&DECODE[..], &["--json"]].concat(), path)).unwrap();
+    assert_eq!(told["output"], json!("decoded.png"));
+    assert_eq!(told["latents"], json!({"layout": "bchw", "guessed": false}));
+    assert_eq!((&told["frames"], &told["height"], &told["width"]), (&json!(1), &json!(6), &json!(10)));
+    assert!(fs::read(path.join("decoded.png")).unwrap().starts_with(b"\x89PNG"));
+    let said = printed(&DECODE[..5], path);
+    assert!(said.contains("[1, 4, 3, 5] [B, C, H, W]"), "{said}");
+
+    // The same image in five axes.
+    for (output, shape) in
+        [("four.npy", &[1, 4, 3, 5][..]), ("five.npy", &[1, 4, 1, 3, 5]), ("tchw.npy", &[1, 1, 4, 3, 5])]
+    {
+        latents_file(path, "z.safetensors", shape, &random(5, 60));
+        printed(&[&DECODE[..], &["--output", output]].concat(), path);
+        assert_eq!(fs::read(path.join(output)).unwrap(), fs::read(path.join("four.npy")).unwrap(), "{output}");
+    }
+    assert_eq!(tensor(&path.join("four.npy")).0, [1, 3, 6, 10]);
+}
+
+#[test]
+fn a_batch_of_images_is_a_picture_each_or_one_array() {
+    let folder = workplace(&[3, 4, 2, 2]);
+    let path = folder.path();
+    printed(&[&DECODE[..], &["--output", "out.png"]].concat(), path);
+    printed(&[&DECODE[..], &["--output", "out.safetensors"]].concat(), path);
+    let made: Vec<String> = entries(path).into_iter().filter(|name| name.starts_with("out")).collect();
+    assert_eq!(made, ["out-0.png", "out-1.png", "out-2.png", "out.safetensors"]);
+    let (shape, all) = tensor(&path.join("out.safetensors"));
+    assert_eq!(shape, [3, 3, 4, 4]);
+    // The second of them alone, with threads of its own.
+    let latents = random(5, 48);
+    latents_file(path, "z.safetensors", &[1, 4, 2, 2], &latents[16..32]);
+    printed(&[&DECODE[..], &["--output", "second.safetensors"]].concat(), path);
+    assert_eq!(tensor(&path.join("second.safetensors")).1, all[48..96]);
+}
+
+#[test]
+fn a_picture_is_encoded_to_four_axes_and_comes_back() {
+    let folder = workplace(&[1, 4, 4, 5]);
+    let path = folder.path();
+    printed(&DECODE[..], path);
+    let encode = |more: &[&str]| printed(&[&ENCODE[..], &["--video", "decoded.png"], more].concat(), path);
+    let told: Value = serde_json::from_str(&encode(&["--output", "scaled.safetensors", "--json"])).unwrap();
+    assert_eq!(told["shape"], json!([1, 4, 4, 5]));
+    encode(&["--output", "unscaled.safetensors", "--unscaled"]);
+    encode(&["--output", "moments.safetensors", "--moments"]);
+    let [scaled, unscaled, moments] =
+        ["scaled", "unscaled", "moments"].map(|name| tensor(&path.join(format!("{name}.safetensors"))));
+    assert_eq!(
+        (&scaled.0[..], &unscaled.0[..], &moments.0[..]),
+        (&[1, 4, 4, 5][..], &[1, 4, 4, 5][..], &[1, 8, 4, 5][..])
+    );
+    assert_eq!(unscaled.1, moments.1[..80]);
+    for (scaled, unscaled) in scaled.1.iter().zip(&unscaled.1) {
+        assert!((scaled - (unscaled - 0.25) * 0.5).abs() < 1e-6, "{scaled} of {unscaled}");
+    }
+    // All of them say what they are, and decode to one image.
+    let images: Vec<PathBuf> = ["scaled", "unscaled", "moments"]
+        .map(|name| {
+            let output = format!("{name}.npy");
+            let latents = format!("{name}.safetensors");
+            printed_with_notes(
+                &["decode", "--model", ".", "--latents", &latents, "--output", &output, "--quiet"],
+                path,
+            );
+            path.join(output)
+        })
+        .into();
+    let [scaled, unscaled, moments] = [0, 1, 2].map(|i| tensor(&images[i]));
+    assert_eq!((&unscaled, &scaled.0), (&moments, &unscaled.0));
+    assert!(scaled.1.iter().zip(&unscaled.1).all(|(a, b)| (a - b).abs() < 1e-4));
+}
+
+/// What a command prints that must succeed.
+fn printed_with_notes(arguments: &[&str], folder: &Path) -> String {
+    let output = tessera(arguments, folder);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn more_than_one_frame_is_refused() {
+    let folder = workplace(&[1, 4, 2, 3, 5]);
+    let path = folder.path();
+    let decode = &[&DECODE[..], &["--latents-layout", "bcthw"]].concat();
+    let expected = "AutoencoderKL is a model of images, which are one frame each, and these are 2";
+    refused(path, decode, &["latents", expected]);
+    let clip: Vec<f32> = random(3, 3 * 2 * 4 * 4);
+    latents_file(path, "clip.safetensors", &[1, 3, 2, 4, 4], &clip);
+    refused(path, &[&ENCODE[..], &["--video", "clip.safetensors"]].concat(), &["clip", expected]);
+    printed(&[&ENCODE[..], &["--video", "clip.safetensors", "--frames", "1"]].concat(), path);
+    latents_file(path, "z.safetensors", &[1, 3, 2, 2], &random(3, 12));
+    refused(path, &DECODE, &["in layout bchw axis 1 is the channels and should be 4, not 3"]);
+}
+
+/// A case of the reference, its activations too, as it lies there.
+#[test]
+fn the_references_activations_are_verified() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/models/autoencoder-kl");
+    let model = golden.to_str().unwrap();
+    for case in ["decode-image-taps", "encode-image-taps"] {
+        let case = golden.join(format!("cases/{case}.safetensors"));
+        let against = case.to_str().unwrap();
+        let told = printed(&["verify", "--model", model, "--against", against, "--json"], &golden);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["passed"], json!(true));
+        let rows = told["rows"].as_array().unwrap();
+        assert!(rows.iter().any(|row| row["module"].as_str().unwrap().ends_with("mid_block.attentions.0.to_q")));
+    }
+}
