@@ -53,7 +53,8 @@ impl FrameSteps {
         }
     }
 
-    /// The frames of each step of a clip: of 13 in fixed steps of 2, they are 3 + 2 + 2 + 2 + 2 + 2. No frames, no steps.
+    /// The frames of each step of a clip: of 13 in fixed steps of 2, they are 3 + 2 + 2 + 2 + 2 + 2; without
+    /// frames there are none.
     pub fn of_clip(self, clip: usize) -> ClipSteps {
         let (first, each, clip) = match self {
             Self::Fixed { frames } => (frames + clip % frames, frames, clip),

@@ -11,8 +11,8 @@ use crate::isa::Isa;
 /// Normalises, scales, activates: called as `channel_norm(from, to, scale, offset, channels, pixels, floor, epsilon)`.
 ///
 /// `to = activation((from - mean) * factor * scale + offset)` for `pixels` pixels one behind the other, each with a mean and a
-/// [`factor`] of its own; a variant that is not centered has the mean 0. Scale and offset are f32, one each a channel, or null; what
-/// the others are in memory, the variant says. `epsilon` is the bits of an f64.
+/// [`factor`] of its own; the mean of a variant that is not centered is zero. Scale and
+/// offset are f32, one each a channel, or null; what the others are in memory, the variant says. `epsilon` is the bits of an f64.
 ///
 /// # Safety
 ///

@@ -16,7 +16,8 @@ const SAMPLED_ROWS: usize = 16;
 /// Mean and reciprocal standard deviation of each batch element and group, `[batch, groups, 2]` in f32.
 ///
 /// One pass over the elements: sums of `d` and `d²` with `d = x - k`, where `k` is the group's mean over a few rows. Then
-/// `mean = k + E[d]` and `variance = E[d²] - E[d]²` do not cancel, as `E[x²] - E[x]²` does in f32 where the mean is large
+/// `mean = k + E[d]` and `variance = E[d²] - E[d]²` do not cancel,
+/// as `E[x²] - E[x]²` does in f32 where the mean is large
 /// beside the deviation (Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance").
 pub(super) fn group_statistics(
     body: &mut Body,

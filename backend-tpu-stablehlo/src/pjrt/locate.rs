@@ -217,8 +217,10 @@ pub fn install(name: PluginName) -> Result<PathBuf, LocateError> {
     Ok(folder.join(library))
 }
 
-/// How pip is asked to install, whatever the user's own settings: only the package, without those that it names as needed, which
-/// no plugin needs; and with no other place than the one that is named, which pip refuses beside it.
+/// How pip is asked to install, whatever the user's own settings: only the package, without those
+/// that it names as needed, which no plugin needs; and with no other place than the one that is
+/// named, which pip refuses beside it. Not `--isolated`, which would be shorter than this list: it
+/// leaves out all settings, and with them the user's index and proxy.
 const PIP_INSTALL: [&str; 9] = [
     "-m",
     "pip",

@@ -1,6 +1,7 @@
 //! How near decoded frames are to their source: peak signal-to-noise ratio and structural similarity, frame by frame.
 //!
-//! Both are told on the scale of 8-bit pixels: a value x of either clip is clamp(x / 2 + 0.5, 0, 1) * 255, not rounded (the
+//! Both are told on the scale of 8-bit pixels: a value x of either clip
+//! is `255 * clamp(x / 2 + 0.5, 0, 1)`, not rounded (the
 //! values of a source that was made of pixels are those pixels again). What is compared with what is the caller's to know.
 
 use rayon::prelude::*;

@@ -81,6 +81,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
             if let Some(notice) = name.notice() {
                 console.note(&format!("note: {notice}"));
             }
+            // By pip with the user's own settings: `--isolated` would lose the index and the proxy.
             let library = locate::install(name)?;
             console.say(&format!("installed {}\n", library.display()))
         }
