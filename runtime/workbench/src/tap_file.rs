@@ -72,7 +72,7 @@ impl TapFile {
     pub fn tiling(&self, model: &dyn Autoencoder) -> Option<Tiling> {
         let tiling = self.label("tiling")?;
         if tiling.as_object().is_some_and(Map::is_empty) {
-            return Some(Tiling::of(model));
+            return Some(Tiling::of(model, self.half()));
         }
         let pixels = |field: &str| usize::try_from(tiling[field].as_u64()?).ok();
         let overlap = |field: &str| tiling[field].as_f64();
@@ -190,7 +190,7 @@ mod tests {
         let taps = TapFile::open(&path).unwrap();
         assert_eq!(taps.input().unwrap().shape(), [2, 3, 1, 4, 5]);
         let model = frontend::read_config(frontend::published()[0].config).unwrap().0;
-        assert_eq!(taps.tiling(&*model), Some(Tiling::of(&*model)));
+        assert_eq!(taps.tiling(&*model), Some(Tiling::of(&*model, Half::Decoder)));
         let of = |module: &str, shape: &[usize]| taps.activation(module, 0, 1, shape);
         assert_eq!(of("decoder.conv_in", &[1, 1, 1, 1, 2]).unwrap(), Some(vec![2.0, 3.0]));
         assert_eq!(of("decoder.to_q", &[1, 1, 6, 1]).unwrap().map(|values| values.len()), Some(6));
