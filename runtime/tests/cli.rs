@@ -202,7 +202,7 @@ fn bad_input_is_one_error_and_no_output() {
 fn a_bad_model_is_one_error_and_no_output() {
     let folder = workplace(1, 1);
     let path = folder.path();
-    fs::write(path.join("config.json"), CONFIG.replace("\"AutoencoderKLCogVideoX\"", "\"AutoencoderKL\"")).unwrap();
+    fs::write(path.join("config.json"), CONFIG.replace("\"AutoencoderKLCogVideoX\"", "\"VQModel\"")).unwrap();
     refused(path, &DECODE, &["config.json", "another model"]);
     fs::write(path.join("config.json"), CONFIG.replacen('{', "{\"act_fn\": \"gelu\", \"pad_mode\": \"mirror\",", 1))
         .unwrap();
