@@ -1,7 +1,8 @@
 //! Single ops through emitted code, on each instruction set and one thread.
 //!
-//! Throughput of convolutions and attentions is in floating-point operations (criterion's "elements": 2 for each tap and input channel of an
-//! output); that of all others, which memory bounds, in bytes of operands and results.
+//! Throughput of convolutions and attentions is in floating-point operations (criterion's
+//! "elements": 2 for each tap and input channel of an output); that of all others, which memory
+//! bounds, in bytes of operands and results.
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -98,7 +99,8 @@ fn normalization(criterion: &mut Criterion) {
     bench(criterion, "normalization", "of_channels_silu", of_channels, bytes);
 }
 
-/// Convolutions that normalise what they read: by statistics of groups, and over the channels of each pixel.
+/// Convolutions that normalise what they read: by statistics of groups, and over the channels of
+/// each pixel.
 fn prologues(criterion: &mut Criterion) {
     let video = "tensor<1x2x60x90x96xf32, nthwc>";
     let norms = [

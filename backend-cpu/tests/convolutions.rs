@@ -1,5 +1,6 @@
-//! Convolutions in all their forms against the reference evaluator, by every algorithm on every instruction set that this machine
-//! runs: sizes, borders, what they make of their input on the way, and what they leave for a norm behind them.
+//! Convolutions in all their forms against the reference evaluator, by every algorithm on every
+//! instruction set that this machine runs: sizes, borders, what they make of their input on the
+//! way, and what they leave for a norm behind them.
 
 mod common;
 
@@ -121,7 +122,8 @@ fn convolutions() {
     Case { input: [1, 5, 33], channels: [512, 3], kernel: [1, 3, 3], repeat: 0, ..plain }.check();
 }
 
-/// Borders of each kind along each axis, by every algorithm: around few elements and many, with frames in front, in ragged blocks.
+/// Borders of each kind along each axis, by every algorithm: around few elements and many, with
+/// frames in front, in ragged blocks.
 #[test]
 fn borders() {
     let plain = Case { padding: [[0, 1], [1, 1], [1, 1]], ..Case::PLAIN };
@@ -213,7 +215,8 @@ fn dot_products_are_used_where_the_cpu_has_them() {
     }
 }
 
-/// Convolutions that read their input through a prologue, with frames of a normalised input sliced off.
+/// Convolutions that read their input through a prologue, with frames of a normalised input sliced
+/// off.
 #[test]
 fn prologues() {
     for element in ["f32", "bf16"] {
@@ -262,7 +265,8 @@ fn prologues() {
     }
 }
 
-/// Normalisations of what a convolution writes: one takes the sums that the convolution makes, another sums once more.
+/// Normalisations of what a convolution writes: one takes the sums that the convolution makes,
+/// another sums once more.
 #[test]
 fn statistics_of_convolutions() {
     for element in ["f32", "bf16"] {

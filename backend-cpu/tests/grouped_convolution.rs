@@ -33,7 +33,8 @@ fn check(space: &str, [channels, outputs, groups]: [usize; 3], kernel: [usize; 3
 
 #[test]
 fn groups_of_all_sizes() {
-    // Depthwise, with vectors and a rest; several outputs a channel; groups of a few channels; all channels.
+    // Depthwise, with vectors and a rest; several outputs a channel; groups of a few channels; all
+    // channels.
     for counts in [[1, 1, 1], [19, 19, 19], [32, 32, 32], [5, 10, 5], [12, 28, 4], [64, 64, 2], [7, 6, 1]] {
         check("3x5x6", counts, [1, 3, 3], [1, 1, 1], "3x5x7");
         check("3x5x6", counts, [3, 5, 2], [1, 2, 3], "3x3x3");

@@ -18,7 +18,8 @@ fn check(text: &str) {
     common::check(&ir::text::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}")));
 }
 
-/// A program of one op (the last line) over inputs of the given types; and the same in bf16, over states.
+/// A program of one op (the last line) over inputs of the given types; and the same in bf16, over
+/// states.
 fn op(inputs: &[&str], line: &str) {
     program(inputs, line, "input", "result");
     // What is one number a channel or group stays f32: what has no layout.

@@ -1,4 +1,5 @@
-//! Attributes of ops: the constants an op carries beside its operands, and how each kind reads as text.
+//! Attributes of ops: the constants an op carries beside its operands, and how each kind reads as
+//! text.
 //!
 //! Which op has which attribute is in [`crate::op`].
 
@@ -49,7 +50,8 @@ pub trait Attribute: Sized {
     /// What an attribute is that is not written out, if that may be.
     const LEFT_OUT: Option<Self> = None;
 
-    /// The value as text; `None` for an attribute that the op's result type already shows, or that is left out.
+    /// The value as text; `None` for an attribute that the op's result type already shows, or that
+    /// is left out.
     fn to_literal(&self) -> Option<Literal>;
 
     /// The value from text; `None` when the text is of another kind.
@@ -251,7 +253,8 @@ word_attribute! {
     }
 }
 
-/// What stands in a convolution's padding of time, height and width; zeros, if it is not written out.
+/// What stands in a convolution's padding of time, height and width; zeros, if it is not written
+/// out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Border(pub [PadMode; 3]);
 
@@ -314,13 +317,14 @@ word_attribute! {
     }
 }
 
-/// Which keys a query of an attention sees. Where there are more keys than queries, the others stand in front: the last query
-/// is at the place of the last key.
+/// Which keys a query of an attention sees. Where there are more keys than queries, the others
+/// stand in front: the last query is at the place of the last key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttentionMask {
     /// All.
     None,
-    /// Those of its own frame and of earlier ones, frames having so many tokens; with one, those up to its own place.
+    /// Those of its own frame and of earlier ones, frames having so many tokens; with one, those up
+    /// to its own place.
     Causal(usize),
 }
 

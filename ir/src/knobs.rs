@@ -1,9 +1,12 @@
-//! Every environment variable that Tessera reads, declared once: its name, what it takes, what it does. `tessera knobs` lists them.
+//! Every environment variable that Tessera reads, declared once: its name, what it takes, what it
+//! does. `tessera knobs` lists them.
 //!
-//! Nothing else of ours reads the environment (`tests/environment.rs` looks), folders that follow from it included; what
-//! libraries and the system read for us, and what we leave to them, is declared here too. So this table is all there is. It
-//! stands in this crate because every other one stands on it. What a value means, and what is wrong with one, is the reader's
-//! to say. Programs that are started get the whole environment and read what they will: ffmpeg, Python, pip, plugins.
+//! Nothing else of ours reads the environment (`tests/environment.rs` looks), folders that follow
+//! from it included; what libraries and the system read for us, and what we leave to them, is
+//! declared here too. So this table is all there is. It stands in this crate because every other
+//! one stands on it. What a value means, and what is wrong with one, is the reader's
+//! to say. Programs that are started get the whole environment and read what they will: ffmpeg,
+//! Python, pip, plugins.
 
 use std::env;
 use std::ffi::OsString;
@@ -156,7 +159,8 @@ knobs! {
         "What tests of snapshots do with new ones.";
 }
 
-/// What libraries read for those who search them for faults, many of a kind: how the names begin, and who reads them.
+/// What libraries read for those who search them for faults, many of a kind: how the names begin,
+/// and who reads them.
 pub const FOR_LIBRARIES: &[(&str, &str)] = &[
     ("RS_H264_", "the H.264 codec"),
     ("RFF_", "the H.264 codec"),

@@ -1,14 +1,16 @@
 //! The op table: every operation of the language, declared once.
 //!
-//! From the table derive the enum [`Op`], its accessors, the builder's methods, what the printer and the parser need, and
-//! the op reference ([`TABLE`]). Written by hand elsewhere, and needed for a new op: its shape function
-//! ([`crate::shape`]), its evaluator arm ([`crate::eval`]), and a lowering in each backend.
+//! From the table derive the enum [`Op`], its accessors, the builder's methods, what the printer
+//! and the parser need, and the op reference ([`TABLE`]). Written by hand elsewhere, and needed for
+//! a new op: its shape function ([`crate::shape`]), its evaluator arm ([`crate::eval`]), and a
+//! lowering in each backend.
 //!
-//! Every op has one result. A row says which kind of work the op does ([`Class`]). Operands come next, in parentheses: a
-//! [`Value`] is required, an `Option<Value>` may be left out and is named in the text, a [`Values`] is a list; behind `as`
-//! stands what it is to the op ([`OperandRole`]). Attributes follow in braces, `as PerAxis` or `as AxisPlace` if they speak of the
-//! operands' axes. Last come the floating-point operations, of the row's own operands and attributes and of the sizes of what
-//! they name; an op without is free.
+//! Every op has one result. A row says which kind of work the op does ([`Class`]). Operands come
+//! next, in parentheses: a [`Value`] is required, an `Option<Value>` may be left out and is named
+//! in the text, a [`Values`] is a list; behind `as` stands what it is to the op ([`OperandRole`]).
+//! Attributes follow in braces, `as PerAxis` or `as AxisPlace` if they speak of the operands' axes.
+//! Last come the floating-point operations, of the row's own operands and attributes and of the
+//! sizes of what they name; an op without is free.
 
 use std::hash::{Hash, Hasher};
 
@@ -388,7 +390,8 @@ impl Op {
         TABLE.iter().find(|row| row.mnemonic == self.mnemonic()).expect("the enum and the table are one macro")
     }
 
-    /// Whether the value comes from outside the program: an input, a state, a parameter or a constant.
+    /// Whether the value comes from outside the program: an input, a state, a parameter or a
+    /// constant.
     pub const fn is_leaf(&self) -> bool {
         matches!(self.class(), Class::Leaf)
     }

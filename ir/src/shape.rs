@@ -1,7 +1,8 @@
 //! Shape inference: the type of each op's result, and the constraints on its operands.
 //!
-//! Constraints are numbered, `convolution_c3`, and each has a test of that name in `tests/constraints.rs`. The builder, the
-//! parser and the verifier all call [`infer`], so none of them can accept what another refuses.
+//! Constraints are numbered, `convolution_c3`, and each has a test of that name in
+//! `tests/constraints.rs`. The builder, the parser and the verifier all call [`infer`], so none of
+//! them can accept what another refuses.
 
 use std::cmp::Ordering;
 
@@ -41,7 +42,8 @@ pub fn infer(op: &Op, graph: &Graph) -> Inferred {
     infer_over(op, &|value| (value.index() < graph.len()).then(|| graph.ty(value)))
 }
 
-/// The type of `op`'s result where `ty_of` gives the types of its operands; `None` for a value that is not defined.
+/// The type of `op`'s result where `ty_of` gives the types of its operands; `None` for a value that
+/// is not defined.
 ///
 /// # Errors
 /// The first constraint that does not hold.
@@ -172,7 +174,8 @@ fn video(op: &str, ty: &TensorType) -> Result<(VideoAxes, usize), Violation> {
     Ok((axes, ty.shape[axes.channel]))
 }
 
-/// What a bias is added in: f32 to floating-point numbers, whatever their type, since it is added before rounding.
+/// What a bias is added in: f32 to floating-point numbers, whatever their type, since it is added
+/// before rounding.
 const fn bias_element(video: ElementType) -> ElementType {
     if video.is_float() { ElementType::F32 } else { video }
 }

@@ -1,5 +1,5 @@
-//! One test for each numbered constraint of the shape functions, by its name: a program that breaks it does not parse, and
-//! the error carries the constraint and says what was found.
+//! One test for each numbered constraint of the shape functions, by its name: a program that breaks
+//! it does not parse, and the error carries the constraint and says what was found.
 
 use ir::text::parse;
 use ir::types::TensorType;

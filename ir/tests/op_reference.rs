@@ -1,4 +1,5 @@
-//! The op reference page, `OPS.md`, is made of the op table. `TESSERA_BLESS=1 cargo test -p ir` writes it anew.
+//! The op reference page, `OPS.md`, is made of the op table. `TESSERA_BLESS=1 cargo test -p ir`
+//! writes it anew.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Every fault that a model, latents or a clip can have, each with the message that it gives: exit code 1, one line, and
-//! nothing written. What happens to the process itself is in `faults`.
+//! Every fault that a model, latents or a clip can have, each with the message that it gives: exit
+//! code 1, one line, and nothing written. What happens to the process itself is in `faults`.
 
 mod common;
 

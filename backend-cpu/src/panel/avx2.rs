@@ -1,4 +1,5 @@
-//! Contraction panels for AVX2 and FMA: the vector operations, and the families of 6 x 16 and 12 x 8.
+//! Contraction panels for AVX2 and FMA: the vector operations, and the families of 6 x 16 and 12 x
+//! 8.
 //!
 //! 12 of the 16 registers hold C. What the panel does with these operations is in `tile`.
 
@@ -30,7 +31,8 @@ const UNROLL: usize = 4;
 type Vector = __m256;
 type Wide = [__m256d; 2];
 
-/// Which lanes exist. A masked store costs dozens of cycles on some CPUs, so whole vectors go another way.
+/// Which lanes exist. A masked store costs dozens of cycles on some CPUs, so whole vectors go
+/// another way.
 #[derive(Clone, Copy)]
 struct Mask {
     lanes: __m256i,
@@ -88,8 +90,8 @@ unsafe fn store_masked(to: *mut f32, mask: Mask, value: Vector) {
     }
 }
 
-/// `a * b + c`, spelled out: of its three forms, the compiler prefers the one that overwrites the broadcast, and then C
-/// wanders from register to register and spills.
+/// `a * b + c`, spelled out: of its three forms, the compiler prefers the one that overwrites the
+/// broadcast, and then C wanders from register to register and spills.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
@@ -265,7 +267,8 @@ fn prefetch_second(at: *const f32) {
 #[inline(always)]
 fn opaque(value: usize) -> usize {
     let mut value = value;
-    // SAFETY: no instruction at all. (Not declared `pure`, or the optimiser would move it out of the loop.)
+    // SAFETY: no instruction at all. (Not declared `pure`, or the optimiser would move it out of the
+    // loop.)
     unsafe { asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
     value
 }

@@ -214,7 +214,8 @@ pub(super) fn prefetch_second(at: *const f32) {
 #[inline(always)]
 pub(super) fn opaque(value: usize) -> usize {
     let mut value = value;
-    // SAFETY: no instruction at all. (Not declared `pure`, or the optimiser would move it out of the loop.)
+    // SAFETY: no instruction at all. (Not declared `pure`, or the optimiser would move it out of the
+    // loop.)
     unsafe { asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
     value
 }
@@ -236,7 +237,8 @@ panel_family! {
         rows [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28]
 }
 
-/// AVX-512 F, VL, BW and DQ, and AVX512-BF16 where there is one. Cranelift has no vectors beyond 128 bits: emitted code is AVX2's.
+/// AVX-512 F, VL, BW and DQ, and AVX512-BF16 where there is one. Cranelift has no vectors beyond
+/// 128 bits: emitted code is AVX2's.
 pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
     is_supported: || {
         is_x86_feature_detected!("avx512f")

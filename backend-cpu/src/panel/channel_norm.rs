@@ -1,23 +1,26 @@
-//! The body of a normalisation over the channels of each pixel, written once as a macro over the vector operations of an
-//! instruction set (`tile` lists them) and the SiLU of `normalize`.
+//! The body of a normalisation over the channels of each pixel, written once as a macro over the
+//! vector operations of an instruction set (`tile` lists them) and the SiLU of `normalize`.
 //!
-//! A pixel is read twice, the second time from the nearest cache: for its sums, and to be divided. Sums are in f64, so that
-//! neither the number of channels nor the cancellation in `E[x²] - E[x]²` costs a bit of an f32 result. Which pixels are
-//! normalised is emitted code, in `codegen::channel_norm`.
+//! A pixel is read twice, the second time from the nearest cache: for its sums, and to be divided.
+//! Sums are in f64, so that neither the number of channels nor the cancellation in `E[x²] - E[x]²`
+//! costs a bit of an f32 result. Which pixels are normalised is emitted code, in
+//! `codegen::channel_norm`.
 
 use crate::element::Element;
 use crate::isa::Isa;
 
-/// Normalises, scales, activates: called as `channel_norm(from, to, scale, offset, channels, pixels, floor, epsilon)`.
+/// Normalises, scales, activates: called as `channel_norm(from, to, scale, offset, channels,
+/// pixels, floor, epsilon)`.
 ///
-/// `to = activation((from - mean) * factor * scale + offset)` for `pixels` pixels one behind the other, each with a mean and a
-/// [`factor`] of its own; the mean of a variant that is not centered is zero. Scale and
-/// offset are f32, one each a channel, or null; what the others are in memory, the variant says. `epsilon` is the bits of an f64.
+/// `to = activation((from - mean) * factor * scale + offset)` for `pixels` pixels one behind the
+/// other, each with a mean and a [`factor`] of its own; the mean of a variant that is not centered
+/// is zero. Scale and offset are f32, one each a channel, or null; what the others are in memory,
+/// the variant says. `epsilon` is the bits of an f64.
 ///
 /// # Safety
 ///
-/// The CPU runs the instruction set; what is named is readable, or writable, aligned as its elements are; `to` overlaps
-/// nothing, or is `from` in the same elements.
+/// The CPU runs the instruction set; what is named is readable, or writable, aligned as its
+/// elements are; `to` overlaps nothing, or is `from` in the same elements.
 pub(crate) type ChannelNormFn = unsafe extern "C" fn(
     from: *const u8,
     to: *mut u8,
@@ -51,8 +54,9 @@ impl ChannelNormVariant {
     }
 }
 
-/// What the difference to the mean is multiplied with, where the channels' mean square about it is `mean_square`: `floor` says
-/// whether epsilon is the least that their Euclidean norm may be, or is added to the mean square. NaN stays NaN.
+/// What the difference to the mean is multiplied with, where the channels' mean square about it is
+/// `mean_square`: `floor` says whether epsilon is the least that their Euclidean norm may be, or is
+/// added to the mean square. NaN stays NaN.
 pub(super) fn factor(mean_square: f64, channels: f64, floor: bool, epsilon: f64) -> f64 {
     match floor {
         true if (mean_square * channels).sqrt() < epsilon => channels.sqrt() / epsilon,

@@ -1,4 +1,5 @@
-//! What the property tests of every panel family share: a random case, the plain loop in f64, and guards around C.
+//! What the property tests of every panel family share: a random case, the plain loop in f64, and
+//! guards around C.
 
 use needs::Need;
 use proptest::prelude::*;

@@ -1,22 +1,24 @@
-//! The body of a fused group normalisation over a run of pixels, written once as a macro over the vector operations of an
-//! instruction set (`tile` lists them).
+//! The body of a fused group normalisation over a run of pixels, written once as a macro over the
+//! vector operations of an instruction set (`tile` lists them).
 //!
-//! Which pixels, and which pixel of gain and shift belongs to them, is emitted code, in `codegen::norm`; so are the
-//! coefficients.
+//! Which pixels, and which pixel of gain and shift belongs to them, is emitted code, in
+//! `codegen::norm`; so are the coefficients.
 
 use crate::element::Element;
 use crate::isa::Isa;
 
-/// Normalises, modulates, activates: called as `normalize(from, to, coefficients, gain, shift, channels, pixels)`.
+/// Normalises, modulates, activates: called as `normalize(from, to, coefficients, gain, shift,
+/// channels, pixels)`.
 ///
-/// `to = activation((from * a + b) * gain + shift)` for `pixels` pixels one behind the other; a and b, one each a channel,
-/// follow each other at `coefficients`. All pixels take the same gain and shift, one each a channel; a variant without
-/// modulation does not read them. Coefficients are f32; what the others are in memory, the variant says.
+/// `to = activation((from * a + b) * gain + shift)` for `pixels` pixels one behind the other; a and
+/// b, one each a channel, follow each other at `coefficients`. All pixels take the same gain and
+/// shift, one each a channel; a variant without modulation does not read them. Coefficients are
+/// f32; what the others are in memory, the variant says.
 ///
 /// # Safety
 ///
-/// The CPU runs the instruction set; what is named is readable, or writable, aligned as its elements are; `to` overlaps
-/// nothing, or is `from` in the same elements.
+/// The CPU runs the instruction set; what is named is readable, or writable, aligned as its
+/// elements are; `to` overlaps nothing, or is `from` in the same elements.
 pub(crate) type NormalizeFn = unsafe extern "C" fn(
     from: *const u8,
     to: *mut u8,

@@ -1,7 +1,8 @@
-//! The body of a contraction panel, written once as a macro over the vector operations of an instruction set.
+//! The body of a contraction panel, written once as a macro over the vector operations of an
+//! instruction set.
 //!
-//! A macro and not a trait, because every function here must carry the instruction set's `target_feature`. The
-//! module that expands [`tile_kernel`] names, each with that attribute:
+//! A macro and not a trait, because every function here must carry the instruction set's
+//! `target_feature`. The module that expands [`tile_kernel`] names, each with that attribute:
 //!
 //! | name | what it is |
 //! |---|---|
@@ -22,10 +23,11 @@
 //! | `prefetch(p)`, `prefetch_second(p)` | ask for the cache line of `p`, into the first-level cache or the second-level one |
 //! | `opaque(n)` | `n`, of which the optimiser knows nothing |
 //!
-//! Registers are what this is about. All of C lives in vector registers. The rows of A have no stride known at compile
-//! time, and one pointer a row would not fit: rows come in groups of [`GROUP`], each group has one pointer, and inside a
-//! group a row is `pointer + {0, 1, 2, 4} * stride`, `{1, 2} * triple` or `1 * quintuple`, which x86-64 addresses
-//! without an instruction. `opaque` keeps the optimiser from computing the multiples ahead, into registers that are
+//! Registers are what this is about. All of C lives in vector registers. The rows of A have no
+//! stride known at compile time, and one pointer a row would not fit: rows come in groups of
+//! [`GROUP`], each group has one pointer, and inside a group a row is `pointer + {0, 1, 2, 4} *
+//! stride`, `{1, 2} * triple` or `1 * quintuple`, which x86-64 addresses without an instruction.
+//! `opaque` keeps the optimiser from computing the multiples ahead, into registers that are
 //! not there.
 
 /// Rows that share a pointer in the inner loop.
@@ -35,7 +37,8 @@ pub(crate) const CACHE_LINE: usize = 16;
 /// Groups of rows in the tallest panel.
 pub(super) const GROUPS: usize = 4;
 
-/// Runs the block for each row, unrolled by construction: an accumulator indexed by a run-time row would live in memory.
+/// Runs the block for each row, unrolled by construction: an accumulator indexed by a run-time row
+/// would live in memory.
 macro_rules! for_rows {
     ($rows:ident, $row:ident, $block:block) => {
         for_rows!(@ $rows, $row, $block, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27)
@@ -48,7 +51,8 @@ macro_rules! for_rows {
     };
 }
 
-/// One step of k: `acc[row][column] += a[row] * b[column]` over the tile, `$ahead` steps after the pointers.
+/// One step of k: `acc[row][column] += a[row] * b[column]` over the tile, `$ahead` steps after the
+/// pointers.
 macro_rules! tile_step {
     ($acc:ident, $rows:ident, $vectors:ident, $groups:ident, $strides:ident, $b:ident, $ahead:expr) => {
         let mut values = [zero(); $vectors];
@@ -67,7 +71,8 @@ macro_rules! tile_step {
     };
 }
 
-/// Defines `panel::<ROWS, VECTORS>`, a [`PanelFn`](super::PanelFn), over the vector operations in scope.
+/// Defines `panel::<ROWS, VECTORS>`, a [`PanelFn`](super::PanelFn), over the vector operations in
+/// scope.
 macro_rules! tile_kernel {
     ($(#[$feature:meta])*) => {
         /// The panel of `ROWS` rows and `VECTORS` vectors of columns. See [`PanelFn`](super::PanelFn) for what it

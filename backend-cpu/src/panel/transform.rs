@@ -1,9 +1,11 @@
-//! The bodies of Winograd's transforms, written once as a macro over the vector operations of an instruction set (`tile`
-//! lists them): a square of inputs forward, a square of products back, and both over time.
+//! The bodies of Winograd's transforms, written once as a macro over the vector operations of an
+//! instruction set (`tile` lists them): a square of inputs forward, a square of products back, and
+//! both over time.
 //!
-//! The formulas are those of `crate::winograd`. One call transforms one square for every channel; loops over squares,
-//! frames and planes are emitted code. Arrays hold the larger square; what a smaller one leaves unused costs nothing
-//! once the loops, whose bounds are constants, are unrolled.
+//! The formulas are those of `crate::winograd`. One call transforms one square for every channel;
+//! loops over squares, frames and planes are emitted code. Arrays hold the larger square; what a
+//! smaller one leaves unused costs nothing once the loops, whose bounds are constants, are
+//! unrolled.
 
 use crate::element::Element;
 use crate::isa::Isa;
@@ -16,31 +18,34 @@ pub(crate) const POINT_B: f64 = std::f64::consts::SQRT_2;
 
 /// `Bᵀ d B` of one square: called as `forward(from, to, channels, line, plane)`.
 ///
-/// Element (y, x) of the square is at `from + y * line + x * channels`, with all its channels behind it; plane p of the
-/// result is at `to + p * plane`. Distances are in elements.
+/// Element (y, x) of the square is at `from + y * line + x * channels`, with all its channels
+/// behind it; plane p of the result is at `to + p * plane`. Distances are in elements.
 ///
 /// # Safety
 ///
-/// The CPU runs the instruction set; what is named is readable, or writable, aligned as f32 is; nothing overlaps.
+/// The CPU runs the instruction set; what is named is readable, or writable, aligned as f32 is;
+/// nothing overlaps.
 pub(crate) type ForwardFn =
     unsafe extern "C" fn(from: *const f32, to: *mut f32, channels: usize, line: usize, plane: usize);
 
 /// `Aᵀ m A` of one square, plus bias and residual: called as
 /// `back(from, to, bias, residual, channels, plane, line, pixel, lines, pixels, sums, pitch)`.
 ///
-/// Plane p of the products is at `from + p * plane`; element (y, x) of the result is at `to + y * line + x * pixel`, and so
-/// in the residual, if that is not null. `bias` is null or has a value for each channel. Only the first `lines` lines and
-/// `pixels` pixels are read and written, if there are fewer than the square has.
+/// Plane p of the products is at `from + p * plane`; element (y, x) of the result is at `to + y *
+/// line + x * pixel`, and so in the residual, if that is not null. `bias` is null or has a value
+/// for each channel. Only the first `lines` lines and `pixels` pixels are read and written, if
+/// there are fewer than the square has.
 ///
-/// Result and residual are f32 or bf16, as the form has it; the result is rounded once. If `sums` is not null, what is written
-/// is added to the sum of its channel there, before it is rounded, and its square to the sum of squares `pitch` elements
-/// behind; whole vectors of sums are written, of which those of no channel mean nothing.
+/// Result and residual are f32 or bf16, as the form has it; the result is rounded once. If `sums`
+/// is not null, what is written is added to the sum of its channel there, before it is rounded, and
+/// its square to the sum of squares `pitch` elements behind; whole vectors of sums are written, of
+/// which those of no channel mean nothing.
 ///
 /// # Safety
 ///
-/// As for [`ForwardFn`], result and residual aligned as their elements are, sums as f64; result and residual may be the same
-/// memory. A streaming form also asks that whole vectors of the result are aligned, and that a fence follows before another
-/// thread reads it.
+/// As for [`ForwardFn`], result and residual aligned as their elements are, sums as f64; result and
+/// residual may be the same memory. A streaming form also asks that whole vectors of the result are
+/// aligned, and that a fence follows before another thread reads it.
 pub(crate) type BackFn = unsafe extern "C" fn(
     from: *const f32,
     to: *mut u8,
@@ -56,8 +61,9 @@ pub(crate) type BackFn = unsafe extern "C" fn(
     pitch: usize,
 );
 
-/// F(2, 3) over time: called as `time(from, to, count, plane)`, forward on four frames that follow each other at a
-/// distance of `count` elements, to four planes; back from four planes to two frames.
+/// F(2, 3) over time: called as `time(from, to, count, plane)`, forward on four frames that follow
+/// each other at a distance of `count` elements, to four planes; back from four planes to two
+/// frames.
 ///
 /// # Safety
 ///
@@ -93,7 +99,8 @@ pub(crate) enum Direction {
     BackStreaming,
 }
 
-/// The symbol under which emitted code calls the transform of a square; going back, the result has this element.
+/// The symbol under which emitted code calls the transform of a square; going back, the result has
+/// this element.
 pub(crate) fn square_symbol(isa: Isa, side: usize, direction: Direction, element: Element) -> String {
     format!("{isa}_winograd{side}_{direction:?}{}", element.suffix()).to_lowercase()
 }

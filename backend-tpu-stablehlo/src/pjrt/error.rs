@@ -59,8 +59,8 @@ pub enum Error {
         /// The plugin's own words; may be several lines.
         message: String,
     },
-    /// Arguments of a call or a run that do not fit the program. Found by us: plugins take any buffer of the right number
-    /// of bytes.
+    /// Arguments of a call or a run that do not fit the program. Found by us: plugins take any
+    /// buffer of the right number of bytes.
     #[error("{0}")]
     Mismatch(String),
     /// Host memory for a tensor cannot be had.

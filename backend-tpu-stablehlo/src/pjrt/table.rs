@@ -1,8 +1,9 @@
-//! The plugin's table of functions, and the one way to call them: whether the plugin has the function is checked before each
-//! call, and its errors become ours.
+//! The plugin's table of functions, and the one way to call them: whether the plugin has the
+//! function is checked before each call, and its errors become ours.
 //!
-//! Every function of the C API takes one struct, which belongs to no other function. So the type of the arguments names
-//! the function: [`Table::call`] with a `PJRT_Client_Create_Args` calls `PJRT_Client_Create`.
+//! Every function of the C API takes one struct, which belongs to no other function. So the type of
+//! the arguments names the function: [`Table::call`] with a `PJRT_Client_Create_Args` calls
+//! `PJRT_Client_Create`.
 
 use std::ffi::c_char;
 use std::mem::offset_of;
@@ -127,8 +128,8 @@ impl Table {
 
     /// The function that takes these arguments.
     fn function<A: Entry>(self) -> Result<unsafe extern "C" fn(*mut A) -> *mut PJRT_Error> {
-        // SAFETY: the size comes first in every table; an entry is read only where the plugin's table, which may be
-        // shorter than ours, has it. Its type is the one that `entries!` checked.
+        // SAFETY: the size comes first in every table; an entry is read only where the plugin's table,
+        // which may be shorter than ours, has it. Its type is the one that `entries!` checked.
         let function: Function<A> = unsafe {
             let table = self.0.as_ptr();
             let has = (*table).struct_size >= A::OFFSET + size_of::<Function<A>>();
@@ -143,7 +144,8 @@ impl Table {
     /// Pointers among the arguments are what the C API says that this function takes.
     pub(super) unsafe fn call<A: Entry>(self, arguments: &mut A) -> Result<()> {
         let function = self.function::<A>()?;
-        // SAFETY: the function is the plugin's for these arguments; that they are right is the caller's promise.
+        // SAFETY: the function is the plugin's for these arguments; that they are right is the caller's
+        // promise.
         match NonNull::new(unsafe { function(arguments) }) {
             None => Ok(()),
             // SAFETY: the plugin has just handed over this error.
@@ -151,7 +153,8 @@ impl Table {
         }
     }
 
-    /// Calls a function that ends the life of something. What it reports is of use to nobody but a developer.
+    /// Calls a function that ends the life of something. What it reports is of use to nobody but a
+    /// developer.
     ///
     /// # Safety
     /// As [`Self::call`]; and what is destroyed is not used again.
@@ -167,8 +170,8 @@ impl Table {
     /// # Safety
     /// The plugin handed over this error, and it is not used again.
     unsafe fn error(self, function: &'static str, error: NonNull<PJRT_Error>) -> Error {
-        // SAFETY: the error lives until it is destroyed, at the end. These three functions come first in the table, so
-        // that every version has them; two of them return nothing.
+        // SAFETY: the error lives until it is destroyed, at the end. These three functions come first in
+        // the table, so that every version has them; two of them return nothing.
         unsafe {
             let table = self.0.as_ptr();
             let mut text = PJRT_Error_Message_Args {

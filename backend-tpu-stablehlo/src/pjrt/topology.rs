@@ -81,8 +81,8 @@ impl Topology {
         }
     }
 
-    /// Compiles a StableHLO module, text or bytecode, for these devices. Every dimension must be static: on a dynamic one,
-    /// libtpu ends the process.
+    /// Compiles a StableHLO module, text or bytecode, for these devices. Every dimension must be
+    /// static: on a dynamic one, libtpu ends the process.
     ///
     /// # Errors
     /// What the plugin says: of the module, or that it needs more memory than a device has.

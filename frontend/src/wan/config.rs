@@ -1,6 +1,8 @@
-//! The configuration of an `AutoencoderKLWan`: its fields, what follows from them, and which values are allowed.
+//! The configuration of an `AutoencoderKLWan`: its fields, what follows from them, and which values
+//! are allowed.
 //!
-//! Fields and defaults are those of diffusers' class, spelling included. Reading them from text is in [`crate::config_json`].
+//! Fields and defaults are those of diffusers' class, spelling included. Reading them from text is
+//! in [`crate::config_json`].
 
 use crate::config_json::{Configuration, Reader, Violation};
 
@@ -24,7 +26,8 @@ pub struct Config {
     pub dim_mult: Vec<usize>,
     /// Residual blocks of each level; the decoder has one more.
     pub num_res_blocks: usize,
-    /// Scales of the encoder, 1 the highest and each level half the one before, whose residual blocks attention follows.
+    /// Scales of the encoder, 1 the highest and each level half the one before, whose residual
+    /// blocks attention follows.
     pub attn_scales: Vec<f64>,
     /// Whether the sampler behind each level but the last halves the number of frames.
     pub temperal_downsample: Vec<bool>,
@@ -98,7 +101,8 @@ impl Config {
         self.temperal_downsample[level]
     }
 
-    /// Whether the decoder's sampler behind this level, from the lowest resolution up, doubles the number of frames.
+    /// Whether the decoder's sampler behind this level, from the lowest resolution up, doubles the
+    /// number of frames.
     pub(super) fn doubles_time(&self, level: usize) -> bool {
         self.temperal_downsample[self.temperal_downsample.len() - 1 - level]
     }

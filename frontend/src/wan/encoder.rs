@@ -1,4 +1,5 @@
-//! The encoder: video to mean and log-variance of the latents (`WanEncoder3d`, before `quant_conv`).
+//! The encoder: video to mean and log-variance of the latents (`WanEncoder3d`, before
+//! `quant_conv`).
 
 use ir::{BuildError, Value};
 

@@ -1,7 +1,9 @@
-//! `AutoencoderKLWan`: causal 3D convolutions behind zeros, norms over the channels of each position, attention in each frame.
+//! `AutoencoderKLWan`: causal 3D convolutions behind zeros, norms over the channels of each
+//! position, attention in each frame.
 //!
-//! From diffusers' `autoencoder_kl_wan.py`. Nothing looks beyond a position but convolutions and the attention of a frame, so a
-//! clip may be cut anywhere behind its first frame, which is a step of its own: the samplers over time leave it alone.
+//! From diffusers' `autoencoder_kl_wan.py`. Nothing looks beyond a position but convolutions and
+//! the attention of a frame, so a clip may be cut anywhere behind its first frame, which is a step
+//! of its own: the samplers over time leave it alone.
 
 mod blocks;
 mod config;
@@ -20,10 +22,12 @@ use crate::tile_rule::TileRule;
 
 pub use config::Config;
 
-/// Tiles of `enable_tiling`: 256 pixels, of which 192 lie between the beginning of one and that of the next.
+/// Tiles of `enable_tiling`: 256 pixels, of which 192 lie between the beginning of one and that of
+/// the next.
 const TILES: TileRule = TileRule { size: [256, 256], overlap: [0.25, 0.25] };
 
-/// Height and width in pixels of the smaller of the sizes that the published models were trained on.
+/// Height and width in pixels of the smaller of the sizes that the published models were trained
+/// on.
 const TRAINING_SIZE: [usize; 2] = [480, 832];
 
 impl Autoencoder for Config {

@@ -4,7 +4,8 @@ use ir::{Border, Dims, PadMode};
 
 use super::{Tensor, check, of_text, random, video};
 
-/// Which of `size` elements stands at `index`, counted from the first; `None` for a zero. By walking there.
+/// Which of `size` elements stands at `index`, counted from the first; `None` for a zero. By
+/// walking there.
 fn walk(mode: PadMode, index: isize, size: usize) -> Option<usize> {
     if mode == PadMode::Zero {
         return usize::try_from(index).ok().filter(|&at| at < size);
@@ -56,7 +57,8 @@ fn pads_of_videos() {
     }
 }
 
-/// What stands at a place of a channel-first video with so many elements in front of time, height and width.
+/// What stands at a place of a channel-first video with so many elements in front of time, height
+/// and width.
 fn value(x: &Tensor<f64>, modes: [PadMode; 3], [b, c, t, y, column]: [usize; 5], low: [usize; 3]) -> f64 {
     let size = x.ty.space().unwrap();
     let inside = |axis: usize, at: usize| walk(modes[axis], at as isize - low[axis] as isize, size[axis]);

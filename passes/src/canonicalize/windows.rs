@@ -11,8 +11,8 @@
 //! | `slice` of a `concatenate` | concatenation of a slice of each operand it meets | always |
 //! | `concatenate` of a `concatenate` | one concatenation | both along the same axis |
 //!
-//! A padded or concatenated tensor of which only slices are read is thus never made. An edge pad reads the nearest element,
-//! so a slice in the pad alone is a pad of the outermost slice.
+//! A padded or concatenated tensor of which only slices are read is thus never made. An edge pad
+//! reads the nearest element, so a slice in the pad alone is a pad of the outermost slice.
 //!
 //! ```text
 //! %2 = concatenate [%0, %1] {axis = 1} : tensor<1x5x8x8x4xf32, nthwc>    // 2 and 3 frames

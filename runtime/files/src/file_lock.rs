@@ -1,7 +1,9 @@
-//! Locks on files, and what is done where the file system has none: what they guard goes on without.
+//! Locks on files, and what is done where the file system has none: what they guard goes on
+//! without.
 //!
-//! Network file systems and some of containers refuse `flock`, each with an error of its own (ENOLCK, EACCES, EINVAL, EIO,
-//! EOPNOTSUPP, ENOSYS ...), so any error but that somebody else holds the lock means that there are no locks. That is said once.
+//! Network file systems and some of containers refuse `flock`, each with an error of its own
+//! (ENOLCK, EACCES, EINVAL, EIO, EOPNOTSUPP, ENOSYS ...), so any error but that somebody else holds
+//! the lock means that there are no locks. That is said once.
 
 use std::fs::{File, TryLockError};
 use std::io;

@@ -50,7 +50,8 @@ impl InputArguments {
     }
 }
 
-/// The input where none is named: a corner of the demo's latents for the demo's model, else noise of that size.
+/// The input where none is named: a corner of the demo's latents for the demo's model, else noise
+/// of that size.
 pub(super) fn small(vae: &Vae, is_demo: bool) -> Result<RunInput, Failure> {
     let [frames, height, width] = SMALL;
     let shape = [1, vae.model().channels().latents, frames, height, width];

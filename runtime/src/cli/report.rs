@@ -1,4 +1,5 @@
-//! What a run has cost, for people and as JSON: what the commands that run the model have in common.
+//! What a run has cost, for people and as JSON: what the commands that run the model have in
+//! common.
 
 use std::path::{Path, PathBuf};
 
@@ -86,7 +87,8 @@ pub(super) fn row(name: &str, value: impl Into<String>) -> [String; 2] {
     [name.to_owned(), value.into()]
 }
 
-/// The rows about one way through the model; `write_seconds` were spent on the output, `total_seconds` on everything.
+/// The rows about one way through the model; `write_seconds` were spent on the output,
+/// `total_seconds` on everything.
 pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> Vec<[String; 2]> {
     let Report { frames, height, width, seconds, ref tiling, .. } = *report;
     let mut rows = vec![
@@ -114,7 +116,8 @@ pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> V
     rows
 }
 
-/// The options that always cut the tiles of a decision that another run may not make; `None` where it would.
+/// The options that always cut the tiles of a decision that another run may not make; `None` where
+/// it would.
 fn pinned_by(decision: &TilingDecision) -> Option<String> {
     let Tiling { height, width, overlap } = decision.tiling.filter(|_| decision.follows_free_memory)?;
     let tiles = format!("--tiling {height}x{width}");

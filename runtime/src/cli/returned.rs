@@ -1,4 +1,5 @@
-//! What of a video comes back from its latents: whole latents of height and width, and as many frames as the decoder makes.
+//! What of a video comes back from its latents: whole latents of height and width, and as many
+//! frames as the decoder makes.
 
 use frontend::Autoencoder;
 use serde_json::{Value, json};
@@ -27,7 +28,8 @@ impl Extent {
         json!({"frames": self.frames, "height": self.height, "width": self.width})
     }
 
-    /// Of something that is done to the whole clip, such as encoding it: a line for each way in which less comes back.
+    /// Of something that is done to the whole clip, such as encoding it: a line for each way in
+    /// which less comes back.
     pub(super) fn losses(self, model: &dyn Autoencoder) -> Vec<String> {
         let Extent { frames, height, width } = self.returned(model);
         let mut lines = vec![];

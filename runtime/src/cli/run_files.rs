@@ -1,8 +1,9 @@
-//! The files that a run reads, and those that it is to write: none is both, and none is written twice. Each is told here
-//! before any work, whichever comes first.
+//! The files that a run reads, and those that it is to write: none is both, and none is written
+//! twice. Each is told here before any work, whichever comes first.
 //!
-//! Files are told apart by what they are and not by their names: links, `./` and the like lead to the same one. What is no
-//! file and no folder, such as a terminal or the null device, may be anything at once.
+//! Files are told apart by what they are and not by their names: links, `./` and the like lead to
+//! the same one. What is no file and no folder, such as a terminal or the null device, may be
+//! anything at once.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -185,7 +186,8 @@ mod tests {
 
     use super::*;
 
-    /// A folder with `in/frame-00000.png`, and what leads to it: `hard`, `soft`, and `folder` to `in`.
+    /// A folder with `in/frame-00000.png`, and what leads to it: `hard`, `soft`, and `folder` to
+    /// `in`.
     fn workplace() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);

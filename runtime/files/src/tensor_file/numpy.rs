@@ -1,4 +1,5 @@
-//! NumPy's arrays as tensors: an `.npy` holds one, called `array`, an `.npz` is a zip archive of several.
+//! NumPy's arrays as tensors: an `.npy` holds one, called `array`, an `.npz` is a zip archive of
+//! several.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;

@@ -1,13 +1,14 @@
-//! Python pickles as `torch.save` writes them, read without executing anything: a fixed list of opcodes and of
-//! globals, and all else is refused by name. The list of globals is in `globals`.
+//! Python pickles as `torch.save` writes them, read without executing anything: a fixed list of
+//! opcodes and of globals, and all else is refused by name. The list of globals is in `globals`.
 //!
-//! A pickle is a program for a stack machine that may call any function of Python. Here it builds dictionaries,
-//! lists, texts, numbers and *descriptions* of tensors, and that is all it can do. Objects lie in one list and refer
-//! to each other by place: objects that hold themselves are no danger to this reader, and whoever walks them bounds
-//! the walk. Memory is bounded by [`SIZE_LIMIT`] and [`OBJECT_LIMIT`].
+//! A pickle is a program for a stack machine that may call any function of Python. Here it builds
+//! dictionaries, lists, texts, numbers and *descriptions* of tensors, and that is all it can do.
+//! Objects lie in one list and refer to each other by place: objects that hold themselves are no
+//! danger to this reader, and whoever walks them bounds the walk. Memory is bounded by
+//! [`SIZE_LIMIT`] and [`OBJECT_LIMIT`].
 //!
-//! Kept crates read pickles of plain data (`serde-pickle`: no persistent ids, which is what storages are) or are part
-//! of a whole framework (candle, burn).
+//! Kept crates read pickles of plain data (`serde-pickle`: no persistent ids, which is what
+//! storages are) or are part of a whole framework (candle, burn).
 
 use std::collections::HashMap;
 
@@ -17,8 +18,8 @@ use super::globals::Global;
 
 /// The longest pickle that is read, in bytes: that of 436 tensors takes 60 kB.
 pub(super) const SIZE_LIMIT: usize = 16 << 20;
-/// The most objects that a pickle may make, and the most that may lie on its stack: 436 tensors take some five
-/// thousand.
+/// The most objects that a pickle may make, and the most that may lie on its stack: 436 tensors
+/// take some five thousand.
 const OBJECT_LIMIT: usize = 1 << 20;
 
 /// A value; what is large lies among the objects.

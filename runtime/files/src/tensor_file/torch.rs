@@ -1,5 +1,5 @@
-//! What `torch.save` writes since PyTorch 1.6: a zip archive of a pickle and of the storages that its tensors are
-//! views into.
+//! What `torch.save` writes since PyTorch 1.6: a zip archive of a pickle and of the storages that
+//! its tensors are views into.
 //!
 //! ```text
 //! NAME/data.pkl     dictionaries and descriptions of tensors: see `pickle`
@@ -7,8 +7,9 @@
 //! NAME/byteorder    `little` or `big`; files of old versions have none
 //! ```
 //!
-//! Tensors in dictionaries and lists are named by their keys, `state_dict.decoder.conv_in.weight`; one that is alone
-//! is called `tensor`. What else is in there, numbers of steps and names, is passed over.
+//! Tensors in dictionaries and lists are named by their keys, `state_dict.decoder.conv_in.weight`;
+//! one that is alone is called `tensor`. What else is in there, numbers of steps and names, is
+//! passed over.
 
 use std::collections::HashSet;
 use std::ops::Range;

@@ -1,4 +1,5 @@
-//! Arrays: a tensor of a safetensors file, or an `.npy`. Floats, or pixels in eight bits, in any order of axes.
+//! Arrays: a tensor of a safetensors file, or an `.npy`. Floats, or pixels in eight bits, in any
+//! order of axes.
 //!
 //! Which axis is which and what values mean is told in [`crate::layout`].
 

@@ -1,4 +1,5 @@
-//! H.264 samples of an MP4 to planes, and what the stream says of their colours. The container is [`super::mp4`].
+//! H.264 samples of an MP4 to planes, and what the stream says of their colours. The container is
+//! [`super::mp4`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -93,8 +94,8 @@ pub(super) struct Signal {
 }
 
 impl Signal {
-    /// Reads the sequence parameter set `nal`, with its NAL header, up to the video usability information (ITU-T H.264
-    /// (08/2021), 7.3.2.1.1 and E.1.1).
+    /// Reads the sequence parameter set `nal`, with its NAL header, up to the video usability
+    /// information (ITU-T H.264 (08/2021), 7.3.2.1.1 and E.1.1).
     pub(super) fn read(nal: &[u8]) -> Result<Signal, Trouble> {
         let bits = Bits::of_escaped(nal.get(1..).unwrap_or_default());
         parse(&mut bits.0.iter().copied())

@@ -1,4 +1,5 @@
-//! What our writers write, read back; every other format from bytes made here; and every way to be refused.
+//! What our writers write, read back; every other format from bytes made here; and every way to be
+//! refused.
 
 mod array_files;
 #[cfg(feature = "codecs")]

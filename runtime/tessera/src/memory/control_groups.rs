@@ -1,10 +1,11 @@
-//! What control groups leave of memory, of the first version and the second: the group of this process and every group around it
-//! that can be seen.
+//! What control groups leave of memory, of the first version and the second: the group of this
+//! process and every group around it that can be seen.
 //!
-//! What a group uses counts without the cached files and the kernel's own caches that make way when memory is asked for, used
-//! lately or not. A limit that throttles (`memory.high`) counts like one that kills. Where the hierarchies are mounted, and
-//! which part of them, `/proc/self/mountinfo` tells: a container may see its own group as the root, or paths in
-//! `/proc/self/cgroup` that no mount of its own has.
+//! What a group uses counts without the cached files and the kernel's own caches that make way when
+//! memory is asked for, used lately or not. A limit that throttles (`memory.high`) counts like one
+//! that kills. Where the hierarchies are mounted, and which part of them, `/proc/self/mountinfo`
+//! tells: a container may see its own group as the root, or paths in `/proc/self/cgroup` that no
+//! mount of its own has.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -67,8 +68,8 @@ impl Mount {
     }
 }
 
-/// The bytes that this process's groups leave it, at least; `None` where no group has a limit, or none can be seen. `root` is the
-/// file system's.
+/// The bytes that this process's groups leave it, at least; `None` where no group has a limit, or
+/// none can be seen. `root` is the file system's.
 pub(super) fn bytes_left(root: &Path) -> Option<u64> {
     let mounts = mounts(&read(&root.join("proc/self/mountinfo")));
     let memberships = read(&root.join("proc/self/cgroup"));
@@ -108,7 +109,8 @@ fn left_in_hierarchy(root: &Path, mounts: &[Mount], version: Version, group: &Pa
     left.min()
 }
 
-/// Whether a group's limit is one of the groups in it too: in the first version that could be chosen.
+/// Whether a group's limit is one of the groups in it too: in the first version that could be
+/// chosen.
 fn counts_children(group: &Path) -> bool {
     read(&group.join("memory.use_hierarchy")).trim() != "0"
 }
@@ -122,7 +124,8 @@ fn left(group: &Path, version: Version) -> Option<u64> {
         lines.find_map(|(found, value)| (found == name).then(|| value.trim().parse::<u64>().ok())?)
     };
     let limits = version.limits().iter().filter_map(|file| number(file));
-    // Of the first version: the tightest limit around it, those of groups that cannot be seen from here included.
+    // Of the first version: the tightest limit around it, those of groups that cannot be seen from here
+    // included.
     let limit = limits.chain(field("hierarchical_memory_limit")).min()?;
     let reclaimable = version.reclaimable().iter().filter_map(|name| field(name)).fold(0, u64::saturating_add);
     let used = number(version.usage()).unwrap_or(0).saturating_sub(reclaimable);
@@ -196,7 +199,8 @@ mod tests {
             ("sys/fs/cgroup/memory/memory.usage_in_bytes", "500000"),
         ];
         assert_eq!(left_with(&version_1), Some(0));
-        // The first version tells of limits that are out of sight; a group may not have counted those in it.
+        // The first version tells of limits that are out of sight; a group may not have counted those in
+        // it.
         let nested = [
             ("proc/self/cgroup", "4:cpu,memory:/a/b\n"),
             ("sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "9223372036854771712"),

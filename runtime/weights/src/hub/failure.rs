@@ -1,4 +1,5 @@
-//! Why a file or a model was not had from the hub, and what that means to the person who asked for it.
+//! Why a file or a model was not had from the hub, and what that means to the person who asked for
+//! it.
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;

@@ -1,10 +1,11 @@
-//! Fetching a model: the order in which files are looked for, and what is done where the hub gives nothing.
+//! Fetching a model: the order in which files are looked for, and what is done where the hub gives
+//! nothing.
 //!
-//! Only what is needed is fetched: config.json and the weights of the VAE. Requests are in `client`, the folders on disk in `cache`,
-//! what a failure means in `failure`.
+//! Only what is needed is fetched: config.json and the weights of the VAE. Requests are in
+//! `client`, the folders on disk in `cache`, what a failure means in `failure`.
 //!
-//! The crate `hf-hub` says where the cache is, how its folders are named and what a branch stood for. It is built without its
-//! own downloads; the workspace's manifest says why.
+//! The crate `hf-hub` says where the cache is, how its folders are named and what a branch stood
+//! for. It is built without its own downloads; the workspace's manifest says why.
 
 use std::path::{Path, PathBuf};
 
@@ -19,14 +20,16 @@ use crate::file_names::{CONFIG_FILE, VAE_FOLDER, WEIGHTS_CANDIDATES, WEIGHTS_FIL
 use crate::model_files::{ModelFiles, WeightFiles};
 use crate::shard_index::ShardIndex;
 
-/// Finds a model's files in the cache, fetching those that are not there or that the revision has moved on from.
-/// `config` takes the place of the repository's config.json.
+/// Finds a model's files in the cache, fetching those that are not there or that the revision has
+/// moved on from. `config` takes the place of the repository's config.json.
 ///
-/// Files are looked for in `vae/` and then at the top. All are of one commit. Where the hub does not give them, for whatever
-/// reason, a model that is whole in the cache will do, which is said in the log.
+/// Files are looked for in `vae/` and then at the top. All are of one commit. Where the hub does
+/// not give them, for whatever reason, a model that is whole in the cache will do, which is said in
+/// the log.
 ///
 /// # Errors
-/// [`Error::Hub`] with what is missing or went wrong, and what to do; [`Error::ShardIndex`]; [`Error::Interrupted`].
+/// [`Error::Hub`] with what is missing or went wrong, and what to do; [`Error::ShardIndex`];
+/// [`Error::Interrupted`].
 pub(crate) fn fetch(
     id: &HubId,
     config: Option<&Path>,
@@ -188,8 +191,8 @@ impl Session<'_> {
         Err(Missing::File(nested))
     }
 
-    /// A file's place in the cache, fetched if need be; `None` if the repository has no such file, or, where the hub is not
-    /// asked, the cache.
+    /// A file's place in the cache, fetched if need be; `None` if the repository has no such file,
+    /// or, where the hub is not asked, the cache.
     fn file(&mut self, file: &str, progress: &mut OnDownload<'_>) -> Found<Option<PathBuf>> {
         let revision = self.commit.as_deref().unwrap_or(self.id.revision());
         if let Some(cached) = self.cache.find_commit(revision, file) {
@@ -247,7 +250,8 @@ impl Session<'_> {
         Ok(None)
     }
 
-    /// Notes what the revision stands for, once all files are here: a call without the hub then finds them.
+    /// Notes what the revision stands for, once all files are here: a call without the hub then
+    /// finds them.
     fn finish(&self) {
         if let Some(commit) = &self.commit {
             self.cache.note(commit);

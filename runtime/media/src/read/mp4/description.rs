@@ -1,4 +1,5 @@
-//! Sample descriptions (`stsd`): the codec of a video track, its parameter sets, and its colours where the container tells.
+//! Sample descriptions (`stsd`): the codec of a video track, its parameter sets, and its colours
+//! where the container tells.
 
 use shiguredo_mp4::boxes::AvccBox;
 

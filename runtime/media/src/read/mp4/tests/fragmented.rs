@@ -1,4 +1,5 @@
-//! Fragmented files, made here of the committed clip in every way that says where samples are and when.
+//! Fragmented files, made here of the committed clip in every way that says where samples are and
+//! when.
 
 use shiguredo_mp4::boxes::{
     MfhdBox, MoofBox, MoovBox, MvexBox, StszBox, SttsBox, TfdtBox, TfhdBox, TrafBox, TrexBox, TrunBox, TrunSample,
@@ -237,7 +238,8 @@ fn fragments_that_are_cut_off_are_an_error_and_whole_ones_frames() {
     let bytes = fragmented(PLAIN, 4);
     let starts: Vec<usize> =
         (0..bytes.len() - 3).filter(|&at| &bytes[at..at + 4] == b"sidx").map(|at| at - 4).collect();
-    // Where boxes end, with how many fragments in front: behind a `sidx` of 32 bytes, too, and in front of the last box.
+    // Where boxes end, with how many fragments in front: behind a `sidx` of 32 bytes, too, and in front
+    // of the last box.
     let before = starts.iter().enumerate();
     let mut ends: Vec<_> = before.flat_map(|(fragments, &at)| [(at, fragments), (at + 32, fragments)]).collect();
     ends.push((bytes.len() - 8, starts.len()));
