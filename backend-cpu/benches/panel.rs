@@ -66,8 +66,8 @@ impl Call {
         };
         let panel = self.family.panel(self.family.max_rows());
         let none = std::ptr::null();
-        // SAFETY: only supported instruction sets are asked for, and the buffers are as long as the shape
-        // says.
+        // SAFETY: only supported instruction sets are asked for, and the buffers are as long as the
+        // shape says.
         unsafe { panel(&shape, self.a.as_ptr(), self.b.as_ptr(), self.b.as_ptr(), self.c.as_mut_ptr(), none, none) };
         black_box(self.c.as_ptr());
     }
@@ -179,7 +179,8 @@ fn print_shares() {
         for segment_count in [3, 4] {
             let mut call = Call::new(family, segment_count);
             let speed = call.flops() as f64 / shortest(|| call.run()) / 1e9;
-            // The clock is not the same from minute to minute: the peak is measured beside each kernel.
+            // The clock is not the same from minute to minute: the peak is measured beside each
+            // kernel.
             let peak = peak::run(family.isa).map(|flops| {
                 flops as f64
                     / shortest(|| {

@@ -232,7 +232,8 @@ mod tests {
             (attention(1, 1, [5400; 2], 384), 49),
             (attention(1, 1, [1560; 2], 512), 16),
             (attention(2, 1, [1560; 2], 512), 28),
-            // As many heads at once as make a block worth its start; all of them are packed where they are used.
+            // As many heads at once as make a block worth its start; all of them are packed where
+            // they are used.
             (attention(5400, 4, [7; 2], 32), 21_600_usize.div_ceil(334)),
             (attention(3, 4, [1; 2], 1), 12),
         ] {

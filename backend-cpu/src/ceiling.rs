@@ -70,8 +70,9 @@ pub fn peak_flops(isa: Isa, pool: &ThreadPool) -> Result<f64, BufferError> {
             while started.elapsed() < WINDOW {
                 for _ in 0..16 {
                     let none = std::ptr::null();
-                    // SAFETY: the CPU runs the instruction set, asserted above; A has `rows` rows of `depth`, B `depth`
-                    // rows of `nr` and C `rows` rows of `nr` elements, which are this thread's own.
+                    // SAFETY: the CPU runs the instruction set, asserted above; A has `rows` rows
+                    // of `depth`, B `depth` rows of `nr` and C `rows` rows of `nr` elements, which
+                    // are this thread's own.
                     unsafe { panel(&shape, a.as_ptr(), b.as_ptr(), b.as_ptr(), c.as_mut_ptr(), none, none) };
                     black_box(c.as_ptr());
                 }

@@ -52,15 +52,16 @@ impl Deref for GuardedPages {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the bytes are initialised and within the mapping's accessible pages, which `self` owns.
+        // SAFETY: the bytes are initialised and within the mapping's accessible pages, which `self`
+        // owns.
         unsafe { slice::from_raw_parts(self.mapping.as_ptr().add(self.start), self.bytes) }
     }
 }
 
 impl DerefMut for GuardedPages {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`; `self` is borrowed mutably, and no other reference to the bytes is handed
-        // out meanwhile.
+        // SAFETY: as in `deref`; `self` is borrowed mutably, and no other reference to the bytes is
+        // handed out meanwhile.
         unsafe { slice::from_raw_parts_mut(self.mapping.as_mut_ptr().add(self.start), self.bytes) }
     }
 }
@@ -110,8 +111,8 @@ mod tests {
         let mut buffers = [(); 3].map(|()| AlignedBuffer::<f32>::zeroed(ELEMENTS).unwrap());
         let arguments = buffers.each_mut().map(|buffer| buffer.as_mut_ptr().cast::<u8>());
         for block in 0..kernel.blocks() {
-            // SAFETY: it writes 24 elements too many: into the rest of the page, which nobody uses, or into a
-            // guard, which ends the process.
+            // SAFETY: it writes 24 elements too many: into the rest of the page, which nobody uses,
+            // or into a guard, which ends the process.
             unsafe { code.function(0)(arguments.as_ptr(), std::ptr::null_mut(), block) };
         }
     }

@@ -53,8 +53,8 @@ unsafe impl Sync for Code {}
 
 impl Drop for Code {
     fn drop(&mut self) {
-        // SAFETY: taken once, here. No function of the module runs any more: callers borrow `Code` while
-        // they run one.
+        // SAFETY: taken once, here. No function of the module runs any more: callers borrow `Code`
+        // while they run one.
         unsafe { ManuallyDrop::take(&mut self.module).free_memory() }
     }
 }
@@ -89,8 +89,8 @@ impl Code {
             .into_iter()
             .map(|emitted| {
                 let code = module.get_finalized_function(emitted.id);
-                // SAFETY: `code` is the entry of a function that was just compiled with exactly this signature
-                // (`codegen::signature`), in the calling convention of the host.
+                // SAFETY: `code` is the entry of a function that was just compiled with exactly
+                // this signature (`codegen::signature`), in the calling convention of the host.
                 unsafe { std::mem::transmute::<*const u8, KernelFn>(code) }
             })
             .collect();

@@ -364,8 +364,8 @@ impl Executable {
         let program = &*self.program;
         self.check(inputs, &states)?;
         workspace.reserve(program)?;
-        // New states take the memory of those of the last run, which nobody needs any more: fresh pages
-        // cost time. What they hold is overwritten whole.
+        // New states take the memory of those of the last run, which nobody needs any more: fresh
+        // pages cost time. What they hold is overwritten whole.
         let mut spare = std::mem::take(&mut workspace.spare);
         let mut outputs = Vec::with_capacity(program.outputs.len());
         for (role, port) in &program.outputs {
@@ -375,7 +375,8 @@ impl Executable {
         }
         drop(spare);
 
-        // Every value's memory. Reads go through `*mut` as writes do: a kernel takes one table of pointers.
+        // Every value's memory. Reads go through `*mut` as writes do: a kernel takes one table of
+        // pointers.
         let mut places: HashMap<Value, *mut u8> = HashMap::new();
         for ((value, _), tensor) in program.inputs.iter().zip(inputs) {
             places.insert(*value, tensor.as_ptr().cast_mut().cast());
@@ -427,7 +428,8 @@ impl Executable {
             if inspection.check_finite
                 && let Some(watched) = &program.watched[index]
             {
-                // SAFETY: every value's memory has the bytes of its type, and this one's was written just now.
+                // SAFETY: every value's memory has the bytes of its type, and this one's was
+                // written just now.
                 let bytes = |value, ty: &TensorType| unsafe {
                     slice::from_raw_parts(address(Place::Value(value)).cast_const(), ty.bytes())
                 };
@@ -476,14 +478,14 @@ impl Executable {
             let (scratch, reserved) = scratch[thread];
             let scratch = scratch.0.wrapping_add(guard::scratch_start(reserved, kernel.scratch_bytes()));
             let started = recorder.map(|_| Instant::now());
-            // SAFETY: `Shared` is a pointer in memory, so the table is one of pointers. Each points to a tensor
-            // with the number of elements that the kernel was specialised to: sizes of inputs and
-            // states are checked by `check`, those of weights when they are made, outputs and the
-            // arena are allocated to the same types the kernel was scheduled from. Blocks of one
-            // call write disjoint parts of the result and read nothing that another block writes
-            // (the plan gives a result the memory of an operand only where an element is read by the
-            // block that writes it). The scratch belongs to this thread and has the largest kernel's size, and
-            // with guards the last of its bytes are this kernel's.
+            // SAFETY: `Shared` is a pointer in memory, so the table is one of pointers. Each points
+            // to a tensor with the number of elements that the kernel was specialised to: sizes of
+            // inputs and states are checked by `check`, those of weights when they are made,
+            // outputs and the arena are allocated to the same types the kernel was scheduled from.
+            // Blocks of one call write disjoint parts of the result and read nothing that another
+            // block writes (the plan gives a result the memory of an operand only where an element
+            // is read by the block that writes it). The scratch belongs to this thread and has the
+            // largest kernel's size, and with guards the last of its bytes are this kernel's.
             unsafe { function(arguments.as_ptr().cast(), scratch, block) }
             if let Some((recorder, started)) = recorder.zip(started) {
                 recorder.add(thread, started);

@@ -52,7 +52,8 @@ pub fn requirements(graph: &Graph, options: CompileOptions<'_>) -> Result<Requir
     });
     let weight = |ty: &TensorType, format: &WeightFormat| match format {
         WeightFormat::Dense => ty.bytes(),
-        // Channel-last: output channels are the last axis, and panels are padded to their full width.
+        // Channel-last: output channels are the last axis, and panels are padded to their full
+        // width.
         WeightFormat::Packed(_, algorithm) => {
             let columns = ty.shape.last().copied().unwrap_or(1).max(1);
             let nr = PanelFamily::for_columns(isa, algorithm.factors(), columns).nr;

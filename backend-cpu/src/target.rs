@@ -51,7 +51,8 @@ pub enum TargetError {
     },
     /// There are no dot products.
     #[error(
-        "{DOT_PRODUCTS_VARIABLE}: this CPU has no dot products of bf16 beside {isa}; leave it unset, or set it to absent"
+        "{DOT_PRODUCTS_VARIABLE}: this CPU has no dot products of bf16 beside {isa}; leave it unset, or set it to \
+         absent"
     )]
     NoDotProducts {
         /// The instruction set of the target.

@@ -340,8 +340,8 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
     let (lines, transforms) = if !algorithm.transforms() {
         (rows(tile.space[2]) * (tile.space[0] * tile.space[1]) as f64, 0.0)
     } else {
-        // Loads, stores and additions of the transforms, a vector of channels at a time, and moving planes
-        // through caches.
+        // Loads, stores and additions of the transforms, a vector of channels at a time, and moving
+        // planes through caches.
         let vector = problem.panel_columns as f64 / 2.0;
         let (forward, back) = if algorithm.outputs() == 2 { (24.0, 18.0) } else { (80.0, 60.0) };
         let frames = tile.scratch_space(problem)[0];
@@ -358,8 +358,8 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
     };
     let slow = if !algorithm.transforms() && bytes > SCRATCH_IN_CACHE as f64 { 1.04 } else { 1.0 };
     let compute = slow * step * lines * depth * tile.panels as f64;
-    // Copies write the scratch and read the input from farther away; weights stream in once a block,
-    // most of them from memory.
+    // Copies write the scratch and read the input from farther away; weights stream in once a
+    // block, most of them from memory.
     let copy = 4.0 * scratch.input as f64 / 6.0;
     let packed = 4.0 * (algorithm.planes() * algorithm.taps(problem.kernel) * algorithm.words(problem.inputs)) as f64;
     let weights = packed * columns / 3.0;
@@ -466,8 +466,8 @@ mod tests {
         assert_eq!(choose(&Problem { result: [1, 96, 128], ..large }, &|_| true).0, Algorithm::Winograd4);
         assert_eq!(choose(&Problem { strides: [1, 2, 2], ..large }, &|_| true).0, Algorithm::Direct);
         assert_eq!(choose(&Problem { kernel: [1; 3], ..large }, &|_| true).0, Algorithm::Direct);
-        // Fast dot products take what is not transformed, slow ones nothing, and none an odd number of
-        // channels.
+        // Fast dot products take what is not transformed, slow ones nothing, and none an odd number
+        // of channels.
         let narrow = Problem { element: Element::Bf16, strides: [1, 2, 2], ..large };
         let choice = |problem: Problem| choose(&problem, &|_| true).0;
         assert_eq!(choice(Problem { dot_products: DotProducts::Fast, ..narrow }), Algorithm::Dot);

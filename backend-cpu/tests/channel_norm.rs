@@ -133,7 +133,8 @@ fn residual(kind: ChannelNormKind, channels: usize, outputs: usize, cached: bool
     let affine = if kind == ChannelNormKind::Layer { ", scale: %1, offset: %2" } else { ", scale: %1" };
     graph(&format!(
         "%0 = {leaf} {{name = \"x\"}} : {x}\n%1 = parameter {{name = \"scale\"}} : tensor<{channels}xf32>\n\
-         %2 = parameter {{name = \"offset\"}} : tensor<{channels}xf32>\n%3 = parameter {{name = \"w\"}} : {weight}f32, dhwio>\n\
+         %2 = parameter {{name = \"offset\"}} : tensor<{channels}xf32>\n\
+         %3 = parameter {{name = \"w\"}} : {weight}f32, dhwio>\n\
          %4 = state {{name = \"cache\"}} : {cache}\n%5 = {leaf} {{name = \"residual\"}} : {y}\n\
          %6 = parameter {{name = \"bias\"}} : tensor<{outputs}xf32>\n\
          %7 = convert %3 {{element = {element}}} : {weight}{element}, dhwio>\n\

@@ -11,7 +11,8 @@ fn check(space: &str, [channels, outputs, groups]: [usize; 3], kernel: [usize; 3
         let weight = format!("{depth}x{height}x{width}x{of_group}x{outputs}x");
         let text = format!(
             "graph @test {{\n%0 = {leaf} {{name = \"x\"}} : tensor<2x{space}x{channels}x{element}, nthwc>\n\
-             %1 = parameter {{name = \"w\"}} : tensor<{weight}f32, dhwio>\n%2 = parameter {{name = \"b\"}} : tensor<{outputs}xf32>\n\
+             %1 = parameter {{name = \"w\"}} : tensor<{weight}f32, dhwio>\n\
+             %2 = parameter {{name = \"b\"}} : tensor<{outputs}xf32>\n\
              %3 = convert %1 {{element = {element}}} : tensor<{weight}{element}, dhwio>\n\
              %4 = grouped_convolution %0, %3, bias: %2 {{groups = {groups}, strides = {strides:?}, \
              padding = [[{}, 0], [{}, {}], [{}, 1]]}} : tensor<2x{result}x{outputs}x{element}, nthwc>\n\

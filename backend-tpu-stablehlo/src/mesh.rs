@@ -23,8 +23,8 @@ pub struct Mesh {
 pub enum MeshError {
     /// Time was to be cut.
     #[error(
-        "time cannot be shared out: every causal convolution of a step reads the frames that the step before left it, so steps \
-         run in order; `data` and `height` can be"
+        "time cannot be shared out: every causal convolution of a step reads the frames that the step before left it, \
+         so steps run in order; `data` and `height` can be"
     )]
     Time,
     /// Anything else.

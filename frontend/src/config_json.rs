@@ -134,7 +134,8 @@ pub trait Configuration: Default {
         config.read_fields(&mut reader);
 
         let Reader { values, mut problems, .. } = reader;
-        // A field that could not be read still has its default, which nothing should be held against.
+        // A field that could not be read still has its default, which nothing should be held
+        // against.
         let unread: Vec<String> = problems.iter().map(|problem| problem.field.clone()).collect();
         let judged = |fields: &[&str]| !fields.iter().any(|field| unread.iter().any(|name| name == field));
         problems.extend(config.violations().into_iter().filter(|v| judged(&v.fields)).map(|v| v.problem));

@@ -39,7 +39,10 @@ impl Taps {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DeclareError {
     /// The configuration cannot be honoured; one that was read by [`crate::read_config`] can.
-    #[error("the configuration cannot be used:{}", .0.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
+    #[error(
+        "the configuration cannot be used:{}",
+        .0.iter().map(|problem| format!("\n  {problem}")).collect::<String>()
+    )]
     Config(Vec<ConfigProblem>),
     /// A size is zero.
     #[error("{step}: batch, frames, height and width must each be at least 1")]
@@ -49,7 +52,8 @@ pub enum DeclareError {
     },
     /// The encoder makes the sample smaller until nothing is left.
     #[error(
-        "{step}: the sample must be at least {minimum}x{minimum} pixels, of which the encoder makes one latent; it is {}x{}",
+        "{step}: the sample must be at least {minimum}x{minimum} pixels, of which the encoder makes one latent; it is \
+         {}x{}",
         step.height, step.width
     )]
     TooSmall {

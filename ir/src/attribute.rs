@@ -231,8 +231,8 @@ macro_rules! word_attribute {
 word_attribute! {
     /// How an op over time treats the first frame.
     ///
-    /// A causal video model encodes its first frame as an image: where the number of frames is odd, that frame is
-    /// resized or pooled by itself and the rest as pairs.
+    /// A causal video model encodes its first frame as an image: where the number of frames is odd,
+    /// that frame is resized or pooled by itself and the rest as pairs.
     FirstFrame {
         /// As every other frame.
         Joined = "joined",
@@ -286,7 +286,8 @@ word_attribute! {
     ChannelNormKind {
         /// Their root mean square, `sqrt(mean(x^2) + epsilon)`.
         Rms = "rms",
-        /// Their Euclidean norm over `sqrt(C)`, which epsilon is the least of: `max(sqrt(sum(x^2)), epsilon) / sqrt(C)`.
+        /// Their Euclidean norm over `sqrt(C)`, which epsilon is the least of: `max(sqrt(sum(x^2)),
+        /// epsilon) / sqrt(C)`.
         L2 = "l2",
         /// Their standard deviation, `sqrt(variance + epsilon)`, when the mean was subtracted.
         Layer = "layer",

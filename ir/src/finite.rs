@@ -169,8 +169,8 @@ mod tests {
         };
         assert_eq!(
             found.to_string(),
-            "add of `m` makes 1 of 6 values that are not finite, the first (NaN) at [1, 1] of tensor<2x3xf32>; it reads input \
-             \"x\": 5.000e-1 to 5.000e-1"
+            "add of `m` makes 1 of 6 values that are not finite, the first (NaN) at [1, 1] of tensor<2x3xf32>; it \
+             reads input \"x\": 5.000e-1 to 5.000e-1"
         );
     }
 }

@@ -29,7 +29,10 @@ type Inferred = Result<TensorType, Violation>;
 macro_rules! require {
     ($op:literal, $number:literal, $holds:expr, $($message:tt)+) => {
         if !$holds {
-            return Err(Violation { constraint: concat!($op, "_c", $number).to_owned(), message: format!($($message)+) });
+            return Err(Violation {
+                constraint: concat!($op, "_c", $number).to_owned(),
+                message: format!($($message)+),
+            });
         }
     };
 }
@@ -310,7 +313,8 @@ fn attention([query, key, value]: [&TensorType; 3], heads: usize, scale: f64, ma
         "attention",
         1,
         [query, key, value].iter().all(is_tokens),
-        "operands must be tokens: floating-point, [.., tokens, channels] without names of axes, found {query}, {key} and {value}"
+        "operands must be tokens: floating-point, [.., tokens, channels] without names of axes, found {query}, {key} \
+         and {value}"
     );
     let tokens = |ty: &TensorType| ty.shape[ty.rank() - 2];
     let channels = |ty: &TensorType| ty.shape[ty.rank() - 1];

@@ -107,8 +107,8 @@ fn an_op_is_named_where_it_must_be_and_nowhere_else() {
     }
     assert!(
         wrong.is_empty(),
-        "what is known of an op belongs into its row of ir/src/op.rs, unless a rewrite is about just that op (then say so \
-         in REWRITES):\n{}",
+        "what is known of an op belongs into its row of ir/src/op.rs, unless a rewrite is about just that op (then say \
+         so in REWRITES):\n{}",
         wrong.join("\n")
     );
 }

@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn a_resize_that_is_sliced_is_stored() {
         let body = "%5 = resize_nearest %0 {size = [3, 4, 4], first_frame = joined} : $video\n\
-            %6 = convolution %5, %4 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0} : $video\n";
+            %6 = convolution %5, %4 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0} \
+            : $video\n";
         assert_eq!(inlined_of(&format!("{body}return result \"y\" = %6")), ["%5"]);
         let slice = "%7 = slice %5 {start = [0, 1, 0, 0, 0], limit = [1, 3, 4, 4, 8]} : tensor<1x2x4x4x8xf32, nthwc>\n";
         let outputs = "return result \"y\" = %6\nreturn state \"s\" = %7";

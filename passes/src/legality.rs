@@ -106,8 +106,8 @@ pub fn check(graph: &Graph, stage: Stage) -> Result<(), LegalityError> {
         let beside_reshape = at_reshape[value.index()] || node.op.operands().iter().any(|o| is_reshape(graph.op(*o)));
         if matches!(node.op, Op::Transpose { .. }) && !node.ty.layout.is_plain() && !beside_reshape {
             fault(
-                "a transpose between layouts may stand behind an input, in front of a result or tap, or beside a reshape \
-                 alone"
+                "a transpose between layouts may stand behind an input, in front of a result or tap, or beside a \
+                 reshape alone"
                     .to_owned(),
             );
         }
@@ -247,7 +247,8 @@ mod tests {
             return result "y" = %7"#;
         assert_eq!(faults(Stage::Bf16, norm), 0);
         let inside = format!(
-            "{norm}\n%8 = convert %5 {{element = f32}} : tensor<1x3x4x5x2xf32, nthwc>\n%9 = silu %8 : tensor<1x3x4x5x2xf32, nthwc>"
+            "{norm}\n%8 = convert %5 {{element = f32}} : tensor<1x3x4x5x2xf32, nthwc>\n\
+             %9 = silu %8 : tensor<1x3x4x5x2xf32, nthwc>"
         );
         assert_eq!((faults(Stage::Fused, &inside), faults(Stage::Bf16, &inside)), (0, 2));
     }

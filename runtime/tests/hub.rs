@@ -85,8 +85,8 @@ fn socks_proxy() -> (u16, Receiver<String>) {
             writer.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
             host
         } else {
-            // Port, address, user and, where the address is none, a host; each of the last two ends with a
-            // zero.
+            // Port, address, user and, where the address is none, a host; each of the last two ends
+            // with a zero.
             let address = read(6).0;
             let mut word = || {
                 let letters = std::iter::from_fn(|| Some(read(1).0[0]).filter(|byte| *byte != 0));

@@ -166,7 +166,8 @@ fn what_encoding_leaves_out_is_said() {
     assert_eq!(output.status.code(), Some(0), "{note}");
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     for part in [
-        "note: frames of 17x13 (width x height) are no multiples of 2: without the last column and the last row they are 16x12",
+        "note: frames of 17x13 (width x height) are no multiples of 2: without the last column and the last row they \
+         are 16x12",
         "note: 2 frames come back from the latents as 1",
     ] {
         assert!(note.contains(part), "{note}");
@@ -188,8 +189,8 @@ fn what_encoding_leaves_out_is_said() {
 fn arrays_are_what_they_are_said_to_be() {
     let folder = workplace();
     let path = folder.path();
-    // Pixels of nine frames of 12x16, as floats in [0, 1] with channels last, as ComfyUI and diffusers
-    // write them.
+    // Pixels of nine frames of 12x16, as floats in [0, 1] with channels last, as ComfyUI and
+    // diffusers write them.
     let pixels = fs::read(path.join("clip.npy")).unwrap()[128..].to_vec();
     let write = |name: &str, shape: &str, values: Vec<f32>| {
         let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");

@@ -384,8 +384,8 @@ impl<'a, M: Module> Emitter<'a, M> {
         if to == 1 {
             return index;
         }
-        // 0 -> 0 and i -> 1 + (i - 1) * (from - 1) / (to - 1), without a branch: the first frame divides to
-        // -1 + 1.
+        // 0 -> 0 and i -> 1 + (i - 1) * (from - 1) / (to - 1), without a branch: the first frame
+        // divides to -1 + 1.
         let before = self.offset(index, -1);
         let zero = self.int(0);
         let clamped = self.max(before, zero);
@@ -403,8 +403,8 @@ impl<'a, M: Module> Emitter<'a, M> {
     pub(super) fn silu(&mut self, ty: Type, x: Value) -> Value {
         let log2e = self.float(ty, -std::f32::consts::LOG2_E);
         let scaled = self.builder.ins().fmul(x, log2e);
-        // Beyond 2^±126 the result is -0 or x to the last bit; comparisons are false for NaN, which flows
-        // through.
+        // Beyond 2^±126 the result is -0 or x to the last bit; comparisons are false for NaN, which
+        // flows through.
         let scaled = self.bounded(ty, FloatCC::GreaterThan, scaled, 126.0);
         let scaled = self.bounded(ty, FloatCC::LessThan, scaled, -126.0);
         // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.

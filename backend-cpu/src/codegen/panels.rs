@@ -80,8 +80,8 @@ pub(super) fn define_shapes<M: Module>(e: &mut Emitter<'_, M>, name: &str, shape
     }
     e.module.define_data(id, &description)?;
     let data = e.module.declare_data_in_func(id, e.builder.func);
-    // Code and tables are in mappings of their own, which may be farther apart than a 32-bit distance
-    // reaches.
+    // Code and tables are in mappings of their own, which may be farther apart than a 32-bit
+    // distance reaches.
     if let GlobalValueData::Symbol { colocated, .. } = &mut e.builder.func.global_values[data] {
         *colocated = false;
     }

@@ -248,8 +248,8 @@ impl Contraction {
             e.for_each(zero, slice_count, 1, |e, slice| {
                 let at = e.scale(slice, size_of::<PanelShape>());
                 let shape = e.add(self.shapes, at);
-                // Behind this slice comes the next one, or the first of the next panel, or the next matrix of the
-                // first panel.
+                // Behind this slice comes the next one, or the first of the next panel, or the next
+                // matrix of the first panel.
                 let start = e.scale(slice, c.tile.depth);
                 let end = e.offset(start, c.tile.depth as i64);
                 let following = e.offset(panel, 1);
@@ -270,8 +270,8 @@ impl Contraction {
                 let column = e.sub(panel, block.panels.0);
                 let column = e.scale(column, family.nr);
                 let to = e.element(to, column);
-                // A call asks for a cache line for each k, so as many calls as a row of weights has lines ask for
-                // them all.
+                // A call asks for a cache line for each k, so as many calls as a row of weights has
+                // lines ask for them all.
                 let asked = family.nr.div_ceil(CACHE_LINE) * self.rows.first().map_or(0, |chunk| chunk.0);
                 let asked = e.int(asked);
                 let mut done = 0;
@@ -350,8 +350,8 @@ fn transform_products<M: Module>(
                 let at = e.add(at, first);
                 let to = e.address(result, at, element.bytes());
                 let residual = residual.map_or(null, |residual| e.address(residual, at, element.bytes()));
-                // How many lines and pixels are inside the result from here on: none or less where the square is
-                // outside.
+                // How many lines and pixels are inside the result from here on: none or less where
+                // the square is outside.
                 let [lines, pixels] = [(y, 1), (x, 2)].map(|(start, axis)| {
                     let size = e.int(c.problem.result[axis]);
                     let left = e.sub(size, start);

@@ -78,7 +78,8 @@ macro_rules! channel_norm_kernels {
             lanes.iter().sum()
         }
 
-        /// See [`ChannelNormFn`](super::channel_norm::ChannelNormFn); `FROM` and `TO` are places in `Element::ALL`.
+        /// See [`ChannelNormFn`](super::channel_norm::ChannelNormFn); `FROM` and `TO` are places in
+        /// `Element::ALL`.
         #[allow(clippy::too_many_arguments, reason = "the calling convention of the kernel")]
         $(#[$feature])*
         unsafe extern "C" fn channel_norm<const CENTERED: bool, const SILU: bool, const FROM: usize, const TO: usize>(
@@ -94,11 +95,16 @@ macro_rules! channel_norm_kernels {
             let (count, one) = (channels as f64, splat(1.0));
             for pixel in 0..pixels {
                 let first = pixel * channels;
-                // SAFETY: the mask leaves only channels that exist, here and below; the others load as zero.
+                // SAFETY: the mask leaves only channels that exist, here and below; the others load
+                // as zero.
                 let read = |channel, lanes| unsafe {
                     match const { $crate::element::Element::ALL[FROM] } {
-                        $crate::element::Element::F32 => load_masked(from.cast::<f32>().wrapping_add(first + channel), lanes),
-                        $crate::element::Element::Bf16 => load_bf16(from.cast::<u16>().wrapping_add(first + channel), lanes),
+                        $crate::element::Element::F32 => {
+                            load_masked(from.cast::<f32>().wrapping_add(first + channel), lanes)
+                        }
+                        $crate::element::Element::Bf16 => {
+                            load_bf16(from.cast::<u16>().wrapping_add(first + channel), lanes)
+                        }
                     }
                 };
                 let (mut sum, mut squares) = (wide_zero(), wide_zero());
@@ -112,7 +118,8 @@ macro_rules! channel_norm_kernels {
                 let mean = if CENTERED { total(sum) / count } else { 0.0 };
                 let mut mean_square = total(squares) / count;
                 if CENTERED {
-                    // Rounding may leave it below zero; the comparison is false for NaN, which stays.
+                    // Rounding may leave it below zero; the comparison is false for NaN, which
+                    // stays.
                     mean_square -= mean * mean;
                     mean_square = if mean_square < 0.0 { 0.0 } else { mean_square };
                 }
@@ -154,14 +161,19 @@ macro_rules! channel_norm_kernels {
         }
 
         /// The kernel with each of its forms.
-        pub(super) static CHANNEL_NORM: [($crate::panel::channel_norm::ChannelNormVariant, $crate::panel::channel_norm::ChannelNormFn); 12] = {
+        pub(super) static CHANNEL_NORM: [(
+            $crate::panel::channel_norm::ChannelNormVariant,
+            $crate::panel::channel_norm::ChannelNormFn,
+        ); 12] = {
             use $crate::element::Element;
             use $crate::panel::channel_norm::{ChannelNormFn, ChannelNormVariant};
             // Places in `Element::ALL`.
             const F32: usize = Element::F32 as usize;
             const BF16: usize = Element::Bf16 as usize;
-            const fn variant<const CENTERED: bool, const SILU: bool, const FROM: usize, const TO: usize>() -> (ChannelNormVariant, ChannelNormFn) {
-                let variant = ChannelNormVariant { centered: CENTERED, silu: SILU, from: Element::ALL[FROM], to: Element::ALL[TO] };
+            const fn variant<const CENTERED: bool, const SILU: bool, const FROM: usize, const TO: usize>()
+            -> (ChannelNormVariant, ChannelNormFn) {
+                let (from, to) = (Element::ALL[FROM], Element::ALL[TO]);
+                let variant = ChannelNormVariant { centered: CENTERED, silu: SILU, from, to };
                 (variant, channel_norm::<CENTERED, SILU, FROM, TO>)
             }
             [

@@ -1,4 +1,5 @@
-//! [`PanelFamily`]: the panels of one tile size, one kernel for each number of rows, and the macro that declares one.
+//! [`PanelFamily`]: the panels of one tile size, one kernel for each number of rows, and the macro
+//! that declares one.
 //!
 //! A declaration carries the tile, the instruction set that gates it and the row counts, and
 //! generates the property tests of every kernel in it. The kernels' body is in `tile`.
@@ -54,7 +55,8 @@ impl PanelFamily {
 macro_rules! panel_family {
     (
         $(#[$doc:meta])*
-        $static:ident = $name:ident: $isa:expr, $element:expr, $lanes:literal lanes, $vectors:literal vectors, rows [$($rows:literal)+]
+        $static:ident = $name:ident: $isa:expr, $element:expr,
+        $lanes:literal lanes, $vectors:literal vectors, rows [$($rows:literal)+]
     ) => {
         $(#[$doc])*
         pub(super) static $static: $crate::panel::PanelFamily = $crate::panel::PanelFamily {

@@ -56,8 +56,8 @@ macro_rules! normalize_kernels {
     ($(#[$feature:meta])*) => {
         /// `2^x` to about 2 units in the last place, of numbers from -126 to 126; NaN stays NaN.
         ///
-        /// `2^n * 2^f` with `n` the nearest whole number to x and `2^f` its Taylor polynomial in `f * ln(2)`, |f| <= 1/2, whose
-        /// remainder is below 2e-8.
+        /// `2^n * 2^f` with `n` the nearest whole number to x and `2^f` its Taylor polynomial in
+        /// `f * ln(2)`, |f| <= 1/2, whose remainder is below 2e-8.
         #[inline]
         $(#[$feature])*
         fn power_of_two(x: Vector) -> Vector {
@@ -83,7 +83,8 @@ macro_rules! normalize_kernels {
             divide(x, add(power_of_two(scaled), splat(1.0)))
         }
 
-        /// See [`NormalizeFn`](super::normalize::NormalizeFn); `FROM` and `TO` are places in `Element::ALL`.
+        /// See [`NormalizeFn`](super::normalize::NormalizeFn); `FROM` and `TO` are places in
+        /// `Element::ALL`.
         $(#[$feature])*
         unsafe extern "C" fn normalize<const MODULATED: bool, const SILU: bool, const FROM: usize, const TO: usize>(
             from: *const u8,
@@ -126,14 +127,19 @@ macro_rules! normalize_kernels {
         }
 
         /// The kernel with each of its forms.
-        pub(super) static NORMALIZE: [($crate::panel::normalize::NormalizeVariant, $crate::panel::normalize::NormalizeFn); 12] = {
+        pub(super) static NORMALIZE: [(
+            $crate::panel::normalize::NormalizeVariant,
+            $crate::panel::normalize::NormalizeFn,
+        ); 12] = {
             use $crate::element::Element;
             use $crate::panel::normalize::{NormalizeVariant, NormalizeFn};
             // Places in `Element::ALL`.
             const F32: usize = Element::F32 as usize;
             const BF16: usize = Element::Bf16 as usize;
-            const fn variant<const MODULATED: bool, const SILU: bool, const FROM: usize, const TO: usize>() -> (NormalizeVariant, NormalizeFn) {
-                let variant = NormalizeVariant { modulated: MODULATED, silu: SILU, from: Element::ALL[FROM], to: Element::ALL[TO] };
+            const fn variant<const MODULATED: bool, const SILU: bool, const FROM: usize, const TO: usize>()
+            -> (NormalizeVariant, NormalizeFn) {
+                let (from, to) = (Element::ALL[FROM], Element::ALL[TO]);
+                let variant = NormalizeVariant { modulated: MODULATED, silu: SILU, from, to };
                 (variant, normalize::<MODULATED, SILU, FROM, TO>)
             }
             [

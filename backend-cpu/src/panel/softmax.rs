@@ -146,14 +146,16 @@ mod tests {
                 (&[(96, 96), (96, 96), (31, 40), (7, 7)], 40.0),
             ] {
                 let mut state = State { largest: f32::NEG_INFINITY, unused: 0.0, weights: 0.0 };
-                // What nobody wrote: it must not be read. One sum a score, behind it one that is not its own.
+                // What nobody wrote: it must not be read. One sum a score, behind it one that is
+                // not its own.
                 let mut sums = vec![f32::NAN; 300];
                 let (mut exact, mut filled) = (vec![], 0);
                 for &(seen, run) in runs {
                     let mut scores = vec![f32::NAN; run + 16];
                     scores[..run].iter_mut().for_each(|score| *score = random(size));
                     exact.extend(scores[..seen].iter().map(|&score| f64::from(score)));
-                    // SAFETY: the CPU runs it; there are 16 scores behind the run, and as many sums as were filled.
+                    // SAFETY: the CPU runs it; there are 16 scores behind the run, and as many sums
+                    // as were filled.
                     unsafe { softmax(scores.as_mut_ptr(), seen, run, &mut state, sums.as_mut_ptr(), filled) };
                     assert!(scores[seen..run].iter().all(|&weight| weight == 0.0), "{isa}: {scores:?}");
                     sums[filled..filled + seen].copy_from_slice(&scores[..seen]);

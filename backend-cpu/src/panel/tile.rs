@@ -57,12 +57,14 @@ macro_rules! tile_step {
     ($acc:ident, $rows:ident, $vectors:ident, $groups:ident, $strides:ident, $b:ident, $ahead:expr) => {
         let mut values = [zero(); $vectors];
         for j in 0..$vectors {
-            // SAFETY: `$ahead` is less than the steps left in the segment, and B holds `nr` values for each.
+            // SAFETY: `$ahead` is less than the steps left in the segment, and B holds `nr` values
+            // for each.
             values[j] = unsafe { load($b.add(($ahead * $vectors + j) * LANES)) };
         }
         for_rows!($rows, row, {
             let at = $groups[row / GROUP].wrapping_byte_add($strides[row % GROUP]).wrapping_add($ahead);
-            // SAFETY: `at` is this row's element `$ahead` steps on, and so many steps are left in the segment.
+            // SAFETY: `at` is this row's element `$ahead` steps on, and so many steps are left in
+            // the segment.
             let a = unsafe { broadcast(at) };
             for j in 0..$vectors {
                 $acc[row][j] = multiply_add(a, values[j], $acc[row][j]);
@@ -75,8 +77,8 @@ macro_rules! tile_step {
 /// scope.
 macro_rules! tile_kernel {
     ($(#[$feature:meta])*) => {
-        /// The panel of `ROWS` rows and `VECTORS` vectors of columns. See [`PanelFn`](super::PanelFn) for what it
-        /// computes and what its caller must see to.
+        /// The panel of `ROWS` rows and `VECTORS` vectors of columns. See
+        /// [`PanelFn`](super::PanelFn) for what it computes and what its caller must see to.
         $(#[$feature])*
         unsafe extern "C" fn panel<const ROWS: usize, const VECTORS: usize>(
             shape: *const PanelShape,
@@ -141,7 +143,8 @@ macro_rules! tile_kernel {
                 }
             }
 
-            // What C holds is added to this sum, not this to what C holds: short sums round less than a long one.
+            // What C holds is added to this sum, not this to what C holds: short sums round less
+            // than a long one.
             if shape.accumulate != 0 {
                 for_rows!(ROWS, row, {
                     for j in 0..VECTORS {
@@ -164,7 +167,8 @@ macro_rules! tile_kernel {
                 for_rows!(ROWS, row, {
                     for j in 0..VECTORS {
                         let at = residual.wrapping_add(row * shape.c_stride + j * LANES);
-                        // SAFETY: the mask leaves only columns that exist; they are laid out as those of C.
+                        // SAFETY: the mask leaves only columns that exist; they are laid out as
+                        // those of C.
                         acc[row][j] = add(acc[row][j], unsafe { load_masked(at, masks[j]) });
                     }
                 });
@@ -172,7 +176,8 @@ macro_rules! tile_kernel {
             for_rows!(ROWS, row, {
                 for j in 0..VECTORS {
                     let at = c.wrapping_add(row * shape.c_stride + j * LANES);
-                    // SAFETY: the mask leaves only columns that exist, and the caller lets us write them.
+                    // SAFETY: the mask leaves only columns that exist, and the caller lets us write
+                    // them.
                     unsafe { store_masked(at, masks[j], acc[row][j]) };
                 }
             });

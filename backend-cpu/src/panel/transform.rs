@@ -195,7 +195,8 @@ macro_rules! transform_kernels {
                 for x in 0..window {
                     let mut column = [zero(); 6];
                     for y in 0..window {
-                        // SAFETY: an element of the square; the mask leaves only channels that exist.
+                        // SAFETY: an element of the square; the mask leaves only channels that
+                        // exist.
                         column[y] = unsafe { load_masked(from.wrapping_add(y * line + x * channels), lanes) };
                     }
                     let column = forward_row::<SIDE>(column);
@@ -264,8 +265,9 @@ macro_rules! transform_kernels {
                         let at = y * line + x * pixel + channel;
                         let mut value = add(row[x], added);
                         let streamed = STREAM && channels - channel >= LANES;
-                        // SAFETY: a pixel that exists, in the residual as in the result; the mask leaves only channels
-                        // that do. Whole vectors are aligned where that is asked for.
+                        // SAFETY: a pixel that exists, in the residual as in the result; the mask
+                        // leaves only channels that do. Whole vectors are aligned where that is
+                        // asked for.
                         unsafe {
                             if BF16 {
                                 let to = to.cast::<u16>().wrapping_add(at);
@@ -339,8 +341,14 @@ macro_rules! transform_kernels {
         /// The transforms of this instruction set.
         pub(super) static TRANSFORMS: $crate::panel::transform::Transforms = $crate::panel::transform::Transforms {
             forward: [forward::<2>, forward::<4>],
-            back: [[back::<2, false, false>, back::<4, false, false>], [back::<2, false, true>, back::<4, false, true>]],
-            back_streaming: [[back::<2, true, false>, back::<4, true, false>], [back::<2, true, true>, back::<4, true, true>]],
+            back: [
+                [back::<2, false, false>, back::<4, false, false>],
+                [back::<2, false, true>, back::<4, false, true>],
+            ],
+            back_streaming: [
+                [back::<2, true, false>, back::<4, true, false>],
+                [back::<2, true, true>, back::<4, true, true>],
+            ],
             time_forward,
             time_back,
         };

@@ -316,8 +316,8 @@ impl Emitter<'_> {
         let y = convolution::convolution(&mut self.body, &video, node.ty.layout, &by, &node.ty.shape);
         match y.element {
             ElementType::F32 => y,
-            // Else a compiler that may keep excess precision leaves the result in f32, at twice the memory, for whoever
-            // reads it in f32.
+            // Else a compiler that may keep excess precision leaves the result in f32, at twice the
+            // memory, for whoever reads it in f32.
             ElementType::Bf16 | ElementType::F16 => self.body.barrier(&["made"], &[&y]).swap_remove(0),
             ElementType::I8 | ElementType::I32 => unreachable!("arithmetic on integers was refused"),
         }

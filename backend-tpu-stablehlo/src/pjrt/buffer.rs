@@ -179,8 +179,9 @@ impl Buffer {
         };
         let mut arguments =
             PJRT_Buffer_ToHostBuffer_Args { src: self.buffer, host_layout: &raw mut layout, ..Entry::new() };
-        // SAFETY: the buffer is ours. The first call asks for the size alone; the second is given memory of
-        // that size, which stays until the copy is done; the layout stays until the call is over.
+        // SAFETY: the buffer is ours. The first call asks for the size alone; the second is given
+        // memory of that size, which stays until the copy is done; the layout stays until the call
+        // is over.
         unsafe {
             self.client.table().call(&mut arguments)?;
             if arguments.dst_size != self.ty.bytes() {

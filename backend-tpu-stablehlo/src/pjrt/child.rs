@@ -344,8 +344,8 @@ mod tests {
         };
         let refusal = refusal(&error);
         assert!(refusal.is_out_of_memory);
-        let problem = "Ran out of memory on HBM, the total memory required for HLO temporaries (40.00G) exceeds available \
-                       HBM (31.24G)";
+        let problem = "Ran out of memory on HBM, the total memory required for HLO temporaries (40.00G) exceeds \
+                       available HBM (31.24G)";
         assert_eq!(refusal.problem(), problem);
         let other = Refusal { message: "bad module\nline 2".into(), is_out_of_memory: false };
         assert_eq!(other.problem(), "bad module");

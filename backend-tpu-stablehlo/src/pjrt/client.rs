@@ -112,7 +112,8 @@ impl Client {
             compile_options_size: options.len(),
             ..Entry::new()
         };
-        // SAFETY: module, options and client are there until the call is over; the executable is new.
+        // SAFETY: module, options and client are there until the call is over; the executable is
+        // new.
         unsafe {
             self.table().call(&mut arguments)?;
             LoadedExecutable::new(self, arguments.executable, signature)

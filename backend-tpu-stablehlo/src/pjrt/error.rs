@@ -30,7 +30,10 @@ pub enum Error {
         problem: String,
     },
     /// A plugin of an API that we do not speak.
-    #[error("{}: speaks PJRT API {}.{}, expected {expected}; install {advice} plugin", path.display(), found.0, found.1)]
+    #[error(
+        "{}: speaks PJRT API {}.{}, expected {expected}; install {advice} plugin",
+        path.display(), found.0, found.1
+    )]
     ApiVersion {
         /// The file.
         path: PathBuf,

@@ -101,8 +101,8 @@ impl LoadedExecutable {
         let mut executable =
             PJRT_LoadedExecutable_GetExecutable_Args { loaded_executable: loaded.loaded, ..Entry::new() };
         let mut devices = PJRT_LoadedExecutable_AddressableDevices_Args { executable: loaded.loaded, ..Entry::new() };
-        // SAFETY: the loaded executable is ours; the executable is handed over; devices live as long as
-        // their client.
+        // SAFETY: the loaded executable is ours; the executable is handed over; devices live as
+        // long as their client.
         let (executable, devices) = unsafe {
             table.call(&mut executable)?;
             let executable = Executable::new(table, executable.executable);
@@ -161,10 +161,10 @@ impl LoadedExecutable {
             device_complete_events: events.as_mut_ptr(),
             ..Entry::new()
         };
-        // SAFETY: every list is as long as is said, lists and options are there until the call is over, and
-        // the arguments are of the types and on the devices that the program takes. Buffers and
-        // events that come out are new, of the types that were compared when the program was
-        // loaded. The plugin itself holds the arguments for as long as it runs.
+        // SAFETY: every list is as long as is said, lists and options are there until the call is
+        // over, and the arguments are of the types and on the devices that the program takes.
+        // Buffers and events that come out are new, of the types that were compared when the
+        // program was loaded. The plugin itself holds the arguments for as long as it runs.
         unsafe {
             self.client.table().call(&mut call)?;
             let done = events.into_iter().map(|event| Event::new(self.client.table(), event)).collect();

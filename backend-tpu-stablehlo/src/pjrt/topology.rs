@@ -96,7 +96,8 @@ impl Topology {
             compile_options_size: options.len(),
             ..Entry::new()
         };
-        // SAFETY: module, options and topology are there until the call is over; the executable is new.
+        // SAFETY: module, options and topology are there until the call is over; the executable is
+        // new.
         unsafe {
             self.plugin.table.call(&mut arguments)?;
             Ok(Executable::new(self.plugin.table, arguments.executable))

@@ -257,8 +257,8 @@ impl Configuration for Config {
                 report(
                     &["norm_num_groups", "block_out_channels"],
                     format!(
-                        "expected a divisor of every channel count, but {} groups do not divide block_out_channels[{i}] \
-                         = {channels}",
+                        "expected a divisor of every channel count, but {} groups do not divide \
+                         block_out_channels[{i}] = {channels}",
                         self.norm_num_groups
                     ),
                 );

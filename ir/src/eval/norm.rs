@@ -22,8 +22,8 @@ pub(super) fn group_statistics<T: Real>(
     let (strides, shape) = (input.ty.strides(), &input.ty.shape);
     let in_group = shape[axes.channel] / groups;
     let batch_elements = strides[axes.batch];
-    // The channels of a group are one run of elements where they lie between the batch and the pixels
-    // (channel-first), a run in each pixel where they vary fastest (channel-last).
+    // The channels of a group are one run of elements where they lie between the batch and the
+    // pixels (channel-first), a run in each pixel where they vary fastest (channel-last).
     let run = in_group * strides[axes.channel];
     let step = shape[axes.channel] * strides[axes.channel];
     let members = |batch: usize, group: usize| {

@@ -33,7 +33,8 @@ fn reflections_by_hand() {
     let pad = of_text(&format!("{x}%1 = pad %0 {{low = [1, 0], high = [0, 2], mode = reflect}} : tensor<3x5xf32>"));
     assert_eq!(pad, [4.0, 5.0, 6.0, 5.0, 4.0, 1.0, 2.0, 3.0, 2.0, 1.0, 4.0, 5.0, 6.0, 5.0, 4.0]);
     let nothing = of_text(
-        "%0 = constant {value = 2.0} : tensor<1xf32>\n%1 = pad %0 {low = [0], high = [0], mode = reflect} : tensor<1xf32>",
+        "%0 = constant {value = 2.0} : tensor<1xf32>\n\
+         %1 = pad %0 {low = [0], high = [0], mode = reflect} : tensor<1xf32>",
     );
     assert_eq!(nothing, [2.0]);
 }

@@ -100,7 +100,8 @@ fn slice_of_pad(
         if mode == PadMode::Reflect && !is_whole && !is_inside {
             return Ok(Simpler::No);
         }
-        // The part of the slice that lies in the operand; where there is none, the edge element next to it.
+        // The part of the slice that lies in the operand; where there is none, the edge element
+        // next to it.
         let mut first = start[axis].saturating_sub(low).min(size);
         let mut end = limit[axis].saturating_sub(low).min(size);
         if first == end {

@@ -78,7 +78,10 @@ pub enum Error {
         problem: String,
     },
     /// Tensors that wait on disk cannot be put there.
-    #[error("{}: a temporary file here failed: {cause}; make room there, or set TMPDIR to another folder", folder.display())]
+    #[error(
+        "{}: a temporary file here failed: {cause}; make room there, or set TMPDIR to another folder",
+        folder.display()
+    )]
     Spill {
         /// The folder of temporary files.
         folder: PathBuf,

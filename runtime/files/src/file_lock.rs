@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn every_error_means_that_there_are_no_locks() {
-        // As Linux numbers them: EPERM, EIO, EBADF, EACCES, EINVAL, ENOLCK, ENOSYS, EOPNOTSUPP, ESTALE.
+        // As Linux numbers them: EPERM, EIO, EBADF, EACCES, EINVAL, ENOLCK, ENOSYS, EOPNOTSUPP,
+        // ESTALE.
         for errno in [1, 5, 9, 13, 22, 37, 38, 95, 116] {
             let fail = || Err(TryLockError::Error(io::Error::from_raw_os_error(errno)));
             assert_eq!(outcome(fail, Path::new("x")), Lock::None, "{errno}");

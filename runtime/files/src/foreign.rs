@@ -89,8 +89,8 @@ fn text_kind(text: &str) -> Option<String> {
     if ["<!doctype html", "<html", "<head", "<body", "<!--"].iter().any(|tag| lower.starts_with(tag)) {
         let title = element(&lower, text, "title").map(|title| format!(" (`{title}`)")).unwrap_or_default();
         return Some(format!(
-            "it is an HTML page{title}, such as a login or error page that was saved in the file's place; fetch the file \
-             itself, signed in if need be"
+            "it is an HTML page{title}, such as a login or error page that was saved in the file's place; fetch the \
+             file itself, signed in if need be"
         ));
     }
     if lower.starts_with("<?xml") || lower.starts_with("<error") {

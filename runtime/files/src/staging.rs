@@ -18,8 +18,8 @@ use crate::place::{Place, check_replaceable_file};
 use crate::spill;
 
 /// What a place is told that takes no output whole.
-const NO_FILE: &str = "this is a pipe or a device, and this output appears in its place whole, as a file or folder; what \
-                       streams, frame by frame, is a clip as y4m";
+const NO_FILE: &str = "this is a pipe or a device, and this output appears in its place whole, as a file or folder; \
+                       what streams, frame by frame, is a clip as y4m";
 /// The folder to come, inside a temporary one.
 const NEW: &str = "new";
 

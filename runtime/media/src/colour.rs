@@ -4,8 +4,8 @@ use crate::clip::{ClipShape, FrameBlock};
 
 /// The pixel of a value; see [`crate::ClipWriter`].
 fn pixel(value: f32) -> u8 {
-    // f32 as in diffusers' postprocess, operation by operation; a NaN passes through and the cast makes
-    // it 0.
+    // f32 as in diffusers' postprocess, operation by operation; a NaN passes through and the cast
+    // makes it 0.
     ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 

@@ -40,8 +40,8 @@ pub enum Error {
     },
     /// What was asked for needs codecs, and this build has none.
     #[error(
-        "{}: {what} needs codecs, and this build has none (feature `codecs` of package `media`); without them y4m, .npy and \
-         .safetensors are read and written",
+        "{}: {what} needs codecs, and this build has none (feature `codecs` of package `media`); without them y4m, \
+         .npy and .safetensors are read and written",
         path.display()
     )]
     NoCodecs {

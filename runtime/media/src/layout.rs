@@ -173,8 +173,8 @@ impl Extent {
         }
         Err(if greatest <= CLEARLY_ABOVE_ONE {
             format!(
-                "its values lie from {least} to {greatest}: a clip {axes} should lie in [-1, 1], and this one looks as if it \
-                 lay in [0, 1]"
+                "its values lie from {least} to {greatest}: a clip {axes} should lie in [-1, 1], and this one looks as \
+                 if it lay in [0, 1]"
             )
         } else {
             format!("its values lie from {least} to {greatest}, which is neither [-1, 1] nor [0, 1]")

@@ -109,7 +109,13 @@ pub(super) struct ArrayArguments {
     axes: Option<Axes>,
     /// Which values of an .npy or .safetensors are black and white: -1,1 or 0,1 or 0,255 [default:
     /// told from them, where they leave no doubt]
-    #[arg(long, value_name = "LOW,HIGH", help_heading = "Video", allow_hyphen_values = true, value_parser = str::parse::<ValueRange>)]
+    #[arg(
+        long,
+        value_name = "LOW,HIGH",
+        help_heading = "Video",
+        allow_hyphen_values = true,
+        value_parser = str::parse::<ValueRange>
+    )]
     range: Option<ValueRange>,
 }
 
@@ -217,7 +223,12 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "SIZE", value_parser = budget)]
     memory_budget: Option<MemoryBudget>,
     /// Threads, 1 to 1024 [default: as many as the system offers]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64))]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64)
+    )]
     threads: Option<u64>,
     /// What may run at once, each with its share of the threads, as far as the memory budget
     /// allows: samples of a `batch`, `tiles`, `none`, or `auto`: what the clip has, if its

@@ -76,7 +76,12 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", help_heading = "Step")]
     width: Option<usize>,
     /// Threads, 1 to 1024 [default: as many as the system offers]
-    #[arg(long, value_name = "N", help_heading = "Running", value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64))]
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Running",
+        value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64)
+    )]
     threads: Option<u64>,
     /// The instruction set of compiled code: avx512, avx2 or portable [default: TESSERA_ISA, or the
     /// best this CPU has]
@@ -86,7 +91,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "f32|bf16", default_value = "f32", help_heading = "Running", value_parser = precision)]
     dtype: Precision,
     /// Timed runs, of which the median counts; one before them is not timed
-    #[arg(long, value_name = "N", default_value = "5", help_heading = "Running", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "5",
+        help_heading = "Running",
+        value_parser = clap::value_parser!(u64).range(1..=10_000)
+    )]
     repeats: u64,
     /// The one algorithm for convolutions that it can compute, direct, dot, winograd2, winograd4,
     /// winograd2_time or winograd4_time; the others stay direct [default: what is estimated to
@@ -106,9 +117,14 @@ pub(super) struct Arguments {
     /// replaced
     #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
     plot: Option<PathBuf>,
-    #[arg(long, help_heading = "Output", help = "Print one JSON object to stdout, and nothing else", long_help = format!(
-        "Print one JSON object to stdout, and nothing else\n\n{}", report::JSON_FIELDS
-    ))]
+    #[arg(
+        long,
+        help_heading = "Output",
+        help = "Print one JSON object to stdout, and nothing else",
+        long_help = format!(
+            "Print one JSON object to stdout, and nothing else\n\n{}", report::JSON_FIELDS
+        )
+    )]
     json: bool,
 }
 

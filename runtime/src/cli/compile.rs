@@ -38,7 +38,8 @@ Examples:
   tessera compile --model vae --target v5e:1x1 --tiling 240x360 --output programs/ --json > report.json
       and keep the compiled programs, with a report
 
-Targets are topologies as libtpu names them: v5e:1x1, v5p:1x1x1, v6e:1x1, and so on. `tessera plugin install tpu` gets libtpu.";
+Targets are topologies as libtpu names them: v5e:1x1, v5p:1x1x1, v6e:1x1, and so on. `tessera plugin install tpu` gets \
+libtpu.";
 
 /// Compile a video's steps for a TPU that need not be there, and show what they need
 ///
@@ -62,7 +63,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "HxW", value_parser = height_by_width, help_heading = "Video")]
     size: Option<(usize, usize)>,
     /// Frames of the video
-    #[arg(long, value_name = "N", default_value = FRAMES, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Video")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = FRAMES,
+        value_parser = clap::value_parser!(u64).range(1..),
+        help_heading = "Video"
+    )]
     frames: u64,
     /// `off`: whole frames; `auto`: the largest tiles that fit the device, found by trying; or
     /// tiles of this height and width in pixels
@@ -181,7 +188,11 @@ fn report_json(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared, writte
             },
             "states_bytes": states,
             "flops": flops,
-            "compiler": {"flops": cost.flops, "bytes_accessed": cost.bytes_accessed, "optimal_seconds": cost.optimal_seconds},
+            "compiler": {
+                "flops": cost.flops,
+                "bytes_accessed": cost.bytes_accessed,
+                "optimal_seconds": cost.optimal_seconds,
+            },
             "seconds": estimate.map(|estimate| estimate.seconds),
             "seconds_from": estimate.map(|estimate| basis(estimate.basis)),
             "executable": written.map(|folder| folder.join(file_name(step)).to_string_lossy().into_owned()),

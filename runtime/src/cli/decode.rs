@@ -45,22 +45,35 @@ pub(super) struct Arguments {
     #[command(flatten)]
     latents: LatentsArguments,
     #[arg(long, short, value_name = "FILE", help_heading = "Output", help = format!(
-        "Where the result goes [default: {OUTPUT}, the demo's: {DEMO_OUTPUT}]. The ending says the format: {KNOWN_OUTPUTS}. \
-         An output that is there is replaced. `-`, a named pipe or a device: y4m, frame by frame"
+        "Where the result goes [default: {OUTPUT}, the demo's: {DEMO_OUTPUT}]. The ending says the format: \
+         {KNOWN_OUTPUTS}. An output that is there is replaced. `-`, a named pipe or a device: y4m, frame by frame"
     ))]
     output: Option<PathBuf>,
     /// Frames a second of the clip
-    #[arg(long, value_name = "N", default_value = "8", value_parser = frame_rate, allow_negative_numbers = true, help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "8",
+        value_parser = frame_rate,
+        allow_negative_numbers = true,
+        help_heading = "Output"
+    )]
     fps: FrameRate,
     #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
     inspection: InspectionArguments,
-    #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
-        "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
-         a batch makes several), latents {{layout (bcthw or btchw), guessed (the other one fits as well, and nothing said which)}} (null for the demo), \
-         {JSON_FIELDS}, peak_rss_bytes (null where the system does not tell). What is no Unicode in a path is replaced."
-    ))]
+    #[arg(
+        long,
+        help_heading = "Output",
+        help = "Print one JSON object about the run to stdout, and nothing else",
+        long_help = format!(
+            "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list \
+             of them where a batch makes several), latents {{layout (bcthw or btchw), guessed (the other one fits as \
+             well, and nothing said which)}} (null for the demo), {JSON_FIELDS}, peak_rss_bytes (null where the system \
+             does not tell). What is no Unicode in a path is replaced."
+        )
+    )]
     json: bool,
 }
 

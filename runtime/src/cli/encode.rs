@@ -64,11 +64,16 @@ pub(super) struct Arguments {
     run: RunArguments,
     #[command(flatten)]
     inspection: InspectionArguments,
-    #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
-        "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output, shape (of the tensor), \
-         comes_back {{frames, height, width}} (of the video that decoding makes of it), {JSON_FIELDS}, peak_rss_bytes (null where \
-         the system does not tell). What is no Unicode in a path is replaced."
-    ))]
+    #[arg(
+        long,
+        help_heading = "Output",
+        help = "Print one JSON object about the run to stdout, and nothing else",
+        long_help = format!(
+            "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output, shape (of the \
+             tensor), comes_back {{frames, height, width}} (of the video that decoding makes of it), {JSON_FIELDS}, \
+             peak_rss_bytes (null where the system does not tell). What is no Unicode in a path is replaced."
+        )
+    )]
     json: bool,
 }
 

@@ -24,7 +24,13 @@ pub(super) struct InputArguments {
     #[arg(long, value_name = "HxW", value_parser = height_by_width, requires = "video", help_heading = "Video")]
     size: Option<(usize, usize)>,
     /// Only its first N frames
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "video", help_heading = "Video")]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..),
+        requires = "video",
+        help_heading = "Video"
+    )]
     frames: Option<u64>,
     #[command(flatten)]
     array: ArrayArguments,

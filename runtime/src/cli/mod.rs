@@ -176,7 +176,8 @@ pub(crate) fn main() -> ExitCode {
             let mut tessera = Arguments::command();
             tessera.build();
             let command = tessera.find_subcommand_mut(command).expect("a command names itself");
-            // What clap would print for arguments that it refuses itself; stderr that is closed is no news.
+            // What clap would print for arguments that it refuses itself; stderr that is closed is
+            // no news.
             let _ = command.error(clap::error::ErrorKind::ArgumentConflict, message).print();
             ExitCode::from(USAGE_CODE)
         }

@@ -12,11 +12,12 @@ use super::table;
 
 /// What `--json` prints, for its help.
 pub(super) const JSON_FIELDS: &str = "\
-frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, programs_cached (read from disk), program_runs, tiling {tile and \
-overlap (null for whole frames), rows, columns, order, reason, follows_free_memory \
-(true: with more or less memory free the tiles, and with them the pixels, may be others), pinned_by (the options that always cut these \
-tiles, else null), needed_bytes (null but with --backend cpu), budget_bytes}, tiles, \
-arena_bytes, threads, lanes (steps that ran at once), dtype, isa (`none` but with --backend cpu), device (of a PJRT plugin, else null)";
+frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, programs_cached (read \
+from disk), program_runs, tiling {tile and overlap (null for whole frames), rows, columns, order, reason, \
+follows_free_memory (true: with more or less memory free the tiles, and with them the pixels, may be others), \
+pinned_by (the options that always cut these tiles, else null), needed_bytes (null but with --backend cpu), \
+budget_bytes}, tiles, arena_bytes, threads, lanes (steps that ran at once), dtype, isa (`none` but with --backend \
+cpu), device (of a PJRT plugin, else null)";
 
 /// A report's fields; `write_seconds` were spent on the output.
 pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> {
@@ -136,7 +137,8 @@ fn programs_text(report: &Report) -> String {
     match device {
         Some(device) => {
             format!(
-                "{programs_compiled} compiled, {programs_cached} from the cache, {program_runs} runs, {dtype}, PJRT device `{device}`"
+                "{programs_compiled} compiled, {programs_cached} from the cache, {program_runs} runs, {dtype}, PJRT \
+                 device `{device}`"
             )
         }
         None => {
@@ -170,8 +172,8 @@ pub(super) fn rate_note(output: &Path, asked: FrameRate) -> Option<String> {
     let played = media::played_rate(output, asked).filter(|&played| played != asked)?;
     let longer = asked.per_second() / played.per_second();
     Some(format!(
-        "note: {}: a GIF shows at most {played} frames a second: it plays at {played} in place of {asked}, {longer:.2} times as \
-         long; .mp4 and .y4m have any rate",
+        "note: {}: a GIF shows at most {played} frames a second: it plays at {played} in place of {asked}, {longer:.2} \
+         times as long; .mp4 and .y4m have any rate",
         output.display()
     ))
 }

@@ -40,7 +40,8 @@ impl Extent {
                 .map(|(cut, what)| if cut == 1 { what.to_owned() } else { counted(cut, what) })
                 .collect();
             lines.push(format!(
-                "frames of {}x{} (width x height) are no multiples of {}: without the last {} they are {width}x{height}",
+                "frames of {}x{} (width x height) are no multiples of {}: without the last {} they are \
+                 {width}x{height}",
                 self.width,
                 self.height,
                 model.spatial_compression(),
@@ -73,8 +74,8 @@ mod tests {
         assert_eq!(
             extent(4, 33, 45).losses(&*model),
             [
-                "frames of 45x33 (width x height) are no multiples of 8: without the last 5 columns and the last row they \
-                 are 40x32",
+                "frames of 45x33 (width x height) are no multiples of 8: without the last 5 columns and the last row \
+                 they are 40x32",
                 "4 frames come back from the latents as 1"
             ]
         );

@@ -53,8 +53,9 @@ pub(super) struct Arguments {
     #[command(flatten)]
     video: VideoArguments,
     #[arg(long, short, value_name = "FILE", default_value = "roundtrip.mp4", help_heading = "Output", help = format!(
-        "Where the comparison goes; the contact sheet goes beside it as a .png. The ending says the format: {KNOWN_OUTPUTS}. \
-         An output that is there is replaced. `-`, a named pipe or a device: y4m, frame by frame, without a contact sheet"
+        "Where the comparison goes; the contact sheet goes beside it as a .png. The ending says the format: \
+         {KNOWN_OUTPUTS}. An output that is there is replaced. `-`, a named pipe or a device: y4m, frame by frame, \
+         without a contact sheet"
     ))]
     output: PathBuf,
     /// Frames a second of the comparison [default: the video's, or 8 where it tells none]
@@ -64,14 +65,19 @@ pub(super) struct Arguments {
     run: RunArguments,
     #[command(flatten)]
     inspection: InspectionArguments,
-    #[arg(long, help_heading = "Output", help = "Print one JSON object about the run to stdout, and nothing else", long_help = format!(
-        "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list of them where \
-         a batch makes several), contact_sheet (null beside a stream), given {{frames, height, width}} (of the video), comes_back \
-         (the same, of what is compared), psnr_db and ssim (means over all frames), frame_quality (a list of sample, \
-         frame, psnr_db, ssim; psnr_db is null where nothing differs, ssim for frames smaller than 11x11), encode and decode, \
-         each with {JSON_FIELDS}; peak_rss_bytes (null where the system does not tell). What is no Unicode in a path is \
-         replaced."
-    ))]
+    #[arg(
+        long,
+        help_heading = "Output",
+        help = "Print one JSON object about the run to stdout, and nothing else",
+        long_help = format!(
+            "Print one JSON object about the run to stdout, and nothing else\n\nIts fields: output (a path, or a list \
+             of them where a batch makes several), contact_sheet (null beside a stream), given {{frames, height, \
+             width}} (of the video), comes_back (the same, of what is compared), psnr_db and ssim (means over all \
+             frames), frame_quality (a list of sample, frame, psnr_db, ssim; psnr_db is null where nothing differs, \
+             ssim for frames smaller than 11x11), encode and decode, each with {JSON_FIELDS}; peak_rss_bytes (null \
+             where the system does not tell). What is no Unicode in a path is replaced."
+        )
+    )]
     json: bool,
 }
 
@@ -250,7 +256,10 @@ fn encode(vae: &Vae, video: &Video, options: &RunOptions, console: Console) -> R
 }
 
 fn frames_json(clip: ClipShape, frames: &[FrameQuality]) -> Value {
-    let one = |(i, quality): (usize, &FrameQuality)| json!({"sample": i / clip.frames, "frame": i % clip.frames, "psnr_db": quality.psnr_db, "ssim": quality.ssim});
+    let one = |(i, quality): (usize, &FrameQuality)| {
+        let (sample, frame) = (i / clip.frames, i % clip.frames);
+        json!({"sample": sample, "frame": frame, "psnr_db": quality.psnr_db, "ssim": quality.ssim})
+    };
     frames.iter().enumerate().map(one).collect()
 }
 

@@ -156,13 +156,14 @@ fn conflict(written: &Known, other: &Known) -> Option<(PathBuf, String)> {
         (Role::Read, _) => return None,
         (_, Role::Read) if written.is(other) => {
             format!(
-                "this run reads {what} from here (`{named}`), and what is read is not written; choose another place for {}",
+                "this run reads {what} from here (`{named}`), and what is read is not written; choose another place \
+                 for {}",
                 written.what
             )
         }
         (Role::WriteFolder, Role::Read) if other.is_in(written) => format!(
-            "this folder is to be replaced, and this run reads {what} from it (`{named}`): what is read is not written; choose \
-             another place for {}",
+            "this folder is to be replaced, and this run reads {what} from it (`{named}`): what is read is not \
+             written; choose another place for {}",
             written.what
         ),
         (_, Role::Read) => return None,
@@ -215,8 +216,8 @@ mod tests {
                 };
                 let message = end.unwrap_err().to_string();
                 let expected = format!(
-                    "{}: this run reads the latents from here (`{}`), and what is read is not written; choose another place for \
-                     the timeline",
+                    "{}: this run reads the latents from here (`{}`), and what is read is not written; choose another \
+                     place for the timeline",
                     at(name).display(),
                     at("in/frame-00000.png").display()
                 );

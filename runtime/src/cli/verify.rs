@@ -138,7 +138,8 @@ fn complaint(verdict: &Verdict<'_>, threshold: f64) -> String {
     match (verdict.first_jump, verdict.first_above) {
         (Some(row), _) => format!("the error jumps at `{}`, to {:.2e} of its values", row.module, row.relative),
         (None, Some(ModuleErrors { module, mae, relative, .. })) => format!(
-            "the error jumps nowhere, but `{module}` reaches {threshold:.0e}: its mean absolute error is {mae:.2e}, relative {relative:.2e}"
+            "the error jumps nowhere, but `{module}` reaches {threshold:.0e}: its mean absolute error is {mae:.2e}, \
+             relative {relative:.2e}"
         ),
         (None, None) => "nothing is wrong".into(),
     }
@@ -190,7 +191,8 @@ impl Context<'_> {
         if let (true, Some(worst)) = (verdict.passed(), rows.iter().max_by(|a, b| a.mae.total_cmp(&b.mae))) {
             let level = worst.level().name();
             text += &format!(
-                "\npassed: no jump, nothing reaches {:.0e}; the largest mean absolute error is {:.1e} ({level}), of {}\n",
+                "\npassed: no jump, nothing reaches {:.0e}; the largest mean absolute error is {:.1e} ({level}), of \
+                 {}\n",
                 self.threshold, worst.mae, worst.module
             );
         }

@@ -154,9 +154,8 @@ pub enum Error {
     },
     /// A tensor holds NaN or infinity.
     #[error(
-        "{}: tensor `{tensor}` has {count} of {total} values that are not finite, the first ({value}) at {index:?}, in frame \
-         {frame} of sample {sample}; \
-         the program that wrote it overflowed or failed",
+        "{}: tensor `{tensor}` has {count} of {total} values that are not finite, the first ({value}) at {index:?}, in \
+         frame {frame} of sample {sample}; the program that wrote it overflowed or failed",
         path.display(),
         sample = index[0]
     )]
@@ -178,8 +177,8 @@ pub enum Error {
     },
     /// The model made NaN or infinity of numbers.
     #[error(
-        "the {half} made {count} of {total} values that are not finite, the first ({value}) in frame {frame} of sample {sample}: \
-         weights are damaged, or values grew beyond f32"
+        "the {half} made {count} of {total} values that are not finite, the first ({value}) in frame {frame} of sample \
+         {sample}: weights are damaged, or values grew beyond f32"
     )]
     NonFiniteResult {
         /// The half of the model.

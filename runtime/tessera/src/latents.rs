@@ -110,8 +110,8 @@ impl LatentsAccount {
         let mut notes = vec![];
         if layout_is_guess {
             notes.push(format!(
-                "frames and channels are both {frames}: read as {layout}, [batch, {second}, {third}, height, width], which is a \
-                 guess"
+                "frames and channels are both {frames}: read as {layout}, [batch, {second}, {third}, height, width], \
+                 which is a guess"
             ));
         }
         if is_single {
@@ -356,8 +356,8 @@ fn resolve(
     let guess = both.into_iter().all(fits);
     both.into_iter().find(|&layout| fits(layout)).map(|layout| (layout, guess)).ok_or_else(|| {
         format!(
-            "the model has {channels} latent channels, but read as bcthw there are {} (and {} frames), read as btchw {} \
-             (and {} frames); are these latents of another model?",
+            "the model has {channels} latent channels, but read as bcthw there are {} (and {} frames), read as btchw \
+             {} (and {} frames); are these latents of another model?",
             axes[1], axes[2], axes[2], axes[1]
         )
     })

@@ -420,7 +420,8 @@ impl<'a> Estimator<'a> {
                 if !seen.contains(&step) {
                     seen.push(step);
                     programs += 1;
-                    // Steps too small for an algorithm read a weight in another form, and all forms are kept.
+                    // Steps too small for an algorithm read a weight in another form, and all forms
+                    // are kept.
                     weights.extend(needs.weights.clone());
                 }
                 all = Requirements {
@@ -474,8 +475,8 @@ impl<'a> Estimator<'a> {
         let largest_weight = weights.values().copied().max().unwrap_or(0) as u64;
         let all_weights = weights.into_values().fold(0, usize::saturating_add);
         let to_make = (all_weights as u64).saturating_sub(plan.weights_made as u64);
-        // Tensors as they were read. A thread may hold two: while it waits for others to pack one, it
-        // begins the next. The allocator keeps that memory.
+        // Tensors as they were read. A thread may hold two: while it waits for others to pack one,
+        // it begins the next. The allocator keeps that memory.
         let loading = (2 * plan.threads as u64).saturating_mul(largest_weight).min(to_make);
         let weights = match to_make {
             0 => 0,

@@ -70,8 +70,8 @@ pub enum Parallel {
 }
 
 /// Why time is never cut into parts that run at once.
-const TIME_IS_CAUSAL: &str = "frames are not independent: every causal convolution of a step reads the frames that the step \
-     before left it, so steps run in order; samples (batch) and tiles can be spread";
+const TIME_IS_CAUSAL: &str = "frames are not independent: every causal convolution of a step reads the frames that the \
+     step before left it, so steps run in order; samples (batch) and tiles can be spread";
 
 impl FromStr for Parallel {
     type Err = Error;

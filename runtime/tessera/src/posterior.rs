@@ -117,9 +117,9 @@ mod tests {
         }
         assert!(Noise::new(7).take(100).eq(noise.iter().copied().take(100)));
         assert_ne!(Noise::new(8).next(), Noise::new(7).next());
-        // The first numbers of seed 0, whose key is the one of the cipher's published test vectors (RFC
-        // 8439, A.1, vector 1): its first bytes are 76 b8 e0 ad a0 f1 3d 90 40 5d 6a e5 53 86 bd
-        // 28.
+        // The first numbers of seed 0, whose key is the one of the cipher's published test vectors
+        // (RFC 8439, A.1, vector 1): its first bytes are 76 b8 e0 ad a0 f1 3d 90 40 5d 6a e5 53 86
+        // bd 28.
         let (x, y) = (0x903d_f1a0_ade0_b876_u64 >> 11, 0x28bd_8653_e56a_5d40_u64 >> 11);
         let radius = (-2.0 * ((x + 1) as f64 / (1u64 << 53) as f64).ln()).sqrt();
         let angle = std::f64::consts::TAU * y as f64 / (1u64 << 53) as f64;
@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn a_draw_is_the_mean_and_so_much_noise() {
-        // Two channels, three frames, one pixel; means 0 to 5, log-variances of ln 4 and beyond both ends.
+        // Two channels, three frames, one pixel; means 0 to 5, log-variances of ln 4 and beyond
+        // both ends.
         let four = 4.0_f32.ln();
         let moments = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, four, four, four, four, -100.0, 100.0];
         let block = FrameBlock { data: &moments, frames: 3 };

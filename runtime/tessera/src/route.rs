@@ -52,8 +52,8 @@ impl Route {
         let frames = self.frame_steps.of_clip(self.shape[2]).nth(batch).map_or(0, |frames| frames.len());
         let kind = self.kind(batch);
         let (height, width) = (self.grid.rows[row].input.len(), self.grid.columns[column].input.len());
-        // One sample at a time: group norms gather their statistics within a sample, so this is what the
-        // reference computes.
+        // One sample at a time: group norms gather their statistics within a sample, so this is
+        // what the reference computes.
         Step { kind, batch: 1, frames, height, width }
     }
 

@@ -120,8 +120,8 @@ impl Axis {
         for start in (0..size).step_by(self.stride) {
             let input = start..size.min(start.saturating_add(self.tile));
             let result = scaled(input.len());
-            // Too few pixels at the lower or right border for a latent of their own; those before have seen
-            // them.
+            // Too few pixels at the lower or right border for a latent of their own; those before
+            // have seen them.
             if result == 0 && start > 0 {
                 break;
             }
@@ -202,8 +202,8 @@ impl Tiling {
         if [rows, columns] != stride {
             let [height, width] = stride;
             let problem = format!(
-                "a stride of {height}x{width} pixels cannot be had; strides are multiples of {compression} up to the tile, \
-                 the nearest is {rows}x{columns}"
+                "a stride of {height}x{width} pixels cannot be had; strides are multiples of {compression} up to the \
+                 tile, the nearest is {rows}x{columns}"
             );
             return Err(Error::Tiling { tiling, half, problem });
         }

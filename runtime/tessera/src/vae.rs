@@ -464,7 +464,8 @@ fn finite<'a>(
     // The sample whose frames come, and how many of them came.
     let mut seen = (0, 0);
     move |sample, data| {
-        // No overflow: a step whose result is beyond the address space is refused when it is declared.
+        // No overflow: a step whose result is beyond the address space is refused when it is
+        // declared.
         let plane = shape.height * shape.width;
         let block = FrameBlock { data, frames: data.len() / (shape.channels * plane).max(1) };
         let first = if seen.0 == sample { seen.1 } else { 0 };

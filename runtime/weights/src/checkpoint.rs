@@ -274,7 +274,8 @@ mod tests {
         let account = checkpoint.account().unwrap();
         assert_eq!(
             account,
-            "the model's weights are those under `vae.`, without `_orig_mod` in their names; 2 other tensors are not read"
+            "the model's weights are those under `vae.`, without `_orig_mod` in their names; 2 other tensors are not \
+             read"
         );
         assert!(checkpoint.to_f32("c").unwrap_err().to_string().contains("no tensor `c`"));
     }

@@ -34,8 +34,8 @@ pub enum Error {
     },
     /// A model on the hub, in a build without the feature `hub`.
     #[error(
-        "{model}: there is no path of this name here, and this build has no hub (the package `weights` is without its feature \
-         `hub`); name a folder or a file with the model"
+        "{model}: there is no path of this name here, and this build has no hub (the package `weights` is without its \
+         feature `hub`); name a folder or a file with the model"
     )]
     NoHub {
         /// The id as the person gave it.

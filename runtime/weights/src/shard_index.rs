@@ -66,8 +66,8 @@ impl ShardIndex {
         for (tensor, shard) in &weight_map {
             if !is_plain_file_name(shard) {
                 return Err(fault(format!(
-                    "`weight_map` has tensor `{tensor}` in `{}`; expected the name of a .safetensors or .bin file beside the index, \
-                     without any folder",
+                    "`weight_map` has tensor `{tensor}` in `{}`; expected the name of a .safetensors or .bin file \
+                     beside the index, without any folder",
                     shard.escape_debug()
                 )));
             }

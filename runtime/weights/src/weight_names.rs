@@ -127,8 +127,8 @@ pub(crate) fn find(
         let is_whole = |naming: &&Naming<'_>| naming.prefixes_whole(place, half).next().is_some();
         let chosen = match namings.iter().find(is_whole) {
             Some(naming) => naming.choose(place, halves)?.map(|prefix| (naming, prefix)),
-            // What is there of it will be told: most of it, and the first of equals; the own names and no prefix come
-            // first.
+            // What is there of it will be told: most of it, and the first of equals; the own names
+            // and no prefix come first.
             None => namings
                 .iter()
                 .flat_map(|naming| naming.halves[place].iter().map(move |found| (naming, found)))

@@ -67,7 +67,8 @@ fn fail(name: &str, case: &str, graph: &Graph, seed: u64, way: Way, client: Opti
     let message = check(&Declared::new(&small, seed), &way, client).err().unwrap_or_default();
     let path = write_filetest(&failures(), name, &small, &format!("{way}, seed {seed}:\n{message}"));
     panic!(
-        "{way}, seed {seed}: {message}\n{}\nThis program is in {}; moved to {} it is a filetest, which runs in every way.{case}",
+        "{way}, seed {seed}: {message}\n{}\nThis program is in {}; moved to {} it is a filetest, which runs in every \
+         way.{case}",
         ir::text::print(&small),
         path.display(),
         regressions().display()

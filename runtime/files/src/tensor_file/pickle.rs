@@ -185,7 +185,8 @@ impl<'a> Machine<'a> {
             }
             // REDUCE, BUILD, BINPERSID
             b'R' => self.call()?,
-            // Attributes: of a dictionary that holds a module's state its versions, of a tensor nothing that counts.
+            // Attributes: of a dictionary that holds a module's state its versions, of a tensor
+            // nothing that counts.
             b'b' => self.pop().map(drop)?,
             b'Q' => self.persistent()?,
             _ => return Err(unknown(opcode, at)),
@@ -316,8 +317,9 @@ impl<'a> Machine<'a> {
         let global = Global::find(module, name).ok_or_else(|| {
             let shown = |text: &str| text.escape_debug().take(80).collect::<String>();
             format!(
-                "its pickle would have Python load `{}.{}`, which is not among what tensors need; it was not executed. If you \
-                 trust the file, load it in Python and save the dictionary of tensors alone (`state_dict()`), best as safetensors",
+                "its pickle would have Python load `{}.{}`, which is not among what tensors need; it was not executed. \
+                 If you trust the file, load it in Python and save the dictionary of tensors alone (`state_dict()`), \
+                 best as safetensors",
                 shown(module),
                 shown(name)
             )
@@ -453,8 +455,8 @@ fn as_size(value: Value) -> Option<usize> {
 
 fn unknown(opcode: u8, at: usize) -> String {
     format!(
-        "its pickle has opcode 0x{opcode:02x} at byte {at}, which is not among those that `torch.save` needs for tensors; save \
-         a dictionary of tensors alone, as `state_dict()` gives it"
+        "its pickle has opcode 0x{opcode:02x} at byte {at}, which is not among those that `torch.save` needs for \
+         tensors; save a dictionary of tensors alone, as `state_dict()` gives it"
     )
 }
 

@@ -85,10 +85,12 @@ impl Ffmpeg {
         let child = Command::new(ffmpeg)
             .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-xerror", "-protocol_whitelist", "file", "-i"])
             .arg(source(path))
-            // The first track of video that is no picture beside a clip: no cover, no pictures of chapters.
+            // The first track of video that is no picture beside a clip: no cover, no pictures of
+            // chapters.
             .args(["-map", "0:V:0"])
             .args(every_frame_once)
-            // Times that grow by the unit they are counted in: some versions complain of others, which no pixmap has.
+            // Times that grow by the unit they are counted in: some versions complain of others,
+            // which no pixmap has.
             .args(["-vf", "settb=1/25,setpts=N", "-enc_time_base", "1/25"])
             .args(["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"])
             .args(["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"])
@@ -252,8 +254,8 @@ fn advice(path: &Path) -> String {
     let mut converted = path.file_stem().unwrap_or_default().to_os_string();
     converted.push("-yuv420p.mp4");
     format!(
-        "put ffmpeg on the PATH and it will be used, or convert the clip to what is read without it, H.264 of 8 bits and 4:2:0 \
-         (yuv420p), where there is one: ffmpeg -i {} -c:v libx264 -crf 12 -pix_fmt yuv420p {}",
+        "put ffmpeg on the PATH and it will be used, or convert the clip to what is read without it, H.264 of 8 bits \
+         and 4:2:0 (yuv420p), where there is one: ffmpeg -i {} -c:v libx264 -crf 12 -pix_fmt yuv420p {}",
         name(path),
         name(Path::new(&converted))
     )
@@ -409,7 +411,8 @@ esac
         );
         std::fs::write(&path, script).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        // Another test's child may still hold the file open to be written, as it was when that was started.
+        // Another test's child may still hold the file open to be written, as it was when that was
+        // started.
         while Command::new(&path)
             .arg("-version")
             .output()

@@ -46,8 +46,8 @@ impl FrameEncoder {
         let (columns, rows) = (shape.width.div_ceil(16), shape.height.div_ceil(16));
         if columns.max(rows) > MAX_MACROBLOCKS_A_SIDE || columns.saturating_mul(rows) > MAX_MACROBLOCKS {
             return Err(format!(
-                "frames of {}x{} (width x height) are beyond H.264 level 5.2 (at most 8688 a side and 9.4 million pixels); \
-                 write PNGs or .y4m",
+                "frames of {}x{} (width x height) are beyond H.264 level 5.2 (at most 8688 a side and 9.4 million \
+                 pixels); write PNGs or .y4m",
                 shape.width, shape.height
             ));
         }

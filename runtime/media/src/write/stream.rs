@@ -31,8 +31,8 @@ pub fn check_stream(name: &Path, shape: ClipShape) -> Result<()> {
     let ending = name.extension().unwrap_or_default().to_string_lossy();
     if !ending.is_empty() && Format::of(name)? != Format::Y4m {
         return refuse(format!(
-            ".{ending} cannot be streamed: it appears in its place when it is complete, and this is no place for a file; what \
-             streams, frame by frame, is y4m, under a name that ends in .y4m or has no ending"
+            ".{ending} cannot be streamed: it appears in its place when it is complete, and this is no place for a \
+             file; what streams, frame by frame, is y4m, under a name that ends in .y4m or has no ending"
         ));
     }
     if shape.batch > 1 {

@@ -97,7 +97,8 @@ fn left_in_hierarchy(root: &Path, mounts: &[Mount], version: Version, group: &Pa
     let mut shown: Vec<(&Mount, PathBuf)> =
         mounts.iter().filter_map(|mount| Some((*mount, mount.folder(group)?))).collect();
     if shown.is_empty() {
-        // A path from outside of what is mounted here: what is seen at the mount is around us all the same.
+        // A path from outside of what is mounted here: what is seen at the mount is around us all
+        // the same.
         shown.extend(mounts.into_iter().map(|mount| (mount, mount.point.clone())));
     }
     let under_root = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
@@ -124,8 +125,8 @@ fn left(group: &Path, version: Version) -> Option<u64> {
         lines.find_map(|(found, value)| (found == name).then(|| value.trim().parse::<u64>().ok())?)
     };
     let limits = version.limits().iter().filter_map(|file| number(file));
-    // Of the first version: the tightest limit around it, those of groups that cannot be seen from here
-    // included.
+    // Of the first version: the tightest limit around it, those of groups that cannot be seen from
+    // here included.
     let limit = limits.chain(field("hierarchical_memory_limit")).min()?;
     let reclaimable = version.reclaimable().iter().filter_map(|name| field(name)).fold(0, u64::saturating_add);
     let used = number(version.usage()).unwrap_or(0).saturating_sub(reclaimable);
@@ -199,8 +200,8 @@ mod tests {
             ("sys/fs/cgroup/memory/memory.usage_in_bytes", "500000"),
         ];
         assert_eq!(left_with(&version_1), Some(0));
-        // The first version tells of limits that are out of sight; a group may not have counted those in
-        // it.
+        // The first version tells of limits that are out of sight; a group may not have counted
+        // those in it.
         let nested = [
             ("proc/self/cgroup", "4:cpu,memory:/a/b\n"),
             ("sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "9223372036854771712"),
@@ -262,7 +263,8 @@ mod tests {
             left_with(&files)
         };
         // Both versions side by side, the second without controllers or with them.
-        let hybrid = "25 1 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n26 25 0:23 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw\n";
+        let hybrid = "25 1 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n26 25 0:23 / /sys/fs/cgroup/unified rw shared:9 \
+                      - cgroup2 cgroup2 rw\n";
         assert_eq!(left(hybrid, "/a", &[limit("sys/fs/cgroup/unified/a", 7), limit("sys/fs/cgroup/a", 3)]), Some(7));
         // A folder with a space in its name, and a part of the hierarchy: the container's own.
         let part = "30 1 0:23 /docker/abc /my\\040groups rw - cgroup2 cgroup2 rw,nsdelegate\n";

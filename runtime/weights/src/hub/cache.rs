@@ -89,7 +89,8 @@ impl RepositoryCache {
     /// for when last asked.
     pub(super) fn find(&self, file: &str) -> Option<PathBuf> {
         let path = self.revision.get(file)?;
-        // What stands in refs is not ours, and hf-hub takes it as it is: it may lead out of the cache.
+        // What stands in refs is not ours, and hf-hub takes it as it is: it may lead out of the
+        // cache.
         let commit = path.strip_prefix(self.folder.join("snapshots")).ok()?.iter().next()?;
         self.find_commit(commit.to_str()?, file)
     }

@@ -257,8 +257,8 @@ impl Client {
         if let Some(folder) = partial.parent() {
             fs::create_dir_all(folder).map_err(on_disk)?;
         }
-        // Written by place and not by appending: where there are no locks, two processes may write the same
-        // bytes.
+        // Written by place and not by appending: where there are no locks, two processes may write
+        // the same bytes.
         let mut options = OpenOptions::new();
         let mut file = options.create(true).truncate(false).write(true).read(true).open(partial).map_err(on_disk)?;
         let mut here = file.metadata().map_err(on_disk)?.len();
@@ -274,7 +274,8 @@ impl Client {
                 Err(Attempt::Final(failure)) => return Err(failure),
                 Err(Attempt::Again(failure)) => failure,
             };
-            // A server that keeps breaking off is asked on for as long as each attempt gets further.
+            // A server that keeps breaking off is asked on for as long as each attempt gets
+            // further.
             failures = if here > furthest { 1 } else { failures + 1 };
             furthest = furthest.max(here);
             if matches!(failure, Failure::Damaged(_)) {

@@ -53,8 +53,8 @@ fn obtain<T>(id: &HubId, options: &HubOptions, mut find: impl FnMut(&mut Session
     let cached = find(&mut Session { id, cache: &cache, hub: None, commit: None });
     let not_cached = |missing: &str| {
         format!(
-            "`{missing}` of revision `{}` is not in the cache ({}); run once with a connection, or copy the cache folder of a \
-             machine that has it, or name a folder with the model's files",
+            "`{missing}` of revision `{}` is not in the cache ({}); run once with a connection, or copy the cache \
+             folder of a machine that has it, or name a folder with the model's files",
             id.revision(),
             cache.folder().display()
         )
@@ -123,8 +123,8 @@ impl Missing {
         let (repository, revision) = (id.repository(), id.revision());
         let problem = match self {
             Missing::File(missing) => format!(
-                "no VAE in `{repository}` at revision `{revision}`: looked for {CONFIG_FILE} with {} in `{VAE_FOLDER}/` and at \
-                 the top; `{missing}` is missing",
+                "no VAE in `{repository}` at revision `{revision}`: looked for {CONFIG_FILE} with {} in \
+                 `{VAE_FOLDER}/` and at the top; `{missing}` is missing",
                 WEIGHTS_CANDIDATES.map(|candidate| candidate.file).join(" or ")
             ),
             Missing::Shard(shard) => {
@@ -221,7 +221,8 @@ impl Session<'_> {
     ) -> std::result::Result<PathBuf, Failure> {
         let mut report = |bytes_done| progress(Download { file, bytes_done, bytes_total: remote.size });
         if !self.cache.blob(&remote.etag).is_file() {
-            // Another process may be fetching the same file: it is left to finish, and its result taken.
+            // Another process may be fetching the same file: it is left to finish, and its result
+            // taken.
             let _lock = self.cache.lock(&remote.etag, &mut || report(0))?;
             if !self.cache.blob(&remote.etag).is_file() {
                 client.download(remote, &self.cache.partial(&remote.etag), &mut report)?;

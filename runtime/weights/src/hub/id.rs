@@ -34,13 +34,13 @@ impl HubId {
             let repeated = part.contains("--") || part.contains("..");
             if part.is_empty() || part.len() > PART_LIMIT || edges || repeated || !part.chars().all(known) {
                 return Err(format!(
-                    "`{part}` cannot be the owner or name in an id: it takes 1 to {PART_LIMIT} letters, digits, `.`, `_` \
-                     and `-`, the last three neither doubled nor at an end"
+                    "`{part}` cannot be the owner or name in an id: it takes 1 to {PART_LIMIT} letters, digits, `.`, \
+                     `_` and `-`, the last three neither doubled nor at an end"
                 ));
             }
         }
-        // A revision becomes a path in the cache: what git forbids in a reference's name is forbidden here
-        // too.
+        // A revision becomes a path in the cache: what git forbids in a reference's name is
+        // forbidden here too.
         let forbidden = |c: char| c.is_control() || c.is_whitespace() || "\\:~^?*[\"<>|".contains(c);
         let component =
             |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with('.') || part.contains("..");

@@ -197,8 +197,8 @@ fn a_dialect_is_taken_in_the_right_shapes_alone() {
     tensors[2].1 = vec![3];
     let account = find_spelled(&tensors).unwrap().account(0).unwrap();
     assert_eq!(account, "the model's weights are those under `x.` in old naming");
-    // Whole by none: most of it is shown, so that what is missing or of another shape is told by the
-    // model's names.
+    // Whole by none: most of it is shown, so that what is missing or of another shape is told by
+    // the model's names.
     tensors.truncate(4);
     let found = find_spelled(&tensors).unwrap();
     assert_eq!(found.found[ENCODER[0]].raw, OLDER[0]);

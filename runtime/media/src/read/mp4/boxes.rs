@@ -60,8 +60,8 @@ impl<'a> BoxBytes<'a> {
     /// Has it parsed.
     pub(super) fn decode<T: Decode>(self) -> Result<T, Trouble> {
         let what = self.kind.escape_ascii();
-        // The parser is given what others wrote: should it panic, the box is of a kind that it does not
-        // know.
+        // The parser is given what others wrote: should it panic, the box is of a kind that it does
+        // not know.
         match catch_unwind(|| T::decode(self.whole)) {
             Ok(Ok((parsed, _))) => Ok(parsed),
             Ok(Err(cause)) => Err(rare(format!("box `{what}` cannot be parsed: {cause}"))),

@@ -34,8 +34,8 @@ impl Track {
     /// Takes the samples of the fragment `moof`, which begins at `at` of a file of `length` bytes.
     /// Of other tracks only what says where this one's samples are is looked at.
     pub(super) fn read_fragment(&mut self, fragment: BoxBytes<'_>, at: u64, length: u64) -> Result<(), Trouble> {
-        // Where the samples of the part before end, which the next begin behind unless they say where;
-        // unknown if it is damaged.
+        // Where the samples of the part before end, which the next begin behind unless they say
+        // where; unknown if it is damaged.
         let mut end = Some(at);
         for traf in fragment.children()?.into_iter().filter(|child| &child.kind == b"traf") {
             let header: TfhdBox = traf.child(b"tfhd")?.decode()?;
@@ -113,8 +113,8 @@ fn runs(traf: BoxBytes<'_>, before: u64, length: u64) -> Result<Vec<TrunBox>, Tr
     let mut count = before;
     boxes
         .map(|run| {
-            // A run can say in a few bytes to have any number of samples: what would take memory is looked at
-            // first.
+            // A run can say in a few bytes to have any number of samples: what would take memory is
+            // looked at first.
             count += u64::from(word(run.payload, 4).unwrap_or(0));
             check_count(count, length)?;
             run.decode()

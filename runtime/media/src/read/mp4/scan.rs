@@ -77,8 +77,8 @@ impl Scan<'_> {
             let Some(place) = self.next(at)? else {
                 let problem = match fragments {
                     true => {
-                        "it is a piece of a fragmented MP4 without its beginning (`moov`); put the piece that is sent first \
-                         in front of it: cat init.mp4 piece.m4s > whole.mp4"
+                        "it is a piece of a fragmented MP4 without its beginning (`moov`); put the piece that is sent \
+                         first in front of it: cat init.mp4 piece.m4s > whole.mp4"
                     }
                     false => "it has no index (`moov`); it is cut off, or was never finished",
                 };

@@ -253,8 +253,8 @@ fn planes_are_those_of_ffmpeg() {
 /// Panics unless a clip is decoded to the planes that ffmpeg decodes it to.
 fn compare(path: &Path, what: &str) {
     let name = path.to_str().unwrap();
-    // Each frame once, in the words of new versions and of old ones, which drop frames at equal times
-    // all the same.
+    // Each frame once, in the words of new versions and of old ones, which drop frames at equal
+    // times all the same.
     let decode = |once| {
         let times = ["-vf", "settb=1/25,setpts=N", "-enc_time_base", "1/25", once, "passthrough"];
         ffmpeg(&[&["-i", name], &times[..], &["-f", "rawvideo", "-pix_fmt", "yuv420p", "-"]].concat())

@@ -56,8 +56,8 @@ fn every_kind_of_png_is_read() {
 
 #[test]
 fn jpegs_are_read() {
-    // Made by ffmpeg and cjpeg: 16x8, left half (200, 60, 40), right half (20, 90, 220); and the same
-    // in gray.
+    // Made by ffmpeg and cjpeg: 16x8, left half (200, 60, 40), right half (20, 90, 220); and the
+    // same in gray.
     for (name, expected) in [("halves.jpg", [[200, 60, 40], [20, 90, 220]]), ("gray.jpg", [[100; 3], [84; 3]])] {
         let found = pixels(format!("{DATA}{name}").as_ref());
         assert_eq!(found.len(), 16 * 8 * 3);
@@ -237,8 +237,8 @@ fn jpegs_are_turned_upright() {
         for big_endian in [false, true] {
             let exif = [b"Exif\0\0", &orientation::tests::exif(number, big_endian)[..]].concat();
             let size = if number < 5 { (16, 8) } else { (8, 16) };
-            // As telephones write it: other segments of the same marker before and behind, one of which goes on
-            // with EXIF.
+            // As telephones write it: other segments of the same marker before and behind, one of
+            // which goes on with EXIF.
             let others: [&[(u8, &[u8])]; 3] = [
                 &[(0xe1, &exif)],
                 &[(0xe1, b"http://ns.adobe.com/xap/1.0/\0<x/>"), (0xe1, &exif), (0xe2, b"MPF\0II*\0")],

@@ -142,8 +142,8 @@ fn the_stream_has_the_last_word_on_colours() {
 
 #[test]
 fn parameter_sets_may_come_with_the_samples() {
-    // `avc3`: those of the description moved in front of the first sample, which is written behind all
-    // others.
+    // `avc3`: those of the description moved in front of the first sample, which is written behind
+    // all others.
     let original = std::fs::read(B_FRAMES).unwrap();
     let sets = {
         let clip = open(B_FRAMES.as_ref()).unwrap();
