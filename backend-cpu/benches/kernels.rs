@@ -1,7 +1,8 @@
 //! Single ops through emitted code, on each instruction set and one thread.
 //!
-//! Throughput of convolutions and attentions is in floating-point operations (criterion's "elements": 2 for each tap and input channel of an
-//! output); that of all others, which memory bounds, in bytes of operands and results.
+//! Throughput of convolutions and attentions is in floating-point operations (criterion's
+//! "elements": 2 for each tap and input channel of an output); that of all others, which memory
+//! bounds, in bytes of operands and results.
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -93,12 +94,14 @@ fn normalization(criterion: &mut Criterion) {
     bench(criterion, "normalization", "modulated_silu", &fused, bytes);
     let of_channels = "%0 = input {name = \"x\"} : tensor<1x8x48x64x256xf32, nthwc>\n\
          %1 = parameter {name = \"w\"} : tensor<256xf32>\n\
-         %2 = channel_norm %0, scale: %1 {kind = l2, epsilon = 1e-12, activation = silu} : tensor<1x8x48x64x256xf32, nthwc>\n\
+         %2 = channel_norm %0, scale: %1 {kind = l2, epsilon = 1e-12, activation = silu} \
+         : tensor<1x8x48x64x256xf32, nthwc>\n\
          return result \"y\" = %2";
     bench(criterion, "normalization", "of_channels_silu", of_channels, bytes);
 }
 
-/// Convolutions that normalise what they read: by statistics of groups, and over the channels of each pixel.
+/// Convolutions that normalise what they read: by statistics of groups, and over the channels of
+/// each pixel.
 fn prologues(criterion: &mut Criterion) {
     let video = "tensor<1x2x60x90x96xf32, nthwc>";
     let norms = [
@@ -116,8 +119,10 @@ fn prologues(criterion: &mut Criterion) {
         let read = if norm.is_empty() { "%0" } else { "%4" };
         let body = format!(
             "%0 = input {{name = \"x\"}} : {video}\n%1 = parameter {{name = \"w\"}} : tensor<3x3x3x96x96xf32, dhwio>\n\
-             %2 = input {{name = \"statistics\"}} : tensor<1x32x2xf32>\n%3 = parameter {{name = \"a\"}} : tensor<96xf32>\n{norm}\
-             %5 = convolution {read}, %1 {{strides = [1, 1, 1], padding = [[2, 0], [1, 1], [1, 1]], repeat_first = 0}} : {video}\n\
+             %2 = input {{name = \"statistics\"}} : tensor<1x32x2xf32>\n\
+             %3 = parameter {{name = \"a\"}} : tensor<96xf32>\n{norm}\
+             %5 = convolution {read}, %1 {{strides = [1, 1, 1], padding = [[2, 0], [1, 1], [1, 1]], repeat_first = 0}} \
+             : {video}\n\
              return result \"y\" = %5"
         );
         let body = if norm.is_empty() { body.replace("%5", "%4") } else { body };
@@ -130,7 +135,8 @@ fn attention(criterion: &mut Criterion) {
     for (tokens, channels, mask) in [(1560, 512, "none"), (5400, 384, "none"), (4680, 512, "[causal, 1560]")] {
         let ty = format!("tensor<{tokens}x{channels}xf32>");
         let body = format!(
-            "%0 = input {{name = \"q\"}} : {ty}\n%1 = input {{name = \"k\"}} : {ty}\n%2 = input {{name = \"v\"}} : {ty}\n\
+            "%0 = input {{name = \"q\"}} : {ty}\n%1 = input {{name = \"k\"}} : {ty}\n\
+             %2 = input {{name = \"v\"}} : {ty}\n\
              %3 = attention %0, %1, %2 {{heads = 1, scale = 0.05, mask = {mask}}} : {ty}\nreturn result \"y\" = %3"
         );
         let masked = if mask == "none" { "" } else { "_causal" };

@@ -1,4 +1,5 @@
-//! Speed of packing the weights of one large layer, 512 -> 512 channels and 3x3x3 taps, from both source orders.
+//! Speed of packing the weights of one large layer, 512 -> 512 channels and 3x3x3 taps, from both
+//! source orders.
 
 use std::hint::black_box;
 

@@ -1,8 +1,10 @@
-//! Speed of every contraction panel at its full height, and the share of what one core can multiply and add at most.
+//! Speed of every contraction panel at its full height, and the share of what one core can multiply
+//! and add at most.
 //!
-//! First a short table (best of many calls against the peak of a loop that stays in registers), then criterion's figures.
-//! Each kernel reads A as a 3x3 convolution of 128 channels does: three segments of 384, rows 128 apart; the second
-//! depth has four. B fits in the second-level cache and is larger than the first.
+//! First a short table (best of many calls against the peak of a loop that stays in registers),
+//! then criterion's figures. Each kernel reads A as a 3x3 convolution of 128 channels does: three
+//! segments of 384, rows 128 apart; the second depth has four. B fits in the second-level cache and
+//! is larger than the first.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -64,7 +66,8 @@ impl Call {
         };
         let panel = self.family.panel(self.family.max_rows());
         let none = std::ptr::null();
-        // SAFETY: only supported instruction sets are asked for, and the buffers are as long as the shape says.
+        // SAFETY: only supported instruction sets are asked for, and the buffers are as long as the
+        // shape says.
         unsafe { panel(&shape, self.a.as_ptr(), self.b.as_ptr(), self.b.as_ptr(), self.c.as_mut_ptr(), none, none) };
         black_box(self.c.as_ptr());
     }
@@ -80,7 +83,8 @@ mod peak {
     #[cfg(target_arch = "x86_64")]
     const ROUNDS: usize = 20_000;
 
-    /// Runs the loop, and says how many flops that was. Nothing where the vectors of the portable kernels are not SSE2.
+    /// Runs the loop, and says how many flops that was. Nothing where the vectors of the portable
+    /// kernels are not SSE2.
     pub(super) fn run(isa: Isa) -> Option<u64> {
         match isa {
             #[cfg(target_arch = "x86_64")]
@@ -150,7 +154,8 @@ mod peak {
     }
 }
 
-/// The shortest of many runs, in seconds: what is left when other work on the machine does not interfere.
+/// The shortest of many runs, in seconds: what is left when other work on the machine does not
+/// interfere.
 fn shortest(mut work: impl FnMut()) -> f64 {
     let end = Instant::now() + Duration::from_millis(400);
     let mut best = Duration::MAX;
@@ -174,7 +179,8 @@ fn print_shares() {
         for segment_count in [3, 4] {
             let mut call = Call::new(family, segment_count);
             let speed = call.flops() as f64 / shortest(|| call.run()) / 1e9;
-            // The clock is not the same from minute to minute: the peak is measured beside each kernel.
+            // The clock is not the same from minute to minute: the peak is measured beside each
+            // kernel.
             let peak = peak::run(family.isa).map(|flops| {
                 flops as f64
                     / shortest(|| {

@@ -1,10 +1,13 @@
-//! An attention as the kernel computes it, and how it is cut: blocks of queries, runs of keys, the parts of a block's scratch.
+//! An attention as the kernel computes it, and how it is cut: blocks of queries, runs of keys, the
+//! parts of a block's scratch.
 //!
-//! A block takes some queries of one head. Run by run of keys, it multiplies them with the keys (panels, whose columns are
-//! keys), makes weights of the scores, and adds the weighted values to its sums (panels, whose columns are channels): the
-//! softmax is taken over what was seen so far, and sums are scaled when a larger score comes (Milakov and Gimelshein 2018,
-//! arXiv:1805.02867; Rabe and Staats 2021, arXiv:2112.05682). So scores are never stored but for one run. Keys and values are
-//! packed before, as panels read them: by kernels of their own, or by the one block that reads them, where that is all there is.
+//! A block takes some queries of one head. Run by run of keys, it multiplies them with the keys
+//! (panels, whose columns are keys), makes weights of the scores, and adds the weighted values to
+//! its sums (panels, whose columns are channels): the softmax is taken over what was seen so far,
+//! and sums are scaled when a larger score comes (Milakov and Gimelshein 2018, arXiv:1805.02867;
+//! Rabe and Staats 2021, arXiv:2112.05682). So scores are never stored but for one run. Keys and
+//! values are packed before, as panels read them: by kernels of their own, or by the one block that
+//! reads them, where that is all there is.
 //!
 //! Cuts depend on sizes and panels alone, never on the number of threads.
 
@@ -14,10 +17,12 @@ use crate::element::Element;
 use crate::panel::softmax::State;
 use crate::tile::{BLOCKS_AIMED, SCRATCH_IN_CACHE, SUM_DEPTH};
 
-/// Queries of a block, at most: keys and values are read once for so many, from far away where they are many.
+/// Queries of a block, at most: keys and values are read once for so many, from far away where they
+/// are many.
 const QUERIES: usize = 112;
 
-/// Keys and values that one block alone reads are packed into its scratch where they have no more bytes than this.
+/// Keys and values that one block alone reads are packed into its scratch where they have no more
+/// bytes than this.
 const PACKED_IN_SCRATCH: usize = 1 << 18;
 
 /// Multiply-adds of a block of several heads, at least.
@@ -94,7 +99,8 @@ impl Attention {
         self.heads * self.outputs
     }
 
-    /// Keys of a run: a slice of the sum over values. Whole panels, as far as there are so many keys.
+    /// Keys of a run: a slice of the sum over values. Whole panels, as far as there are so many
+    /// keys.
     pub fn run(&self) -> usize {
         let columns = self.panel_columns[0];
         (SUM_DEPTH / columns * columns).max(columns).min(self.keys.next_multiple_of(columns))
@@ -226,7 +232,8 @@ mod tests {
             (attention(1, 1, [5400; 2], 384), 49),
             (attention(1, 1, [1560; 2], 512), 16),
             (attention(2, 1, [1560; 2], 512), 28),
-            // As many heads at once as make a block worth its start; all of them are packed where they are used.
+            // As many heads at once as make a block worth its start; all of them are packed where
+            // they are used.
             (attention(5400, 4, [7; 2], 32), 21_600_usize.div_ceil(334)),
             (attention(3, 4, [1; 2], 1), 12),
         ] {

@@ -1,7 +1,7 @@
 //! [`AlignedBuffer`]: memory that starts on a page, is zero at first, and can fail to be allocated.
 //!
-//! Weights, scratches, arenas and states of this backend live in it. What is laid out inside is its owner's affair. Guard pages
-//! around it are in `guard`.
+//! Weights, scratches, arenas and states of this backend live in it. What is laid out inside is its
+//! owner's affair. Guard pages around it are in `guard`.
 
 use std::fmt;
 use std::io;
@@ -14,11 +14,12 @@ use thiserror::Error;
 
 use crate::guard::{self, GuardedPages};
 
-/// Alignment of a buffer's first element, in bytes: a cache line, and the widest vector. (Pages are larger.)
+/// Alignment of a buffer's first element, in bytes: a cache line, and the widest vector. (Pages are
+/// larger.)
 pub const ALIGNMENT: usize = 64;
 
-/// Buffers of this many bytes are asked for in huge pages: kernels walk over many planes at once, more than the
-/// address translation of small pages keeps in mind.
+/// Buffers of this many bytes are asked for in huge pages: kernels walk over many planes at once,
+/// more than the address translation of small pages keeps in mind.
 #[cfg(all(target_os = "linux", not(miri)))]
 const HUGE: usize = 4 << 20;
 
@@ -32,8 +33,8 @@ pub struct BufferError {
     pub size: usize,
 }
 
-/// A fixed number of elements, the first on a boundary of [`ALIGNMENT`] bytes: f32, or bytes where what they mean is known
-/// elsewhere.
+/// A fixed number of elements, the first on a boundary of [`ALIGNMENT`] bytes: f32, or bytes where
+/// what they mean is known elsewhere.
 ///
 /// Fresh memory reads as zero. Large buffers cost nothing until a page is first touched.
 pub struct AlignedBuffer<T = f32> {

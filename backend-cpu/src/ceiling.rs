@@ -1,5 +1,5 @@
-//! What this machine reaches at most, measured: arithmetic of the panels and bandwidth of memory. Times of kernels are
-//! judged by it; nothing here chooses how a kernel runs.
+//! What this machine reaches at most, measured: arithmetic of the panels and bandwidth of memory.
+//! Times of kernels are judged by it; nothing here chooses how a kernel runs.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -12,18 +12,20 @@ use crate::element::Element;
 use crate::isa::Isa;
 use crate::panel::{PanelFamily, PanelShape, Segment};
 
-/// Bytes of a panel's operands, which stay in the first-level cache: 32 KiB on the smallest machines.
+/// Bytes of a panel's operands, which stay in the first-level cache: 32 KiB on the smallest
+/// machines.
 const IN_CACHE: usize = 24 << 10;
 
-/// How long all threads work at once, and how often; the best counts, since others may be at work on the machine.
+/// How long all threads work at once, and how often; the best counts, since others may be at work
+/// on the machine.
 const WINDOW: Duration = Duration::from_millis(15);
 const WINDOWS: usize = 8;
 
 /// Passes over memory; the best counts.
 const PASSES: usize = 4;
 
-/// The most floating-point operations a second that the panels of `isa` reach on all threads of `pool` together, their
-/// operands in the first-level cache.
+/// The most floating-point operations a second that the panels of `isa` reach on all threads of
+/// `pool` together, their operands in the first-level cache.
 ///
 /// # Errors
 /// When there is no memory for the operands.
@@ -68,8 +70,9 @@ pub fn peak_flops(isa: Isa, pool: &ThreadPool) -> Result<f64, BufferError> {
             while started.elapsed() < WINDOW {
                 for _ in 0..16 {
                     let none = std::ptr::null();
-                    // SAFETY: the CPU runs the instruction set, asserted above; A has `rows` rows of `depth`, B `depth`
-                    // rows of `nr` and C `rows` rows of `nr` elements, which are this thread's own.
+                    // SAFETY: the CPU runs the instruction set, asserted above; A has `rows` rows
+                    // of `depth`, B `depth` rows of `nr` and C `rows` rows of `nr` elements, which
+                    // are this thread's own.
                     unsafe { panel(&shape, a.as_ptr(), b.as_ptr(), b.as_ptr(), c.as_mut_ptr(), none, none) };
                     black_box(c.as_ptr());
                 }
@@ -84,9 +87,9 @@ pub fn peak_flops(isa: Isa, pool: &ThreadPool) -> Result<f64, BufferError> {
     Ok(together.fold(0.0, f64::max))
 }
 
-/// Bytes a second that all threads of `pool` together read and write at most, from and to memory: the sum `a = b + s * c`
-/// of McCalpin's STREAM over arrays that no cache holds. Bytes that the machine reads because it is about to write there
-/// are not counted.
+/// Bytes a second that all threads of `pool` together read and write at most, from and to memory:
+/// the sum `a = b + s * c` of McCalpin's STREAM over arrays that no cache holds. Bytes that the
+/// machine reads because it is about to write there are not counted.
 ///
 /// # Errors
 /// When there is no memory for the arrays.
@@ -129,7 +132,8 @@ fn stream_bytes() -> usize {
 mod tests {
     use super::*;
 
-    /// How fast is no matter of a test: that it is a speed, and that all threads come to an end, is.
+    /// How fast is no matter of a test: that it is a speed, and that all threads come to an end,
+    /// is.
     #[test]
     fn ceilings_are_speeds() {
         for threads in [1, 2] {

@@ -1,7 +1,8 @@
 //! [`Element`]: what activations and states are made of in memory.
 //!
-//! Sums are in f32 or wider whatever that is. A result is rounded once, to nearest with ties to even, where it is
-//! stored; NaN stays NaN. Emitted code does that in `codegen::emitter`, panels with their own vector operations.
+//! Sums are in f32 or wider whatever that is. A result is rounded once, to nearest with ties to
+//! even, where it is stored; NaN stays NaN. Emitted code does that in `codegen::emitter`, panels
+//! with their own vector operations.
 
 use ir::ElementType;
 
@@ -35,7 +36,8 @@ impl Element {
         }
     }
 
-    /// Whether a result of such elements can hold sums that are not whole yet: others would be rounded on the way.
+    /// Whether a result of such elements can hold sums that are not whole yet: others would be
+    /// rounded on the way.
     pub const fn holds_sums(self) -> bool {
         match self {
             Self::F32 => true,

@@ -1,8 +1,10 @@
-//! Memory between inaccessible pages, for finding kernels that leave their buffers: `TESSERA_GUARD_PAGES=1`.
+//! Memory between inaccessible pages, for finding kernels that leave their buffers:
+//! `TESSERA_GUARD_PAGES=1`.
 //!
-//! [`crate::buffer`] asks for it for every buffer while the knob is on: weights, scratch, states, results. A run then also gives
-//! each intermediate value, each temporary and each input a buffer of its own (`separate_buffers`). The last element of a buffer
-//! lies at the end of its pages, as far as its alignment allows, so that what reads or writes behind it ends the process with a
+//! [`crate::buffer`] asks for it for every buffer while the knob is on: weights, scratch, states,
+//! results. A run then also gives each intermediate value, each temporary and each input a buffer
+//! of its own (`separate_buffers`). The last element of a buffer lies at the end of its pages, as
+//! far as its alignment allows, so that what reads or writes behind it ends the process with a
 //! signal at once.
 
 use std::io;
@@ -21,7 +23,8 @@ pub(crate) fn is_on() -> bool {
     *ON.get_or_init(|| ir::knobs::GUARD_PAGES.is_on())
 }
 
-/// Zeroed bytes that start on a boundary of [`ALIGNMENT`] bytes and end less than that in front of an inaccessible page.
+/// Zeroed bytes that start on a boundary of [`ALIGNMENT`] bytes and end less than that in front of
+/// an inaccessible page.
 pub(crate) struct GuardedPages {
     /// An inaccessible page, the pages of the bytes, an inaccessible page.
     mapping: MmapRaw,
@@ -49,14 +52,16 @@ impl Deref for GuardedPages {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the bytes are initialised and within the mapping's accessible pages, which `self` owns.
+        // SAFETY: the bytes are initialised and within the mapping's accessible pages, which `self`
+        // owns.
         unsafe { slice::from_raw_parts(self.mapping.as_ptr().add(self.start), self.bytes) }
     }
 }
 
 impl DerefMut for GuardedPages {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`; `self` is borrowed mutably, and no other reference to the bytes is handed out meanwhile.
+        // SAFETY: as in `deref`; `self` is borrowed mutably, and no other reference to the bytes is
+        // handed out meanwhile.
         unsafe { slice::from_raw_parts_mut(self.mapping.as_mut_ptr().add(self.start), self.bytes) }
     }
 }
@@ -106,8 +111,8 @@ mod tests {
         let mut buffers = [(); 3].map(|()| AlignedBuffer::<f32>::zeroed(ELEMENTS).unwrap());
         let arguments = buffers.each_mut().map(|buffer| buffer.as_mut_ptr().cast::<u8>());
         for block in 0..kernel.blocks() {
-            // SAFETY: it writes 24 elements too many: into the rest of the page, which nobody uses, or into a guard, which
-            // ends the process.
+            // SAFETY: it writes 24 elements too many: into the rest of the page, which nobody uses,
+            // or into a guard, which ends the process.
             unsafe { code.function(0)(arguments.as_ptr(), std::ptr::null_mut(), block) };
         }
     }

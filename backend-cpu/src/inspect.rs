@@ -1,4 +1,5 @@
-//! Looking on while a program runs: how long calls take, which thread works on what, and whether values are numbers.
+//! Looking on while a program runs: how long calls take, which thread works on what, and whether
+//! values are numbers.
 //!
 //! What is asked for here costs time; a run that is not looked at pays for none of it.
 
@@ -18,12 +19,13 @@ use crate::instruction_selection::{Place, Schedule};
 /// What to look at.
 #[derive(Default)]
 pub struct Inspection<'a> {
-    /// Told how long each of [`crate::program::Program::calls`] took, by index, as soon as it is done.
+    /// Told how long each of [`crate::program::Program::calls`] took, by index, as soon as it is
+    /// done.
     pub timed: Option<&'a mut dyn FnMut(usize, Duration)>,
     /// Told when each thread worked on each call, as soon as the call is done.
     pub spans: Option<&'a mut dyn FnMut(&Span)>,
-    /// Whether every value is looked at as soon as it is computed; one that is not all numbers stops the run with
-    /// [`crate::program::RunError::NonFinite`].
+    /// Whether every value is looked at as soon as it is computed; one that is not all numbers
+    /// stops the run with [`crate::program::RunError::NonFinite`].
     pub check_finite: bool,
 }
 
@@ -87,7 +89,8 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// What to say of it when it is not all numbers, by what is known of values that were there before.
+    /// What to say of it when it is not all numbers, by what is known of values that were there
+    /// before.
     pub(crate) fn non_finite(&self, result: Extent, extents: &HashMap<Value, Extent>) -> NonFinite {
         let Reads { inputs, parameters } = self.reads.clone();
         NonFinite {

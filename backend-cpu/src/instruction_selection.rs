@@ -1,7 +1,8 @@
 //! Instruction selection: from ops to kernel calls.
 //!
-//! Each op of the final graph becomes one call of a kernel, or two (a reduction and its completion), in the graph's
-//! order. A call names its operands by place: which place is which memory is decided in `program`.
+//! Each op of the final graph becomes one call of a kernel, or two (a reduction and its
+//! completion), in the graph's order. A call names its operands by place: which place is which
+//! memory is decided in `program`.
 
 mod gathers;
 
@@ -107,8 +108,8 @@ pub(crate) fn schedule(graph: &Graph, options: CompileOptions<'_>) -> Result<Sch
     Ok(scheduler.finish())
 }
 
-/// Whether the op of this output writes straight into its memory: an output of a value that comes from outside, or that
-/// leaves under an earlier name too, is a copy.
+/// Whether the op of this output writes straight into its memory: an output of a value that comes
+/// from outside, or that leaves under an earlier name too, is a copy.
 pub(crate) fn lives_in_output(graph: &Graph, index: usize, weight_only: &[bool]) -> bool {
     let Output { value, .. } = graph.outputs()[index];
     let first = graph.outputs().iter().position(|o| o.value == value);
@@ -128,7 +129,8 @@ struct Scheduler<'a> {
     schedule: Schedule,
 }
 
-/// Memory that calls pass on among themselves: regions that are free again once what is in them was read.
+/// Memory that calls pass on among themselves: regions that are free again once what is in them was
+/// read.
 #[derive(Default)]
 struct Temporaries {
     /// Of each region, the most bytes that it is taken for, and whether it is taken.
@@ -419,8 +421,8 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    /// The sums of `input` for its statistics, `value`, and the region in which they are: made by the convolution that
-    /// computes it, or now.
+    /// The sums of `input` for its statistics, `value`, and the region in which they are: made by
+    /// the convolution that computes it, or now.
     fn sums(&mut self, value: Value, input: Value) -> Result<(Sums, usize), UnsupportedOp> {
         if let Some(summed) = self.summed.remove(&input) {
             return Ok(summed);
@@ -439,7 +441,8 @@ impl Scheduler<'_> {
         self.graph.nodes().any(|(_, node)| matches!(node.op, Op::GroupStatistics { input, .. } if input == value))
     }
 
-    /// The kernel of a `normalize` over some of its frames, the first and how many, and what it reads.
+    /// The kernel of a `normalize` over some of its frames, the first and how many, and what it
+    /// reads.
     fn normalize(
         &mut self,
         value: Value,
@@ -465,8 +468,8 @@ impl Scheduler<'_> {
         Ok((kernel, operands))
     }
 
-    /// The kernel of a `channel_norm` over some pixels of each of `batch` equal parts of its input, the first and how many,
-    /// and what it reads.
+    /// The kernel of a `channel_norm` over some pixels of each of `batch` equal parts of its input,
+    /// the first and how many, and what it reads.
     fn channel_norm(
         &mut self,
         value: Value,
@@ -497,8 +500,8 @@ impl Scheduler<'_> {
         Ok((kernel, operands))
     }
 
-    /// What a convolution does to its input as it reads it, with the place of what it reads then and of what else the
-    /// prologue needs.
+    /// What a convolution does to its input as it reads it, with the place of what it reads then
+    /// and of what else the prologue needs.
     fn prologue(&mut self, input: Value) -> Result<(Prologue, Place, Vec<Place>), UnsupportedOp> {
         let node = self.graph.node(input);
         if !self.inlined[input.index()] {

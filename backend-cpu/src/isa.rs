@@ -1,7 +1,8 @@
-//! Instruction sets: which ones the kernels know, which one this CPU can run, and the knob that overrides the choice.
+//! Instruction sets: which ones the kernels know, which one this CPU can run, and the knob that
+//! overrides the choice.
 //!
-//! The kernels themselves are in [`crate::panel`]; nothing here runs SIMD code. What else is chosen because of the CPU is in
-//! [`crate::target`].
+//! The kernels themselves are in [`crate::panel`]; nothing here runs SIMD code. What else is chosen
+//! because of the CPU is in [`crate::target`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,11 +14,12 @@ use crate::panel::{self, InstructionSet};
 
 /// The environment variable that overrides the probe: `avx512`, `avx2` or `portable`.
 ///
-/// Unset or empty means: the best instruction set that the CPU offers. It exists so that every path of the kernels can
-/// be tested, and timed, on any machine that has it.
+/// Unset or empty means: the best instruction set that the CPU offers. It exists so that every path
+/// of the kernels can be tested, and timed, on any machine that has it.
 pub const ISA_VARIABLE: &str = ir::knobs::ISA.name;
 
-/// Declares the instruction sets, best first: one row for each, and where what is known of it stands.
+/// Declares the instruction sets, best first: one row for each, and where what is known of it
+/// stands.
 macro_rules! instruction_sets {
     ($($(#[doc = $doc:literal])+ $(@$arch:literal)? $Variant:ident = $name:literal in $module:ident;)+) => {
         /// An instruction set for which kernels exist, best first.

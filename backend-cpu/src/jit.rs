@@ -1,7 +1,7 @@
 //! Executable memory: kernels compiled by Cranelift, ready to be called.
 //!
-//! Memory is writable while code is written to it and executable after that, never both at once: Cranelift's JIT module
-//! maps it writable and changes the protection when it is finalized.
+//! Memory is writable while code is written to it and executable after that, never both at once:
+//! Cranelift's JIT module maps it writable and changes the protection when it is finalized.
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -45,15 +45,16 @@ pub(crate) struct Code {
     module: ManuallyDrop<JITModule>,
 }
 
-// SAFETY: after `compile` nothing of the module is used but its memory, which is read-only and executable; dropping it
-// from another thread unmaps that memory.
+// SAFETY: after `compile` nothing of the module is used but its memory, which is read-only and
+// executable; dropping it from another thread unmaps that memory.
 unsafe impl Send for Code {}
 // SAFETY: as above: shared access only reads the list of functions.
 unsafe impl Sync for Code {}
 
 impl Drop for Code {
     fn drop(&mut self) {
-        // SAFETY: taken once, here. No function of the module runs any more: callers borrow `Code` while they run one.
+        // SAFETY: taken once, here. No function of the module runs any more: callers borrow `Code`
+        // while they run one.
         unsafe { ManuallyDrop::take(&mut self.module).free_memory() }
     }
 }
@@ -88,8 +89,8 @@ impl Code {
             .into_iter()
             .map(|emitted| {
                 let code = module.get_finalized_function(emitted.id);
-                // SAFETY: `code` is the entry of a function that was just compiled with exactly this signature
-                // (`codegen::signature`), in the calling convention of the host.
+                // SAFETY: `code` is the entry of a function that was just compiled with exactly
+                // this signature (`codegen::signature`), in the calling convention of the host.
                 unsafe { std::mem::transmute::<*const u8, KernelFn>(code) }
             })
             .collect();

@@ -1,9 +1,9 @@
 //! Kernels: what is compiled to one function, described completely by numbers.
 //!
-//! A kernel knows no graph, no buffer and no module path, so ops with the same shapes share one compiled function. Each
-//! is called as `kernel(arguments, scratch, block)`: a table of pointers in the order given here, memory of the calling
-//! thread alone, and which of its independent blocks to compute. How kernels are made of ops is in `instruction_selection`; their
-//! code is in `codegen`.
+//! A kernel knows no graph, no buffer and no module path, so ops with the same shapes share one
+//! compiled function. Each is called as `kernel(arguments, scratch, block)`: a table of pointers in
+//! the order given here, memory of the calling thread alone, and which of its independent blocks to
+//! compute. How kernels are made of ops is in `instruction_selection`; their code is in `codegen`.
 
 mod gather;
 mod grouped_convolution;
@@ -25,8 +25,8 @@ const POINTWISE_BLOCK: usize = 1 << 14;
 /// Elements that one block of a kernel over lines aims at.
 const LINE_BLOCK: usize = 1 << 15;
 
-/// Blocks into which the sums of a group normalisation are divided, at most; part of the result's rounding, so a
-/// constant and no matter of the machine.
+/// Blocks into which the sums of a group normalisation are divided, at most; part of the result's
+/// rounding, so a constant and no matter of the machine.
 const SUM_BLOCKS: usize = 256;
 
 /// Code specialised to shapes.
@@ -63,7 +63,8 @@ pub enum Kernel {
         /// The input.
         lines: Lines,
     },
-    /// Mean and reciprocal standard deviation of each group. Arguments: statistics `[batch, groups, 2]`, sums.
+    /// Mean and reciprocal standard deviation of each group. Arguments: statistics `[batch, groups,
+    /// 2]`, sums.
     GroupStatistics {
         /// What was summed.
         sums: Sums,
@@ -72,22 +73,26 @@ pub enum Kernel {
         /// The bits of the f64 that is added to each variance.
         epsilon: u64,
     },
-    /// Normalises, modulates, activates. Arguments: result, input, statistics, scale, offset, then gain and shift;
-    /// statistics, scale and offset are f32.
+    /// Normalises, modulates, activates. Arguments: result, input, statistics, scale, offset, then
+    /// gain and shift; statistics, scale and offset are f32.
     Normalize(Normalize),
-    /// Normalises over the channels of each pixel, activates. Arguments: result, input, then those of scale and offset that are
-    /// there, in f32.
+    /// Normalises over the channels of each pixel, activates. Arguments: result, input, then those
+    /// of scale and offset that are there, in f32.
     ChannelNorm(ChannelNorm),
-    /// Arguments: result, input, weights `[depth, height, width, inputs of a group, outputs]`, then the bias if there is one, in f32.
+    /// Arguments: result, input, weights `[depth, height, width, inputs of a group, outputs]`, then
+    /// the bias if there is one, in f32.
     GroupedConvolution(GroupedConvolution),
-    /// Arguments: result, input, packed weights, then those of cache, bias and residual that are there, those of the prologue,
-    /// and [`Sums`] of the result if it makes them; weights and bias are f32.
+    /// Arguments: result, input, packed weights, then those of cache, bias and residual that are
+    /// there, those of the prologue, and [`Sums`] of the result if it makes them; weights and
+    /// bias are f32.
     Convolution(Convolution),
-    /// Keys in the order in which panels read them, in f32. Arguments: packed keys of all heads, keys.
+    /// Keys in the order in which panels read them, in f32. Arguments: packed keys of all heads,
+    /// keys.
     PackKeys(Attention),
     /// Values likewise. Arguments: packed values of all heads, values.
     PackValues(Attention),
-    /// Arguments: result, queries, then packed keys and packed values; keys and values as they are where a block packs them.
+    /// Arguments: result, queries, then packed keys and packed values; keys and values as they are
+    /// where a block packs them.
     Attention(Attention),
 }
 
@@ -167,7 +172,8 @@ pub struct AveragePool {
     pub element: Element,
 }
 
-/// A channel-last video as lines of pixels, divided into blocks of whole lines within one element of the batch.
+/// A channel-last video as lines of pixels, divided into blocks of whole lines within one element
+/// of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lines {
     /// Videos.
@@ -199,7 +205,8 @@ impl Lines {
     }
 }
 
-/// Sums and sums of squares of each channel over each part of a video, in f64: `[batch, parts, 2, pitch]`.
+/// Sums and sums of squares of each channel over each part of a video, in f64: `[batch, parts, 2,
+/// pitch]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sums {
     /// Videos.
@@ -213,7 +220,8 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Numbers from the sums of a part to its sums of squares: whole vectors of any instruction set.
+    /// Numbers from the sums of a part to its sums of squares: whole vectors of any instruction
+    /// set.
     pub fn pitch(&self) -> usize {
         self.channels.next_multiple_of(16)
     }
@@ -263,7 +271,8 @@ impl Normalize {
     }
 }
 
-/// A normalisation over the channels of each pixel, channel-last, of all pixels or of some that follow each other.
+/// A normalisation over the channels of each pixel, channel-last, of all pixels or of some that
+/// follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChannelNorm {
     /// Tensors one behind the other.
@@ -305,15 +314,17 @@ impl ChannelNorm {
     }
 }
 
-/// What happens to the input of a convolution when it is read, before zeros are put around it. The frames of a cache are
-/// read as they are.
+/// What happens to the input of a convolution when it is read, before zeros are put around it. The
+/// frames of a cache are read as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Prologue {
     /// Nothing.
     None,
-    /// It is resized to the nearest element, from this time, height and width; whether frame 0 stands apart.
+    /// It is resized to the nearest element, from this time, height and width; whether frame 0
+    /// stands apart.
     Resize([usize; 3], bool),
-    /// It is normalised. Further arguments stand behind all others: statistics, scale, offset, then gain and shift.
+    /// It is normalised. Further arguments stand behind all others: statistics, scale, offset, then
+    /// gain and shift.
     Normalize(Normalize),
     /// It is normalised pixel by pixel. Further arguments stand behind all others: scale, offset.
     ChannelNorm(ChannelNorm),
@@ -367,8 +378,9 @@ pub struct Convolution {
     pub bias: bool,
     /// Whether a residual is added.
     pub residual: bool,
-    /// Whether the result is summed channel by channel as it is written, for a normalisation behind; by Winograd's algorithms
-    /// alone, whose last transform has whole vectors of channels at hand.
+    /// Whether the result is summed channel by channel as it is written, for a normalisation
+    /// behind; by Winograd's algorithms alone, whose last transform has whole vectors of
+    /// channels at hand.
     pub summed: bool,
     /// How it is computed.
     pub algorithm: Algorithm,

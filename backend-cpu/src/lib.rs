@@ -1,12 +1,16 @@
 //! The CPU backend: a graph in, native code out.
 //!
-//! The way of the data: [`program::compile`] has `instruction_selection` turn each op into a call of a [`kernel::Kernel`], `codegen`
-//! emits each distinct kernel once with Cranelift, `jit` makes it executable, and the buffer plan of `passes` gives
-//! every value its place in one arena. [`weights::Weights`] packs the checkpoint's tensors once, for all programs.
-//! [`program::Executable::run`] then runs the calls in order, the blocks of each shared out over threads.
+//! The way of the data: [`program::compile`] has `instruction_selection` turn each op into a call
+//! of a [`kernel::Kernel`], `codegen` emits each distinct kernel once with Cranelift, `jit` makes
+//! it executable, and the buffer plan of `passes` gives every value its place in one arena.
+//! [`weights::Weights`] packs the checkpoint's tensors once, for all programs.
+//! [`program::Executable::run`] then runs the calls in order, the blocks of each shared out over
+//! threads.
 //!
-//! - [`isa`], [`target`]: the instruction sets; which one, and what else is chosen because of the CPU, with knobs to override it;
-//! - [`panel`]: the contraction panels, the microkernels in which nearly all arithmetic of a convolution happens;
+//! - [`isa`], [`target`]: the instruction sets; which one, and what else is chosen because of the
+//!   CPU, with knobs to override it;
+//! - [`panel`]: the contraction panels, the microkernels in which nearly all arithmetic of a
+//!   convolution happens;
 //! - [`pack`]: convolution weights in the order in which the panels read them;
 //! - [`tile`]: which algorithm a convolution runs by, and how it is cut into blocks;
 //! - [`attention`]: the same of an attention;
@@ -15,7 +19,8 @@
 //! - [`profile`], [`ceiling`]: what each call of a program is; what this machine reaches at most;
 //! - [`requirements`]: what a step takes of memory, before it is compiled;
 //! - [`element`]: what tensors are made of in memory;
-//! - [`buffer`]: cache-line-aligned memory; `guard`, `separate_buffers`: guard pages around it, behind a knob.
+//! - [`buffer`]: cache-line-aligned memory; `guard`, `separate_buffers`: guard pages around it,
+//!   behind a knob.
 //!
 //! This crate knows nothing of the VAE, of checkpoints or of tiles of a video.
 

@@ -1,4 +1,5 @@
-//! What a graph is compiled for, and what is chosen for it beforehand. Choosing is `instruction_selection`'s.
+//! What a graph is compiled for, and what is chosen for it beforehand. Choosing is
+//! `instruction_selection`'s.
 
 use std::collections::HashMap;
 
@@ -12,11 +13,12 @@ use crate::tile::Algorithm;
 pub struct CompileOptions<'a> {
     /// The instruction set of its kernels, and what may be assumed of the CPU.
     pub target: Target,
-    /// The one algorithm for convolutions that it can compute; the others stay direct. By default each is chosen by its
-    /// estimated cost.
+    /// The one algorithm for convolutions that it can compute; the others stay direct. By default
+    /// each is chosen by its estimated cost.
     pub algorithm: Option<Algorithm>,
-    /// Algorithms that another program has chosen, for convolutions with the same weights that they can compute: packed
-    /// weights are then shared, which every algorithm wants in another form.
+    /// Algorithms that another program has chosen, for convolutions with the same weights that they
+    /// can compute: packed weights are then shared, which every algorithm wants in another
+    /// form.
     pub choices: Option<&'a Choices>,
 }
 

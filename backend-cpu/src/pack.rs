@@ -1,9 +1,10 @@
 //! Convolution weights in the order in which the panels read them.
 //!
-//! [`WeightView`] says where a convolution's weights lie in somebody's memory (as the checkpoint has them, or permuted);
-//! [`pack`] writes them as one block for each panel of output channels, `[panel][k][nr]`. k runs over depth, height,
-//! width and input channel, in this order, so that a row of taps over a channel-last image is one run of k; a step of
-//! k is a word, in bf16 two input channels. Which range of k a panel call takes is its caller's choice.
+//! [`WeightView`] says where a convolution's weights lie in somebody's memory (as the checkpoint
+//! has them, or permuted); [`pack`] writes them as one block for each panel of output channels,
+//! `[panel][k][nr]`. k runs over depth, height, width and input channel, in this order, so that a
+//! row of taps over a channel-last image is one run of k; a step of k is a word, in bf16 two input
+//! channels. Which range of k a panel call takes is its caller's choice.
 
 use half::bf16;
 use rayon::prelude::*;
@@ -117,7 +118,8 @@ impl<'a> WeightView<'a> {
         self.values[output * s.output + input * s.input + depth * s.depth + height * s.height + width * s.width]
     }
 
-    /// Where a tap's weights start, for the first input and output channel. Taps count over depth, height, width.
+    /// Where a tap's weights start, for the first input and output channel. Taps count over depth,
+    /// height, width.
     const fn tap_offset(&self, tap: usize) -> usize {
         let (row, width) = (tap / self.sizes.width, tap % self.sizes.width);
         let (depth, height) = (row / self.sizes.height, row % self.sizes.height);
@@ -125,8 +127,8 @@ impl<'a> WeightView<'a> {
     }
 }
 
-/// Packed weights: words `[panel][k][nr]`, the first element of a panel aligned to 64 bytes where `nr` is a multiple of 16,
-/// the last panel padded with zero columns.
+/// Packed weights: words `[panel][k][nr]`, the first element of a panel aligned to 64 bytes where
+/// `nr` is a multiple of 16, the last panel padded with zero columns.
 #[derive(Debug)]
 pub struct PackedWeights {
     values: AlignedBuffer,
@@ -248,8 +250,9 @@ fn copy_rows(weights: WeightView<'_>, first: usize, columns: usize, nr: usize, p
     }
 }
 
-/// Packs one panel of any other weights. Each output channel is read in its own order, for a few input channels at a
-/// time: as many as keep the transposed block in the first-level cache, from where it is copied to its place.
+/// Packs one panel of any other weights. Each output channel is read in its own order, for a few
+/// input channels at a time: as many as keep the transposed block in the first-level cache, from
+/// where it is copied to its place.
 fn transpose(weights: WeightView<'_>, first: usize, columns: usize, nr: usize, packed: &mut [f32]) {
     const BLOCK: usize = 6 * 1024;
 

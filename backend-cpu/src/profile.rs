@@ -1,9 +1,9 @@
 //! What each call of a program is and what it moves and computes, so that its time can be judged.
 //!
-//! Arithmetic and bytes are those of the op, as [`ir::analysis::cost`] counts them: what the model asks for, not what the
-//! kernel does. A convolution by Winograd's algorithm is counted as if it were direct, and what it does to its input as it
-//! reads it is not counted at all. How long calls take is told by
-//! [`crate::program::Executable::run_inspected`].
+//! Arithmetic and bytes are those of the op, as [`ir::analysis::cost`] counts them: what the model
+//! asks for, not what the kernel does. A convolution by Winograd's algorithm is counted as if it
+//! were direct, and what it does to its input as it reads it is not counted at all. How long calls
+//! take is told by [`crate::program::Executable::run_inspected`].
 
 use ir::analysis::{Cost, cost};
 use ir::{Graph, Path};
@@ -75,8 +75,9 @@ fn kind(kernel: &Kernel) -> String {
     }
 }
 
-/// What a call has of its op's cost: an op of several calls is a concatenation, of which each moves its part, a reduction, which
-/// does all that is to speak of in the first, or an attention, whose last call does all arithmetic.
+/// What a call has of its op's cost: an op of several calls is a concatenation, of which each moves
+/// its part, a reduction, which does all that is to speak of in the first, or an attention, whose
+/// last call does all arithmetic.
 fn share(graph: &Graph, kernel: &Kernel, call: &Call, plan: &BufferPlan) -> Cost {
     match kernel {
         Kernel::Gather(_) if is_view(call, plan) => Cost::default(),
@@ -94,7 +95,8 @@ fn share(graph: &Graph, kernel: &Kernel, call: &Call, plan: &BufferPlan) -> Cost
     }
 }
 
-/// What it takes to pack the tokens of an attention, of so many channels a head, into so many words a head.
+/// What it takes to pack the tokens of an attention, of so many channels a head, into so many words
+/// a head.
 fn packing(a: &Attention, channels: usize, words: usize) -> Cost {
     let read = a.matrices() * a.keys * channels * a.element.bytes();
     Cost { flops: 0, bytes_read: read as u64, bytes_written: (a.matrices() * words * size_of::<f32>()) as u64 }

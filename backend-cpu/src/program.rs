@@ -84,8 +84,8 @@ pub struct Outputs {
     pub states: States,
 }
 
-/// A compiled step: code for one graph on one instruction set. It holds no weights and no activations, and can be run by
-/// several threads at once.
+/// A compiled step: code for one graph on one instruction set. It holds no weights and no
+/// activations, and can be run by several threads at once.
 pub struct Program {
     isa: Isa,
     code: Code,
@@ -248,8 +248,8 @@ impl Program {
     }
 }
 
-/// Memory that runs share: the arena of intermediate values and the scratch of each thread. It grows to what the largest
-/// program needs.
+/// Memory that runs share: the arena of intermediate values and the scratch of each thread. It
+/// grows to what the largest program needs.
 pub struct Workspace {
     pool: rayon::ThreadPool,
     arena: AlignedBuffer<u8>,
@@ -311,8 +311,8 @@ pub struct Executable {
     weights: Vec<Arc<Data>>,
 }
 
-/// Told how far a run has come: the share of its floating-point operations that is done, and the module whose op comes
-/// next. Breaking stops the run.
+/// Told how far a run has come: the share of its floating-point operations that is done, and the
+/// module whose op comes next. Breaking stops the run.
 pub type Observer<'a> = dyn FnMut(f64, &Path) -> ControlFlow<()> + 'a;
 
 /// A pointer that threads may share.
@@ -320,8 +320,8 @@ pub type Observer<'a> = dyn FnMut(f64, &Path) -> ControlFlow<()> + 'a;
 #[repr(transparent)]
 struct Shared(*mut u8);
 
-// SAFETY: the pointer is only given to kernels, whose blocks write disjoint memory and read what no block of the same
-// call writes; see `Executable::run`.
+// SAFETY: the pointer is only given to kernels, whose blocks write disjoint memory and read what no
+// block of the same call writes; see `Executable::run`.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -332,7 +332,8 @@ impl Executable {
         &self.program
     }
 
-    /// Runs the step: `inputs` in the order of [`Program::inputs`], `states` as the step before left them.
+    /// Runs the step: `inputs` in the order of [`Program::inputs`], `states` as the step before
+    /// left them.
     ///
     /// The result does not depend on the number of threads.
     ///
@@ -363,8 +364,8 @@ impl Executable {
         let program = &*self.program;
         self.check(inputs, &states)?;
         workspace.reserve(program)?;
-        // New states take the memory of those of the last run, which nobody needs any more: fresh pages cost time. What
-        // they hold is overwritten whole.
+        // New states take the memory of those of the last run, which nobody needs any more: fresh
+        // pages cost time. What they hold is overwritten whole.
         let mut spare = std::mem::take(&mut workspace.spare);
         let mut outputs = Vec::with_capacity(program.outputs.len());
         for (role, port) in &program.outputs {
@@ -374,7 +375,8 @@ impl Executable {
         }
         drop(spare);
 
-        // Every value's memory. Reads go through `*mut` as writes do: a kernel takes one table of pointers.
+        // Every value's memory. Reads go through `*mut` as writes do: a kernel takes one table of
+        // pointers.
         let mut places: HashMap<Value, *mut u8> = HashMap::new();
         for ((value, _), tensor) in program.inputs.iter().zip(inputs) {
             places.insert(*value, tensor.as_ptr().cast_mut().cast());
@@ -426,7 +428,8 @@ impl Executable {
             if inspection.check_finite
                 && let Some(watched) = &program.watched[index]
             {
-                // SAFETY: every value's memory has the bytes of its type, and this one's was written just now.
+                // SAFETY: every value's memory has the bytes of its type, and this one's was
+                // written just now.
                 let bytes = |value, ty: &TensorType| unsafe {
                     slice::from_raw_parts(address(Place::Value(value)).cast_const(), ty.bytes())
                 };
@@ -475,13 +478,14 @@ impl Executable {
             let (scratch, reserved) = scratch[thread];
             let scratch = scratch.0.wrapping_add(guard::scratch_start(reserved, kernel.scratch_bytes()));
             let started = recorder.map(|_| Instant::now());
-            // SAFETY: `Shared` is a pointer in memory, so the table is one of pointers. Each points to a tensor with the
-            // number of elements that the kernel was specialised to: sizes of inputs and states are checked by `check`,
-            // those of weights when they are made, outputs and the arena are allocated to the same types the kernel was
-            // scheduled from. Blocks of one call write disjoint parts of the result and read nothing that another
-            // block writes (the plan gives a result the memory of an operand only where an element is read by the
-            // block that writes it). The scratch belongs to this thread and has the largest kernel's size, and with guards
-            // the last of its bytes are this kernel's.
+            // SAFETY: `Shared` is a pointer in memory, so the table is one of pointers. Each points
+            // to a tensor with the number of elements that the kernel was specialised to: sizes of
+            // inputs and states are checked by `check`, those of weights when they are made,
+            // outputs and the arena are allocated to the same types the kernel was scheduled from.
+            // Blocks of one call write disjoint parts of the result and read nothing that another
+            // block writes (the plan gives a result the memory of an operand only where an element
+            // is read by the block that writes it). The scratch belongs to this thread and has the
+            // largest kernel's size, and with guards the last of its bytes are this kernel's.
             unsafe { function(arguments.as_ptr().cast(), scratch, block) }
             if let Some((recorder, started)) = recorder.zip(started) {
                 recorder.add(thread, started);
@@ -493,9 +497,10 @@ impl Executable {
         }
     }
 
-    /// Checks that every input and state is there in its size, and no other. What elements they are, types say: inputs and results
-    /// of programs are f32 ([`schedule`] refuses others), states are bytes that a step of the same precision left. Slices are
-    /// aligned as f32 is, which is all that kernels ask of what they read; what they write is in buffers of ours.
+    /// Checks that every input and state is there in its size, and no other. What elements they
+    /// are, types say: inputs and results of programs are f32 ([`schedule`] refuses others),
+    /// states are bytes that a step of the same precision left. Slices are aligned as f32 is,
+    /// which is all that kernels ask of what they read; what they write is in buffers of ours.
     fn check(&self, inputs: &[&[f32]], states: &States) -> Result<(), RunError> {
         let refused = |kind, name: &str, message| Err(RunError::Argument { kind, name: name.to_owned(), message });
         let argument = |kind, port: &Port, found: Option<usize>| match found {

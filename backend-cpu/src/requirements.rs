@@ -28,11 +28,13 @@ pub struct Requirements {
     pub taps: usize,
     /// What is left to the next step. A next step reads as much.
     pub states: usize,
-    /// Each weight in the form in which kernels read it, by a name that two programs have in common if they share it.
+    /// Each weight in the form in which kernels read it, by a name that two programs have in common
+    /// if they share it.
     pub weights: BTreeMap<String, usize>,
 }
 
-/// What the final graph of a CPU pipeline takes, compiled with `options`. Sums beyond the address space are its end.
+/// What the final graph of a CPU pipeline takes, compiled with `options`. Sums beyond the address
+/// space are its end.
 ///
 /// # Errors
 /// When an op has no kernel.
@@ -50,7 +52,8 @@ pub fn requirements(graph: &Graph, options: CompileOptions<'_>) -> Result<Requir
     });
     let weight = |ty: &TensorType, format: &WeightFormat| match format {
         WeightFormat::Dense => ty.bytes(),
-        // Channel-last: output channels are the last axis, and panels are padded to their full width.
+        // Channel-last: output channels are the last axis, and panels are padded to their full
+        // width.
         WeightFormat::Packed(_, algorithm) => {
             let columns = ty.shape.last().copied().unwrap_or(1).max(1);
             let nr = PanelFamily::for_columns(isa, algorithm.factors(), columns).nr;

@@ -1,5 +1,6 @@
-//! A buffer of its own for all that a run reads and writes, in place of one arena, so that guard pages stand around each value:
-//! see [`crate::guard`]. Values that nothing has written yet are NaN.
+//! A buffer of its own for all that a run reads and writes, in place of one arena, so that guard
+//! pages stand around each value: see [`crate::guard`]. Values that nothing has written yet are
+//! NaN.
 
 use std::collections::{HashMap, HashSet};
 

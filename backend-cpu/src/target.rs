@@ -1,7 +1,9 @@
-//! What code is made for: an instruction set, and what is chosen because of the CPU that has it. The knobs that override both.
+//! What code is made for: an instruction set, and what is chosen because of the CPU that has it.
+//! The knobs that override both.
 //!
-//! Every choice that depends on the CPU stands here, as a value, so that each can be had, and tested, on any CPU that has the
-//! instructions. Which instruction sets there are, and how they are told, is in [`crate::isa`].
+//! Every choice that depends on the CPU stands here, as a value, so that each can be had, and
+//! tested, on any CPU that has the instructions. Which instruction sets there are, and how they are
+//! told, is in [`crate::isa`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +12,8 @@ use thiserror::Error;
 
 use crate::isa::{ISA_VARIABLE, Isa, IsaError};
 
-/// The environment variable that overrides what is assumed of dot products of bf16: `absent`, `slow` or `fast`.
+/// The environment variable that overrides what is assumed of dot products of bf16: `absent`,
+/// `slow` or `fast`.
 pub const DOT_PRODUCTS_VARIABLE: &str = ir::knobs::DOT_PRODUCTS.name;
 
 /// Dot products of bf16: sums in f32 of the products of neighbours.
@@ -29,8 +32,8 @@ pub enum DotProducts {
 pub struct Target {
     /// The instruction set of its kernels.
     pub isa: Isa,
-    /// What convolutions in bf16 may be multiplied with; other than [`DotProducts::Absent`] only where the CPU has them
-    /// beside this instruction set ([`Isa::has_dot_products`]).
+    /// What convolutions in bf16 may be multiplied with; other than [`DotProducts::Absent`] only
+    /// where the CPU has them beside this instruction set ([`Isa::has_dot_products`]).
     pub dot_products: DotProducts,
 }
 
@@ -48,7 +51,8 @@ pub enum TargetError {
     },
     /// There are no dot products.
     #[error(
-        "{DOT_PRODUCTS_VARIABLE}: this CPU has no dot products of bf16 beside {isa}; leave it unset, or set it to absent"
+        "{DOT_PRODUCTS_VARIABLE}: this CPU has no dot products of bf16 beside {isa}; leave it unset, or set it to \
+         absent"
     )]
     NoDotProducts {
         /// The instruction set of the target.
@@ -71,9 +75,10 @@ impl DotProducts {
 
     /// Those that this CPU has beside `isa`: AVX512-BF16.
     ///
-    /// Fast or slow is by the maker, not timed, so that every run on a machine chooses alike. Intel's run one of these
-    /// instructions in the time of three to four multiply-adds (measured: 0.56 of f32's products a second), AMD's since Zen 4
-    /// one in the time of one (measured on Zen 4: see ARCHITECTURE.md).
+    /// Fast or slow is by the maker, not timed, so that every run on a machine chooses alike.
+    /// Intel's run one of these instructions in the time of three to four multiply-adds
+    /// (measured: 0.56 of f32's products a second), AMD's since Zen 4 one in the time of one
+    /// (measured on Zen 4: see ARCHITECTURE.md).
     fn probe(isa: Isa) -> Self {
         match isa.has_dot_products() {
             true if is_made_by_amd() => Self::Fast,
@@ -103,7 +108,8 @@ impl FromStr for DotProducts {
 }
 
 impl Target {
-    /// Every target that this CPU can run, best instruction set first: each with whatever may be assumed of its dot products.
+    /// Every target that this CPU can run, best instruction set first: each with whatever may be
+    /// assumed of its dot products.
     pub fn supported() -> Vec<Self> {
         let of = |isa: Isa| {
             let possible = if isa.has_dot_products() { &DotProducts::ALL[..] } else { &[DotProducts::Absent] };
@@ -112,8 +118,8 @@ impl Target {
         Isa::supported().into_iter().flat_map(of).collect()
     }
 
-    /// What the environment asks for; where it asks for nothing, the best instruction set of this CPU and what is known of its
-    /// dot products.
+    /// What the environment asks for; where it asks for nothing, the best instruction set of this
+    /// CPU and what is known of its dot products.
     ///
     /// # Errors
     /// A variable holds an unknown name, or names what this CPU lacks.

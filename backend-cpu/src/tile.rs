@@ -1,17 +1,20 @@
-//! Which algorithm a convolution runs by, and how it is cut into blocks: chosen by a small model of the cost.
+//! Which algorithm a convolution runs by, and how it is cut into blocks: chosen by a small model of
+//! the cost.
 //!
-//! A block computes a box of the result (frames, lines, pixels) for a group of output channels. It first copies the part
-//! of the input that the box sees into scratch memory, then runs the panels over it, directly or on what Winograd's
-//! transform makes of it. Larger boxes copy less and read the weights less often; smaller ones keep the scratch in cache
-//! and leave more blocks to share out. The choice depends on the convolution and the panel alone, never on the number
-//! of threads, so results do not either.
+//! A block computes a box of the result (frames, lines, pixels) for a group of output channels. It
+//! first copies the part of the input that the box sees into scratch memory, then runs the panels
+//! over it, directly or on what Winograd's transform makes of it. Larger boxes copy less and read
+//! the weights less often; smaller ones keep the scratch in cache and leave more blocks to share
+//! out. The choice depends on the convolution and the panel alone, never on the number of threads,
+//! so results do not either.
 
 use crate::element::Element;
 use crate::target::DotProducts;
 
-/// Most steps of a contraction that are added up one by one; the sums of such slices are added to each other. The rounding of
-/// a sum grows with its length: at the published size this one gives the decoder 1.2 times the error of PyTorch's f32, a whole
-/// contraction twice, and costs one or two hundredths of the time.
+/// Most steps of a contraction that are added up one by one; the sums of such slices are added to
+/// each other. The rounding of a sum grows with its length: at the published size this one gives
+/// the decoder 1.2 times the error of PyTorch's f32, a whole contraction twice, and costs one or
+/// two hundredths of the time.
 pub(crate) const SUM_DEPTH: usize = 96;
 
 /// Scratch beyond this leaves the second-level cache, and panels slow down a little.
@@ -34,10 +37,11 @@ pub(crate) const TIME_PLANES: usize = 4;
 pub enum Algorithm {
     /// Multiply every tap.
     Direct,
-    /// The same by dot products of bf16, where the CPU has them: two channels at a time, from bf16 in scratch and weights.
+    /// The same by dot products of bf16, where the CPU has them: two channels at a time, from bf16
+    /// in scratch and weights.
     Dot,
-    /// Winograd's F(2x2, 3x3) over height and width (Lavin and Gray 2015, arXiv:1509.09308): 2.25 times fewer
-    /// multiplications.
+    /// Winograd's F(2x2, 3x3) over height and width (Lavin and Gray 2015, arXiv:1509.09308): 2.25
+    /// times fewer multiplications.
     Winograd2,
     /// F(4x4, 3x3): 4 times fewer, on 36 planes of weights.
     Winograd4,
@@ -105,7 +109,8 @@ impl Algorithm {
         }
     }
 
-    /// Matrices over which one contraction sums: with time transformed, each is a contraction of its own.
+    /// Matrices over which one contraction sums: with time transformed, each is a contraction of
+    /// its own.
     const fn summed_taps(self, kernel: [usize; 3]) -> usize {
         if self.over_time() { 1 } else { self.taps(kernel) }
     }
@@ -169,8 +174,9 @@ pub struct Problem {
     pub panel_rows: usize,
     /// Of input, cache, residual and result.
     pub element: Element,
-    /// What its bf16 may be multiplied with. Absent for a convolution that normalises what it reads, whatever the CPU has:
-    /// dot products would round what is normalised, as nothing else does.
+    /// What its bf16 may be multiplied with. Absent for a convolution that normalises what it
+    /// reads, whatever the CPU has: dot products would round what is normalised, as nothing
+    /// else does.
     pub dot_products: DotProducts,
 }
 
@@ -234,17 +240,20 @@ impl Tile {
     }
 }
 
-/// The parts of a block's scratch, in words of 32 bits, one behind the other; f32 but for the input of some algorithms.
+/// The parts of a block's scratch, in words of 32 bits, one behind the other; f32 but for the input
+/// of some algorithms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scratch {
     /// The part of the input: frames, lines, pixels, channels.
     pub input: usize,
     /// What the transform makes of it: planes, frames, squares, channels.
     pub transformed: usize,
-    /// Products: planes, frames, squares, output channels of the block's panels; without a transform, the sums of results
-    /// that are not f32: frames, lines, pixels, output channels of the block's panels.
+    /// Products: planes, frames, squares, output channels of the block's panels; without a
+    /// transform, the sums of results that are not f32: frames, lines, pixels, output channels
+    /// of the block's panels.
     pub products: usize,
-    /// One plane transformed over time, and its products: planes over time, pairs of frames, squares, channels.
+    /// One plane transformed over time, and its products: planes over time, pairs of frames,
+    /// squares, channels.
     pub time: usize,
     /// Elements from plane to plane of `transformed`.
     pub transformed_plane: usize,
@@ -263,8 +272,8 @@ impl Scratch {
     }
 }
 
-/// The algorithm and tile of least estimated cost, among the algorithms for which `allowed` holds; direct if none
-/// applies.
+/// The algorithm and tile of least estimated cost, among the algorithms for which `allowed` holds;
+/// direct if none applies.
 pub fn choose(problem: &Problem, allowed: &dyn Fn(Algorithm) -> bool) -> (Algorithm, Tile) {
     let mut algorithms: Vec<_> = Algorithm::ALL.into_iter().filter(|a| a.applies(problem) && allowed(*a)).collect();
     if algorithms.is_empty() {
@@ -314,7 +323,8 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
     let bytes = 4.0 * scratch.elements() as f64;
     let blocks = tile.blocks(problem) as f64;
     let columns = (tile.panels * problem.panel_columns) as f64;
-    // A panel call takes a cycle for each row and step of k, and no less than the latency of its additions.
+    // A panel call takes a cycle for each row and step of k, and no less than the latency of its
+    // additions.
     let rows = |count: usize| {
         let calls = count.div_ceil(problem.panel_rows);
         count.max(5 * calls) as f64 + 0.3 * calls as f64
@@ -330,8 +340,8 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
     let (lines, transforms) = if !algorithm.transforms() {
         (rows(tile.space[2]) * (tile.space[0] * tile.space[1]) as f64, 0.0)
     } else {
-        // Loads, stores and additions of the transforms, a vector of channels at a time, and moving planes through
-        // caches.
+        // Loads, stores and additions of the transforms, a vector of channels at a time, and moving
+        // planes through caches.
         let vector = problem.panel_columns as f64 / 2.0;
         let (forward, back) = if algorithm.outputs() == 2 { (24.0, 18.0) } else { (80.0, 60.0) };
         let frames = tile.scratch_space(problem)[0];
@@ -348,20 +358,21 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
     };
     let slow = if !algorithm.transforms() && bytes > SCRATCH_IN_CACHE as f64 { 1.04 } else { 1.0 };
     let compute = slow * step * lines * depth * tile.panels as f64;
-    // Copies write the scratch and read the input from farther away; weights stream in once a block, most of them from
-    // memory.
+    // Copies write the scratch and read the input from farther away; weights stream in once a
+    // block, most of them from memory.
     let copy = 4.0 * scratch.input as f64 / 6.0;
     let packed = 4.0 * (algorithm.planes() * algorithm.taps(problem.kernel) * algorithm.words(problem.inputs)) as f64;
     let weights = packed * columns / 3.0;
-    // They are packed once and held for many runs; each pays a part, so that what is hardly faster takes no more memory.
+    // They are packed once and held for many runs; each pays a part, so that what is hardly faster
+    // takes no more memory.
     let packing = packed * (tile.panel_count * problem.panel_columns) as f64 / 2.0;
     let idle = if blocks < BLOCKS_AIMED as f64 { 1.0 + 0.02 * (BLOCKS_AIMED as f64 / blocks - 1.0) } else { 1.0 };
     let oversized = if bytes > SCRATCH_LIMIT as f64 { 1e6 * bytes } else { 0.0 };
     blocks * (compute + transforms + copy + weights) * idle + packing + oversized
 }
 
-/// Sizes, multiples of `step`, that cut `size` into nearly equal parts: largest first, each once, down to one step; of
-/// the large ones, those that differ by an eighth.
+/// Sizes, multiples of `step`, that cut `size` into nearly equal parts: largest first, each once,
+/// down to one step; of the large ones, those that differ by an eighth.
 fn cuts(size: usize, step: usize) -> impl Iterator<Item = usize> {
     const ALL_BELOW: usize = 16;
     let steps = size.div_ceil(step);
@@ -455,7 +466,8 @@ mod tests {
         assert_eq!(choose(&Problem { result: [1, 96, 128], ..large }, &|_| true).0, Algorithm::Winograd4);
         assert_eq!(choose(&Problem { strides: [1, 2, 2], ..large }, &|_| true).0, Algorithm::Direct);
         assert_eq!(choose(&Problem { kernel: [1; 3], ..large }, &|_| true).0, Algorithm::Direct);
-        // Fast dot products take what is not transformed, slow ones nothing, and none an odd number of channels.
+        // Fast dot products take what is not transformed, slow ones nothing, and none an odd number
+        // of channels.
         let narrow = Problem { element: Element::Bf16, strides: [1, 2, 2], ..large };
         let choice = |problem: Problem| choose(&problem, &|_| true).0;
         assert_eq!(choice(Problem { dot_products: DotProducts::Fast, ..narrow }), Algorithm::Dot);

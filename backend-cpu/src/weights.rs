@@ -1,4 +1,5 @@
-//! Weights: tensors of a checkpoint in the form in which kernels read them, made once and shared by all programs.
+//! Weights: tensors of a checkpoint in the form in which kernels read them, made once and shared by
+//! all programs.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,7 +22,8 @@ pub trait ParameterSource: Send + Sync {
     /// The elements of the parameter `name`, row-major in the shape of `ty`.
     ///
     /// # Errors
-    /// When there is no such tensor, or it has another shape: in words for the person who chose the checkpoint.
+    /// When there is no such tensor, or it has another shape: in words for the person who chose the
+    /// checkpoint.
     fn parameter(
         &self,
         name: &str,

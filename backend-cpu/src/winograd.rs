@@ -1,12 +1,15 @@
-//! Winograd's minimal filtering for 3x3 kernels: the transform of weights, and the numbers that all transforms share.
+//! Winograd's minimal filtering for 3x3 kernels: the transform of weights, and the numbers that all
+//! transforms share.
 //!
-//! An `m x m` square of outputs is `Aᵀ [ (G g Gᵀ) ∘ (Bᵀ d B) ] A`, with `g` the 3x3 kernel and `d` the
-//! `(m + 2) x (m + 2)` inputs it sees (Lavin and Gray 2015, arXiv:1509.09308). Summed over input channels the product in
-//! the middle is one contraction for each of the `(m + 2)²` planes. Taps over time are left to the contraction, or, three
-//! taps at two frames a turn, transformed by F(2, 3) in turn: then each plane is four contractions of a third the depth.
+//! An `m x m` square of outputs is `Aᵀ [ (G g Gᵀ) ∘ (Bᵀ d B) ] A`, with `g` the 3x3 kernel and `d`
+//! the `(m + 2) x (m + 2)` inputs it sees (Lavin and Gray 2015, arXiv:1509.09308). Summed over
+//! input channels the product in the middle is one contraction for each of the `(m + 2)²` planes.
+//! Taps over time are left to the contraction, or, three taps at two frames a turn, transformed by
+//! F(2, 3) in turn: then each plane is four contractions of a third the depth.
 //!
-//! F(2x2) uses the points 0, 1, -1 and infinity; F(4x4) uses 0, ±1/sqrt(2), ±sqrt(2) and infinity, which halve the error of
-//! the usual 0, ±1, ±2. The transforms of inputs and outputs are in `panel::transform`.
+//! F(2x2) uses the points 0, 1, -1 and infinity; F(4x4) uses 0, ±1/sqrt(2), ±sqrt(2) and infinity,
+//! which halve the error of the usual 0, ±1, ±2. The transforms of inputs and outputs are in
+//! `panel::transform`.
 
 use rayon::prelude::*;
 
@@ -40,9 +43,9 @@ fn weight_transform(algorithm: Algorithm) -> Vec<[f64; 3]> {
     }
 }
 
-/// Transforms weights of 3x3 kernels and packs them for the panels of `family`: `[panel][plane][k][nr]`, with k over depth
-/// (or the planes over time that an algorithm makes of it) and input channels. Computed in f64; panels are made in
-/// parallel.
+/// Transforms weights of 3x3 kernels and packs them for the panels of `family`:
+/// `[panel][plane][k][nr]`, with k over depth (or the planes over time that an algorithm makes of
+/// it) and input channels. Computed in f64; panels are made in parallel.
 ///
 /// # Errors
 /// The memory cannot be had.

@@ -1,4 +1,5 @@
-//! Attention against the reference evaluator, on every instruction set that this machine runs, and what it takes of memory.
+//! Attention against the reference evaluator, on every instruction set that this machine runs, and
+//! what it takes of memory.
 
 mod common;
 
@@ -106,7 +107,8 @@ fn bits_do_not_depend_on_the_number_of_threads() {
     }
 }
 
-/// A sum over many keys is as exact as one over few, and scores that overflow as exponentials do no harm.
+/// A sum over many keys is as exact as one over few, and scores that overflow as exponentials do no
+/// harm.
 #[test]
 fn sums_are_exact_and_stable() {
     common::check(&Case::new([1, 1], [40, 5000], [24, 24], "none").graph("f32"));
@@ -123,7 +125,8 @@ fn sums_are_exact_and_stable() {
     }
 }
 
-/// What is packed counts as temporary memory of the step, and scratch does not grow with the number of tokens.
+/// What is packed counts as temporary memory of the step, and scratch does not grow with the number
+/// of tokens.
 #[test]
 fn memory_is_bounded_and_counted() {
     for isa in Isa::supported() {

@@ -1,4 +1,5 @@
-//! Normalisation over channels, by itself and within convolutions, on every instruction set that this machine runs.
+//! Normalisation over channels, by itself and within convolutions, on every instruction set that
+//! this machine runs.
 
 mod common;
 
@@ -14,7 +15,8 @@ fn graph(lines: &str) -> Graph {
     ir::text::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
-/// Whether a leaf in this element is an input or a state, and its output a result or a state: callers give and get f32.
+/// Whether a leaf in this element is an input or a state, and its output a result or a state:
+/// callers give and get f32.
 fn roles(element: &str) -> (&str, &str) {
     if element == "f32" { ("input", "result") } else { ("state", "state") }
 }
@@ -120,7 +122,8 @@ fn zeros_stay_zero_and_nan_and_infinity_are_what_the_evaluator_says() {
     }
 }
 
-/// What Wan's networks are made of: a norm with SiLU that a convolution reads, and frames of it for the next step.
+/// What Wan's networks are made of: a norm with SiLU that a convolution reads, and frames of it for
+/// the next step.
 fn residual(kind: ChannelNormKind, channels: usize, outputs: usize, cached: bool, element: &str) -> Graph {
     let (leaf, role) = roles(element);
     let video = |frames: usize, channels: usize| format!("tensor<2x{frames}x9x10x{channels}x{element}, nthwc>");
@@ -130,7 +133,8 @@ fn residual(kind: ChannelNormKind, channels: usize, outputs: usize, cached: bool
     let affine = if kind == ChannelNormKind::Layer { ", scale: %1, offset: %2" } else { ", scale: %1" };
     graph(&format!(
         "%0 = {leaf} {{name = \"x\"}} : {x}\n%1 = parameter {{name = \"scale\"}} : tensor<{channels}xf32>\n\
-         %2 = parameter {{name = \"offset\"}} : tensor<{channels}xf32>\n%3 = parameter {{name = \"w\"}} : {weight}f32, dhwio>\n\
+         %2 = parameter {{name = \"offset\"}} : tensor<{channels}xf32>\n\
+         %3 = parameter {{name = \"w\"}} : {weight}f32, dhwio>\n\
          %4 = state {{name = \"cache\"}} : {cache}\n%5 = {leaf} {{name = \"residual\"}} : {y}\n\
          %6 = parameter {{name = \"bias\"}} : tensor<{outputs}xf32>\n\
          %7 = convert %3 {{element = {element}}} : {weight}{element}, dhwio>\n\

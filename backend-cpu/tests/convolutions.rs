@@ -1,5 +1,6 @@
-//! Convolutions in all their forms against the reference evaluator, by every algorithm on every instruction set that this machine
-//! runs: sizes, borders, what they make of their input on the way, and what they leave for a norm behind them.
+//! Convolutions in all their forms against the reference evaluator, by every algorithm on every
+//! instruction set that this machine runs: sizes, borders, what they make of their input on the
+//! way, and what they leave for a norm behind them.
 
 mod common;
 
@@ -62,7 +63,8 @@ impl Case {
         let mut text = format!(
             "graph @test {{\n  %0 = {leaf} {{name = \"x\"}} : tensor<2x{t}x{h}x{w}x{inputs}x{element}, nthwc>\n  \
              %1 = parameter {{name = \"w\"}} : tensor<{outputs}x{inputs}x{kd}x{kh}x{kw}xf32, oidhw>\n  \
-             %2 = transpose %1 {{permutation = [2, 3, 4, 1, 0]}} : tensor<{kd}x{kh}x{kw}x{inputs}x{outputs}xf32, dhwio>\n"
+             %2 = transpose %1 {{permutation = [2, 3, 4, 1, 0]}} \
+             : tensor<{kd}x{kh}x{kw}x{inputs}x{outputs}xf32, dhwio>\n"
         );
         let mut operands = String::from("%0, %2");
         if element == "bf16" {
@@ -87,7 +89,8 @@ impl Case {
             operands += ", cache: %5";
         }
         text += &format!(
-            "  %6 = convolution {operands} {{strides = {:?}, padding = {:?}, repeat_first = {}, border = [{}]}} : {result}\n  \
+            "  %6 = convolution {operands} {{strides = {:?}, padding = {:?}, repeat_first = {}, border = [{}]}} : \
+             {result}\n  \
              return {role} \"y\" = %6\n}}\n",
             self.strides,
             self.padding,
@@ -121,7 +124,8 @@ fn convolutions() {
     Case { input: [1, 5, 33], channels: [512, 3], kernel: [1, 3, 3], repeat: 0, ..plain }.check();
 }
 
-/// Borders of each kind along each axis, by every algorithm: around few elements and many, with frames in front, in ragged blocks.
+/// Borders of each kind along each axis, by every algorithm: around few elements and many, with
+/// frames in front, in ragged blocks.
 #[test]
 fn borders() {
     let plain = Case { padding: [[0, 1], [1, 1], [1, 1]], ..Case::PLAIN };
@@ -173,8 +177,10 @@ fn borders_behind_prologues() {
         for (x, maker) in makers {
             let y = video("4x9x10");
             check(&format!(
-                "graph @test {{\n%0 = {leaf} {{name = \"x\"}} : {x}\n%1 = parameter {{name = \"scale\"}} : tensor<6xf32>\n\
-                 %2 = parameter {{name = \"offset\"}} : tensor<6xf32>\n%3 = input {{name = \"s\"}} : tensor<2x2x2xf32>\n\
+                "graph @test {{\n%0 = {leaf} {{name = \"x\"}} : {x}\n\
+                 %1 = parameter {{name = \"scale\"}} : tensor<6xf32>\n\
+                 %2 = parameter {{name = \"offset\"}} : tensor<6xf32>\n\
+                 %3 = input {{name = \"s\"}} : tensor<2x2x2xf32>\n\
                  %4 = parameter {{name = \"w\"}} : tensor<3x3x3x6x6xf32, dhwio>\n\
                  %5 = convert %4 {{element = {element}}} : tensor<3x3x3x6x6x{element}, dhwio>\n\
                  %6 = state {{name = \"cache\"}} : {}\n%7 = {maker} : {}\n\
@@ -195,7 +201,8 @@ fn dot_products_are_used_where_the_cpu_has_them() {
         let (leaf, role) = if element == "f32" { ("input", "result") } else { ("state", "state") };
         let text = format!(
             "graph @test {{\n%0 = {leaf} {{name = \"x\"}} : {video}\n%1 = parameter {{name = \"w\"}} : {weight}\n\
-             %2 = convolution %0, %1 {{strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0}} : {video}\n\
+             %2 = convolution %0, %1 {{strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0}} : \
+             {video}\n\
              return {role} \"y\" = %2\n}}\n"
         );
         let graph = ir::text::parse(&text).unwrap();
@@ -213,7 +220,8 @@ fn dot_products_are_used_where_the_cpu_has_them() {
     }
 }
 
-/// Convolutions that read their input through a prologue, with frames of a normalised input sliced off.
+/// Convolutions that read their input through a prologue, with frames of a normalised input sliced
+/// off.
 #[test]
 fn prologues() {
     for element in ["f32", "bf16"] {
@@ -262,7 +270,8 @@ fn prologues() {
     }
 }
 
-/// Normalisations of what a convolution writes: one takes the sums that the convolution makes, another sums once more.
+/// Normalisations of what a convolution writes: one takes the sums that the convolution makes,
+/// another sums once more.
 #[test]
 fn statistics_of_convolutions() {
     for element in ["f32", "bf16"] {
@@ -274,7 +283,8 @@ fn statistics_of_convolutions() {
             let (x, y) = (video(inputs), video(outputs));
             let weight = format!("tensor<3x3x3x{inputs}x{outputs}x");
             check(&format!(
-                "graph @test {{\n%0 = {leaf} {{name = \"x\"}} : {x}\n%1 = parameter {{name = \"w\"}} : {weight}f32, dhwio>\n\
+                "graph @test {{\n%0 = {leaf} {{name = \"x\"}} : {x}\n\
+                 %1 = parameter {{name = \"w\"}} : {weight}f32, dhwio>\n\
                  %2 = convert %1 {{element = {element}}} : {weight}{element}, dhwio>\n\
                  %3 = parameter {{name = \"b\"}} : tensor<{outputs}xf32>\n%4 = {leaf} {{name = \"r\"}} : {y}\n\
                  %5 = parameter {{name = \"scale\"}} : tensor<{outputs}xf32>\n\
@@ -297,7 +307,8 @@ fn statistics_are_of_what_is_stored() {
     let graph = ir::text::parse(&format!(
         "graph @test {{\n%0 = state {{name = \"x\"}} : {video}\n%1 = parameter {{name = \"w\"}} : {weight}\n\
          %2 = parameter {{name = \"scale\"}} : tensor<8xf32>\n\
-         %3 = convolution %0, %1 {{strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 2}} : {video}\n\
+         %3 = convolution %0, %1 {{strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 2}} : \
+         {video}\n\
          %4 = group_statistics %3 {{groups = 8, epsilon = 1e-6}} : tensor<1x8x2xf32>\n\
          %5 = normalize %3, %4, %2, %2 {{first_frame = joined, activation = none}} : {video}\n\
          return result \"statistics\" = %4\nreturn state \"stored\" = %3\nreturn state \"y\" = %5\n}}\n"

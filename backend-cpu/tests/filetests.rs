@@ -1,4 +1,5 @@
-//! The filetests of the passes once more: each program, behind the whole pipeline, through native code, in every precision.
+//! The filetests of the passes once more: each program, behind the whole pipeline, through native
+//! code, in every precision.
 
 mod common;
 
@@ -50,7 +51,8 @@ fn filetests_run() {
     for file in filetests() {
         let text = fs::read_to_string(&file).expect("a file");
         let program = text.split("// ----").next().unwrap_or(&text);
-        // A program that is to be refused, and one that breaks a rule of the pipeline, have no result to compare.
+        // A program that is to be refused, and one that breaks a rule of the pipeline, have no
+        // result to compare.
         let Ok(graph) = ir::text::parse(program) else { continue };
         for precision in Precision::ALL {
             let Ok(lowered) = run(cpu_pipeline(precision), &graph, &mut |_, _, _| {}) else { continue };

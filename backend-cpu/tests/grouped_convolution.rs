@@ -11,7 +11,8 @@ fn check(space: &str, [channels, outputs, groups]: [usize; 3], kernel: [usize; 3
         let weight = format!("{depth}x{height}x{width}x{of_group}x{outputs}x");
         let text = format!(
             "graph @test {{\n%0 = {leaf} {{name = \"x\"}} : tensor<2x{space}x{channels}x{element}, nthwc>\n\
-             %1 = parameter {{name = \"w\"}} : tensor<{weight}f32, dhwio>\n%2 = parameter {{name = \"b\"}} : tensor<{outputs}xf32>\n\
+             %1 = parameter {{name = \"w\"}} : tensor<{weight}f32, dhwio>\n\
+             %2 = parameter {{name = \"b\"}} : tensor<{outputs}xf32>\n\
              %3 = convert %1 {{element = {element}}} : tensor<{weight}{element}, dhwio>\n\
              %4 = grouped_convolution %0, %3, bias: %2 {{groups = {groups}, strides = {strides:?}, \
              padding = [[{}, 0], [{}, {}], [{}, 1]]}} : tensor<2x{result}x{outputs}x{element}, nthwc>\n\
@@ -33,7 +34,8 @@ fn check(space: &str, [channels, outputs, groups]: [usize; 3], kernel: [usize; 3
 
 #[test]
 fn groups_of_all_sizes() {
-    // Depthwise, with vectors and a rest; several outputs a channel; groups of a few channels; all channels.
+    // Depthwise, with vectors and a rest; several outputs a channel; groups of a few channels; all
+    // channels.
     for counts in [[1, 1, 1], [19, 19, 19], [32, 32, 32], [5, 10, 5], [12, 28, 4], [64, 64, 2], [7, 6, 1]] {
         check("3x5x6", counts, [1, 3, 3], [1, 1, 1], "3x5x7");
         check("3x5x6", counts, [3, 5, 2], [1, 2, 3], "3x3x3");

@@ -18,7 +18,8 @@ fn check(text: &str) {
     common::check(&ir::text::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}")));
 }
 
-/// A program of one op (the last line) over inputs of the given types; and the same in bf16, over states.
+/// A program of one op (the last line) over inputs of the given types; and the same in bf16, over
+/// states.
 fn op(inputs: &[&str], line: &str) {
     program(inputs, line, "input", "result");
     // What is one number a channel or group stays f32: what has no layout.
@@ -68,8 +69,10 @@ fn conversion_is_to_the_nearest_and_to_even() {
 #[test]
 fn callers_give_and_get_f32() {
     for text in [
-        "%0 = input {name = \"x\"} : tensor<2xbf16>\n%1 = convert %0 {element = f32} : tensor<2xf32>\nreturn result \"r\" = %1",
-        "%0 = input {name = \"x\"} : tensor<2xf32>\n%1 = convert %0 {element = bf16} : tensor<2xbf16>\nreturn tap \"t\" = %1",
+        "%0 = input {name = \"x\"} : tensor<2xbf16>\n%1 = convert %0 {element = f32} : tensor<2xf32>\n\
+         return result \"r\" = %1",
+        "%0 = input {name = \"x\"} : tensor<2xf32>\n%1 = convert %0 {element = bf16} : tensor<2xbf16>\n\
+         return tap \"t\" = %1",
     ] {
         let graph = ir::text::parse(&format!("graph @test {{\n{text}\n}}")).unwrap();
         let error = compile(&graph, Isa::Portable).map(drop).unwrap_err().to_string();
@@ -173,7 +176,8 @@ fn shape_ops() {
         op(
             &[x],
             &format!(
-                "pad %0 {{low = [0, 2, 0, 1, 3], high = [0, 0, 1, 1, 2], mode = {mode}}} : tensor<2x5x5x7x11xf32, nthwc>"
+                "pad %0 {{low = [0, 2, 0, 1, 3], high = [0, 0, 1, 1, 2], mode = {mode}}} \
+                 : tensor<2x5x5x7x11xf32, nthwc>"
             ),
         );
         op(
@@ -285,7 +289,8 @@ fn code_calls_and_reads_nothing_by_a_short_distance() {
 #[test]
 fn outputs_of_leaves_and_twice() {
     check(
-        "graph @test {\n  %0 = input {name = \"x\"} : tensor<5xf32>\n  %1 = parameter {name = \"p\"} : tensor<5xf32>\n  \
+        "graph @test {\n  %0 = input {name = \"x\"} : tensor<5xf32>\n  %1 = parameter {name = \"p\"} \
+         : tensor<5xf32>\n  \
          %2 = constant {value = [1.0, 2.0, 3.0, 4.0, 5.5]} : tensor<5xf32>\n  %3 = add %0, %2 : tensor<5xf32>\n  \
          %4 = multiply %1, %2 : tensor<5xf32>\n  %5 = multiply %3, %4 : tensor<5xf32>\n  \
          return result \"x\" = %0\n  return result \"p\" = %1\n  return tap \"a\" = %3\n  return state \"s\" = %3\n  \

@@ -1,5 +1,5 @@
-//! Shuffles, means and repeats of channels as `ir::rearrange` declares them, through the passes and native code: right, and in no
-//! more kernels than there is to do.
+//! Shuffles, means and repeats of channels as `ir::rearrange` declares them, through the passes and
+//! native code: right, and in no more kernels than there is to do.
 
 mod common;
 
@@ -50,7 +50,8 @@ fn each_agrees_with_the_evaluator() {
     }
 }
 
-/// Turns to and from the caller's layout are a gather each; so is a shuffle, and a repeat. Views are nothing.
+/// Turns to and from the caller's layout are a gather each; so is a shuffle, and a repeat. Views
+/// are nothing.
 #[test]
 fn none_takes_a_copy_more_than_it_moves() {
     let gathers = |graphs: [Graph; 2]| calls(&graphs[0])["gather"];
@@ -63,7 +64,8 @@ fn none_takes_a_copy_more_than_it_moves() {
     assert_eq!(gathers(means), 2);
 }
 
-/// A convolution in front of a shuffle makes channels in the order that is fastest to move; its weights are ordered once.
+/// A convolution in front of a shuffle makes channels in the order that is fastest to move; its
+/// weights are ordered once.
 #[test]
 fn weights_are_ordered_for_a_shuffle() {
     let factors = [1, 2, 2];

@@ -1,7 +1,8 @@
 //! Meshes of devices, and which axis of which tensor is cut along them.
 //!
-//! A program is written for whole tensors; Shardy, in the plugin's compiler, cuts it up by the shardings of arguments and
-//! results, and adds what neighbours must exchange: the rows around a cut for convolutions, the sums of group norms.
+//! A program is written for whole tensors; Shardy, in the plugin's compiler, cuts it up by the
+//! shardings of arguments and results, and adds what neighbours must exchange: the rows around a
+//! cut for convolutions, the sums of group norms.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,8 +23,8 @@ pub struct Mesh {
 pub enum MeshError {
     /// Time was to be cut.
     #[error(
-        "time cannot be shared out: every causal convolution of a step reads the frames that the step before left it, so steps \
-         run in order; `data` and `height` can be"
+        "time cannot be shared out: every causal convolution of a step reads the frames that the step before left it, \
+         so steps run in order; `data` and `height` can be"
     )]
     Time,
     /// Anything else.
@@ -45,15 +46,16 @@ impl Mesh {
         format!("sdy.mesh @mesh = <[\"data\"={}, \"height\"={}]>", self.data, self.height)
     }
 
-    /// Along which axis a tensor is cut among which devices: a video by batch and height, anything else not at all.
+    /// Along which axis a tensor is cut among which devices: a video by batch and height, anything
+    /// else not at all.
     fn cuts(self, ty: &TensorType) -> impl Iterator<Item = (usize, &'static str, usize)> {
         let axes =
             ty.layout.video().map(|axes| [(axes.batch, "data", self.data), (axes.space[1], "height", self.height)]);
         axes.into_iter().flatten()
     }
 
-    /// What each device has of an argument or a result. What does not divide is whole on every device: plugins hand nothing
-    /// over in shares of different sizes.
+    /// What each device has of an argument or a result. What does not divide is whole on every
+    /// device: plugins hand nothing over in shares of different sizes.
     pub fn share(self, ty: &TensorType) -> TensorType {
         let mut share = ty.clone();
         for (axis, _, devices) in self.cuts(ty) {
@@ -64,7 +66,8 @@ impl Mesh {
         share
     }
 
-    /// The sharding of an argument or a result. Where an argument has none, plugins choose one, so that each has one.
+    /// The sharding of an argument or a result. Where an argument has none, plugins choose one, so
+    /// that each has one.
     pub(crate) fn sharding(self, ty: &TensorType) -> String {
         format!(
             "sdy.sharding = #sdy.sharding{}",
@@ -72,7 +75,8 @@ impl Mesh {
         )
     }
 
-    /// The sharding of an argument inside of the program, if that is another: there, what does not divide is cut as well.
+    /// The sharding of an argument inside of the program, if that is another: there, what does not
+    /// divide is cut as well.
     pub(crate) fn sharding_inside(self, ty: &TensorType) -> Option<String> {
         let is_uneven = self.cuts(ty).any(|(axis, _, devices)| !ty.shape[axis].is_multiple_of(devices));
         is_uneven.then(|| self.axes_cut(ty, |_, _| true))

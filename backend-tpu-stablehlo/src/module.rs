@@ -1,7 +1,8 @@
 //! What goes between the emitter and the client: a program's text and its signature.
 //!
-//! The client needs no graph, and the emitter no client. Element types and dimensions are checked against this
-//! signature before a run, since plugins accept any buffer with the right number of bytes.
+//! The client needs no graph, and the emitter no client. Element types and dimensions are checked
+//! against this signature before a run, since plugins accept any buffer with the right number of
+//! bytes.
 
 use ir::{Recipe, Role, TensorType};
 
@@ -21,8 +22,8 @@ pub struct Module {
 pub struct Argument {
     /// What it is for, and where it comes from.
     pub role: ArgumentRole,
-    /// The input's or the state's name; for a weight, the name of the parameter that it is made of, or of the module that
-    /// reads it.
+    /// The input's or the state's name; for a weight, the name of the parameter that it is made of,
+    /// or of the module that reads it.
     pub name: String,
     /// Element type and sizes, row-major. The layout says what the axes mean.
     pub ty: TensorType,

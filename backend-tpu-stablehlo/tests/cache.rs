@@ -16,7 +16,8 @@ fn programs_are_compiled_once_and_damage_is_found() {
     let ty = TensorType::plain(ElementType::F32, [3]);
     let module = |value: u8| {
         format!(
-            "func.func public @main() -> tensor<3xf32> {{ %0 = stablehlo.constant dense<{value}.0> : tensor<3xf32> return %0 : tensor<3xf32> }}"
+            "func.func public @main() -> tensor<3xf32> {{ %0 = stablehlo.constant dense<{value}.0> \
+             : tensor<3xf32> return %0 : tensor<3xf32> }}"
         )
     };
     let folder = tempfile::tempdir().unwrap();

@@ -50,7 +50,8 @@ fn every_op_computes_what_the_evaluator_says() {
     for (name, body, options) in whole.chain(loops) {
         let graph = graph(body);
         let found = common::run(&client, &graph, &options, &Numbers);
-        // In bf16 plugins may leave out a rounding between two ops, and sums in another order round to the other side.
+        // In bf16 plugins may leave out a rounding between two ops, and sums in another order round
+        // to the other side.
         let is_narrow = graph.nodes().any(|(_, node)| node.ty.element == ElementType::Bf16);
         let step = if is_narrow { 1.0 / 64.0 } else { 1e-5 };
         for ((output, expected), found) in evaluate(&graph, &Numbers).expect("it evaluates").iter().zip(&found) {

@@ -1,6 +1,8 @@
-//! Reading a configuration from the text of `config.json`: every problem at once, each under its field's name.
+//! Reading a configuration from the text of `config.json`: every problem at once, each under its
+//! field's name.
 //!
-//! What a field means and which values it may have is the model's; which model it is, [`crate::registry`] decides.
+//! What a field means and which values it may have is the model's; which model it is,
+//! [`crate::registry`] decides.
 
 use std::fmt;
 
@@ -95,7 +97,8 @@ impl Violation {
 /// The name by which `config.json` says whose configuration it is.
 pub(crate) const CLASS_FIELD: &str = "_class_name";
 
-/// A class whose configurations are read. Its default has the values that diffusers gives to absent fields.
+/// A class whose configurations are read. Its default has the values that diffusers gives to absent
+/// fields.
 pub trait Configuration: Default {
     /// As `config.json` names it.
     const CLASS: &'static str;
@@ -106,12 +109,13 @@ pub trait Configuration: Default {
     /// All values that cannot be honoured.
     fn violations(&self) -> Vec<Violation>;
 
-    /// Reads the text of `config.json`, with or without a byte order mark. Fields that are absent have their defaults; fields
-    /// that start with `_` are diffusers' own notes and are passed over; any other field that is not known gives a warning.
+    /// Reads the text of `config.json`, with or without a byte order mark. Fields that are absent
+    /// have their defaults; fields that start with `_` are diffusers' own notes and are passed
+    /// over; any other field that is not known gives a warning.
     ///
     /// # Errors
-    /// When the text is not a JSON object, is the configuration of another class, or has fields of a wrong type or with
-    /// values that cannot be honoured: all of them are reported.
+    /// When the text is not a JSON object, is the configuration of another class, or has fields of
+    /// a wrong type or with values that cannot be honoured: all of them are reported.
     fn from_json(text: &str) -> Result<(Self, Vec<ConfigWarning>), ConfigError> {
         let object = object(text, &[Self::CLASS])?;
         if let Some(class) = object.get(CLASS_FIELD).filter(|class| *class != Self::CLASS) {
@@ -130,7 +134,8 @@ pub trait Configuration: Default {
         config.read_fields(&mut reader);
 
         let Reader { values, mut problems, .. } = reader;
-        // A field that could not be read still has its default, which nothing should be held against.
+        // A field that could not be read still has its default, which nothing should be held
+        // against.
         let unread: Vec<String> = problems.iter().map(|problem| problem.field.clone()).collect();
         let judged = |fields: &[&str]| !fields.iter().any(|field| unread.iter().any(|name| name == field));
         problems.extend(config.violations().into_iter().filter(|v| judged(&v.fields)).map(|v| v.problem));
@@ -218,7 +223,8 @@ impl Field for usize {
         "a positive whole number".to_owned()
     }
 
-    /// Zero is a matter of what is allowed, as an upper bound is; see [`Configuration::violations`].
+    /// Zero is a matter of what is allowed, as an upper bound is; see
+    /// [`Configuration::violations`].
     fn from_json(json: &Value) -> Option<Self> {
         json.as_u64().and_then(|n| n.try_into().ok())
     }

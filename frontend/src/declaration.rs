@@ -1,5 +1,6 @@
-//! Declaring a step: the graph's input and outputs, what a model's modules need to know while they declare theirs, and the
-//! values that leave the step beside its result. The modules themselves are the models' and in `layers`.
+//! Declaring a step: the graph's input and outputs, what a model's modules need to know while they
+//! declare theirs, and the values that leave the step beside its result. The modules themselves are
+//! the models' and in `layers`.
 
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
@@ -39,7 +40,10 @@ impl Taps {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DeclareError {
     /// The configuration cannot be honoured; one that was read by [`crate::read_config`] can.
-    #[error("the configuration cannot be used:{}", .0.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
+    #[error(
+        "the configuration cannot be used:{}",
+        .0.iter().map(|problem| format!("\n  {problem}")).collect::<String>()
+    )]
     Config(Vec<ConfigProblem>),
     /// A size is zero.
     #[error("{step}: batch, frames, height and width must each be at least 1")]
@@ -49,7 +53,8 @@ pub enum DeclareError {
     },
     /// The encoder makes the sample smaller until nothing is left.
     #[error(
-        "{step}: the sample must be at least {minimum}x{minimum} pixels, of which the encoder makes one latent; it is {}x{}",
+        "{step}: the sample must be at least {minimum}x{minimum} pixels, of which the encoder makes one latent; it is \
+         {}x{}",
         step.height, step.width
     )]
     TooSmall {
@@ -85,7 +90,8 @@ pub enum DeclareError {
         /// The paths.
         names: Vec<String>,
     },
-    /// An op breaks a rule; with a valid configuration, only because tensors do not fit the address space.
+    /// An op breaks a rule; with a valid configuration, only because tensors do not fit the address
+    /// space.
     #[error("{step}: {source}")]
     Build {
         /// The step.
@@ -99,7 +105,8 @@ fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// A step under declaration: the builder of its graph, which it stands in for, and the values that are to leave it.
+/// A step under declaration: the builder of its graph, which it stands in for, and the values that
+/// are to leave it.
 pub struct Declaration<'a> {
     builder: Builder,
     kind: StepKind,
@@ -173,13 +180,16 @@ impl Declaration<'_> {
 
 /// Declares a step: a channel-first graph in f32.
 ///
-/// - Input of a decode step: `latents`, `[batch, channels, frames, height, width]`, unscaled. Its result: `sample`,
-///   `[batch, channels, result_frames, height * s, width * s]`, as the reference returns it, with `s` the spatial compression.
-/// - Input of an encode step: `sample`, `[batch, channels, frames, height, width]`. Its result: `parameters`, mean and
-///   then log-variance, `[batch, channels, result_frames, height / s, width / s]`.
-/// - States, read by a next step and left by every step but one over a whole clip: one a module that reaches back in time, named
-///   by its path.
-/// - Outputs come in the order result, states, taps; states and taps in the order in which they are computed.
+/// - Input of a decode step: `latents`, `[batch, channels, frames, height, width]`, unscaled. Its
+///   result: `sample`, `[batch, channels, result_frames, height * s, width * s]`, as the reference
+///   returns it, with `s` the spatial compression.
+/// - Input of an encode step: `sample`, `[batch, channels, frames, height, width]`. Its result:
+///   `parameters`, mean and then log-variance, `[batch, channels, result_frames, height / s, width
+///   / s]`.
+/// - States, read by a next step and left by every step but one over a whole clip: one a module
+///   that reaches back in time, named by its path.
+/// - Outputs come in the order result, states, taps; states and taps in the order in which they are
+///   computed.
 ///
 /// # Errors
 /// See [`DeclareError`].

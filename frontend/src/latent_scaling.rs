@@ -1,4 +1,5 @@
-//! The scaling that a pipeline does to latents, and undoing it. Which numbers a model scales with, the model says.
+//! The scaling that a pipeline does to latents, and undoing it. Which numbers a model scales with,
+//! the model says.
 
 use thiserror::Error;
 
@@ -9,7 +10,8 @@ pub struct LatentScaling {
     pub scaling_factor: f64,
     /// What was taken from them before that (as Stable Diffusion 3 has it).
     pub shift_factor: Option<f64>,
-    /// A mean for each channel (as Stable Diffusion XL variants have it); only in force together with `latents_std`.
+    /// A mean for each channel (as Stable Diffusion XL variants have it); only in force together
+    /// with `latents_std`.
     pub latents_mean: Option<Vec<f64>>,
     /// A standard deviation for each channel; only in force together with `latents_mean`.
     pub latents_std: Option<Vec<f64>>,
@@ -21,19 +23,22 @@ pub struct LatentScaling {
 pub struct ScalingError(pub String);
 
 impl LatentScaling {
-    /// Turns a pipeline's latents x, `[batch, channel, time, height, width]`, into the decoder's z, in place: z = x /
-    /// scaling_factor, or, with mean and standard deviation of the channel, z = x * std / scaling_factor + mean; then z +=
-    /// shift_factor. This is the arithmetic of the diffusers pipelines, done in f64 and rounded once.
+    /// Turns a pipeline's latents x, `[batch, channel, time, height, width]`, into the decoder's z,
+    /// in place: z = x / scaling_factor, or, with mean and standard deviation of the channel, z
+    /// = x * std / scaling_factor + mean; then z += shift_factor. This is the arithmetic of the
+    /// diffusers pipelines, done in f64 and rounded once.
     ///
     /// # Errors
-    /// If the factor is zero, a number is not finite, or a list is not as long as there are channels.
+    /// If the factor is zero, a number is not finite, or a list is not as long as there are
+    /// channels.
     pub fn unscale(&self, latents: &mut [f32], shape: [usize; 5]) -> Result<(), ScalingError> {
         self.for_each_channel(latents, shape, |value, offset, deviation| {
             value * deviation / self.scaling_factor + offset
         })
     }
 
-    /// The inverse of [`Self::unscale`], in the same arithmetic: what a pipeline keeps of the encoder's latents.
+    /// The inverse of [`Self::unscale`], in the same arithmetic: what a pipeline keeps of the
+    /// encoder's latents.
     ///
     /// # Errors
     /// As [`Self::unscale`]; also if a standard deviation is zero.
@@ -47,8 +52,8 @@ impl LatentScaling {
         })
     }
 
-    /// Replaces every value by `formula` of it, the mean and shift together, and the standard deviation of its
-    /// channel.
+    /// Replaces every value by `formula` of it, the mean and shift together, and the standard
+    /// deviation of its channel.
     fn for_each_channel(
         &self,
         latents: &mut [f32],

@@ -1,7 +1,8 @@
 //! Video and image autoencoders, each declared once.
 //!
-//! From a checkpoint's `config.json` and the sizes of one step, [`declare`] makes a channel-first [`ir::Graph`] that
-//! computes what diffusers' reference computes, op for op, under the checkpoint's own parameter names.
+//! From a checkpoint's `config.json` and the sizes of one step, [`declare`] makes a channel-first
+//! [`ir::Graph`] that computes what diffusers' reference computes, op for op, under the
+//! checkpoint's own parameter names.
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -19,9 +20,11 @@
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
 //!
-//! A model is one folder: its configuration, its modules, and its answers in `mod.rs`. No other crate names one.
+//! A model is one folder: its configuration, its modules, and its answers in `mod.rs`. No other
+//! crate names one.
 //!
-//! This crate knows no backend, no pass and no file. Running tiles and blending them are the caller's.
+//! This crate knows no backend, no pass and no file. Running tiles and blending them are the
+//! caller's.
 
 pub mod autoencoder;
 pub mod autoencoder_kl;

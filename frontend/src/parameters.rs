@@ -1,4 +1,5 @@
-//! What a declared network says of itself: the tensors that a checkpoint must hold, and the modules that can be tapped.
+//! What a declared network says of itself: the tensors that a checkpoint must hold, and the modules
+//! that can be tapped.
 //!
 //! Both are read off a declared graph, so that there is no second list to keep in step.
 
@@ -9,7 +10,8 @@ use crate::declaration::{DeclareError, Taps, declare};
 use crate::frame_steps::FrameSteps;
 use crate::step::{Half, Position, Step, StepKind};
 
-/// Names and shapes of the tensors of one half in the checkpoint, in the order in which the network reads them.
+/// Names and shapes of the tensors of one half in the checkpoint, in the order in which the network
+/// reads them.
 ///
 /// # Errors
 /// When the configuration cannot be honoured; see [`DeclareError`].
@@ -31,8 +33,8 @@ pub fn tap_names(model: &dyn Autoencoder, half: Half) -> Result<Vec<String>, Dec
     Ok(graph.outputs().iter().filter(|output| output.role == Role::Tap).map(|output| output.name.clone()).collect())
 }
 
-/// The step that runs every module, over the smallest input: parameters and paths do not depend on sizes, but a first step may
-/// leave modules over time alone.
+/// The step that runs every module, over the smallest input: parameters and paths do not depend on
+/// sizes, but a first step may leave modules over time alone.
 fn smallest(model: &dyn Autoencoder, half: Half, taps: &Taps) -> Result<Graph, DeclareError> {
     let size = model.least_size(half);
     let (position, frames) = match model.frame_steps(half) {

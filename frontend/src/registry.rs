@@ -36,12 +36,15 @@ fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -
     Ok((Arc::new(config), warnings))
 }
 
-/// The configuration of an `AutoencoderKL` in the size that all the published ones have, with these other fields.
+/// The configuration of an `AutoencoderKL` in the size that all the published ones have, with these
+/// other fields.
 macro_rules! stable_diffusion {
     ($fields:literal) => {
         concat!(
             r#"{"_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2,
-            "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
+            "down_block_types": [
+                "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"
+            ],
             "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"], "#,
             $fields,
             "}"
@@ -84,15 +87,15 @@ pub fn published() -> &'static [Published] {
     ]
 }
 
-/// Reads the text of `config.json`, with or without a byte order mark, as the class that it names. Where it names none, as the
-/// class that knows most of its fields, in the order of the registry.
+/// Reads the text of `config.json`, with or without a byte order mark, as the class that it names.
+/// Where it names none, as the class that knows most of its fields, in the order of the registry.
 ///
-/// Fields that are absent have diffusers' defaults; fields that start with `_` are diffusers' own notes and are passed over; any
-/// other field that is not known gives a warning.
+/// Fields that are absent have diffusers' defaults; fields that start with `_` are diffusers' own
+/// notes and are passed over; any other field that is not known gives a warning.
 ///
 /// # Errors
-/// When the text is not a JSON object, is the configuration of a class that is not known, or has fields of a wrong type or with
-/// values that cannot be honoured: all of them are reported.
+/// When the text is not a JSON object, is the configuration of a class that is not known, or has
+/// fields of a wrong type or with values that cannot be honoured: all of them are reported.
 pub fn read_config(text: &str) -> ReadModel {
     let known = || CLASSES.iter().map(|class| class.name).collect::<Vec<_>>();
     let object = object(text, &known())?;

@@ -1,7 +1,9 @@
-//! Steps: what the compiler compiles. A step is the encoder or the decoder over some frames of one tile.
+//! Steps: what the compiler compiles. A step is the encoder or the decoder over some frames of one
+//! tile.
 //!
-//! A first step has nothing before it; a next step reads, as its states, what the step before left under the same names. A
-//! step over a whole clip neither reads states nor leaves any. Declaring one is in [`crate::declaration`].
+//! A first step has nothing before it; a next step reads, as its states, what the step before left
+//! under the same names. A step over a whole clip neither reads states nor leaves any. Declaring
+//! one is in [`crate::declaration`].
 
 use std::fmt;
 use std::str::FromStr;

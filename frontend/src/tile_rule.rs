@@ -1,5 +1,5 @@
-//! The tiles that the reference cuts frames into unless it is told otherwise. What tiles of other sizes there may be, and where
-//! each ends up, is the caller's.
+//! The tiles that the reference cuts frames into unless it is told otherwise. What tiles of other
+//! sizes there may be, and where each ends up, is the caller's.
 
 /// How a model's tiles are given, for one of its halves.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -24,7 +24,8 @@ fn every_field_is_read() {
     let (config, warnings) = Config::from_json(
         r#"{"_class_name": "AutoencoderKL", "_diffusers_version": "0.42.1", "in_channels": 4, "out_channels": 2,
         "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"],
-        "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"], "block_out_channels": [8, 16], "layers_per_block": 5,
+        "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"],
+        "block_out_channels": [8, 16], "layers_per_block": 5,
         "act_fn": "SiLU", "latent_channels": 2, "norm_num_groups": 4, "sample_size": 48, "scaling_factor": 0.7,
         "shift_factor": 0.5, "latents_mean": [0, -1.5], "latents_std": [1, 2.5], "force_upcast": false,
         "use_quant_conv": false, "use_post_quant_conv": false, "mid_block_add_attention": false}"#,
@@ -67,8 +68,8 @@ fn what_cannot_be_done_is_refused_by_its_field() {
         (r#""layers_per_block": 0"#, "layers_per_block: expected a whole number from 1 to 64, found 0"),
         (
             r#""norm_num_groups": 5"#,
-            "norm_num_groups: expected a divisor of every channel count, but 5 groups do not divide block_out_channels[0] \
-             = 64",
+            "norm_num_groups: expected a divisor of every channel count, but 5 groups do not divide \
+             block_out_channels[0] = 64",
         ),
         (r#""sample_size": 0"#, "sample_size: expected a whole number from 1 to 1048576, found 0"),
         (r#""scaling_factor": 0"#, "scaling_factor: expected a finite number other than 0, found 0.0"),

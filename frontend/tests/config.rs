@@ -188,7 +188,10 @@ fn values_that_cannot_be_honoured_are_refused() {
              it latent_channels (16), which only works where they are equal",
         ),
         (
-            r#""down_block_types": ["CogVideoXDownBlock3D", "DownBlock2D", "CogVideoXDownBlock3D", "CogVideoXDownBlock3D"]"#,
+            concat!(
+                r#""down_block_types": ["CogVideoXDownBlock3D", "DownBlock2D", "#,
+                r#""CogVideoXDownBlock3D", "CogVideoXDownBlock3D"]"#
+            ),
             "down_block_types: expected \"CogVideoXDownBlock3D\" everywhere, found \"DownBlock2D\" at index 1",
         ),
         (

@@ -346,6 +346,7 @@ fn kinds_of_steps_print_and_parse() {
     let error = "decode".parse::<StepKind>().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "`decode` is not a step: use decode-first, decode-next or decode-whole, encode-first, encode-next or encode-whole"
+        "`decode` is not a step: use decode-first, decode-next or decode-whole, encode-first, encode-next or \
+         encode-whole"
     );
 }

@@ -1,5 +1,5 @@
-//! Models are declared here and named nowhere else: not in the sources of any other package, tests and comments of examples
-//! aside.
+//! Models are declared here and named nowhere else: not in the sources of any other package, tests
+//! and comments of examples aside.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether a line has the model's name in it: as a word, or within one where it is too long to be there by chance.
+/// Whether a line has the model's name in it: as a word, or within one where it is too long to be
+/// there by chance.
 fn names(line: &str, model: &str) -> bool {
     const BY_CHANCE: usize = 5;
     let line = line.replace('_', "");

@@ -1,5 +1,5 @@
-//! What can be said of a graph without running it: who uses what, what is needed, how long values live, how deep the graph
-//! is, what it costs.
+//! What can be said of a graph without running it: who uses what, what is needed, how long values
+//! live, how deep the graph is, what it costs.
 //!
 //! Results are vectors with one entry a value, indexed by [`Value::index`]. The graph must verify.
 
@@ -10,8 +10,8 @@ use crate::graph::{Graph, Value};
 use crate::op::{Op, OperandRole};
 use crate::operand::Sizes;
 
-/// The dependence graph: values as nodes, with node `i` for value `%i`, and an edge from each operand to each op that reads it,
-/// weighted with the operand's name.
+/// The dependence graph: values as nodes, with node `i` for value `%i`, and an edge from each
+/// operand to each op that reads it, weighted with the operand's name.
 pub fn dependences(graph: &Graph) -> DiGraph<Value, &'static str> {
     let mut dependences = DiGraph::with_capacity(graph.len(), 2 * graph.len());
     let indices: Vec<_> = graph.nodes().map(|(value, _)| dependences.add_node(value)).collect();
@@ -89,7 +89,8 @@ pub fn critical_path(graph: &Graph) -> usize {
     depths(graph).into_iter().max().unwrap_or(0)
 }
 
-/// Whether each value is made of parameters and constants alone, and so can be computed once, when weights are bound.
+/// Whether each value is made of parameters and constants alone, and so can be computed once, when
+/// weights are bound.
 pub fn weight_only(graph: &Graph) -> Vec<bool> {
     let mut fixed: Vec<bool> = Vec::with_capacity(graph.len());
     for (_, node) in graph.nodes() {
@@ -102,7 +103,8 @@ pub fn weight_only(graph: &Graph) -> Vec<bool> {
     fixed
 }
 
-/// Arithmetic and memory traffic of ops, each run by itself: every operand is read once and every result written once.
+/// Arithmetic and memory traffic of ops, each run by itself: every operand is read once and every
+/// result written once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Floating-point operations; a multiply-add is two, any function such as `exp` one.
@@ -133,7 +135,8 @@ impl std::iter::Sum for Cost {
 
 /// What the op of `value` costs; nothing for a leaf.
 ///
-/// Arithmetic is what the op's row of the table says. A slice reads what it keeps, any other op all of its operands.
+/// Arithmetic is what the op's row of the table says. A slice reads what it keeps, any other op all
+/// of its operands.
 pub fn cost(graph: &Graph, value: Value) -> Cost {
     let node = graph.node(value);
     if node.op.is_leaf() {

@@ -1,4 +1,5 @@
-//! Attributes of ops: the constants an op carries beside its operands, and how each kind reads as text.
+//! Attributes of ops: the constants an op carries beside its operands, and how each kind reads as
+//! text.
 //!
 //! Which op has which attribute is in [`crate::op`].
 
@@ -49,7 +50,8 @@ pub trait Attribute: Sized {
     /// What an attribute is that is not written out, if that may be.
     const LEFT_OUT: Option<Self> = None;
 
-    /// The value as text; `None` for an attribute that the op's result type already shows, or that is left out.
+    /// The value as text; `None` for an attribute that the op's result type already shows, or that
+    /// is left out.
     fn to_literal(&self) -> Option<Literal>;
 
     /// The value from text; `None` when the text is of another kind.
@@ -229,8 +231,8 @@ macro_rules! word_attribute {
 word_attribute! {
     /// How an op over time treats the first frame.
     ///
-    /// A causal video model encodes its first frame as an image: where the number of frames is odd, that frame is
-    /// resized or pooled by itself and the rest as pairs.
+    /// A causal video model encodes its first frame as an image: where the number of frames is odd,
+    /// that frame is resized or pooled by itself and the rest as pairs.
     FirstFrame {
         /// As every other frame.
         Joined = "joined",
@@ -251,7 +253,8 @@ word_attribute! {
     }
 }
 
-/// What stands in a convolution's padding of time, height and width; zeros, if it is not written out.
+/// What stands in a convolution's padding of time, height and width; zeros, if it is not written
+/// out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Border(pub [PadMode; 3]);
 
@@ -283,7 +286,8 @@ word_attribute! {
     ChannelNormKind {
         /// Their root mean square, `sqrt(mean(x^2) + epsilon)`.
         Rms = "rms",
-        /// Their Euclidean norm over `sqrt(C)`, which epsilon is the least of: `max(sqrt(sum(x^2)), epsilon) / sqrt(C)`.
+        /// Their Euclidean norm over `sqrt(C)`, which epsilon is the least of: `max(sqrt(sum(x^2)),
+        /// epsilon) / sqrt(C)`.
         L2 = "l2",
         /// Their standard deviation, `sqrt(variance + epsilon)`, when the mean was subtracted.
         Layer = "layer",
@@ -314,13 +318,14 @@ word_attribute! {
     }
 }
 
-/// Which keys a query of an attention sees. Where there are more keys than queries, the others stand in front: the last query
-/// is at the place of the last key.
+/// Which keys a query of an attention sees. Where there are more keys than queries, the others
+/// stand in front: the last query is at the place of the last key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttentionMask {
     /// All.
     None,
-    /// Those of its own frame and of earlier ones, frames having so many tokens; with one, those up to its own place.
+    /// Those of its own frame and of earlier ones, frames having so many tokens; with one, those up
+    /// to its own place.
     Causal(usize),
 }
 

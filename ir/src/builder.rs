@@ -1,4 +1,5 @@
-//! Building graphs: one method an op (derived from the table in [`crate::op`]), types inferred, paths scoped.
+//! Building graphs: one method an op (derived from the table in [`crate::op`]), types inferred,
+//! paths scoped.
 
 use std::sync::Arc;
 
@@ -43,7 +44,8 @@ impl Builder {
         std::mem::replace(&mut self.path, path)
     }
 
-    /// Sets the submodule `name` for the ops that are built from here on; returns the module before.
+    /// Sets the submodule `name` for the ops that are built from here on; returns the module
+    /// before.
     pub fn enter(&mut self, name: &str) -> Path {
         let inner = if self.path.is_empty() { Arc::from(name) } else { Arc::from(format!("{}.{name}", self.path)) };
         self.set_path(inner)

@@ -1,7 +1,8 @@
 //! Pictures of graphs, in Graphviz' DOT language.
 //!
-//! Ops are boxes labelled with value, op, what is left of the path, and type. They stand in nested clusters named by the first
-//! components of their module path. Leaves and outputs have shapes of their own. The same graph prints the same text.
+//! Ops are boxes labelled with value, op, what is left of the path, and type. They stand in nested
+//! clusters named by the first components of their module path. Leaves and outputs have shapes of
+//! their own. The same graph prints the same text.
 
 use std::fmt::Write as _;
 
@@ -18,8 +19,8 @@ struct Cluster<'g> {
     inner: Vec<(&'g str, Cluster<'g>)>,
 }
 
-/// The graph as a DOT digraph, with clusters for the first `depth` components of the module paths (3 makes a readable
-/// picture of a VAE; 0 draws none). Render it with `dot -Tsvg`.
+/// The graph as a DOT digraph, with clusters for the first `depth` components of the module paths
+/// (3 makes a readable picture of a VAE; 0 draws none). Render it with `dot -Tsvg`.
 pub fn dot(graph: &Graph, depth: usize) -> String {
     let mut root = Cluster::default();
     for (value, node) in graph.nodes() {

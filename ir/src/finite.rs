@@ -1,4 +1,5 @@
-//! Between what some values lie, whether all of them are numbers, and the first op of a run that makes one that is not.
+//! Between what some values lie, whether all of them are numbers, and the first op of a run that
+//! makes one that is not.
 
 use std::fmt;
 
@@ -71,7 +72,8 @@ pub struct NonFinite {
     pub parameters: Vec<String>,
 }
 
-/// Prints as ``convolution of `decoder.conv_in` makes 3 of 8 values that are not finite, the first (NaN) at [0, 1]; it reads input "x": 0 to 1``.
+/// Prints as ``convolution of `decoder.conv_in` makes 3 of 8 values that are not finite, the first
+/// (NaN) at [0, 1]; it reads input "x": 0 to 1``.
 impl fmt::Display for NonFinite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { mnemonic, path, ty, result, inputs, .. } = self;
@@ -92,7 +94,8 @@ impl fmt::Display for NonFinite {
 /// What an op reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reads {
-    /// What is computed or given in a run, with words for it: ``silu of `decoder.conv_act` `` or `state "decoder.conv_in"`.
+    /// What is computed or given in a run, with words for it: ``silu of `decoder.conv_act` `` or
+    /// `state "decoder.conv_in"`.
     pub inputs: Vec<(Value, String)>,
     /// The names of the parameters that weights are made of.
     pub parameters: Vec<String>,
@@ -101,7 +104,8 @@ pub struct Reads {
 impl Reads {
     /// Of an op that reads these values.
     ///
-    /// `weights` tells of each value whether it is made of parameters alone, as [`crate::analysis::weight_only`] does.
+    /// `weights` tells of each value whether it is made of parameters alone, as
+    /// [`crate::analysis::weight_only`] does.
     pub fn of(graph: &Graph, weights: &[bool], values: &[Value]) -> Self {
         let mut reads = Self { inputs: vec![], parameters: vec![] };
         for &value in values {
@@ -165,8 +169,8 @@ mod tests {
         };
         assert_eq!(
             found.to_string(),
-            "add of `m` makes 1 of 6 values that are not finite, the first (NaN) at [1, 1] of tensor<2x3xf32>; it reads input \
-             \"x\": 5.000e-1 to 5.000e-1"
+            "add of `m` makes 1 of 6 values that are not finite, the first (NaN) at [1, 1] of tensor<2x3xf32>; it \
+             reads input \"x\": 5.000e-1 to 5.000e-1"
         );
     }
 }

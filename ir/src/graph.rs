@@ -1,7 +1,8 @@
 //! The graph: a list of ops in an order in which each comes after its operands, and the outputs.
 //!
-//! A graph is one step of a model: a function from inputs, states and parameters to results and new states. It is built
-//! with [`crate::builder::Builder`], never changed in place: a pass makes a new graph of an old one.
+//! A graph is one step of a model: a function from inputs, states and parameters to results and new
+//! states. It is built with [`crate::builder::Builder`], never changed in place: a pass makes a new
+//! graph of an old one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ impl fmt::Debug for Value {
     }
 }
 
-/// The module of the checkpoint that an op belongs to, such as `decoder.up_blocks.0.resnets.1.conv1`; may be empty.
+/// The module of the checkpoint that an op belongs to, such as
+/// `decoder.up_blocks.0.resnets.1.conv1`; may be empty.
 pub type Path = Arc<str>;
 
 /// ` of` and the module, for messages about an op: nothing where the module is not known.
@@ -97,7 +99,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// A graph of parts that were put together by hand; nothing is checked before [`crate::verify::verify`] is asked.
+    /// A graph of parts that were put together by hand; nothing is checked before
+    /// [`crate::verify::verify`] is asked.
     pub fn from_parts(name: String, nodes: Vec<Node>, outputs: Vec<Output>) -> Self {
         Self { name, nodes, outputs }
     }

@@ -1,9 +1,12 @@
-//! Every environment variable that Tessera reads, declared once: its name, what it takes, what it does. `tessera knobs` lists them.
+//! Every environment variable that Tessera reads, declared once: its name, what it takes, what it
+//! does. `tessera knobs` lists them.
 //!
-//! Nothing else of ours reads the environment (`tests/environment.rs` looks), folders that follow from it included; what
-//! libraries and the system read for us, and what we leave to them, is declared here too. So this table is all there is. It
-//! stands in this crate because every other one stands on it. What a value means, and what is wrong with one, is the reader's
-//! to say. Programs that are started get the whole environment and read what they will: ffmpeg, Python, pip, plugins.
+//! Nothing else of ours reads the environment (`tests/environment.rs` looks), folders that follow
+//! from it included; what libraries and the system read for us, and what we leave to them, is
+//! declared here too. So this table is all there is. It stands in this crate because every other
+//! one stands on it. What a value means, and what is wrong with one, is the reader's
+//! to say. Programs that are started get the whole environment and read what they will: ffmpeg,
+//! Python, pip, plugins.
 
 use std::env;
 use std::ffi::OsString;
@@ -49,13 +52,15 @@ knobs! {
     Tessera ISA = "TESSERA_ISA", "avx512, avx2 or portable",
         "The instruction set of compiled code; else the best that this CPU has.";
     Tessera DOT_PRODUCTS = "TESSERA_DOT_PRODUCTS", "absent, slow or fast",
-        "What is assumed of the CPU's dot products of bf16, by which convolutions may be computed; else by what is known of it.";
+        "What is assumed of the CPU's dot products of bf16, by which convolutions may be computed; else by what is \
+         known of it.";
     Tessera PJRT_PLUGIN = "TESSERA_PJRT_PLUGIN", "cpu, tpu, cuda or a path",
         "The PJRT plugin where --plugin names none; tests of plugins run where it names one for CPUs.";
     Tessera CACHE_DIR = "TESSERA_CACHE_DIR", "a folder",
         "Where compiled programs of PJRT plugins are kept; else tessera/programs in your folder of caches.";
     Tessera GUARD_PAGES = "TESSERA_GUARD_PAGES", "1",
-        "Every buffer of native code ends at an inaccessible page, so that code that leaves its buffers ends the process. Slow.";
+        "Every buffer of native code ends at an inaccessible page, so that code that leaves its buffers ends the \
+         process. Slow.";
     Tests LIBTPU = "TESSERA_LIBTPU", "a path",
         "The libtpu.so that tests compile for TPUs with; without it they are skipped.";
     Tests TESTS_MAY_LACK = "TESSERA_TESTS_MAY_LACK", "words: plugin, libtpu, torch, ffmpeg, avx512, ...",
@@ -63,7 +68,8 @@ knobs! {
     Tests BLESS = "TESSERA_BLESS", "1",
         "Filetests and the op reference take what is found for what is expected.";
     Tests PYTHON = "TESSERA_PYTHON", "a path",
-        "The Python with torch and diffusers that tools/taps.py is tested with; else `python3`. Without those the test is skipped.";
+        "The Python with torch and diffusers that tools/taps.py is tested with; else `python3`. Without those the test \
+         is skipped.";
     Convention PROPTEST_CASES = "PROPTEST_CASES", "a number",
         "How many random cases each property test runs; else each its own few. PROPTEST_RNG_SEED chooses others.";
     Convention RUST_LOG = "RUST_LOG", "a filter",
@@ -75,7 +81,8 @@ knobs! {
     Convention HF_ENDPOINT = "HF_ENDPOINT", "a URL",
         "The hub, or a mirror of it.";
     Convention HF_HOME = "HF_HOME", "a folder",
-        "The hub's token and cache; else huggingface in your folder of caches. Here and in the next ones `~` and $NAME are read.";
+        "The hub's token and cache; else huggingface in your folder of caches. Here and in the next ones `~` and $NAME \
+         are read.";
     Convention HF_HUB_CACHE = "HF_HUB_CACHE", "a folder",
         "The cache of models from the hub; else hub in HF_HOME.";
     Convention HUGGINGFACE_HUB_CACHE = "HUGGINGFACE_HUB_CACHE", "a folder",
@@ -97,7 +104,8 @@ knobs! {
     Convention HF_HUB_DOWNLOAD_TIMEOUT = "HF_HUB_DOWNLOAD_TIMEOUT", "seconds",
         "How long the next bytes of a file may take to come; else 30.";
     Convention LOWER_HTTPS_PROXY = "https_proxy", "a URL",
-        "The proxy to https addresses, which are the hub's: http://, https://, socks4://, socks4a://, socks5:// or socks5h://.";
+        "The proxy to https addresses, which are the hub's: http://, https://, socks4://, socks4a://, socks5:// or \
+         socks5h://.";
     Convention HTTPS_PROXY = "HTTPS_PROXY", "a URL",
         "The same, where https_proxy is not set.";
     Convention LOWER_HTTP_PROXY = "http_proxy", "a URL",
@@ -127,7 +135,8 @@ knobs! {
     Convention LD_LIBRARY_PATH = "LD_LIBRARY_PATH", "folders",
         "Where the system looks for libraries that a plugin needs.";
     Convention RAYON_NUM_THREADS = "RAYON_NUM_THREADS", "a number",
-        "Threads that read and compare tensors; else as many as the system offers. Those that compute follow --threads.";
+        "Threads that read and compare tensors; else as many as the system offers. Those that compute follow \
+         --threads.";
     Convention RAYON_RS_NUM_CPUS = "RAYON_RS_NUM_CPUS", "a number",
         "The older name of RAYON_NUM_THREADS, which comes before it.";
     Convention RUST_MIN_STACK = "RUST_MIN_STACK", "bytes",
@@ -156,7 +165,8 @@ knobs! {
         "What tests of snapshots do with new ones.";
 }
 
-/// What libraries read for those who search them for faults, many of a kind: how the names begin, and who reads them.
+/// What libraries read for those who search them for faults, many of a kind: how the names begin,
+/// and who reads them.
 pub const FOR_LIBRARIES: &[(&str, &str)] = &[
     ("RS_H264_", "the H.264 codec"),
     ("RFF_", "the H.264 codec"),

@@ -1,8 +1,8 @@
 //! Layouts: what the axes of a tensor mean, by name.
 //!
-//! An axis is a letter, a layout the letters of a tensor's axes, outermost first: `ncthw`, `dhwio`, `nhwc`. A letter stands
-//! once. Tensors may have any layout; ops that must know which axis is which (convolutions, norms, pools and resizes) say in
-//! their constraints which layouts they take.
+//! An axis is a letter, a layout the letters of a tensor's axes, outermost first: `ncthw`, `dhwio`,
+//! `nhwc`. A letter stands once. Tensors may have any layout; ops that must know which axis is
+//! which (convolutions, norms, pools and resizes) say in their constraints which layouts they take.
 
 use std::fmt;
 use std::str::FromStr;
@@ -50,7 +50,8 @@ impl Axis {
     }
 }
 
-/// The axes of a tensor by name, outermost first; no names where axes have none: biases, statistics.
+/// The axes of a tensor by name, outermost first; no names where axes have none: biases,
+/// statistics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Layout {
     /// The names, then `None`. No axis stands twice, so there is room for all.
@@ -109,8 +110,8 @@ impl Layout {
         self.axes().position(|other| other == axis)
     }
 
-    /// Where each axis of `other` is here: the permutation that makes a tensor of that layout of one of this. `None` if they
-    /// do not name the same axes.
+    /// Where each axis of `other` is here: the permutation that makes a tensor of that layout of
+    /// one of this. `None` if they do not name the same axes.
     pub fn order_of(self, other: Self) -> Option<Dims> {
         let order: Dims = other.axes().map(|axis| self.place(axis)).collect::<Option<_>>()?;
         (order.len() == self.axes().count()).then_some(order)
@@ -127,8 +128,9 @@ impl Layout {
         Self::from_axes(permutation.iter().map(|&place| self.axes[place].expect("a permutation of the axes")))
     }
 
-    /// The same axes in the order of kernels that run over channels innermost: of activations the channels behind all others,
-    /// of weights the input channels behind those of the kernel, and then the output channels.
+    /// The same axes in the order of kernels that run over channels innermost: of activations the
+    /// channels behind all others, of weights the input channels behind those of the kernel,
+    /// and then the output channels.
     pub fn channel_last(self) -> Self {
         const LAST: [Axis; 3] = [Axis::Channel, Axis::Input, Axis::Output];
         let channels = LAST.into_iter().filter(|axis| self.place(*axis).is_some());
@@ -148,7 +150,8 @@ impl Layout {
         is_video.then_some(VideoAxes { batch: batch?, channel: channel?, space: [time?, height?, width?] })
     }
 
-    /// Axes of a convolution's weights, which are channel-first or channel-last; `None` for all else.
+    /// Axes of a convolution's weights, which are channel-first or channel-last; `None` for all
+    /// else.
     pub fn kernel(self) -> Option<KernelAxes> {
         let is_kernel = self == Self::OIDHW || self == Self::DHWIO;
         let [output, input, depth, height, width] =

@@ -1,5 +1,5 @@
-//! What a program is: tensor types, ops, graphs, and everything that can be said of a graph without knowing where it
-//! runs or which model it came from.
+//! What a program is: tensor types, ops, graphs, and everything that can be said of a graph without
+//! knowing where it runs or which model it came from.
 //!
 //! | module | what lives there |
 //! |---|---|

@@ -1,14 +1,16 @@
 //! The op table: every operation of the language, declared once.
 //!
-//! From the table derive the enum [`Op`], its accessors, the builder's methods, what the printer and the parser need, and
-//! the op reference ([`TABLE`]). Written by hand elsewhere, and needed for a new op: its shape function
-//! ([`crate::shape`]), its evaluator arm ([`crate::eval`]), and a lowering in each backend.
+//! From the table derive the enum [`Op`], its accessors, the builder's methods, what the printer
+//! and the parser need, and the op reference ([`TABLE`]). Written by hand elsewhere, and needed for
+//! a new op: its shape function ([`crate::shape`]), its evaluator arm ([`crate::eval`]), and a
+//! lowering in each backend.
 //!
-//! Every op has one result. A row says which kind of work the op does ([`Class`]). Operands come next, in parentheses: a
-//! [`Value`] is required, an `Option<Value>` may be left out and is named in the text, a [`Values`] is a list; behind `as`
-//! stands what it is to the op ([`OperandRole`]). Attributes follow in braces, `as PerAxis` or `as AxisPlace` if they speak of the
-//! operands' axes. Last come the floating-point operations, of the row's own operands and attributes and of the sizes of what
-//! they name; an op without is free.
+//! Every op has one result. A row says which kind of work the op does ([`Class`]). Operands come
+//! next, in parentheses: a [`Value`] is required, an `Option<Value>` may be left out and is named
+//! in the text, a [`Values`] is a list; behind `as` stands what it is to the op ([`OperandRole`]).
+//! Attributes follow in braces, `as PerAxis` or `as AxisPlace` if they speak of the operands' axes.
+//! Last come the floating-point operations, of the row's own operands and attributes and of the
+//! sizes of what they name; an op without is free.
 
 use std::hash::{Hash, Hasher};
 
@@ -61,12 +63,14 @@ macro_rules! op_table {
     ($(
         $(#[doc = $doc:literal])+
         $Variant:ident = $mnemonic:literal, $method:ident: $Class:ident
-            ( $($operand:ident: $Operand:ty as $Role:ident),* ) { $($attribute:ident: $Attribute:ty $(as $OfAxes:ident)?),* }
+            ( $($operand:ident: $Operand:ty as $Role:ident),* )
+            { $($attribute:ident: $Attribute:ty $(as $OfAxes:ident)?),* }
             $(flops |$sizes:ident| $flops:expr;)?
     )+) => {
         /// An operation, with its operands and attributes.
         ///
-        /// Ops are equal if operands and attributes are, numbers by their bits: NaN is itself, and 0 is not -0.
+        /// Ops are equal if operands and attributes are, numbers by their bits: NaN is itself, and
+        /// 0 is not -0.
         #[derive(Clone, Debug)]
         #[allow(missing_docs, reason = "the fields are described by their op")]
         pub enum Op {
@@ -120,8 +124,8 @@ macro_rules! op_table {
                 ),+ }
             }
 
-            /// Lets attributes say the same of the operands' axes in another order: `order[i]` is the old place of the axis
-            /// that is now at place `i`.
+            /// Lets attributes say the same of the operands' axes in another order: `order[i]` is
+            /// the old place of the axis that is now at place `i`.
             pub fn reorder_axes(&mut self, order: &[usize]) {
                 match self { $(
                     #[allow(unused_variables, reason = "not every op has attributes of axes")]
@@ -211,7 +215,8 @@ op_table! {
     /// A tensor that the caller gives anew for each run.
     Input = "input", input: Leaf () { name: String, ty: TensorType }
 
-    /// A tensor that an earlier step left: the convolution caches. The output of the same name gives the next step's.
+    /// A tensor that an earlier step left: the convolution caches. The output of the same name
+    /// gives the next step's.
     State = "state", state: Leaf () { name: String, ty: TensorType }
 
     /// A tensor of the checkpoint, bound once.
@@ -237,20 +242,23 @@ op_table! {
     Unary = "unary", unary: Pointwise (input: Value as Elementwise) { function: UnaryFunction }
         flops |of| of.each(1);
 
-    /// `min(max(input, low), high)`, element by element; NaN stays. From 0 to `inf` it is the rectifier (Nair and Hinton 2010).
+    /// `min(max(input, low), high)`, element by element; NaN stays. From 0 to `inf` it is the
+    /// rectifier (Nair and Hinton 2010).
     Clamp = "clamp", clamp: Pointwise (input: Value as Elementwise) { low: f64, high: f64 }
         flops |of| of.each(2);
 
-    /// `input + bias[channel]`: one number a channel, added to every element of that channel. The bias is in f32 where the
-    /// input is in any floating-point type.
+    /// `input + bias[channel]`: one number a channel, added to every element of that channel. The
+    /// bias is in f32 where the input is in any floating-point type.
     AddBias = "add_bias", add_bias: Pointwise (input: Value as Elementwise, bias: Value as PerChannel) {}
         flops |of| of.each(1);
 
     /// Cross-correlation over time, height and width, as PyTorch's `Conv3d`:
-    /// `sum over (kd, kh, kw, i) of x[t*st + kd, y*sh + kh, x*sw + kw, i] * weight[o, i, kd, kh, kw]`, where `x` is the
-    /// input with `padding` elements (low, high for time, height, width) around it: zeros, or for each axis what `border` says.
-    /// Frames may stand in front of the input, within the padding: those of `cache`, or the first frame `repeat_first` times. `bias`, in f32 where the input is in any floating-point
-    /// type, is added to each output channel, then `residual` to each element; then the sum is rounded, once.
+    /// `sum over (kd, kh, kw, i) of x[t*st + kd, y*sh + kh, x*sw + kw, i] * weight[o, i, kd, kh, kw]`,
+    /// where `x` is the input with `padding` elements (low, high for time, height, width) around it:
+    /// zeros, or for each axis what `border` says. Frames may stand in front of the input, within the
+    /// padding: those of `cache`, or the first frame `repeat_first` times. `bias`, in f32 where the
+    /// input is in any floating-point type, is added to each output channel, then `residual` to each
+    /// element; then the sum is rounded, once.
     Convolution = "convolution", bordered_convolution: Contracts
         (input: Value as Activation, weight: Value as Weight, bias: Option<Value> as PerChannel,
          residual: Option<Value> as Elementwise, cache: Option<Value> as Activation)
@@ -260,49 +268,55 @@ op_table! {
             2 * (of.elements(*weight) / of.channels()) + u64::from(bias.is_some()) + u64::from(residual.is_some())
         );
 
-    /// A convolution of each of `groups` groups of neighbouring channels by itself, as PyTorch's `Conv3d` with `groups`: output
-    /// channel `o` of a group is that of [`Op::Convolution`] over the group's input channels, with `padding` zeros around them.
-    /// Of one channel a group it is depthwise (Sifre and Mallat 2014; Chollet 2017, arXiv:1610.02357). `bias` as there.
+    /// A convolution of each of `groups` groups of neighbouring channels by itself, as PyTorch's
+    /// `Conv3d` with `groups`: output channel `o` of a group is that of [`Op::Convolution`] over
+    /// the group's input channels, with `padding` zeros around them. Of one channel a group it is
+    /// depthwise (Sifre and Mallat 2014; Chollet 2017, arXiv:1610.02357). `bias` as there.
     GroupedConvolution = "grouped_convolution", grouped_convolution: Contracts
         (input: Value as Activation, weight: Value as Weight, bias: Option<Value> as PerChannel)
         { groups: usize, strides: [usize; 3], padding: [[usize; 2]; 3] }
         // Two for each tap (those on the padding too) and input channel of the group.
         flops |of| of.each(2 * (of.elements(*weight) / of.channels()) + u64::from(bias.is_some()));
 
-    /// Softmax attention (Vaswani et al. 2017, arXiv:1706.03762) of `heads` heads, each over an equal run of the channels:
-    /// `sum over k of softmax(scale * (query[q] . key[k])) * value[k]` over the keys that `mask` lets query q see. Operands are
-    /// tokens, `[.., tokens, channels]` without names of axes: those of `query` give the result's tokens, `key` and `value` have
-    /// as many as each other. Axes in front are of tokens that do not see each other. Sums are rounded once, at the end.
+    /// Softmax attention (Vaswani et al. 2017, arXiv:1706.03762) of `heads` heads, each over an
+    /// equal run of the channels: `sum over k of softmax(scale * (query[q] . key[k])) * value[k]`
+    /// over the keys that `mask` lets query q see. Operands are tokens, `[.., tokens, channels]`
+    /// without names of axes: those of `query` give the result's tokens, `key` and `value` have as
+    /// many as each other. Axes in front are of tokens that do not see each other. Sums are rounded
+    /// once, at the end.
     Attention = "attention", attention: Contracts
         (query: Value as Activation, key: Value as Activation, value: Value as Activation)
         { heads: usize, scale: f64, mask: AttentionMask }
-        // For each pair that sees each other: two for each channel of both products; subtract, exp, add, divide for each head.
+        // For each pair that sees each other: two for each channel of both products; subtract, exp,
+        // add, divide for each head.
         flops |of| {
             let ([queries, channels], [keys, outputs]) = (of.tokens(*query), of.tokens(*value));
             let apart = of.elements(*query) / (queries * channels).max(1) as u64;
-            let of_a_pair = [channels, outputs, *heads, *heads].into_iter().fold(0, |sum: u64, n| sum.saturating_add(2 * n as u64));
+            let terms = [channels, outputs, *heads, *heads].into_iter();
+            let of_a_pair = terms.fold(0, |sum: u64, n| sum.saturating_add(2 * n as u64));
             mask.pairs(queries, keys).saturating_mul(apart).saturating_mul(of_a_pair)
         };
 
-    /// Group normalisation (Wu and He 2018, arXiv:1803.08494): over each batch element and each group of adjacent
-    /// channels, `(x - mean) / sqrt(variance + epsilon)` with the biased variance, then times `scale[channel]` plus
-    /// `offset[channel]`.
+    /// Group normalisation (Wu and He 2018, arXiv:1803.08494): over each batch element and each
+    /// group of adjacent channels, `(x - mean) / sqrt(variance + epsilon)` with the biased
+    /// variance, then times `scale[channel]` plus `offset[channel]`.
     GroupNorm = "group_norm", group_norm: Reduces
         (input: Value as Activation, scale: Value as PerChannel, offset: Value as PerChannel)
         { groups: usize, epsilon: f64 }
         // Those of statistics, and those of a normalisation.
         flops |of| of.each(8);
 
-    /// Mean and reciprocal standard deviation `1 / sqrt(variance + epsilon)` of each batch element and group, as
-    /// `[batch, groups, 2]`.
+    /// Mean and reciprocal standard deviation `1 / sqrt(variance + epsilon)` of each batch element
+    /// and group, as `[batch, groups, 2]`.
     GroupStatistics = "group_statistics", group_statistics: Summarizes
         (input: Value as Activation) { groups: usize, epsilon: f64 }
         // Add; subtract, multiply, add.
         flops |of| of.elements(*input).saturating_mul(4);
 
-    /// The second half of a group normalisation, fused with what follows it:
-    /// `activation(((input - mean) * rstd * scale[channel] + offset[channel]) * gain + shift)`. `gain` and `shift` are
-    /// videos of a lower resolution, read at the nearest element as by `resize_nearest` with this `first_frame`.
+    /// The second half of a group normalisation, fused with what follows it: `activation(((input -
+    /// mean) * rstd * scale[channel] + offset[channel]) * gain + shift)`. `gain` and `shift` are
+    /// videos of a lower resolution, read at the nearest element as by `resize_nearest` with this
+    /// `first_frame`.
     Normalize = "normalize", normalize: Pointwise
         (input: Value as Elementwise, statistics: Value as Statistics, scale: Value as PerChannel,
          offset: Value as PerChannel, gain: Option<Value> as Activation, shift: Option<Value> as Activation)
@@ -312,11 +326,13 @@ op_table! {
             4 + 2 * u64::from(gain.is_some()) + 4 * u64::from(*activation == Activation::Silu)
         );
 
-    /// Normalisation over the C channels `x` of each position: `activation(y * scale[channel] + offset[channel])`, where `y` is
-    /// of `kind` `rms`, `x / sqrt(mean(x^2) + epsilon)` (Zhang and Sennrich 2019, arXiv:1910.07467); of `l2`,
-    /// `sqrt(C) * x / max(sqrt(sum(x^2)), epsilon)`, which is PyTorch's `F.normalize` times `sqrt(C)`; of `layer`,
-    /// `(x - mean) / sqrt(variance + epsilon)` with the biased variance (Ba, Kiros and Hinton 2016, arXiv:1607.06450). A scale
-    /// that is left out is 1, an offset 0. The layout names the channels; the other axes may be any.
+    /// Normalisation over the C channels `x` of each position: `activation(y * scale[channel] +
+    /// offset[channel])`, where `y` is of `kind` `rms`, `x / sqrt(mean(x^2) + epsilon)` (Zhang and
+    /// Sennrich 2019, arXiv:1910.07467); of `l2`, `sqrt(C) * x / max(sqrt(sum(x^2)), epsilon)`,
+    /// which is PyTorch's `F.normalize` times `sqrt(C)`; of `layer`, `(x - mean) / sqrt(variance +
+    /// epsilon)` with the biased variance (Ba, Kiros and Hinton 2016, arXiv:1607.06450). A scale
+    /// that is left out is 1, an offset 0. The layout names the channels; the other axes may be
+    /// any.
     ChannelNorm = "channel_norm", channel_norm: Reduces
         (input: Value as Activation, scale: Option<Value> as PerChannel, offset: Option<Value> as PerChannel)
         { kind: ChannelNormKind, epsilon: f64, activation: Activation }
@@ -327,14 +343,15 @@ op_table! {
                 + 4 * u64::from(*activation == Activation::Silu)
         );
 
-    /// Nearest-neighbour resize of time, height and width to `size`: element `i` of `size` reads element
-    /// `floor(i * operand / size)`. With the first frame apart, frame 0 reads frame 0 and the others are resized among
-    /// themselves.
+    /// Nearest-neighbour resize of time, height and width to `size`: element `i` of `size` reads
+    /// element `floor(i * operand / size)`. With the first frame apart, frame 0 reads frame 0 and
+    /// the others are resized among themselves.
     ResizeNearest = "resize_nearest", resize_nearest: Moves
         (input: Value as Activation) { size: [usize; 3], first_frame: FirstFrame }
 
-    /// Mean over windows of time, height and width that do not overlap; a rest shorter than the window is dropped. With
-    /// the first frame apart, frame 0 is averaged by itself over height and width alone.
+    /// Mean over windows of time, height and width that do not overlap; a rest shorter than the
+    /// window is dropped. With the first frame apart, frame 0 is averaged by itself over height and
+    /// width alone.
     AveragePool = "average_pool", average_pool: Reduces
         (input: Value as Activation) { window: [usize; 3], first_frame: FirstFrame }
         // One for each element that is read.
@@ -356,15 +373,16 @@ op_table! {
     /// The operands one behind the other along `axis`.
     Concatenate = "concatenate", concatenate: Moves (inputs: Values as Activation) { axis: usize as AxisPlace }
 
-    /// Axis `i` of the result is axis `permutation[i]` of the operand. A named layout becomes the layout with its letters
-    /// in that order.
+    /// Axis `i` of the result is axis `permutation[i]` of the operand. A named layout becomes the
+    /// layout with its letters in that order.
     Transpose = "transpose", transpose: Moves (input: Value as Activation) { permutation: Dims }
 
     /// The same elements, in row-major order, under another shape and layout.
     Reshape = "reshape", reshape: Moves (input: Value as View) { ty: TensorType }
 
-    /// Each element in another type. To a floating-point type: rounded to nearest, ties to even, and infinite beyond the
-    /// largest number. To an integer type: rounded toward zero and saturated at both ends; NaN becomes 0.
+    /// Each element in another type. To a floating-point type: rounded to nearest, ties to even,
+    /// and infinite beyond the largest number. To an integer type: rounded toward zero and
+    /// saturated at both ends; NaN becomes 0.
     Convert = "convert", convert: Moves (input: Value as Activation) { element: ElementType }
 }
 
@@ -388,7 +406,8 @@ impl Op {
         TABLE.iter().find(|row| row.mnemonic == self.mnemonic()).expect("the enum and the table are one macro")
     }
 
-    /// Whether the value comes from outside the program: an input, a state, a parameter or a constant.
+    /// Whether the value comes from outside the program: an input, a state, a parameter or a
+    /// constant.
     pub const fn is_leaf(&self) -> bool {
         matches!(self.class(), Class::Leaf)
     }

@@ -1,8 +1,8 @@
-//! What an op reads and does, as columns of the op table: how many values an operand stands for, what it is to the op, which
-//! kind of work the op does, and which of its attributes speak of axes.
+//! What an op reads and does, as columns of the op table: how many values an operand stands for,
+//! what it is to the op, which kind of work the op does, and which of its attributes speak of axes.
 //!
-//! Passes, planner, cost analysis and emitters derive from these columns what they must know of an op. Which op has which is
-//! in [`crate::op`].
+//! Passes, planner, cost analysis and emitters derive from these columns what they must know of an
+//! op. Which op has which is in [`crate::op`].
 
 use smallvec::SmallVec;
 
@@ -100,8 +100,8 @@ impl Operand for Values {
 /// What an operand is to its op: how it is read, and in which elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OperandRole {
-    /// An activation, of which each element is read where one of the result is made, and nowhere else: the result may be
-    /// written over it.
+    /// An activation, of which each element is read where one of the result is made, and nowhere
+    /// else: the result may be written over it.
     Elementwise,
     /// An activation that is read at other places than those of the result's elements.
     Activation,
@@ -145,7 +145,8 @@ impl OperandRole {
 pub enum Class {
     /// None: the value comes from outside the program, or is part of it.
     Leaf,
-    /// Puts elements elsewhere, or into another type, and computes nothing of them: takes elements of any type.
+    /// Puts elements elsewhere, or into another type, and computes nothing of them: takes elements
+    /// of any type.
     Moves,
     /// Makes each element of those at the same place, and of few numbers beside.
     Pointwise,
@@ -171,8 +172,8 @@ impl Class {
     }
 }
 
-/// How an attribute speaks of its operand's axes, and so what becomes of it when their order changes. `order[i]` is the old
-/// place of the axis that is now at place `i`.
+/// How an attribute speaks of its operand's axes, and so what becomes of it when their order
+/// changes. `order[i]` is the old place of the axis that is now at place `i`.
 pub(crate) trait OfAxes<T> {
     /// Says the same of the axes in their new order.
     fn reorder(attribute: &mut T, order: &[usize]);

@@ -1,9 +1,10 @@
-//! Rearrangements of channels and places of a video, composed of ops: pixel shuffles over time, height and width, means of
-//! neighbouring channels, repeated channels. There is no op for them.
+//! Rearrangements of channels and places of a video, composed of ops: pixel shuffles over time,
+//! height and width, means of neighbouring channels, repeated channels. There is no op for them.
 //!
-//! All are declared over the channel-last form, so that behind the pass `channel-last` the transposes that stand around them
-//! are gone: means and repeats are one op between views, a shuffle is one transpose between views. Channels that are the fastest
-//! of a block move as runs; where a convolution makes the block, [`with_outputs_in`] orders its weights so, once.
+//! All are declared over the channel-last form, so that behind the pass `channel-last` the
+//! transposes that stand around them are gone: means and repeats are one op between views, a
+//! shuffle is one transpose between views. Channels that are the fastest of a block move as runs;
+//! where a convolution makes the block, [`with_outputs_in`] orders its weights so, once.
 
 use smallvec::smallvec;
 
@@ -13,7 +14,8 @@ use crate::graph::Value;
 use crate::layout::{Axis, Layout};
 use crate::types::{Dims, TensorType};
 
-/// In which order the channels of a block hold its places: channel, time, height and width, each once, the slowest first.
+/// In which order the channels of a block hold its places: channel, time, height and width, each
+/// once, the slowest first.
 pub type BlockOrder = [Axis; 4];
 
 /// Channels first, as PyTorch's `pixel_shuffle`.
@@ -37,8 +39,9 @@ fn places(from: BlockOrder, to: BlockOrder) -> Dims {
     to.iter().map(|axis| from.iter().position(|other| other == axis).unwrap_or_default()).collect()
 }
 
-/// Depth to space: every `factors` (time, height, width) channels become a block of places. A video of C channels becomes one of
-/// `C / (rt * rh * rw)`, whose frames, rows and columns are `factors` times as many.
+/// Depth to space: every `factors` (time, height, width) channels become a block of places. A video
+/// of C channels becomes one of `C / (rt * rh * rw)`, whose frames, rows and columns are `factors`
+/// times as many.
 ///
 /// # Errors
 /// When `input` is no video, or its channels do not divide.
@@ -63,7 +66,8 @@ pub fn depth_to_space(
     })
 }
 
-/// Space to depth, the reverse of [`depth_to_space`]: every block of `factors` places becomes channels.
+/// Space to depth, the reverse of [`depth_to_space`]: every block of `factors` places becomes
+/// channels.
 ///
 /// # Errors
 /// When `input` is no video, or its frames, rows or columns do not divide.
@@ -101,8 +105,9 @@ fn block_axes(order: BlockOrder) -> [usize; 4] {
     [places[0], places[1], places[2], places[3]]
 }
 
-/// The weight (`oidhw`, or any tensor with the outputs first, such as a bias) of a convolution whose output channels are blocks in
-/// the order `to`, of one that made them in the order `from`. Over parameters it is a recipe, made once.
+/// The weight (`oidhw`, or any tensor with the outputs first, such as a bias) of a convolution
+/// whose output channels are blocks in the order `to`, of one that made them in the order `from`.
+/// Over parameters it is a recipe, made once.
 ///
 /// # Errors
 /// When the outputs are not a multiple of the factors.
@@ -143,8 +148,8 @@ pub fn channel_means(b: &mut Builder, input: Value, group: usize) -> Result<Valu
     })
 }
 
-/// Each channel `times` times, one behind the other, as PyTorch's `repeat_interleave`. (All channels so often is a
-/// `concatenate`.)
+/// Each channel `times` times, one behind the other, as PyTorch's `repeat_interleave`. (All
+/// channels so often is a `concatenate`.)
 ///
 /// # Errors
 /// When `input` is no video.

@@ -1,9 +1,10 @@
 //! Recipes: how a weight, as a program reads it, is made of a checkpoint's parameters.
 //!
-//! Ops over parameters and constants alone ([`crate::analysis::weight_only`]) stay in the graph through all passes. A
-//! backend does not run them in every step: it cuts each value that the step reads out as a recipe and makes it once,
-//! when weights are bound ([`Recipe::make`]); by a view where the recipe is one, else through the evaluator. Equal recipes have equal keys,
-//! also across programs, so that what they make can be shared.
+//! Ops over parameters and constants alone ([`crate::analysis::weight_only`]) stay in the graph
+//! through all passes. A backend does not run them in every step: it cuts each value that the step
+//! reads out as a recipe and makes it once, when weights are bound ([`Recipe::make`]); by a view
+//! where the recipe is one, else through the evaluator. Equal recipes have equal keys, also across
+//! programs, so that what they make can be shared.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -46,7 +47,8 @@ pub enum MakeError<E> {
 }
 
 impl Recipe {
-    /// The ops of `graph` that make `value`, without their modules. No input or state may be among them.
+    /// The ops of `graph` that make `value`, without their modules. No input or state may be among
+    /// them.
     ///
     /// # Panics
     /// If the graph does not verify.
@@ -85,8 +87,8 @@ impl Recipe {
         self.graph.ty(self.value())
     }
 
-    /// The parameter of which this is a view, its elements converted at most once, to those of [`Self::ty`]; `None` if elements
-    /// are computed.
+    /// The parameter of which this is a view, its elements converted at most once, to those of
+    /// [`Self::ty`]; `None` if elements are computed.
     pub fn as_view(&self) -> Option<View<'_>> {
         match self.graph.op(self.value()) {
             Op::Convert { input, .. } => self.view(*input),
@@ -94,9 +96,11 @@ impl Recipe {
         }
     }
 
-    /// The elements of the weight, row-major in [`Self::ty`]'s shape. Those of a view are the parameter's own, not rounded to the element type.
+    /// The elements of the weight, row-major in [`Self::ty`]'s shape. Those of a view are the
+    /// parameter's own, not rounded to the element type.
     ///
-    /// `parameter` gives the elements of the parameter of a name, row-major in the shape of the type: as many as it has.
+    /// `parameter` gives the elements of the parameter of a name, row-major in the shape of the
+    /// type: as many as it has.
     ///
     /// # Errors
     /// What `parameter` says first; what the evaluator says.
@@ -146,7 +150,8 @@ impl Recipe {
     }
 }
 
-/// Elements of `values` in the order of `ty`, whose neighbours along each axis are `strides` apart there.
+/// Elements of `values` in the order of `ty`, whose neighbours along each axis are `strides` apart
+/// there.
 fn gather(values: &[f32], ty: &TensorType, strides: &[usize]) -> Vec<f32> {
     let (Some((&row, outer)), Some((&step, _))) = (ty.shape.split_last(), strides.split_last()) else {
         return values.to_vec();

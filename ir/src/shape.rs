@@ -1,7 +1,8 @@
 //! Shape inference: the type of each op's result, and the constraints on its operands.
 //!
-//! Constraints are numbered, `convolution_c3`, and each has a test of that name in `tests/constraints.rs`. The builder, the
-//! parser and the verifier all call [`infer`], so none of them can accept what another refuses.
+//! Constraints are numbered, `convolution_c3`, and each has a test of that name in
+//! `tests/constraints.rs`. The builder, the parser and the verifier all call [`infer`], so none of
+//! them can accept what another refuses.
 
 use std::cmp::Ordering;
 
@@ -28,7 +29,10 @@ type Inferred = Result<TensorType, Violation>;
 macro_rules! require {
     ($op:literal, $number:literal, $holds:expr, $($message:tt)+) => {
         if !$holds {
-            return Err(Violation { constraint: concat!($op, "_c", $number).to_owned(), message: format!($($message)+) });
+            return Err(Violation {
+                constraint: concat!($op, "_c", $number).to_owned(),
+                message: format!($($message)+),
+            });
         }
     };
 }
@@ -41,7 +45,8 @@ pub fn infer(op: &Op, graph: &Graph) -> Inferred {
     infer_over(op, &|value| (value.index() < graph.len()).then(|| graph.ty(value)))
 }
 
-/// The type of `op`'s result where `ty_of` gives the types of its operands; `None` for a value that is not defined.
+/// The type of `op`'s result where `ty_of` gives the types of its operands; `None` for a value that
+/// is not defined.
 ///
 /// # Errors
 /// The first constraint that does not hold.
@@ -172,7 +177,8 @@ fn video(op: &str, ty: &TensorType) -> Result<(VideoAxes, usize), Violation> {
     Ok((axes, ty.shape[axes.channel]))
 }
 
-/// What a bias is added in: f32 to floating-point numbers, whatever their type, since it is added before rounding.
+/// What a bias is added in: f32 to floating-point numbers, whatever their type, since it is added
+/// before rounding.
 const fn bias_element(video: ElementType) -> ElementType {
     if video.is_float() { ElementType::F32 } else { video }
 }
@@ -307,7 +313,8 @@ fn attention([query, key, value]: [&TensorType; 3], heads: usize, scale: f64, ma
         "attention",
         1,
         [query, key, value].iter().all(is_tokens),
-        "operands must be tokens: floating-point, [.., tokens, channels] without names of axes, found {query}, {key} and {value}"
+        "operands must be tokens: floating-point, [.., tokens, channels] without names of axes, found {query}, {key} \
+         and {value}"
     );
     let tokens = |ty: &TensorType| ty.shape[ty.rank() - 2];
     let channels = |ty: &TensorType| ty.shape[ty.rank() - 1];

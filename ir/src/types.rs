@@ -1,8 +1,8 @@
 //! Types of values: element type, shape and layout ([`crate::layout`]).
 //!
-//! A value is a dense, row-major tensor: the last axis varies fastest. Shapes are static, since what is compiled is one
-//! step over one tile. Types print and parse as `tensor<1x16x3x30x45xf32, ncthw>`; how a whole graph prints is in
-//! [`crate::text`].
+//! A value is a dense, row-major tensor: the last axis varies fastest. Shapes are static, since
+//! what is compiled is one step over one tile. Types print and parse as `tensor<1x16x3x30x45xf32,
+//! ncthw>`; how a whole graph prints is in [`crate::text`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -113,7 +113,8 @@ impl TensorType {
     /// Checks what every type of a graph must hold.
     ///
     /// # Errors
-    /// When an axis has size 0, the bytes overflow `isize`, or the layout names another number of axes.
+    /// When an axis has size 0, the bytes overflow `isize`, or the layout names another number of
+    /// axes.
     pub fn check(&self) -> Result<(), TypeError> {
         if self.shape.contains(&0) {
             return Err(TypeError::Empty(self.to_string()));
@@ -138,8 +139,8 @@ impl TensorType {
         strides
     }
 
-    /// Size along the batch axis of a video. Like [`Self::channels`] and [`Self::space`], `None` for other tensors;
-    /// the type must be a checked one.
+    /// Size along the batch axis of a video. Like [`Self::channels`] and [`Self::space`], `None`
+    /// for other tensors; the type must be a checked one.
     pub fn batch(&self) -> Option<usize> {
         self.layout.video().map(|a| self.shape[a.batch])
     }

@@ -1,7 +1,8 @@
 //! The verifier: everything that a graph must hold, whoever made it.
 //!
 //! 1. Every operand is defined before its use.
-//! 2. Every op keeps the constraints of its shape function, and its recorded type is the inferred one.
+//! 2. Every op keeps the constraints of its shape function, and its recorded type is the inferred
+//!    one.
 //! 3. Inputs, states and parameters have unique names among their kind; an empty name is none.
 //! 4. Every output is a value of the graph; names are unique among outputs of a role.
 //! 5. A state that is read and left again keeps its type.

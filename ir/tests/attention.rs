@@ -1,4 +1,5 @@
-//! Attention: the evaluator against a formula written anew here, its masks, what is counted of it, how it reads as text.
+//! Attention: the evaluator against a formula written anew here, its masks, what is counted of it,
+//! how it reads as text.
 
 use ir::analysis::total_cost;
 use ir::eval::{Real, Tensor, evaluate_op};

@@ -1,5 +1,5 @@
-//! One test for each numbered constraint of the shape functions, by its name: a program that breaks it does not parse, and
-//! the error carries the constraint and says what was found.
+//! One test for each numbered constraint of the shape functions, by its name: a program that breaks
+//! it does not parse, and the error carries the constraint and says what was found.
 
 use ir::text::parse;
 use ir::types::TensorType;
@@ -30,7 +30,8 @@ macro_rules! constraints {
 }
 
 constraints! {
-    constant_c1: [], "constant {value = [1.0, 2.0]} : tensor<3xf32>", "2 values for tensor<3xf32>, which has 3 elements";
+    constant_c1: [], "constant {value = [1.0, 2.0]} : tensor<3xf32>",
+        "2 values for tensor<3xf32>, which has 3 elements";
     add_c1: ["2xf32", "3xf32"], "add %0, %1", "operands differ: tensor<2xf32> and tensor<3xf32>";
     multiply_c1: ["2xf32", "2xbf16"], "multiply %0, %1", "operands differ: tensor<2xf32> and tensor<2xbf16>";
     silu_c1: ["2xi8"], "silu %0", "tensor<2xi8> is not floating-point";
@@ -74,10 +75,12 @@ constraints! {
         "convolution %0, %1, residual: %0 {strides = [1, 1, 1], padding = [[0, 0], [0, 0], [0, 0]], repeat_first = 0}",
         "the residual must be tensor<1x2x1x2x2xf32, ncthw>, found tensor<1x4x1x2x2xf32, ncthw>";
     convolution_c10: ["1x4x1x2x2xf32, ncthw", "2x4x1x1x1xf32, oidhw"],
-        "convolution %0, %1 {strides = [9223372036854775807, 1, 1], padding = [[1, 0], [0, 0], [0, 0]], repeat_first = 18446744073709551615}",
+        "convolution %0, %1 {strides = [9223372036854775807, 1, 1], padding = [[1, 0], [0, 0], [0, 0]], \
+         repeat_first = 18446744073709551615}",
         "overflow";
     convolution_c11: ["1x4x1x2x2xf32, ncthw", "2x4x1x3x3xf32, oidhw"],
-        "convolution %0, %1 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 2]], repeat_first = 0, border = [zero, reflect, reflect]}",
+        "convolution %0, %1 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 2]], \
+         repeat_first = 0, border = [zero, reflect, reflect]}",
         "2 elements of width cannot be mirrored to 1 in front and 2 behind";
     grouped_convolution_v1: ["4xf32", "2x4x1x1x1xf32, oidhw"],
         "grouped_convolution %0, %1 {groups = 2, strides = [1, 1, 1], padding = [[0, 0], [0, 0], [0, 0]]}",
@@ -87,14 +90,16 @@ constraints! {
         "4 and 3 channels do not divide into 2 groups";
     attention_c1: ["1x4x8xf32", "1x4x2x2x8xf32, nthwc"],
         "attention %0, %0, %1 {heads = 1, scale = 1.0, mask = none}",
-        "[.., tokens, channels] without names of axes, found tensor<1x4x8xf32>, tensor<1x4x8xf32> and tensor<1x4x2x2x8xf32, nthwc>";
+        "[.., tokens, channels] without names of axes, found tensor<1x4x8xf32>, tensor<1x4x8xf32> and \
+         tensor<1x4x2x2x8xf32, nthwc>";
     attention_c2: ["2x4x8xf32", "2x5x8xbf16"], "attention %0, %1, %1 {heads = 1, scale = 1.0, mask = none}",
         "the key must be tensor<2x4x8xf32> but for its tokens, found tensor<2x5x8xbf16>";
     attention_c3: ["2x4x8xf32", "2x5x8xf32", "2x4x6xf32"], "attention %0, %1, %2 {heads = 1, scale = 1.0, mask = none}",
         "the value must be tensor<2x5x8xf32> but for its channels, found tensor<2x4x6xf32>";
     attention_c4: ["4x8xf32", "4x6xf32"], "attention %0, %0, %1 {heads = 4, scale = 1.0, mask = none}",
         "8 and 6 channels do not divide into 4 heads";
-    attention_c5: ["4x8xf32"], "attention %0, %0, %0 {heads = 1, scale = inf, mask = none}", "must be a finite number, found inf";
+    attention_c5: ["4x8xf32"], "attention %0, %0, %0 {heads = 1, scale = inf, mask = none}",
+        "must be a finite number, found inf";
     attention_c6: ["4x8xf32", "2x8xf32"], "attention %0, %1, %1 {heads = 1, scale = 1.0, mask = causal}",
         "with a causal mask 4 queries cannot see 2 keys alone";
     attention_c7: ["4x8xf32", "6x8xf32"], "attention %0, %1, %1 {heads = 1, scale = 1.0, mask = [causal, 4]}",

@@ -1,5 +1,6 @@
-//! Nothing but the table of variables reads the environment: by itself, by another name for it, by a folder that follows from
-//! it, or by a library that is asked to. What libraries read unasked is declared.
+//! Nothing but the table of variables reads the environment: by itself, by another name for it, by
+//! a folder that follows from it, or by a library that is asked to. What libraries read unasked is
+//! declared.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use ir::knobs;
 /// What may be had of `std::env` anywhere: none of it is a variable.
 const HARMLESS: [&str; 6] = ["args", "args_os", "consts", "current_dir", "current_exe", "split_paths"];
 
-/// Names that lead to variables wherever they stand: of the standard library, of C, and of libraries.
+/// Names that lead to variables wherever they stand: of the standard library, of C, and of
+/// libraries.
 const READERS: [&str; 16] = [
     "home_dir",
     "temp_dir",
@@ -35,7 +37,8 @@ const CRATES: [&str; 6] = ["dirs", "dirs_next", "directories", "etcetera", "home
 /// Our own functions called so, which ask the table.
 const OWN: [&str; 2] = ["HubOptions::from_env", "PluginSpec::from_env"];
 
-/// Libraries that read the environment unasked, as far as we use them, and what: from a search through the sources of all.
+/// Libraries that read the environment unasked, as far as we use them, and what: from a search
+/// through the sources of all.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("anstyle-query", &["CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR", "TERM", "COLORTERM", "CI"]),
     ("clap_builder", &["COLUMNS", "LINES"]),
@@ -76,7 +79,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A source in words and signs, without comments. What stands in strings is looked at as well: it may be code for a macro.
+/// A source in words and signs, without comments. What stands in strings is looked at as well: it
+/// may be code for a macro.
 fn tokens(text: &str) -> Vec<String> {
     let mut found: Vec<String> = vec![];
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {

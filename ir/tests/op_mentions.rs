@@ -1,5 +1,6 @@
-//! A new op touches its row of the table, its shape function, its evaluator arm and one lowering a backend, and nothing else:
-//! what passes, planner, cost analysis and emitters must know of it is in its row. Counted here, in the sources.
+//! A new op touches its row of the table, its shape function, its evaluator arm and one lowering a
+//! backend, and nothing else: what passes, planner, cost analysis and emitters must know of it is
+//! in its row. Counted here, in the sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,8 +17,8 @@ const NEEDED: [&str; 4] = [
     "ir/src/shape.rs",
 ];
 
-/// Which files are about particular ops, and which: rewrites, and what a backend does with several ops at once. An op that
-/// nothing rewrites stands nowhere here.
+/// Which files are about particular ops, and which: rewrites, and what a backend does with several
+/// ops at once. An op that nothing rewrites stands nowhere here.
 const REWRITES: &[(&str, &[&str])] = &[
     ("backend-cpu/src/instruction_selection/gathers.rs", &["Pad", "Reshape", "ResizeNearest", "Slice", "Transpose"]),
     ("backend-tpu-stablehlo/src/emit/plan.rs", &["ChannelNorm", "Convolution", "Normalize", "ResizeNearest", "Slice"]),
@@ -106,8 +107,8 @@ fn an_op_is_named_where_it_must_be_and_nowhere_else() {
     }
     assert!(
         wrong.is_empty(),
-        "what is known of an op belongs into its row of ir/src/op.rs, unless a rewrite is about just that op (then say so \
-         in REWRITES):\n{}",
+        "what is known of an op belongs into its row of ir/src/op.rs, unless a rewrite is about just that op (then say \
+         so in REWRITES):\n{}",
         wrong.join("\n")
     );
 }

@@ -1,4 +1,5 @@
-//! The op reference page, `OPS.md`, is made of the op table. `TESSERA_BLESS=1 cargo test -p ir` writes it anew.
+//! The op reference page, `OPS.md`, is made of the op table. `TESSERA_BLESS=1 cargo test -p ir`
+//! writes it anew.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -27,9 +28,9 @@ fn syntax(op: &OpInfo) -> String {
 fn reference() -> String {
     let mut page = String::from(
         "# Ops\n\nMade of the op table in `src/op.rs`; `TESSERA_BLESS=1 cargo test -p ir` writes this page anew.\n\n\
-         Operands written `name: %value` may be left out. Every op has one result, whose type is inferred; its constraints \
-         are numbered in `src/shape.rs`, and what it computes is in `src/eval`. The text format is in `src/text/mod.rs`, what classes and the roles of operands \
-         mean in `src/operand.rs`.\n",
+         Operands written `name: %value` may be left out. Every op has one result, whose type is inferred; its \
+         constraints are numbered in `src/shape.rs`, and what it computes is in `src/eval`. The text format is in \
+         `src/text/mod.rs`, what classes and the roles of operands mean in `src/operand.rs`.\n",
     );
     for op in TABLE {
         let doc: Vec<&str> = op.doc.lines().map(str::trim).collect();

@@ -25,8 +25,8 @@ fn run(shape: &str, build: Build<'_>) -> Tensor<f64> {
     evaluate(&b.finish(), &tensors).unwrap().remove(0).1
 }
 
-/// Checks `build` over a channel-first video and over the same channel-last: element `[b, c, t, y, x]` of the result is what
-/// `source` says of the video's elements.
+/// Checks `build` over a channel-first video and over the same channel-last: element `[b, c, t, y,
+/// x]` of the result is what `source` says of the video's elements.
 fn check(shape: [usize; 5], result: [usize; 5], build: Build<'_>, source: &dyn Fn([usize; 5]) -> f64) {
     let [b, c, t, h, w] = shape;
     let text = format!("{b}x{c}x{t}x{h}x{w}xf32, ncthw");

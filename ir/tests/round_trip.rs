@@ -1,4 +1,5 @@
-//! Text: what is printed parses back to an equal graph; what is not a program is refused at its place, and nothing panics.
+//! Text: what is printed parses back to an equal graph; what is not a program is refused at its
+//! place, and nothing panics.
 
 use std::collections::BTreeSet;
 

@@ -1,18 +1,20 @@
 //! Computing in bf16: activations, states and the weights of convolutions go from f32 to bf16.
 //!
-//! - Inputs, results and taps keep their type: a `convert` stands right behind the input and right in front of the result
-//!   or tap.
+//! - Inputs, results and taps keep their type: a `convert` stands right behind the input and right
+//!   in front of the result or tap.
 //! - States are opaque to callers, so they become bf16 themselves.
-//! - Every op over activations is made again over bf16 operands, so its result is bf16: computed in f32 or wider and
-//!   rounded once, as the evaluator defines it. What is fused into an op (bias, residual, modulation, activation) is
-//!   therefore added before the rounding, and this pass stands behind all fusion.
-//! - `group_statistics` stay f32, summed over bf16 elements: 128 channels of a picture in 8 bits of mantissa would not
-//!   have a mean.
-//! - Values of weights alone stay f32, and are converted where an op reads them beside activations: once, when weights are
-//!   bound. A splat or list of numbers is made in bf16 to begin with.
-//! - Biases, scales and offsets stay f32, as their ops want them (`OperandRole::stays_f32`): a number a channel costs no memory, and is added or
-//!   multiplied in f32 anyhow. (PyTorch's bf16 rounds them with the rest of the checkpoint; keeping them is no less
-//!   exact.) One that the step computes is rounded with the ops that make it, and converted back.
+//! - Every op over activations is made again over bf16 operands, so its result is bf16: computed in
+//!   f32 or wider and rounded once, as the evaluator defines it. What is fused into an op (bias,
+//!   residual, modulation, activation) is therefore added before the rounding, and this pass stands
+//!   behind all fusion.
+//! - `group_statistics` stay f32, summed over bf16 elements: 128 channels of a picture in 8 bits of
+//!   mantissa would not have a mean.
+//! - Values of weights alone stay f32, and are converted where an op reads them beside activations:
+//!   once, when weights are bound. A splat or list of numbers is made in bf16 to begin with.
+//! - Biases, scales and offsets stay f32, as their ops want them (`OperandRole::stays_f32`): a
+//!   number a channel costs no memory, and is added or multiplied in f32 anyhow. (PyTorch's bf16
+//!   rounds them with the rest of the checkpoint; keeping them is no less exact.) One that the step
+//!   computes is rounded with the ops that make it, and converted back.
 //!
 //! Elements that are not f32 are left alone.
 //!

@@ -1,20 +1,24 @@
 //! The buffer plan: where in one arena each intermediate lies, and how large the arena is.
 //!
-//! Values that are never needed at once share memory. A *buffer* is what one or several values occupy one after the other:
-//! - what holds the same elements in the same order, a `reshape`, is a view of its operand, where that is planned;
-//! - the result is written over an operand that the op reads element by element (`OperandRole::Elementwise`: those of an `add`,
-//!   the input of a `normalize`, the residual of a `convolution`), where the operand's buffer is planned, has the same bytes, is
-//!   needed for the last time there, and nothing that is read at other places lies in it (a convolution's input and cache, also
-//!   through a prologue; a norm's gain and shift).
+//! Values that are never needed at once share memory. A *buffer* is what one or several values
+//! occupy one after the other:
+//! - what holds the same elements in the same order, a `reshape`, is a view of its operand, where
+//!   that is planned;
+//! - the result is written over an operand that the op reads element by element
+//!   (`OperandRole::Elementwise`: those of an `add`, the input of a `normalize`, the residual of a
+//!   `convolution`), where the operand's buffer is planned, has the same bytes, is needed for the
+//!   last time there, and nothing that is read at other places lies in it (a convolution's input
+//!   and cache, also through a prologue; a norm's gain and shift).
 //!
-//! A buffer lives from the op that first writes it to the op that last reads it, both included. Buffers are placed greedily,
-//! each into the smallest gap that fits among the buffers placed before that live at the same time: once from the largest
-//! down, once by bytes times lifetime, once in program order; the smallest arena of the three is taken. That is near the
-//! optimum in practice (Pisarchyk and Lee 2020, arXiv:2001.03288); [`BufferPlan::peak_live_bytes`] is the bound that no plan
-//! of these buffers beats.
+//! A buffer lives from the op that first writes it to the op that last reads it, both included.
+//! Buffers are placed greedily, each into the smallest gap that fits among the buffers placed
+//! before that live at the same time: once from the largest down, once by bytes times lifetime,
+//! once in program order; the smallest arena of the three is taken. That is near the optimum in
+//! practice (Pisarchyk and Lee 2020, arXiv:2001.03288); [`BufferPlan::peak_live_bytes`] is the
+//! bound that no plan of these buffers beats.
 //!
-//! What is in the arena is the backend's choice: inputs, states, parameters, what is computed of them once, and outputs
-//! usually are not.
+//! What is in the arena is the backend's choice: inputs, states, parameters, what is computed of
+//! them once, and outputs usually are not.
 
 use std::fmt;
 
@@ -30,8 +34,8 @@ pub struct Placement {
     pub offset: usize,
     /// Bytes of the value.
     pub bytes: usize,
-    /// Where in the program the value is written and where it is last read, both as places of ops; an output is
-    /// read behind the last op.
+    /// Where in the program the value is written and where it is last read, both as places of ops;
+    /// an output is read behind the last op.
     pub live: Interval,
     /// Whose memory it takes over, if it is not its own.
     pub reuse: Option<Reuse>,
@@ -74,8 +78,9 @@ impl BufferPlan {
     }
 }
 
-/// Plans the values of `graph` for which `in_arena` holds, at offsets that are multiples of `alignment` bytes (at least 1).
-/// Those that are `inlined` ([`crate::inline`]) may not be among them.
+/// Plans the values of `graph` for which `in_arena` holds, at offsets that are multiples of
+/// `alignment` bytes (at least 1). Those that are `inlined` ([`crate::inline`]) may not be among
+/// them.
 pub fn plan(graph: &Graph, in_arena: &dyn Fn(Value) -> bool, inlined: &[bool], alignment: usize) -> BufferPlan {
     let alignment = alignment.max(1);
     let live = liveness(graph, inlined);
@@ -112,7 +117,8 @@ impl Buffer {
     }
 }
 
-/// By value: its buffer's number, and how it came to lie there; `None` for a value that is not planned.
+/// By value: its buffer's number, and how it came to lie there; `None` for a value that is not
+/// planned.
 type Members = Vec<Option<(usize, Option<Reuse>)>>;
 
 /// Groups planned values into buffers.
@@ -186,8 +192,8 @@ fn place(buffers: &mut [Buffer]) -> usize {
     arena
 }
 
-/// Each buffer, in `order`, into the smallest gap that fits, or behind all that live with it; returns the arena's bytes
-/// and the offsets.
+/// Each buffer, in `order`, into the smallest gap that fits, or behind all that live with it;
+/// returns the arena's bytes and the offsets.
 fn place_in_order(buffers: &[Buffer], order: &[usize]) -> (usize, Vec<usize>) {
     let mut offsets: Vec<usize> = vec![0; buffers.len()];
     // Placed buffers by offset.

@@ -1,16 +1,16 @@
-//! Channel-last throughout: ncthw becomes nthwc, oidhw becomes dhwio, and so does any layout with channels
-//! ([`ir::Layout::channel_last`]).
+//! Channel-last throughout: ncthw becomes nthwc, oidhw becomes dhwio, and so does any layout with
+//! channels ([`ir::Layout::channel_last`]).
 //!
-//! - Inputs, results and taps keep their type: a transpose stands right behind the input and right in front of the
-//!   result or tap.
+//! - Inputs, results and taps keep their type: a transpose stands right behind the input and right
+//!   in front of the result or tap.
 //! - States are opaque to callers, so they become channel-last themselves.
-//! - Parameters are transposed once: by an op over weights alone, which a backend evaluates when it binds them. So are
-//!   constants, but for splats, whose type changes.
-//! - Attributes that speak of axes (of `pad`, `slice` and `concatenate`: `ir::Op::reorder_axes`) have them permuted; every other
-//!   op reads its axes from its operand's type.
+//! - Parameters are transposed once: by an op over weights alone, which a backend evaluates when it
+//!   binds them. So are constants, but for splats, whose type changes.
+//! - Attributes that speak of axes (of `pad`, `slice` and `concatenate`: `ir::Op::reorder_axes`)
+//!   have them permuted; every other op reads its axes from its operand's type.
 //! - A declared transpose between two named layouts vanishes where both become the same.
-//! - A reshape reads its operand in the declared order and leaves that order behind it: where that is channel-first, transposes
-//!   stand around it, since in the other layout it is no reshape.
+//! - A reshape reads its operand in the declared order and leaves that order behind it: where that
+//!   is channel-first, transposes stand around it, since in the other layout it is no reshape.
 //!
 //! ```text
 //! %0 = input {name = "x"} : tensor<1x3x2x8x8xf32, ncthw>
@@ -42,7 +42,8 @@ pub const PASS: Pass = Pass {
     establishes: Some(Stage::ChannelLast),
 };
 
-/// Which axis of a tensor of this layout each axis of the channel-last one is; `None` when it is channel-last.
+/// Which axis of a tensor of this layout each axis of the channel-last one is; `None` when it is
+/// channel-last.
 fn order(layout: Layout) -> Option<Dims> {
     let last = layout.channel_last();
     if layout == last { None } else { layout.order_of(last) }

@@ -1,17 +1,22 @@
-//! Runs convolutions before a resize that enlarges, not behind it, along the axes on which they see one place alone: there
-//! is less to compute.
+//! Runs convolutions before a resize that enlarges, not behind it, along the axes on which they see
+//! one place alone: there is less to compute.
 //!
-//! A nearest resize copies elements; a 1x1x1 convolution makes each result element of one place of its input. So
-//! `convolution(resize(x)) = resize(convolution(x))`, and likewise for `add_bias`. In a spatially conditioned norm the
-//! latents are resized to the activation's size and then convolved: 64 times more often than needed at eight times the
-//! resolution. A convolution that looks along height and width alone commutes with the resize of time: of frames that are
+//! A nearest resize copies elements; a 1x1x1 convolution makes each result element of one place of
+//! its input. So `convolution(resize(x)) = resize(convolution(x))`, and likewise for `add_bias`. In
+//! a spatially conditioned norm the latents are resized to the activation's size and then
+//! convolved: 64 times more often than needed at eight times the resolution. A convolution that
+//! looks along height and width alone commutes with the resize of time: of frames that are
 //! repeated, each is convolved once.
 //!
-//! Preconditions, convolution: no cache, no repeated first frame, no residual; its input is a `resize_nearest`, and either
-//! - its kernel is 1x1x1, with strides 1 and no padding, and the resize has more elements than its own input; or
-//! - its kernel is 1 deep, with stride 1 and no padding along time, and the resize has more frames than its own input.
+//! Preconditions, convolution: no cache, no repeated first frame, no residual; its input is a
+//! `resize_nearest`, and either
+//! - its kernel is 1x1x1, with strides 1 and no padding, and the resize has more elements than its
+//!   own input; or
+//! - its kernel is 1 deep, with stride 1 and no padding along time, and the resize has more frames
+//!   than its own input.
 //!
-//! Other uses of the resize keep it alive. Preconditions, bias: its input is such a resize, used by this op alone, of a convolution.
+//! Other uses of the resize keep it alive. Preconditions, bias: its input is such a resize, used by
+//! this op alone, of a convolution.
 //!
 //! ```text
 //! %2 = resize_nearest %0 {size = [2, 16, 16], ..} : tensor<1x2x16x16x8xf32, nthwc>

@@ -1,10 +1,11 @@
 //! The contract of a graph: what its callers rely on, and no pass may change.
 //!
 //! 1. Inputs keep their names, types and order. An input that nothing reads stays.
-//! 2. States keep their names and order, and stay when nothing reads them. They are opaque to callers, who hand them from
-//!    one step to the next, so their layout may change, and one floating-point type may take another's place; the sizes
-//!    stay behind the axes' names.
-//! 3. Parameters keep names, types and order. One that nothing reads may go: it is then not loaded either.
+//! 2. States keep their names and order, and stay when nothing reads them. They are opaque to
+//!    callers, who hand them from one step to the next, so their layout may change, and one
+//!    floating-point type may take another's place; the sizes stay behind the axes' names.
+//! 3. Parameters keep names, types and order. One that nothing reads may go: it is then not loaded
+//!    either.
 //! 4. Outputs keep roles, names and order; results and taps keep their types, states as in 2.
 
 use ir::{Axis, Graph, Op, Role, TensorType};

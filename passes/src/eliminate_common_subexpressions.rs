@@ -1,8 +1,9 @@
-//! Computes once what is computed twice: ops with the same operands, attributes and type become the first of them.
+//! Computes once what is computed twice: ops with the same operands, attributes and type become the
+//! first of them.
 //!
-//! Leaves that callers bind by name (inputs, states, parameters) are unique already; equal constants become one. Of two
-//! modules that compute the same, the first gives its path. Operands of commutative ops are put in order by
-//! [`crate::canonicalize`], not here.
+//! Leaves that callers bind by name (inputs, states, parameters) are unique already; equal
+//! constants become one. Of two modules that compute the same, the first gives its path. Operands
+//! of commutative ops are put in order by [`crate::canonicalize`], not here.
 //!
 //! ```text
 //! %1 = group_statistics %0 {..} : tensor<1x32x2xf32> @ norm1      %1 = group_statistics %0 {..} : .. @ norm1

@@ -1,7 +1,7 @@
 //! Removes every op that no output depends on.
 //!
-//! Inputs and states stay, used or not: they are what callers bind ([`crate::contract`]). Parameters and constants that
-//! nothing reads go.
+//! Inputs and states stay, used or not: they are what callers bind ([`crate::contract`]).
+//! Parameters and constants that nothing reads go.
 //!
 //! ```text
 //! %0 = input {name = "x"} : tensor<2xf32>             %0 = input {name = "x"} : tensor<2xf32>

@@ -1,9 +1,9 @@
 //! Evaluates ops over constants while compiling.
 //!
-//! Preconditions: every operand is a constant; operands and result have at most [`LARGEST`] elements, since a constant is
-//! part of the program. The reference evaluator computes the result in f64, rounded to the element type as it rounds any
-//! op, so folding changes no meaning. What is computed of parameters is not folded here: a backend evaluates it when it
-//! binds them.
+//! Preconditions: every operand is a constant; operands and result have at most [`LARGEST`]
+//! elements, since a constant is part of the program. The reference evaluator computes the result
+//! in f64, rounded to the element type as it rounds any op, so folding changes no meaning. What is
+//! computed of parameters is not folded here: a backend evaluates it when it binds them.
 //!
 //! ```text
 //! %0 = constant {value = 2.0} : tensor<4xf32>

@@ -1,7 +1,7 @@
 //! `add_bias` of a convolution, or a grouped one, becomes the convolution's bias.
 //!
-//! Preconditions: the `add_bias` is the convolution's only use; the convolution has no bias, and no residual, since a
-//! residual is added behind the bias: the order of additions stays.
+//! Preconditions: the `add_bias` is the convolution's only use; the convolution has no bias, and no
+//! residual, since a residual is added behind the bias: the order of additions stays.
 //!
 //! ```text
 //! %3 = convolution %0, %1 {..} : tensor<1x2x8x8x4xf32, nthwc> @ conv

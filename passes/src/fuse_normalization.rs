@@ -1,14 +1,15 @@
-//! Normalisations fused with what follows them: group normalisation in two halves, of which the second is, and channel
-//! normalisation.
+//! Normalisations fused with what follows them: group normalisation in two halves, of which the
+//! second is, and channel normalisation.
 //!
-//! 1. `group_norm` becomes `group_statistics` and `normalize`. Always: equal statistics of two norms over one input are then
-//!    found by [`crate::eliminate_common_subexpressions`].
-//! 2. `add(multiply(normalize, gain), shift)`, operands in either order, becomes `normalize` with gain and shift. Where both
-//!    gain and shift are nearest resizes of values of one size with one treatment of the first frame, they are read at that
-//!    size, otherwise as they are. Preconditions: `normalize` has no gain and no activation yet; `multiply`
-//!    and `normalize` have no other use.
-//! 3. `silu(normalize)` becomes `normalize` with that activation, and `silu(channel_norm)` `channel_norm`. Preconditions: no
-//!    activation yet, no other use.
+//! 1. `group_norm` becomes `group_statistics` and `normalize`. Always: equal statistics of two
+//!    norms over one input are then found by [`crate::eliminate_common_subexpressions`].
+//! 2. `add(multiply(normalize, gain), shift)`, operands in either order, becomes `normalize` with
+//!    gain and shift. Where both gain and shift are nearest resizes of values of one size with one
+//!    treatment of the first frame, they are read at that size, otherwise as they are.
+//!    Preconditions: `normalize` has no gain and no activation yet; `multiply` and `normalize` have
+//!    no other use.
+//! 3. `silu(normalize)` becomes `normalize` with that activation, and `silu(channel_norm)`
+//!    `channel_norm`. Preconditions: no activation yet, no other use.
 //!
 //! The fused op carries the path of the norm.
 //!
@@ -72,7 +73,8 @@ fn run(graph: &Graph) -> Result<Graph, PassError> {
     })
 }
 
-/// The `normalize` under `product`, and that op with its gain and with `shift`, if `product + shift` has that form.
+/// The `normalize` under `product`, and that op with its gain and with `shift`, if `product +
+/// shift` has that form.
 fn modulated(rewriter: &Rewriter<'_>, product: Value, shift: Value) -> Option<(Value, Op)> {
     let Op::Multiply { lhs, rhs } = *rewriter.op(product) else { return None };
     if !rewriter.single_use(product) {

@@ -1,16 +1,20 @@
 //! What stands around or in front of a convolution's input becomes the convolution's own.
 //!
-//! 1. A `pad` becomes `padding` of time, height and width, and its mode what `border` says of the axes that it pads.
-//!    Preconditions: it pads these axes alone; what the convolution itself pads of them is of the same mode, and no reflection;
-//!    the convolution has no cache (which would have to be padded as well); it repeats no first frame, or the pad puts nothing
-//!    in front of time.
-//! 2. But the `k` frames that a `pad` of mode edge puts in front of time become `repeat_first = k`, added to what is there.
-//! 3. A `concatenate` over time becomes `cache` (its first operand) and input (the others). Preconditions: no cache and
-//!    no repeated frame yet; the first operand has fewer frames than the kernel, as a cache has.
+//! 1. A `pad` becomes `padding` of time, height and width, and its mode what `border` says of the
+//!    axes that it pads. Preconditions: it pads these axes alone; what the convolution itself pads
+//!    of them is of the same mode, and no reflection; the convolution has no cache (which would
+//!    have to be padded as well); it repeats no first frame, or the pad puts nothing in front of
+//!    time.
+//! 2. But the `k` frames that a `pad` of mode edge puts in front of time become `repeat_first = k`,
+//!    added to what is there.
+//! 3. A `concatenate` over time becomes `cache` (its first operand) and input (the others).
+//!    Preconditions: no cache and no repeated frame yet; the first operand has fewer frames than
+//!    the kernel, as a cache has.
 //!
-//! The padding of a convolution lies around the frames in front as well, so all three keep it. Other uses of the pad or
-//! the concatenation keep it alive. The usual one is the slice that makes the next step's state: [`crate::canonicalize`]
-//! turns that into a slice of what was padded or concatenated.
+//! The padding of a convolution lies around the frames in front as well, so all three keep it.
+//! Other uses of the pad or the concatenation keep it alive. The usual one is the slice that makes
+//! the next step's state: [`crate::canonicalize`] turns that into a slice of what was padded or
+//! concatenated.
 //!
 //! ```text
 //! %2 = concatenate [%0, %1] {axis = 1} : tensor<1x5x8x8x4xf32, nthwc>

@@ -1,9 +1,10 @@
 //! `add` of a convolution and another value becomes the convolution's residual.
 //!
-//! Preconditions: the `add` is the convolution's only use, which also makes the other value independent of it; the
-//! convolution has no residual yet. Where both operands are such convolutions (a residual block with a shortcut), the one
-//! with more multiplications takes the other as its residual, so that the cheap one's result is what waits in memory; of
-//! equals, the later one.
+//! Preconditions: the `add` is the convolution's only use, which also makes the other value
+//! independent of it; the convolution has no residual yet. Where both operands are such
+//! convolutions (a residual block with a shortcut), the one with more multiplications takes the
+//! other as its residual, so that the cheap one's result is what waits in memory; of equals, the
+//! later one.
 //!
 //! ```text
 //! %3 = convolution %2, %1 {..} : tensor<1x2x8x8x4xf32, nthwc> @ conv2

@@ -1,12 +1,14 @@
-//! Which values are computed where they are read, and so never stored: the prologues of convolutions.
+//! Which values are computed where they are read, and so never stored: the prologues of
+//! convolutions.
 //!
-//! A convolution copies what it reads into cache anyhow. A `normalize`, `channel_norm` or `resize_nearest` in front of it can be
-//! done on the way, which saves writing and reading a whole activation, and the memory that it would lie in. It is no rewrite: the
-//! graph says what is computed, and this says of which values a backend makes no tensor.
+//! A convolution copies what it reads into cache anyhow. A `normalize`, `channel_norm` or
+//! `resize_nearest` in front of it can be done on the way, which saves writing and reading a whole
+//! activation, and the memory that it would lie in. It is no rewrite: the graph says what is
+//! computed, and this says of which values a backend makes no tensor.
 //!
-//! A value is inlined if it is no output, exactly one convolution reads it, as its input, and nothing else does but, for a
-//! `normalize` or `channel_norm`, slices along time: these are normalised by themselves (the two frames that a causal
-//! convolution leaves to the next step).
+//! A value is inlined if it is no output, exactly one convolution reads it, as its input, and
+//! nothing else does but, for a `normalize` or `channel_norm`, slices along time: these are
+//! normalised by themselves (the two frames that a causal convolution leaves to the next step).
 
 use ir::analysis::{Interval, users};
 use ir::{Graph, Layout, Op, Value, Values};
@@ -49,7 +51,8 @@ pub fn reads(graph: &Graph, inlined: &[bool], op: &Op) -> Values {
     op.operands().into_iter().flat_map(|operand| stored(graph, inlined, operand)).collect()
 }
 
-/// The stored values that whoever reads `value` reads: itself, or, where it is inlined, what its op reads.
+/// The stored values that whoever reads `value` reads: itself, or, where it is inlined, what its op
+/// reads.
 pub(crate) fn stored(graph: &Graph, inlined: &[bool], value: Value) -> Values {
     if inlined[value.index()] { reads(graph, inlined, graph.op(value)) } else { Values::from_elem(value, 1) }
 }
@@ -71,8 +74,8 @@ pub fn liveness(graph: &Graph, inlined: &[bool]) -> Vec<Interval> {
 mod tests {
     use super::*;
 
-    /// The inlined values of a graph over `%0`, a video, `%1`, its statistics, `%2` and `%3`, scale and offset, and `%4`,
-    /// a kernel.
+    /// The inlined values of a graph over `%0`, a video, `%1`, its statistics, `%2` and `%3`, scale
+    /// and offset, and `%4`, a kernel.
     fn inlined_of(body: &str) -> Vec<String> {
         let video = "tensor<1x3x4x4x8xf32, nthwc>";
         let graph = format!(
@@ -108,7 +111,8 @@ mod tests {
     #[test]
     fn a_resize_that_is_sliced_is_stored() {
         let body = "%5 = resize_nearest %0 {size = [3, 4, 4], first_frame = joined} : $video\n\
-            %6 = convolution %5, %4 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0} : $video\n";
+            %6 = convolution %5, %4 {strides = [1, 1, 1], padding = [[0, 0], [1, 1], [1, 1]], repeat_first = 0} \
+            : $video\n";
         assert_eq!(inlined_of(&format!("{body}return result \"y\" = %6")), ["%5"]);
         let slice = "%7 = slice %5 {start = [0, 1, 0, 0, 0], limit = [1, 3, 4, 4, 8]} : tensor<1x2x4x4x8xf32, nthwc>\n";
         let outputs = "return result \"y\" = %6\nreturn state \"s\" = %7";

@@ -1,4 +1,5 @@
-//! Which ops and layouts may exist at which stage: the table that the pipeline checks after every pass in debug builds.
+//! Which ops and layouts may exist at which stage: the table that the pipeline checks after every
+//! pass in debug builds.
 
 use std::fmt;
 
@@ -10,7 +11,8 @@ use ir::{Axis, Class, ElementType, Graph, Layout, Node, Op, Role, Value};
 pub enum Stage {
     /// As the frontend declares it: channel-first, one op for each thing the model says.
     Declared,
-    /// Videos and weights are channel-last; transposes between layouts stand at the borders and beside reshapes alone.
+    /// Videos and weights are channel-last; transposes between layouts stand at the borders and
+    /// beside reshapes alone.
     ChannelLast,
     /// Every normalisation is taken apart into statistics and the fused op: what a backend lowers.
     Fused,
@@ -25,10 +27,12 @@ pub struct Rules {
     pub stage: Stage,
     /// Ops that may not exist.
     pub absent: &'static [&'static str],
-    /// Layouts of activations. At the borders (inputs, results, taps, and the transposes and converts next to them), around
-    /// reshapes and in what is computed of parameters alone, any layout and element type may stand.
+    /// Layouts of activations. At the borders (inputs, results, taps, and the transposes and
+    /// converts next to them), around reshapes and in what is computed of parameters alone, any
+    /// layout and element type may stand.
     pub layouts: fn(Layout) -> bool,
-    /// Element types of activations, but for statistics of a norm and numbers a channel, which are always f32.
+    /// Element types of activations, but for statistics of a norm and numbers a channel, which are
+    /// always f32.
     pub elements: &'static [ElementType],
 }
 
@@ -102,8 +106,8 @@ pub fn check(graph: &Graph, stage: Stage) -> Result<(), LegalityError> {
         let beside_reshape = at_reshape[value.index()] || node.op.operands().iter().any(|o| is_reshape(graph.op(*o)));
         if matches!(node.op, Op::Transpose { .. }) && !node.ty.layout.is_plain() && !beside_reshape {
             fault(
-                "a transpose between layouts may stand behind an input, in front of a result or tap, or beside a reshape \
-                 alone"
+                "a transpose between layouts may stand behind an input, in front of a result or tap, or beside a \
+                 reshape alone"
                     .to_owned(),
             );
         }
@@ -130,8 +134,8 @@ const fn is_reshape(op: &Op) -> bool {
     matches!(op, Op::Reshape { .. })
 }
 
-/// By value: whether it is a reshape, which keeps the declared order of axes, or a transpose for reshapes alone, and for what
-/// leaves.
+/// By value: whether it is a reshape, which keeps the declared order of axes, or a transpose for
+/// reshapes alone, and for what leaves.
 fn at_reshapes(graph: &Graph, leaves_only: &[bool]) -> Vec<bool> {
     let users = users(graph);
     let is_for_reshapes = |value: Value| {
@@ -165,7 +169,8 @@ fn follow_inputs(graph: &Graph) -> Vec<bool> {
     follows
 }
 
-/// By value: whether it is a result or tap, or on the way there through transposes and converts, and nothing else reads it.
+/// By value: whether it is a result or tap, or on the way there through transposes and converts,
+/// and nothing else reads it.
 fn only_left(graph: &Graph) -> Vec<bool> {
     let (mut left, mut read) = (vec![false; graph.len()], vec![false; graph.len()]);
     for output in graph.outputs() {
@@ -242,7 +247,8 @@ mod tests {
             return result "y" = %7"#;
         assert_eq!(faults(Stage::Bf16, norm), 0);
         let inside = format!(
-            "{norm}\n%8 = convert %5 {{element = f32}} : tensor<1x3x4x5x2xf32, nthwc>\n%9 = silu %8 : tensor<1x3x4x5x2xf32, nthwc>"
+            "{norm}\n%8 = convert %5 {{element = f32}} : tensor<1x3x4x5x2xf32, nthwc>\n\
+             %9 = silu %8 : tensor<1x3x4x5x2xf32, nthwc>"
         );
         assert_eq!((faults(Stage::Fused, &inside), faults(Stage::Bf16, &inside)), (0, 2));
     }

@@ -11,13 +11,14 @@
 //! | [`assign_precision`] | computing in bf16 |
 //! | [`buffer_plan`] | where each intermediate lies in memory |
 //!
-//! A pass walks the old graph in order and emits a new one through a rewriter that translates operands, keeps paths and
-//! outputs and infers types. Patterns look up at the ops that define the operands; ops that no longer matter stay behind
-//! for [`eliminate_dead_code`]. Passes are deterministic, and running one twice is running it once.
+//! A pass walks the old graph in order and emits a new one through a rewriter that translates
+//! operands, keeps paths and outputs and infers types. Patterns look up at the ops that define the
+//! operands; ops that no longer matter stay behind for [`eliminate_dead_code`]. Passes are
+//! deterministic, and running one twice is running it once.
 //!
-//! No pass but [`assign_precision`] changes what a program means in real numbers, and the tests hold that to 1e-9 by the
-//! reference evaluator. In bf16 and f16 a fused op rounds once where its parts rounded each, so fusion brings a result
-//! closer to the exact one.
+//! No pass but [`assign_precision`] changes what a program means in real numbers, and the tests
+//! hold that to 1e-9 by the reference evaluator. In bf16 and f16 a fused op rounds once where its
+//! parts rounded each, so fusion brings a result closer to the exact one.
 //!
 //! This crate knows no backend and no model.
 

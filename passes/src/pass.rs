@@ -1,4 +1,5 @@
-//! What a pass is. The passes themselves are in modules of their own; the lists of them are in [`crate::pipeline`].
+//! What a pass is. The passes themselves are in modules of their own; the lists of them are in
+//! [`crate::pipeline`].
 
 use ir::builder::BuildError;
 use ir::graph::of_module;

@@ -1,7 +1,8 @@
 //! The lists of passes, and running them.
 //!
-//! After every pass the graph's contract is checked ([`crate::contract`]); in debug builds the verifier and the legality
-//! table ([`crate::legality`]) are asked as well. An error names the pass.
+//! After every pass the graph's contract is checked ([`crate::contract`]); in debug builds the
+//! verifier and the legality table ([`crate::legality`]) are asked as well. An error names the
+//! pass.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,7 +39,8 @@ pub enum Precision {
     /// f32 throughout.
     #[default]
     F32,
-    /// Activations, states and convolution weights in bf16, sums and statistics in f32: see [`crate::assign_precision`].
+    /// Activations, states and convolution weights in bf16, sums and statistics in f32: see
+    /// [`crate::assign_precision`].
     Bf16,
 }
 
@@ -107,8 +109,8 @@ pub const fn cpu_pipeline(precision: Precision) -> &'static [Pass] {
     }
 }
 
-/// The passes from the declared graph to what the StableHLO backend emits, in order: those of the CPU. What differs is
-/// how ops are lowered.
+/// The passes from the declared graph to what the StableHLO backend emits, in order: those of the
+/// CPU. What differs is how ops are lowered.
 pub const fn tpu_pipeline(precision: Precision) -> &'static [Pass] {
     cpu_pipeline(precision)
 }
@@ -134,8 +136,8 @@ pub fn find(name: &str) -> Option<&'static Pass> {
     ALL.iter().find(|pass| pass.name == name)
 }
 
-/// The part of `pipeline` up to and with the last pass called `name`; `None` when it has no such pass. To stop after `n`
-/// passes, take `&pipeline[..n]`.
+/// The part of `pipeline` up to and with the last pass called `name`; `None` when it has no such
+/// pass. To stop after `n` passes, take `&pipeline[..n]`.
 pub fn up_to<'a>(pipeline: &'a [Pass], name: &str) -> Option<&'a [Pass]> {
     pipeline.iter().rposition(|pass| pass.name == name).map(|last| &pipeline[..=last])
 }
@@ -219,7 +221,8 @@ pub enum PipelineFault {
     Legality(#[from] LegalityError),
 }
 
-/// Runs `pipeline` over `graph`; `observe` sees the graph behind each pass, with the pass and its number from 1.
+/// Runs `pipeline` over `graph`; `observe` sees the graph behind each pass, with the pass and its
+/// number from 1.
 ///
 /// # Errors
 /// What the first failing pass reports, or what is wrong with the graph it leaves.

@@ -1,8 +1,9 @@
 //! The one way in which passes make a graph of a graph.
 //!
-//! A [`Rewriter`] holds the old graph, the new one as far as it is built, and which new value stands for which old one.
-//! It knows how often each value is *used*: by ops that an output depends on, and as an output. Dead ops do not count, so a
-//! pass decides the same whether or not dead code was eliminated before it.
+//! A [`Rewriter`] holds the old graph, the new one as far as it is built, and which new value
+//! stands for which old one. It knows how often each value is *used*: by ops that an output depends
+//! on, and as an output. Dead ops do not count, so a pass decides the same whether or not dead code
+//! was eliminated before it.
 
 use ir::analysis::reachable;
 use ir::builder::BuildError;
@@ -96,7 +97,8 @@ impl<'a> Rewriter<'a> {
         self.new_of.push(None);
     }
 
-    /// Whether what `value` stands for is used exactly once: the op at hand, which reads it, is its only reader.
+    /// Whether what `value` stands for is used exactly once: the op at hand, which reads it, is its
+    /// only reader.
     pub(crate) fn single_use(&self, value: Value) -> bool {
         self.uses[value.index()] == 1
     }
@@ -106,7 +108,8 @@ impl<'a> Rewriter<'a> {
         self.finish_with(|rewriter, output| rewriter.new_of(output.value))
     }
 
-    /// The new graph, with outputs of the same roles and names, each with the value that `value_of` chooses.
+    /// The new graph, with outputs of the same roles and names, each with the value that `value_of`
+    /// chooses.
     pub(crate) fn finish_with(mut self, mut value_of: impl FnMut(&Self, &ir::Output) -> Value) -> Graph {
         for output in self.old.outputs() {
             let value = value_of(&self, output);
@@ -118,8 +121,8 @@ impl<'a> Rewriter<'a> {
 
 /// Rewrites a graph op by op.
 ///
-/// `rule` sees each op with its operands translated, and returns the value that takes the op's place, or `None` to keep
-/// the op.
+/// `rule` sees each op with its operands translated, and returns the value that takes the op's
+/// place, or `None` to keep the op.
 ///
 /// # Errors
 /// What `rule` returns, and when the value in an op's place has another type.

@@ -1,4 +1,5 @@
-//! The command line, as a shell sees it: exit codes, one error line, files that are there or not, and what is printed.
+//! The command line, as a shell sees it: exit codes, one error line, files that are there or not,
+//! and what is printed.
 
 mod common;
 
@@ -11,7 +12,8 @@ use common::{CONFIG, entries, hearing, latents_file, model, printed, random, ref
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A folder with the tiny model, and `z.safetensors`: unscaled latents of so many samples and frames.
+/// A folder with the tiny model, and `z.safetensors`: unscaled latents of so many samples and
+/// frames.
 fn workplace(samples: usize, frames: usize) -> TempDir {
     let folder = model(|_| {});
     let shape = [samples, 4, frames, 2, 3];
@@ -146,7 +148,8 @@ fn a_rate_that_a_gif_cannot_have_is_said() {
 #[test]
 fn scaled_latents_of_the_pipeline_are_the_default() {
     let folder = workplace(1, 2);
-    // The same latents as a pipeline has them: [B, T, C, H, W] and multiplied by the scaling factor, 0.5.
+    // The same latents as a pipeline has them: [B, T, C, H, W] and multiplied by the scaling
+    // factor, 0.5.
     let plain = random(5, 4 * 2 * 6);
     let at = |t: usize, c: usize, i: usize| 0.5 * plain[(c * 2 + t) * 6 + i];
     let scaled: Vec<f32> = (0..2)
@@ -266,7 +269,8 @@ fn ctrl_c_leaves_nothing_behind() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The writer's temporary file: the handler is in its place, and seconds of decoding are to come.
+    // The writer's temporary file: the handler is in its place, and seconds of decoding are to
+    // come.
     while entries(folder.path()).is_empty() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

@@ -1,10 +1,12 @@
-//! The commands that the documents show: each is run as it stands there, in a folder that has what it names.
+//! The commands that the documents show: each is run as it stands there, in a folder that has what
+//! it names.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Lines of the shell blocks of a document that call `tessera`, without continuation lines or comments.
+/// Lines of the shell blocks of a document that call `tessera`, without continuation lines or
+/// comments.
 fn commands(text: &str) -> Vec<String> {
     let mut inside = false;
     let mut found = Vec::new();
@@ -18,7 +20,8 @@ fn commands(text: &str) -> Vec<String> {
     found
 }
 
-/// A folder with the model and the latents that the README's example names: the demo's, of one latent frame.
+/// A folder with the model and the latents that the README's example names: the demo's, of one
+/// latent frame.
 fn workplace(folder: &Path) {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
     let model = folder.join("CogVideoX-2b");

@@ -1,5 +1,6 @@
-//! What happens to a process from outside: no room, no memory, a death in the middle, a neighbour at the same file, damaged
-//! bytes. None of it may panic, leave half a file, or lose what was there. Input that is merely wrong is in `cli`.
+//! What happens to a process from outside: no room, no memory, a death in the middle, a neighbour
+//! at the same file, damaged bytes. None of it may panic, leave half a file, or lose what was
+//! there. Input that is merely wrong is in `cli`.
 #![cfg(unix)]
 
 mod common;
@@ -39,7 +40,8 @@ fn complaint(output: &Output) -> String {
     stderr
 }
 
-/// As a full disk does, a limit on the length of files fails a write in the middle, if its signal is ignored.
+/// As a full disk does, a limit on the length of files fails a write in the middle, if its signal
+/// is ignored.
 #[test]
 fn no_room_for_the_output_leaves_none() {
     let folder = workplace();
@@ -161,7 +163,8 @@ fn two_at_one_file_leave_one_whole() {
     assert_eq!(entries(folder.path()).len(), 5, "{:?}", entries(folder.path()));
 }
 
-/// Bytes of a file changed, cut off or put in between: an error in one line, or a run that no one can tell from a good one.
+/// Bytes of a file changed, cut off or put in between: an error in one line, or a run that no one
+/// can tell from a good one.
 #[test]
 fn damaged_files_are_refused_or_read() {
     let folder = workplace();

@@ -1,5 +1,5 @@
-//! Weights, latents and configurations in all the forms in which they lie about, through the command line: the same
-//! frames as of the plain ones, or one error that says what they are.
+//! Weights, latents and configurations in all the forms in which they lie about, through the
+//! command line: the same frames as of the plain ones, or one error that says what they are.
 
 mod common;
 
@@ -179,7 +179,8 @@ fn values(npy: &[u8]) -> Vec<f32> {
 fn latents_of_pytorch_numpy_and_comfyui_are_the_same_latents() {
     let folder = sixteen();
     let path = folder.path();
-    // The same scaled latents [B, T, C, H, W] of PyTorch and NumPy; ComfyUI's are unscaled, [B, C, T, H, W].
+    // The same scaled latents [B, T, C, H, W] of PyTorch and NumPy; ComfyUI's are unscaled, [B, C,
+    // T, H, W].
     fs::write(path.join("lat.pt"), include_bytes!("data/lat.pt")).unwrap();
     fs::write(path.join("lat.npy"), include_bytes!("data/lat.npy")).unwrap();
     fs::write(path.join("comfy.latent"), include_bytes!("data/comfy.latent")).unwrap();

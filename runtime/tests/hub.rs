@@ -1,5 +1,5 @@
-//! The binary and the hub, as a user meets them: a refusal with the model in the cache, proxies, settings by their older names.
-//! What is asked and answered in detail is tested in `src/hub`.
+//! The binary and the hub, as a user meets them: a refusal with the model in the cache, proxies,
+//! settings by their older names. What is asked and answered in detail is tested in `src/hub`.
 #![cfg(unix)]
 
 mod common;
@@ -59,7 +59,8 @@ fn serve(mut with: impl FnMut(TcpStream) + Send + 'static) -> u16 {
     port
 }
 
-/// A SOCKS proxy that leads to nowhere: what is asked of it, it answers itself with this status. Tells whom it was to reach.
+/// A SOCKS proxy that leads to nowhere: what is asked of it, it answers itself with this status.
+/// Tells whom it was to reach.
 fn socks_proxy() -> (u16, Receiver<String>) {
     let (tell, told) = channel();
     let port = serve(move |mut stream| {
@@ -84,7 +85,8 @@ fn socks_proxy() -> (u16, Receiver<String>) {
             writer.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
             host
         } else {
-            // Port, address, user and, where the address is none, a host; each of the last two ends with a zero.
+            // Port, address, user and, where the address is none, a host; each of the last two ends
+            // with a zero.
             let address = read(6).0;
             let mut word = || {
                 let letters = std::iter::from_fn(|| Some(read(1).0[0]).filter(|byte| *byte != 0));

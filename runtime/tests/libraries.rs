@@ -1,10 +1,11 @@
-//! The libraries under the command line speak in their own terms: none of their messages names an option of it.
+//! The libraries under the command line speak in their own terms: none of their messages names an
+//! option of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a source may say of options all the same: the table of environment variables says beside which they stand, and pip is
-/// called with its own.
+/// What a source may say of options all the same: the table of environment variables says beside
+/// which they stand, and pip is called with its own.
 const MAY: [&str; 2] = ["ir/src/knobs.rs", "backend-tpu-stablehlo/src/pjrt/locate.rs"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -1,5 +1,6 @@
-//! Where outputs go: never onto what is read or onto each other; behind links; into pipes, standard output and devices, frame by
-//! frame; and what is left of them when a signal comes. Also clips that are read from pipes.
+//! Where outputs go: never onto what is read or onto each other; behind links; into pipes, standard
+//! output and devices, frame by frame; and what is left of them when a signal comes. Also clips
+//! that are read from pipes.
 #![cfg(unix)]
 
 mod common;
@@ -474,7 +475,8 @@ fn signals_that_were_ignored_stay_ignored() {
     assert_eq!(end(one).status.code(), Some(130));
 }
 
-/// Waits until a process has its handlers, and has opened what it reads: it is then at a pipe that nobody else has opened.
+/// Waits until a process has its handlers, and has opened what it reads: it is then at a pipe that
+/// nobody else has opened.
 fn until_it_listens(child: &Child) {
     if !cfg!(target_os = "linux") {
         return thread::sleep(Duration::from_secs(2));

@@ -40,8 +40,9 @@ fn plugins_that_are_missing_are_told_how_to_get() {
     assert!(text(&output.stderr).starts_with("error: no Python with pip on the PATH"), "{}", text(&output.stderr));
 }
 
-/// A pip that refuses what the real one refuses, and else installs. Of the real one: values of the environment win over its files of
-/// settings but for empty ones, which are passed over; options win over both; `--target` goes with no other place.
+/// A pip that refuses what the real one refuses, and else installs. Of the real one: values of the
+/// environment win over its files of settings but for empty ones, which are passed over; options
+/// win over both; `--target` goes with no other place.
 const PIP: &str = r#"#!/bin/sh
 case "$*" in *"pip --version"*) exit 0;; esac
 fail() { echo "ERROR: $1" >&2; echo "[notice] a newer pip is there" >&2; exit 1; }

@@ -1,5 +1,5 @@
-//! Every fault that a model, latents or a clip can have, each with the message that it gives: exit code 1, one line, and
-//! nothing written. What happens to the process itself is in `faults`.
+//! Every fault that a model, latents or a clip can have, each with the message that it gives: exit
+//! code 1, one line, and nothing written. What happens to the process itself is in `faults`.
 
 mod common;
 
@@ -216,7 +216,8 @@ fn a_configuration_that_cannot_be() {
         fs::write(folder.path().join("config.json"), CONFIG.replace(from, to)).unwrap();
         refused(folder.path(), &DECODE, &["config.json: ", expected]);
     };
-    let groups = "norm_num_groups: expected a divisor of every channel count, but 3 groups do not divide block_out_channels[0] = 8";
+    let groups = "norm_num_groups: expected a divisor of every channel count, but 3 groups do not divide \
+                  block_out_channels[0] = 8";
     refuses("\"norm_num_groups\": 4", "\"norm_num_groups\": 3", groups);
     refuses("\"norm_num_groups\": 4", "\"norm_num_groups\": 0", "norm_num_groups: expected a whole number from 1 to");
     refuses("[8, 16]", "[8, 18446744073709551615]", "block_out_channels: expected whole numbers from 1 to 65536");

@@ -1,4 +1,5 @@
-//! The library over a tiny model: both backends agree, clips fall into steps, and what is wrong with a model is said.
+//! The library over a tiny model: both backends agree, clips fall into steps, and what is wrong
+//! with a model is said.
 
 mod common;
 

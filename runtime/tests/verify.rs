@@ -1,5 +1,5 @@
-//! `tessera verify` and `tessera taps` over the golden cases that have every module's output: what passes, what a planted error looks like, and
-//! files of activations that are read back.
+//! `tessera verify` and `tessera taps` over the golden cases that have every module's output: what
+//! passes, what a planted error looks like, and files of activations that are read back.
 
 mod common;
 
@@ -86,7 +86,8 @@ fn a_planted_error_is_named() {
         let module = convolution.strip_suffix(".conv").unwrap();
         assert_eq!((report["first_jump"].as_str(), code), (Some(module), Some(1)), "{report}");
     }
-    // Convolutions whose output the reference's file does not have are found in the smallest module that it has.
+    // Convolutions whose output the reference's file does not have are found in the smallest module
+    // that it has.
     for (name, convolution, module) in [
         (DECODE, "decoder.up_blocks.0.upsamplers.0.conv", "decoder.up_blocks.0.upsamplers.0"),
         (DECODE, "decoder.up_blocks.1.resnets.0.conv_shortcut", "decoder.up_blocks.1.resnets.0"),

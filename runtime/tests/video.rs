@@ -24,7 +24,8 @@ fn clip(path: &Path, frames: usize, height: usize, width: usize) {
     fs::write(path, bytes).unwrap();
 }
 
-/// A folder with the tiny model, whose compression is 2 in time and in space, and a clip of nine frames of 12x16.
+/// A folder with the tiny model, whose compression is 2 in time and in space, and a clip of nine
+/// frames of 12x16.
 fn workplace() -> TempDir {
     let folder = model(|_| {});
     clip(&folder.path().join("clip.npy"), 9, 12, 16);
@@ -165,7 +166,8 @@ fn what_encoding_leaves_out_is_said() {
     assert_eq!(output.status.code(), Some(0), "{note}");
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     for part in [
-        "note: frames of 17x13 (width x height) are no multiples of 2: without the last column and the last row they are 16x12",
+        "note: frames of 17x13 (width x height) are no multiples of 2: without the last column and the last row they \
+         are 16x12",
         "note: 2 frames come back from the latents as 1",
     ] {
         assert!(note.contains(part), "{note}");
@@ -187,7 +189,8 @@ fn what_encoding_leaves_out_is_said() {
 fn arrays_are_what_they_are_said_to_be() {
     let folder = workplace();
     let path = folder.path();
-    // Pixels of nine frames of 12x16, as floats in [0, 1] with channels last, as ComfyUI and diffusers write them.
+    // Pixels of nine frames of 12x16, as floats in [0, 1] with channels last, as ComfyUI and
+    // diffusers write them.
     let pixels = fs::read(path.join("clip.npy")).unwrap()[128..].to_vec();
     let write = |name: &str, shape: &str, values: Vec<f32>| {
         let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");

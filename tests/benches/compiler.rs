@@ -1,5 +1,5 @@
-//! How long the compiler itself takes, on the full-size decoder: declaring a step, the pass pipeline
-//! and each pass by itself, code generation.
+//! How long the compiler itself takes, on the full-size decoder: declaring a step, the pass
+//! pipeline and each pass by itself, code generation.
 
 use std::hint::black_box;
 

@@ -1,13 +1,16 @@
-//! Numbers to evaluate a graph on, the same for a graph before and behind passes, and evaluating two graphs against each other.
+//! Numbers to evaluate a graph on, the same for a graph before and behind passes, and evaluating
+//! two graphs against each other.
 //!
-//! The filetests of `passes`, on which this package stands, take this file too, by its path: it needs nothing but `ir`.
+//! The filetests of `passes`, on which this package stands, take this file too, by its path: it
+//! needs nothing but `ir`.
 
 use std::borrow::Cow;
 
 use ir::eval::{Bindings, Leaf, LeafKind, Tensor, evaluate, evaluate_op};
 use ir::{Axis, ElementType, Graph, Op, Output, Role, TensorType};
 
-/// The generator SplitMix64 (Steele, Lea and Flood 2014): any seed will do, and the same seed gives the same numbers.
+/// The generator SplitMix64 (Steele, Lea and Flood 2014): any seed will do, and the same seed gives
+/// the same numbers.
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
@@ -32,8 +35,9 @@ impl Random {
     }
 }
 
-/// Random tensors for every leaf: the same for the same leaf, whichever layout a state has, in its element type.
-/// Numbers are of order 1, those of convolution kernels smaller, so that results are of order 1 too.
+/// Random tensors for every leaf: the same for the same leaf, whichever layout a state has, in its
+/// element type. Numbers are of order 1, those of convolution kernels smaller, so that results are
+/// of order 1 too.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomLeaves {
     /// Other numbers for every seed.
@@ -75,7 +79,8 @@ fn kernel_scale(ty: &TensorType) -> f64 {
     1.5 / ((ty.elements() / outputs) as f64).sqrt()
 }
 
-/// The type of the same activation with its axes in the order of their names, `ncthw`; other types as they are.
+/// The type of the same activation with its axes in the order of their names, `ncthw`; other types
+/// as they are.
 fn channel_first(ty: &TensorType) -> TensorType {
     if ty.layout.is_plain() || ty.layout.is_weight() {
         return ty.clone();
@@ -111,7 +116,8 @@ fn in_element_of(ty: &TensorType, tensor: Tensor<f64>) -> Tensor<f64> {
     apply(|input| Op::Convert { input, element: ty.element }, &tensor)
 }
 
-/// A state as the graph that was declared has it, whose type is `ty`; the other outputs keep theirs.
+/// A state as the graph that was declared has it, whose type is `ty`; the other outputs keep
+/// theirs.
 ///
 /// # Errors
 /// The type is another one.
@@ -123,7 +129,8 @@ pub fn as_declared(output: &Output, ty: &TensorType, found: Tensor<f64>) -> Resu
     if found.ty == *ty { Ok(found) } else { Err(format!("{} was {ty} and is {}", output.name, found.ty)) }
 }
 
-/// Evaluates both graphs in f64 on the same random numbers. States may differ in layout and element type.
+/// Evaluates both graphs in f64 on the same random numbers. States may differ in layout and element
+/// type.
 ///
 /// # Errors
 /// The first output that differs by more than `bound`, relative to numbers of order 1, and where.

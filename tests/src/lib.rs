@@ -1,9 +1,9 @@
 //! What tests of the whole stand on; the tests themselves are in `tests/`.
 //!
-//! - Golden cases: reading them, and comparing what we compute with what the reference implementation computed. They are in
-//!   `goldens/`, described by its README.
-//! - Random programs ([`random_graph`], [`random_vae`]), numbers for them ([`evaluation`]), how far results may be off
-//!   ([`rounding`]), and making small what fails ([`reduce`]).
+//! - Golden cases: reading them, and comparing what we compute with what the reference
+//!   implementation computed. They are in `goldens/`, described by its README.
+//! - Random programs ([`random_graph`], [`random_vae`]), numbers for them ([`evaluation`]), how far
+//!   results may be off ([`rounding`]), and making small what fails ([`reduce`]).
 //! - What is done with bytes that anybody could have written ([`fuzzing`]).
 
 pub mod evaluation;
@@ -62,7 +62,8 @@ pub enum Tiles {
     },
 }
 
-/// Every target of this CPU on which results of this precision may differ: dot products are of bf16 alone.
+/// Every target of this CPU on which results of this precision may differ: dot products are of bf16
+/// alone.
 pub fn targets(precision: Precision) -> Vec<Target> {
     let matters = |target: &Target| precision == Precision::Bf16 || target.dot_products == DotProducts::Absent;
     Target::supported().into_iter().filter(matters).collect()
@@ -118,7 +119,8 @@ impl Case {
         self.metadata["op"].as_str().unwrap_or_default()
     }
 
-    /// The activation of this module in this run of it, also where it is held under another module's name.
+    /// The activation of this module in this run of it, also where it is held under another
+    /// module's name.
     pub fn tap(&self, step: usize, module: &str) -> Option<&Tensor> {
         let name = format!("tap.{step}.{module}");
         let alias = self.metadata.get("aliases").and_then(|aliases| aliases.get(&name)?.as_str());
@@ -145,7 +147,8 @@ impl Case {
         Tiles::Strided { size: both("min"), stride: both("stride") }
     }
 
-    /// The tiles that the reference cut the input into, if it did: height and width in pixels, overlaps of both.
+    /// The tiles that the reference cut the input into, if it did: height and width in pixels,
+    /// overlaps of both.
     ///
     /// # Panics
     /// When the metadata is not as the goldens' README has it.

@@ -1,8 +1,10 @@
-//! Random graphs, valid by construction, as a frontend might declare them: small channel-first videos through convolutions
-//! of all kinds, norms, resizes, pools, pads, slices and sums, in f32 and in places in bf16.
+//! Random graphs, valid by construction, as a frontend might declare them: small channel-first
+//! videos through convolutions of all kinds, norms, resizes, pools, pads, slices and sums, in f32
+//! and in places in bf16.
 //!
-//! A graph is made of [`Dice`]: numbers that choices are taken from. Every choice has its simplest case first, so that a case
-//! that fails shrinks towards few, small and plain ops: proptest takes ops away and makes numbers small.
+//! A graph is made of [`Dice`]: numbers that choices are taken from. Every choice has its simplest
+//! case first, so that a case that fails shrinks towards few, small and plain ops: proptest takes
+//! ops away and makes numbers small.
 
 use std::fmt;
 
@@ -59,7 +61,8 @@ impl fmt::Debug for Program {
     }
 }
 
-/// Graphs of up to `ops` ops, some of which are several. Everything is in f32 if `narrow` is false; else, in places, in bf16.
+/// Graphs of up to `ops` ops, some of which are several. Everything is in f32 if `narrow` is false;
+/// else, in places, in bf16.
 pub fn graphs(ops: usize, narrow: bool) -> impl Strategy<Value = Program> {
     (Dice::any(), vec(Dice::any(), 1..=ops)).prop_map(move |(mut leaves, ops)| Program(graph(&mut leaves, ops, narrow)))
 }
@@ -228,7 +231,8 @@ impl Declared<'_> {
         if self.dice.below(2) == 0 { self.b.add(input, other).ok() } else { self.b.multiply(other, input).ok() }
     }
 
-    /// Each two channels become neighbouring columns, as a pixel shuffle does it: through a reshape to axes without names.
+    /// Each two channels become neighbouring columns, as a pixel shuffle does it: through a reshape
+    /// to axes without names.
     fn columns_of_channels(&mut self, input: Value) -> Option<Value> {
         let ty = self.b.ty(input).clone();
         let (batch, channels, [t, h, w]) = (ty.batch()?, ty.channels()?, ty.space()?);
@@ -241,8 +245,8 @@ impl Declared<'_> {
         self.b.reshape(beside, ty.video_like(batch, channels / 2, [t, h, 2 * w])).ok()
     }
 
-    /// Attention over the pixels of each frame, or over those of all frames that a frame may see; of the tokens among themselves,
-    /// or of queries that are those of another convolution.
+    /// Attention over the pixels of each frame, or over those of all frames that a frame may see;
+    /// of the tokens among themselves, or of queries that are those of another convolution.
     fn attention(&mut self, input: Value) -> Option<Value> {
         let ty = self.b.ty(input).clone();
         let (batch, channels, [t, h, w]) = (ty.batch()?, ty.channels()?, ty.space()?);
@@ -312,7 +316,8 @@ impl Declared<'_> {
         self.b.grouped_convolution(input, weight, bias, groups, strides, padding).ok()
     }
 
-    /// A convolution behind the frames of a state, or behind its first frame again, with the state for the next step.
+    /// A convolution behind the frames of a state, or behind its first frame again, with the state
+    /// for the next step.
     fn causal_convolution(&mut self, input: Value) -> Option<Value> {
         let ty = self.b.ty(input).clone();
         let (batch, channels, space) = (ty.batch()?, ty.channels()?, ty.space()?);
@@ -350,8 +355,8 @@ impl Declared<'_> {
         self.convolution(padded, None)
     }
 
-    /// A norm of an activation. (Of weights, which no model normalises, statistics stay those of the numbers in f32, though the
-    /// numbers become bf16.)
+    /// A norm of an activation. (Of weights, which no model normalises, statistics stay those of
+    /// the numbers in f32, though the numbers become bf16.)
     fn group_norm(&mut self, input: Value) -> Option<Value> {
         if ir::analysis::weight_only(self.b.graph())[input.index()] {
             return None;
@@ -376,7 +381,8 @@ impl Declared<'_> {
         if self.dice.below(2) == 0 { self.causal_convolution(active) } else { Some(active) }
     }
 
-    /// A norm with gain and shift made of a video of the same size or a lower one, and often the activation behind.
+    /// A norm with gain and shift made of a video of the same size or a lower one, and often the
+    /// activation behind.
     fn conditioned_norm(&mut self, input: Value) -> Option<Value> {
         let normalized = self.group_norm(input)?;
         let ty = self.b.ty(input).clone();
@@ -407,7 +413,8 @@ impl Declared<'_> {
         if self.dice.once_in(4) { Some(shifted) } else { self.b.silu(shifted).ok() }
     }
 
-    /// `condition` enlarged, and behind a pointwise convolution if its channels are others or the dice say so.
+    /// `condition` enlarged, and behind a pointwise convolution if its channels are others or the
+    /// dice say so.
     fn modulation(
         &mut self,
         condition: Value,

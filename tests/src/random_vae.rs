@@ -1,4 +1,5 @@
-//! Random VAE configurations with a step of each: few channels, few pixels, everything odd that a configuration may be.
+//! Random VAE configurations with a step of each: few channels, few pixels, everything odd that a
+//! configuration may be.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Making a program that fails smaller while it fails: outputs are left out, ops are skipped, and what an op computes is given
-//! from outside. What is left is a file for the filetests.
+//! Making a program that fails smaller while it fails: outputs are left out, ops are skipped, and
+//! what an op computes is given from outside. What is left is a file for the filetests.
 
 use std::collections::HashMap;
 use std::fs;
@@ -83,7 +83,8 @@ fn size(graph: &Graph) -> (usize, usize, usize) {
     (graph.nodes().filter(|(_, node)| !node.op.is_leaf()).count(), graph.len(), graph.outputs().len())
 }
 
-/// `graph` with these changes and outputs, without what nothing needs; `None` if that breaks a rule.
+/// `graph` with these changes and outputs, without what nothing needs; `None` if that breaks a
+/// rule.
 fn rebuild(graph: &Graph, changes: &HashMap<Value, Change>, outputs: &[Output]) -> Option<Graph> {
     let mut b = Builder::new(graph.name.clone());
     let mut new_of: Vec<Value> = Vec::with_capacity(graph.len());
@@ -124,7 +125,8 @@ fn without(graph: &Graph, needed: &[bool]) -> Option<Graph> {
     Some(b.finish())
 }
 
-/// A leaf in the place of a value: of a weight a parameter, of an activation an input, or a state, since inputs are f32.
+/// A leaf in the place of a value: of a weight a parameter, of an activation an input, or a state,
+/// since inputs are f32.
 fn given(graph: &Graph, value: Value) -> Op {
     let (name, ty) = (format!("given.{}", value.index()), graph.ty(value).clone());
     match ty.element {

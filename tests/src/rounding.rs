@@ -1,9 +1,10 @@
-//! How far a result may be from the exact one when every op rounds: measured, by evaluating in f64 with noise of the size of
-//! rounding behind each op.
+//! How far a result may be from the exact one when every op rounds: measured, by evaluating in f64
+//! with noise of the size of rounding behind each op.
 //!
-//! A bound that holds for every random program would be useless, since sums cancel and norms enlarge. So each program gets
-//! bounds of its own: it is evaluated once as it is and a few times with noise, and what is compared may be off by some
-//! multiple of what the noise did, on average and at most.
+//! A bound that holds for every random program would be useless, since sums cancel and norms
+//! enlarge. So each program gets bounds of its own: it is evaluated once as it is and a few times
+//! with noise, and what is compared may be off by some multiple of what the noise did, on average
+//! and at most.
 
 use ir::eval::{Bindings, Leaf, Tensor, evaluate_op};
 use ir::{ChannelNormKind, Class, ElementType, Graph, Op, Output, Value};
@@ -11,10 +12,11 @@ use ir::{ChannelNormKind, Class, ElementType, Graph, Op, Output, Value};
 use crate::errors;
 use crate::evaluation::{Random, RandomLeaves};
 
-/// Noise behind an op in f32, relative to the largest numbers that it adds up: some units in the last place, since sums are
-/// rounded often and Winograd's transforms cancel.
+/// Noise behind an op in f32, relative to the largest numbers that it adds up: some units in the
+/// last place, since sums are rounded often and Winograd's transforms cancel.
 const WIDE: f64 = 1.0 / (1 << 21) as f64;
-/// Noise behind an op in bf16, relative to each number: a half of the distance of neighbours, at most.
+/// Noise behind an op in bf16, relative to each number: a half of the distance of neighbours, at
+/// most.
 const NARROW: f64 = 1.0 / (1 << 8) as f64;
 /// Evaluations with noise.
 const RUNS: u64 = 3;
@@ -46,7 +48,8 @@ struct Bounds {
 }
 
 impl Reference {
-    /// Evaluates `graph` on the leaves of this seed; `None` where numbers grow so large that f32 might not hold them.
+    /// Evaluates `graph` on the leaves of this seed; `None` where numbers grow so large that f32
+    /// might not hold them.
     ///
     /// # Errors
     /// The graph does not evaluate.

@@ -1,14 +1,15 @@
-//! What results do not depend on, bit for bit, and how far apart they are where something else may differ. ARCHITECTURE.md has
-//! the table.
+//! What results do not depend on, bit for bit, and how far apart they are where something else may
+//! differ. ARCHITECTURE.md has the table.
 //!
-//! That tiles may run in any order is tested beside [`runtime`]'s clips, that every process makes the same bits beside its
-//! command line.
+//! That tiles may run in any order is tested beside [`runtime`]'s clips, that every process makes
+//! the same bits beside its command line.
 
 use tessera::latents::Latents;
 use tessera::{Backend, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae, Video};
 use tests::{Case, Tensor, demo_model, errors, goldens, targets};
 
-/// Mean and maximum of what two instruction sets, or native code and the evaluator, may be apart, of numbers of order 1.
+/// Mean and maximum of what two instruction sets, or native code and the evaluator, may be apart,
+/// of numbers of order 1.
 const OTHER_CODE: [(Precision, f64, f64); 2] = [(Precision::F32, 1e-6, 2e-5), (Precision::Bf16, 4e-3, 4e-2)];
 
 /// The same of a trained model's decoder over tiles of half the size instead of whole frames.
@@ -91,8 +92,8 @@ fn other_code_is_near() {
     }
 }
 
-/// Norms gather their statistics over a tile, so other tiles give another picture, in the reference too: how far off depends on
-/// model and content. Here a trained model and a real clip.
+/// Norms gather their statistics over a tile, so other tiles give another picture, in the reference
+/// too: how far off depends on model and content. Here a trained model and a real clip.
 #[test]
 fn other_tiles_are_a_little_off() {
     let vae = Vae::open(&demo_model()).expect("the checkpoint opens");

@@ -1,6 +1,6 @@
-//! Every golden case, through the evaluator and through the CPU backend on each instruction set of this machine; and in bf16,
-//! where PyTorch's own bf16 is the measure. Some of them, or all if ignored tests are asked for, on the PJRT plugin that
-//! `TESSERA_PJRT_PLUGIN` names.
+//! Every golden case, through the evaluator and through the CPU backend on each instruction set of
+//! this machine; and in bf16, where PyTorch's own bf16 is the measure. Some of them, or all if
+//! ignored tests are asked for, on the PJRT plugin that `TESSERA_PJRT_PLUGIN` names.
 
 use std::ops::ControlFlow;
 
@@ -100,8 +100,9 @@ fn four_level() {
     check_all("four-level");
 }
 
-/// The mean and the maximum of the error that PyTorch's own bf16 makes of each case: model and input converted to bf16
-/// (PyTorch 2.15, one thread), against the case's output, which is PyTorch's in f32.
+/// The mean and the maximum of the error that PyTorch's own bf16 makes of each case: model and
+/// input converted to bf16 (PyTorch 2.15, one thread), against the case's output, which is
+/// PyTorch's in f32.
 const PYTORCH_BF16: [(&str, &str, f64, f64); 18] = [
     ("two-level", "decode-1-frame", 1.79e-3, 1.87e-2),
     ("two-level", "decode-2-frames", 1.72e-3, 1.56e-2),

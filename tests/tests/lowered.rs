@@ -1,7 +1,7 @@
 //! Snapshots of the declared and the lowered program of every step kind, and of its StableHLO text.
 //!
-//! A change of a pass shows here as a readable difference. To accept it: `cargo insta review`, or run the tests with
-//! `INSTA_UPDATE=always`.
+//! A change of a pass shows here as a readable difference. To accept it: `cargo insta review`, or
+//! run the tests with `INSTA_UPDATE=always`.
 
 use backend_tpu_stablehlo::EmitOptions;
 use std::sync::Arc;
@@ -46,7 +46,8 @@ fn lowered_steps() {
     }
 }
 
-/// Every step kind has a StableHLO text; a snapshot of a later step in bf16, and of a first one in f32.
+/// Every step kind has a StableHLO text; a snapshot of a later step in bf16, and of a first one in
+/// f32.
 #[test]
 fn stablehlo_of_steps() {
     for kind in StepKind::ALL {

@@ -1,8 +1,8 @@
-//! Every golden case of every model in `goldens/models`, through the evaluator and through the CPU backend on each instruction set
-//! of this machine, with every activation that a case holds.
+//! Every golden case of every model in `goldens/models`, through the evaluator and through the CPU
+//! backend on each instruction set of this machine, with every activation that a case holds.
 //!
-//! Errors count relative to the largest value of a tensor where that is over 1. The first model has tests of its own, in
-//! `goldens.rs`.
+//! Errors count relative to the largest value of a tensor where that is over 1. The first model has
+//! tests of its own, in `goldens.rs`.
 
 use std::fs;
 use std::path::Path;

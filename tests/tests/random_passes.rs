@@ -1,5 +1,6 @@
-//! Random graphs through the passes: running one twice is running it once, every fusion is reached, and no two values of a
-//! buffer plan that live at once overlap. That passes keep the meaning is `differential`'s to say.
+//! Random graphs through the passes: running one twice is running it once, every fusion is reached,
+//! and no two values of a buffer plan that live at once overlap. That passes keep the meaning is
+//! `differential`'s to say.
 
 use ir::{Activation, FirstFrame, Graph, Op, TensorType, Value};
 use passes::buffer_plan::{self, Reuse};

@@ -1,4 +1,5 @@
-//! Tiles from outside: how many programs a tiled clip takes, and that encoding from a stream is encoding.
+//! Tiles from outside: how many programs a tiled clip takes, and that encoding from a stream is
+//! encoding.
 
 use tessera::media::ClipShape;
 use tessera::{Latents, RunOptions, TilingChoice, Vae, Video};
@@ -8,13 +9,15 @@ fn noise(shape: [usize; 5]) -> Vec<f32> {
     (0..shape.iter().product::<usize>()).map(|i| ((i * 7919 % 10_007) as f32 / 5003.5) - 1.0).collect()
 }
 
-/// The grid of the published model at 480x720: nine tiles of four shapes. Of each there are two programs.
+/// The grid of the published model at 480x720: nine tiles of four shapes. Of each there are two
+/// programs.
 #[test]
 fn a_tiled_clip_takes_eight_programs() {
     let vae = Vae::open(&goldens().join("two-level")).expect("the checkpoint opens");
     let shape = [1, vae.model().channels().latents, 7, 60, 90];
     let latents = Latents { data: noise(shape), shape };
-    // The same latents as of 480x720 pixels: two levels halve once where the published model halves three times.
+    // The same latents as of 480x720 pixels: two levels halve once where the published model halves
+    // three times.
     let options = RunOptions::default().with_tiling(TilingChoice::Size { height: 60, width: 90 });
     let report = vae.decode(&latents, &options, &mut |_, _| Ok(()), &mut ()).expect("it decodes");
     assert_eq!((report.tiling.rows, report.tiling.columns), (3, 3));

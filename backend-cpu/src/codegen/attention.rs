@@ -1,8 +1,10 @@
-//! Code for an attention: packing keys and values, and blocks of queries over runs of keys, as `crate::attention` cuts them.
+//! Code for an attention: packing keys and values, and blocks of queries over runs of keys, as
+//! `crate::attention` cuts them.
 //!
-//! A run is a slice of the sum over values, and channels are cut into slices too, since short sums round less. Keys that no query
-//! of a block sees are not visited: a mask ends the loop over runs early. Of those that some queries see, every score is made,
-//! and the softmax is told how many a query sees: masks hide what comes last.
+//! A run is a slice of the sum over values, and channels are cut into slices too, since short sums
+//! round less. Keys that no query of a block sees are not visited: a mask ends the loop over runs
+//! early. Of those that some queries see, every score is made, and the softmax is told how many a
+//! query sees: masks hide what comes last.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
@@ -131,13 +133,15 @@ struct Code {
     a: Attention,
     /// Of panels over keys, and over values.
     columns: [usize; 2],
-    /// [`PanelShape`]s: of scores, for each slice of the channels, a whole panel and the last one; then of sums, for a whole
-    /// run and the last one, of these for the first run and others, of these a whole panel and the last one.
+    /// [`PanelShape`]s: of scores, for each slice of the channels, a whole panel and the last one;
+    /// then of sums, for a whole run and the last one, of these for the first run and others,
+    /// of these a whole panel and the last one.
     shapes: Value,
     softmax: FuncRef,
 }
 
-/// Blocks of queries. Arguments: result, queries, then packed keys and values, or keys and values where a block packs them.
+/// Blocks of queries. Arguments: result, queries, then packed keys and values, or keys and values
+/// where a block packs them.
 pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, a: &Attention) -> Result<()> {
     let families = [a.keys, a.outputs].map(|columns| PanelFamily::for_columns(isa, Element::F32, columns));
     let shapes = define_shapes(e, name, &shapes(a))?;
@@ -235,7 +239,8 @@ impl Code {
         e.address(self.shapes, at, size_of::<PanelShape>())
     }
 
-    /// The block's `rows` queries, over packed keys and values of their head; `chunks` are those of the panels over each.
+    /// The block's `rows` queries, over packed keys and values of their head; `chunks` are those of
+    /// the panels over each.
     fn attend<M: Module>(
         &self,
         e: &mut Emitter<'_, M>,

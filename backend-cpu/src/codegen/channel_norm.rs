@@ -1,5 +1,6 @@
-//! Code for normalisation over the channels of a pixel: which pixels, and calls of the kernel in `panel::channel_norm`, which
-//! convolutions also run over what they read. It needs nothing of other pixels, so there are no statistics.
+//! Code for normalisation over the channels of a pixel: which pixels, and calls of the kernel in
+//! `panel::channel_norm`, which convolutions also run over what they read. It needs nothing of
+//! other pixels, so there are no statistics.
 
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
 use cranelift_module::Module;
@@ -44,7 +45,8 @@ pub(super) struct Pixels {
 }
 
 impl Pixels {
-    /// The kernel's arguments behind its input start at `argument`. Pixels are written as elements `to`.
+    /// The kernel's arguments behind its input start at `argument`. Pixels are written as elements
+    /// `to`.
     pub(super) fn new<M: Module>(
         e: &mut Emitter<'_, M>,
         isa: Isa,

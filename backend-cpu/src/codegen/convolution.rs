@@ -1,11 +1,13 @@
-//! Code for a convolution: a block copies what it sees of the input into the scratch, then runs panels over it, directly
-//! here or by way of transforms in `winograd`.
+//! Code for a convolution: a block copies what it sees of the input into the scratch, then runs
+//! panels over it, directly here or by way of transforms in `winograd`.
 //!
-//! In the scratch, the border and the frames in front stand where the kernel expects them, so the panels know no borders: a
-//! row of taps (kernel width times input channels) is one contiguous segment, and neighbouring output pixels are a fixed
-//! distance apart. The contraction is cut into slices, since short sums round less. The first slice adds bias and residual, so
-//! that the result may overwrite the residual; later ones add to the result of those before. Where the result is bf16, slices
-//! add up in the scratch, and bias and residual are added when the sum is rounded to the result.
+//! In the scratch, the border and the frames in front stand where the kernel expects them, so the
+//! panels know no borders: a row of taps (kernel width times input channels) is one contiguous
+//! segment, and neighbouring output pixels are a fixed distance apart. The contraction is cut into
+//! slices, since short sums round less. The first slice adds bias and residual, so that the result
+//! may overwrite the residual; later ones add to the result of those before. Where the result is
+//! bf16, slices add up in the scratch, and bias and residual are added when the sum is rounded to
+//! the result.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -186,7 +188,8 @@ fn fill_scratch<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &Convolution, bl
     Ok(())
 }
 
-/// Which of `size` elements stands at `index`, which may be outside; and, where that may be zeros, whether it is one of them.
+/// Which of `size` elements stands at `index`, which may be outside; and, where that may be zeros,
+/// whether it is one of them.
 fn placed(e: &mut Emitter<'_, impl Module>, border: PadMode, index: Value, size: usize) -> (Value, Option<Value>) {
     match border {
         PadMode::Zero => {
@@ -240,7 +243,8 @@ impl<'a> Reader<'a> {
         Ok(Self { c, input, n: block.n, normalization })
     }
 
-    /// Puts `pixels` pixels of the prologue's result, from frame, line and pixel `[t, y, x]` on, to `to`.
+    /// Puts `pixels` pixels of the prologue's result, from frame, line and pixel `[t, y, x]` on, to
+    /// `to`.
     fn emit(&self, e: &mut Emitter<'_, impl Module>, [t, y, x]: [Value; 3], to: Value, pixels: Value) {
         let (channels, element) = (self.c.problem.inputs, self.c.problem.element);
         let factors = self.c.algorithm.factors();
@@ -295,7 +299,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The segments of one slice of a contraction, k from `start` to `end`: runs of `run` steps start where `offset` says.
+/// The segments of one slice of a contraction, k from `start` to `end`: runs of `run` steps start
+/// where `offset` says.
 pub(super) fn segments(start: usize, end: usize, run: usize, offset: impl Fn(usize) -> usize) -> Vec<Segment> {
     let mut all = Vec::new();
     let mut k = start;
@@ -343,7 +348,8 @@ fn sums_pitch(c: &Convolution, family: &PanelFamily) -> usize {
     }
 }
 
-/// Runs the panels over the scratch; `columns` are the chunks of the block's width: rows, how many, and the panel.
+/// Runs the panels over the scratch; `columns` are the chunks of the block's width: rows, how many,
+/// and the panel.
 fn contract(
     e: &mut Emitter<'_, impl Module>,
     c: &Convolution,
@@ -436,7 +442,8 @@ fn sums_pixel(e: &mut Emitter<'_, impl Module>, c: &Convolution, t: Value, y: Va
     e.scale(line, c.tile.space[2])
 }
 
-/// Adds bias and residual to the sums of lines of so many pixels, and stores that as the result's elements.
+/// Adds bias and residual to the sums of lines of so many pixels, and stores that as the result's
+/// elements.
 fn store_sums(
     e: &mut Emitter<'_, impl Module>,
     c: &Convolution,

@@ -1,9 +1,9 @@
-//! What kernels are written with: counted loops, strips of vectors with a scalar rest, index arithmetic, and the few
-//! functions of one element that several kernels need. Elements are f32 once they are loaded; what they are in memory, loads
-//! and stores see to.
+//! What kernels are written with: counted loops, strips of vectors with a scalar rest, index
+//! arithmetic, and the few functions of one element that several kernels need. Elements are f32
+//! once they are loaded; what they are in memory, loads and stores see to.
 //!
-//! Vectors are Cranelift's 128 bits; no instruction beyond the x86-64 baseline is asked for, so that every path gives
-//! the same bits.
+//! Vectors are Cranelift's 128 bits; no instruction beyond the x86-64 baseline is asked for, so
+//! that every path gives the same bits.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
@@ -198,7 +198,8 @@ impl<'a, M: Module> Emitter<'a, M> {
         }
     }
 
-    /// The bits of each lane, rounded so that the upper half is the nearest bf16, the even one of two; NaN stays NaN.
+    /// The bits of each lane, rounded so that the upper half is the nearest bf16, the even one of
+    /// two; NaN stays NaN.
     fn upper_half(&mut self, ty: Type, value: Value) -> Value {
         let integer = if ty.is_vector() { types::I32X4 } else { types::I32 };
         let constant = |e: &mut Self, bits: i64| {
@@ -286,8 +287,8 @@ impl<'a, M: Module> Emitter<'a, M> {
         self.builder.create_block()
     }
 
-    /// Runs `body` over `length` consecutive elements: with whole vectors first, then with single elements. It gets the
-    /// type to work in and the index of the first.
+    /// Runs `body` over `length` consecutive elements: with whole vectors first, then with single
+    /// elements. It gets the type to work in and the index of the first.
     pub(super) fn strip(&mut self, length: usize, body: impl Fn(&mut Self, Type, Value)) {
         let whole = length / LANES * LANES;
         for (from, to, step, ty) in [(0, whole, LANES, types::F32X4), (whole, length, 1, types::F32)] {
@@ -383,7 +384,8 @@ impl<'a, M: Module> Emitter<'a, M> {
         if to == 1 {
             return index;
         }
-        // 0 -> 0 and i -> 1 + (i - 1) * (from - 1) / (to - 1), without a branch: the first frame divides to -1 + 1.
+        // 0 -> 0 and i -> 1 + (i - 1) * (from - 1) / (to - 1), without a branch: the first frame
+        // divides to -1 + 1.
         let before = self.offset(index, -1);
         let zero = self.int(0);
         let clamped = self.max(before, zero);
@@ -396,12 +398,13 @@ impl<'a, M: Module> Emitter<'a, M> {
 
     /// `x * sigmoid(x)` in each lane, to about 2 units in the last place; NaN stays NaN.
     ///
-    /// `exp(-x) = 2^n * 2^f` with `n` the nearest whole number to `-x * log2(e)` and `2^f` its Taylor polynomial in
-    /// `f * ln(2)`, |f| <= 1/2, whose remainder is below 2e-8.
+    /// `exp(-x) = 2^n * 2^f` with `n` the nearest whole number to `-x * log2(e)` and `2^f` its
+    /// Taylor polynomial in `f * ln(2)`, |f| <= 1/2, whose remainder is below 2e-8.
     pub(super) fn silu(&mut self, ty: Type, x: Value) -> Value {
         let log2e = self.float(ty, -std::f32::consts::LOG2_E);
         let scaled = self.builder.ins().fmul(x, log2e);
-        // Beyond 2^±126 the result is -0 or x to the last bit; comparisons are false for NaN, which flows through.
+        // Beyond 2^±126 the result is -0 or x to the last bit; comparisons are false for NaN, which
+        // flows through.
         let scaled = self.bounded(ty, FloatCC::GreaterThan, scaled, 126.0);
         let scaled = self.bounded(ty, FloatCC::LessThan, scaled, -126.0);
         // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.

@@ -1,6 +1,7 @@
 //! Code for moving elements: slices, concatenations, pads, transposes and resizes are all gathers.
 //!
-//! Rows (all axes but the last) are shared out in blocks; within a row, contiguous runs are copied as such.
+//! Rows (all axes but the last) are shared out in blocks; within a row, contiguous runs are copied
+//! as such.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};

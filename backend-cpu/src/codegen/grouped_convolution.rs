@@ -1,5 +1,6 @@
-//! Code for convolutions within groups of channels: a block is a line of the result. Groups are too small for panels; lanes are
-//! neighbouring outputs of a group, or, where a group is one channel, neighbouring groups.
+//! Code for convolutions within groups of channels: a block is a line of the result. Groups are too
+//! small for panels; lanes are neighbouring outputs of a group, or, where a group is one channel,
+//! neighbouring groups.
 //!
 //! Sums are short: those over the input channels of a tap are added to each other.
 
@@ -78,7 +79,8 @@ pub(super) fn emit(e: &mut Emitter<'_, impl Module>, c: &GroupedConvolution) {
     });
 }
 
-/// The taps of an axis that read the input and not the zeros around it, and where the first tap would read.
+/// The taps of an axis that read the input and not the zeros around it, and where the first tap
+/// would read.
 struct Window {
     first: Value,
     behind: Value,
@@ -95,7 +97,8 @@ fn window(e: &mut Emitter<'_, impl Module>, c: &GroupedConvolution, axis: usize,
     Window { first, behind: e.min(left, taps), origin }
 }
 
-/// The sum over the input channels of a group at one tap: in lanes of outputs, or of groups of one channel.
+/// The sum over the input channels of a group at one tap: in lanes of outputs, or of groups of one
+/// channel.
 fn tap_sum(e: &mut Emitter<'_, impl Module>, c: &GroupedConvolution, ty: Type, from: Value, weights: Value) -> Value {
     let (element, pitch) = (c.element, c.groups * c.outputs * c.element.bytes());
     if c.inputs == 1 && c.outputs == 1 {

@@ -3,11 +3,13 @@
 //! - this file: compiling a kernel to a function of a module, and which file emits which kernel;
 //! - `emitter`: loops, strips of vectors, index arithmetic: what all kernels are written with;
 //! - `panels`: calling panels;
-//! - `pointwise`, `gather`, `norm`, `channel_norm`, `pool`, `convolution`, `grouped_convolution`, `attention`: one kind of kernel
-//!   each; `winograd` is the part of a convolution that works on transforms.
+//! - `pointwise`, `gather`, `norm`, `channel_norm`, `pool`, `convolution`, `grouped_convolution`,
+//!   `attention`: one kind of kernel each; `winograd` is the part of a convolution that works on
+//!   transforms.
 //!
-//! Emitted code addresses memory through its arguments alone and calls nothing but what is in `panel`, `memcpy` and `memset`.
-//! It never reads or writes outside the extents that its [`Kernel`] describes.
+//! Emitted code addresses memory through its arguments alone and calls nothing but what is in
+//! `panel`, `memcpy` and `memset`. It never reads or writes outside the extents that its [`Kernel`]
+//! describes.
 
 mod attention;
 mod channel_norm;
@@ -51,7 +53,8 @@ pub(crate) struct Emitted {
     pub assembly: String,
 }
 
-/// Compiles `kernel` into `module` under `name`; the texts are empty unless `listing` asks for them.
+/// Compiles `kernel` into `module` under `name`; the texts are empty unless `listing` asks for
+/// them.
 pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kernel, listing: bool) -> Result<Emitted> {
     let signature = signature(module.target_config());
     let id = module.declare_function(name, Linkage::Local, &signature)?;

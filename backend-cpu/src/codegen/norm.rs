@@ -1,9 +1,9 @@
-//! Code for group normalisation: sums of each channel, statistics of each group, and the rows of the fused normalise,
-//! modulate and activate, which convolutions also run over what they read.
+//! Code for group normalisation: sums of each channel, statistics of each group, and the rows of
+//! the fused normalise, modulate and activate, which convolutions also run over what they read.
 //!
-//! Sums and sums of squares are gathered in f64, in which neither the order of a block nor the cancellation in
-//! `E[x²] - E[x]²` costs a bit of an f32 result. Blocks are fixed by the shape and added up in their order, so the result
-//! does not depend on the number of threads.
+//! Sums and sums of squares are gathered in f64, in which neither the order of a block nor the
+//! cancellation in `E[x²] - E[x]²` costs a bit of an f32 result. Blocks are fixed by the shape and
+//! added up in their order, so the result does not depend on the number of threads.
 
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
 use cranelift_module::Module;
@@ -16,7 +16,8 @@ use crate::kernel::{Lines, Normalize, Sums};
 use crate::panel::normalize::NormalizeVariant;
 use ir::Activation;
 
-/// The lines of this block: the element of the batch, the first line within it, and the one behind the last.
+/// The lines of this block: the element of the batch, the first line within it, and the one behind
+/// the last.
 fn block_lines(e: &mut Emitter<'_, impl Module>, lines: Lines) -> (Value, Value, Value) {
     let (n, part) = e.divide(e.block, lines.blocks());
     let first = e.scale(part, lines.per_block());
@@ -152,8 +153,8 @@ pub(super) struct RowNormalization {
 }
 
 impl RowNormalization {
-    /// Computes the coefficients of video `n` to the memory at `coefficients`; the kernel's arguments behind its input
-    /// start at `argument`. Rows are written as elements `to`.
+    /// Computes the coefficients of video `n` to the memory at `coefficients`; the kernel's
+    /// arguments behind its input start at `argument`. Rows are written as elements `to`.
     pub(super) fn new<M: Module>(
         e: &mut Emitter<'_, M>,
         isa: Isa,

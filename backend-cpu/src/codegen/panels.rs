@@ -1,4 +1,5 @@
-//! Calling panels from emitted code: their symbols, tables of their shapes, and the chunks into which rows are cut.
+//! Calling panels from emitted code: their symbols, tables of their shapes, and the chunks into
+//! which rows are cut.
 
 use cranelift_codegen::ir::{FuncRef, GlobalValueData, InstBuilder, Value, types};
 use cranelift_module::{DataDescription, Linkage, Module};
@@ -79,7 +80,8 @@ pub(super) fn define_shapes<M: Module>(e: &mut Emitter<'_, M>, name: &str, shape
     }
     e.module.define_data(id, &description)?;
     let data = e.module.declare_data_in_func(id, e.builder.func);
-    // Code and tables are in mappings of their own, which may be farther apart than a 32-bit distance reaches.
+    // Code and tables are in mappings of their own, which may be farther apart than a 32-bit
+    // distance reaches.
     if let GlobalValueData::Symbol { colocated, .. } = &mut e.builder.func.global_values[data] {
         *colocated = false;
     }

@@ -1,11 +1,14 @@
-//! Code for the transformed part of a convolution: inputs forward, panels over each plane, products back.
+//! Code for the transformed part of a convolution: inputs forward, panels over each plane, products
+//! back.
 //!
-//! In the scratch, behind the part of the input, stand the transformed inputs, `[plane][frame][square][channel]`, and the
-//! products, `[plane][frame][square][output channel of the block]`. Rows of a plane are squares of all frames one behind
-//! the other, so a tap over time is a fixed distance, and one contraction serves all frames. Where time is transformed too,
+//! In the scratch, behind the part of the input, stand the transformed inputs,
+//! `[plane][frame][square][channel]`, and the products, `[plane][frame][square][output channel of
+//! the block]`. Rows of a plane are squares of all frames one behind the other, so a tap over time
+//! is a fixed distance, and one contraction serves all frames. Where time is transformed too,
 //! that is done plane by plane, in scratch that stays in cache.
 //!
-//! The loops are here; the transforms of one square, in the instruction set's own vectors, are in `panel::transform`.
+//! The loops are here; the transforms of one square, in the instruction set's own vectors, are in
+//! `panel::transform`.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value};
@@ -197,8 +200,9 @@ impl Time {
     }
 }
 
-/// One transform over time for every pair of frames: from the first place to the second, each with what leads from pair to
-/// pair. A frame has `count` elements, and `plane_pitch` lead from plane to plane.
+/// One transform over time for every pair of frames: from the first place to the second, each with
+/// what leads from pair to pair. A frame has `count` elements, and `plane_pitch` lead from plane to
+/// plane.
 fn for_each_pair(
     e: &mut Emitter<'_, impl Module>,
     function: FuncRef,
@@ -217,7 +221,8 @@ fn for_each_pair(
     });
 }
 
-/// The product of the rows of one plane with one of the matrices that the weights of an output panel consist of.
+/// The product of the rows of one plane with one of the matrices that the weights of an output
+/// panel consist of.
 struct Contraction {
     depth: usize,
     /// Slices of the depth, each with its entry in the table of shapes.
@@ -243,7 +248,8 @@ impl Contraction {
             e.for_each(zero, slice_count, 1, |e, slice| {
                 let at = e.scale(slice, size_of::<PanelShape>());
                 let shape = e.add(self.shapes, at);
-                // Behind this slice comes the next one, or the first of the next panel, or the next matrix of the first panel.
+                // Behind this slice comes the next one, or the first of the next panel, or the next
+                // matrix of the first panel.
                 let start = e.scale(slice, c.tile.depth);
                 let end = e.offset(start, c.tile.depth as i64);
                 let following = e.offset(panel, 1);
@@ -264,7 +270,8 @@ impl Contraction {
                 let column = e.sub(panel, block.panels.0);
                 let column = e.scale(column, family.nr);
                 let to = e.element(to, column);
-                // A call asks for a cache line for each k, so as many calls as a row of weights has lines ask for them all.
+                // A call asks for a cache line for each k, so as many calls as a row of weights has
+                // lines ask for them all.
                 let asked = family.nr.div_ceil(CACHE_LINE) * self.rows.first().map_or(0, |chunk| chunk.0);
                 let asked = e.int(asked);
                 let mut done = 0;
@@ -289,7 +296,8 @@ impl Contraction {
     }
 }
 
-/// `Aᵀ m A` of every square, with bias and residual, to the result: squares at the border give what is inside.
+/// `Aᵀ m A` of every square, with bias and residual, to the result: squares at the border give what
+/// is inside.
 fn transform_products<M: Module>(
     e: &mut Emitter<'_, M>,
     family: &PanelFamily,
@@ -342,7 +350,8 @@ fn transform_products<M: Module>(
                 let at = e.add(at, first);
                 let to = e.address(result, at, element.bytes());
                 let residual = residual.map_or(null, |residual| e.address(residual, at, element.bytes()));
-                // How many lines and pixels are inside the result from here on: none or less where the square is outside.
+                // How many lines and pixels are inside the result from here on: none or less where
+                // the square is outside.
                 let [lines, pixels] = [(y, 1), (x, 2)].map(|(start, axis)| {
                     let size = e.int(c.problem.result[axis]);
                     let left = e.sub(size, start);
@@ -359,7 +368,8 @@ fn transform_products<M: Module>(
     Ok(())
 }
 
-/// The sums of this block's box, from channel `first` on: `channels` of them are made zero, and as many sums of squares.
+/// The sums of this block's box, from channel `first` on: `channels` of them are made zero, and as
+/// many sums of squares.
 fn zeroed_sums(
     e: &mut Emitter<'_, impl Module>,
     c: &Convolution,

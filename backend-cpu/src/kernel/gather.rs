@@ -1,5 +1,5 @@
-//! The kernel that moves elements: which element of the source each of the result is. Slices, concatenations, pads, transposes
-//! and resizes are gathers. Its code is in `codegen::gather`.
+//! The kernel that moves elements: which element of the source each of the result is. Slices,
+//! concatenations, pads, transposes and resizes are gathers. Its code is in `codegen::gather`.
 
 use ir::Dims;
 
@@ -62,8 +62,8 @@ pub struct Gather {
 }
 
 impl Gather {
-    /// The same gather over fewer axes: those of size 1 left out, neighbours that are contiguous in both source and
-    /// result made one. At least one axis is left.
+    /// The same gather over fewer axes: those of size 1 left out, neighbours that are contiguous in
+    /// both source and result made one. At least one axis is left.
     pub fn coalesced(&self) -> Self {
         let mut merged = Self {
             shape: Dims::new(),

@@ -1,8 +1,10 @@
-//! The kernel of convolutions within groups of channels. Its code is in `codegen::grouped_convolution`.
+//! The kernel of convolutions within groups of channels. Its code is in
+//! `codegen::grouped_convolution`.
 
 use crate::element::Element;
 
-/// A convolution of each group of channels by itself, channel-last, with zeros around. A block is a line of the result.
+/// A convolution of each group of channels by itself, channel-last, with zeros around. A block is a
+/// line of the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupedConvolution {
     /// Videos.

@@ -1,4 +1,5 @@
-//! Contraction panels for AVX2 and FMA: the vector operations, and the families of 6 x 16 and 12 x 8.
+//! Contraction panels for AVX2 and FMA: the vector operations, and the families of 6 x 16 and 12 x
+//! 8.
 //!
 //! 12 of the 16 registers hold C. What the panel does with these operations is in `tile`.
 
@@ -30,7 +31,8 @@ const UNROLL: usize = 4;
 type Vector = __m256;
 type Wide = [__m256d; 2];
 
-/// Which lanes exist. A masked store costs dozens of cycles on some CPUs, so whole vectors go another way.
+/// Which lanes exist. A masked store costs dozens of cycles on some CPUs, so whole vectors go
+/// another way.
 #[derive(Clone, Copy)]
 struct Mask {
     lanes: __m256i,
@@ -71,7 +73,8 @@ unsafe fn load_masked(from: *const f32, mask: Mask) -> Vector {
         // SAFETY: the caller's promise: the mask's lanes are readable, and these are all.
         unsafe { _mm256_loadu_ps(from) }
     } else {
-        // SAFETY: the caller's promise: the mask's lanes are readable; the instruction touches no others.
+        // SAFETY: the caller's promise: the mask's lanes are readable; the instruction touches no
+        // others.
         unsafe { _mm256_maskload_ps(from, mask.lanes) }
     }
 }
@@ -83,18 +86,20 @@ unsafe fn store_masked(to: *mut f32, mask: Mask, value: Vector) {
         // SAFETY: the caller's promise: the mask's lanes are writable, and these are all.
         unsafe { _mm256_storeu_ps(to, value) }
     } else {
-        // SAFETY: the caller's promise: the mask's lanes are writable; the instruction touches no others.
+        // SAFETY: the caller's promise: the mask's lanes are writable; the instruction touches no
+        // others.
         unsafe { _mm256_maskstore_ps(to, mask.lanes, value) }
     }
 }
 
-/// `a * b + c`, spelled out: of its three forms, the compiler prefers the one that overwrites the broadcast, and then C
-/// wanders from register to register and spills.
+/// `a * b + c`, spelled out: of its three forms, the compiler prefers the one that overwrites the
+/// broadcast, and then C wanders from register to register and spills.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
     let mut sum = c;
-    // SAFETY: arithmetic on registers alone, with an instruction that this function's features name.
+    // SAFETY: arithmetic on registers alone, with an instruction that this function's features
+    // name.
     unsafe {
         asm!(
             "vfmadd231ps {sum}, {a}, {b}",
@@ -181,7 +186,8 @@ fn add_wide(sum: Wide, a: Vector, b: Vector) -> Wide {
 unsafe fn store_wide(to: *mut f64, sum: Wide) {
     for (half, sum) in sum.into_iter().enumerate() {
         let to = to.wrapping_add(half * LANES / 2);
-        // SAFETY: the caller's promise: as many f64 as a vector has lanes are readable and writable.
+        // SAFETY: the caller's promise: as many f64 as a vector has lanes are readable and
+        // writable.
         unsafe { _mm256_storeu_pd(to, _mm256_add_pd(_mm256_loadu_pd(to), sum)) };
     }
 }
@@ -236,7 +242,8 @@ unsafe fn store_bf16(to: *mut u16, mask: Mask, value: Vector) {
         return unsafe { _mm_storeu_si128(to.cast(), narrow) };
     }
     let mut part = [0_u16; LANES];
-    // SAFETY: a whole vector to an array of its size; of that, what the caller promises is writable.
+    // SAFETY: a whole vector to an array of its size; of that, what the caller promises is
+    // writable.
     unsafe {
         _mm_storeu_si128(part.as_mut_ptr().cast(), narrow);
         std::ptr::copy_nonoverlapping(part.as_ptr(), to, count(mask));
@@ -265,7 +272,8 @@ fn prefetch_second(at: *const f32) {
 #[inline(always)]
 fn opaque(value: usize) -> usize {
     let mut value = value;
-    // SAFETY: no instruction at all. (Not declared `pure`, or the optimiser would move it out of the loop.)
+    // SAFETY: no instruction at all. (Not declared `pure`, or the optimiser would move it out of
+    // the loop.)
     unsafe { asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
     value
 }

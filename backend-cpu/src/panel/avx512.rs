@@ -61,14 +61,16 @@ pub(super) unsafe fn broadcast(from: *const f32) -> Vector {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn load_masked(from: *const f32, mask: Mask) -> Vector {
-    // SAFETY: the caller's promise: the mask's lanes are readable; the instruction touches no others.
+    // SAFETY: the caller's promise: the mask's lanes are readable; the instruction touches no
+    // others.
     unsafe { _mm512_maskz_loadu_ps(mask, from) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn store_masked(to: *mut f32, mask: Mask, value: Vector) {
-    // SAFETY: the caller's promise: the mask's lanes are writable; the instruction touches no others.
+    // SAFETY: the caller's promise: the mask's lanes are writable; the instruction touches no
+    // others.
     unsafe { _mm512_mask_storeu_ps(to, mask, value) }
 }
 
@@ -154,7 +156,8 @@ fn add_wide(sum: Wide, a: Vector, b: Vector) -> Wide {
 unsafe fn store_wide(to: *mut f64, sum: Wide) {
     for (half, sum) in sum.into_iter().enumerate() {
         let to = to.wrapping_add(half * LANES / 2);
-        // SAFETY: the caller's promise: as many f64 as a vector has lanes are readable and writable.
+        // SAFETY: the caller's promise: as many f64 as a vector has lanes are readable and
+        // writable.
         unsafe { _mm512_storeu_pd(to, _mm512_add_pd(_mm512_loadu_pd(to), sum)) };
     }
 }
@@ -162,7 +165,8 @@ unsafe fn store_wide(to: *mut f64, sum: Wide) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx512bw")]
 unsafe fn load_bf16(from: *const u16, mask: Mask) -> Vector {
-    // SAFETY: the caller's promise: the mask's lanes are readable; the instruction touches no others.
+    // SAFETY: the caller's promise: the mask's lanes are readable; the instruction touches no
+    // others.
     let upper = _mm512_cvtepu16_epi32(unsafe { _mm256_maskz_loadu_epi16(mask, from.cast()) });
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(upper))
 }
@@ -188,7 +192,8 @@ fn rounded(value: Vector) -> Vector {
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx512bw")]
 unsafe fn store_bf16(to: *mut u16, mask: Mask, value: Vector) {
-    // SAFETY: the caller's promise: the mask's lanes are writable; the instruction touches no others.
+    // SAFETY: the caller's promise: the mask's lanes are writable; the instruction touches no
+    // others.
     unsafe { _mm256_mask_storeu_epi16(to.cast(), mask, narrow(value)) }
 }
 
@@ -214,7 +219,8 @@ pub(super) fn prefetch_second(at: *const f32) {
 #[inline(always)]
 pub(super) fn opaque(value: usize) -> usize {
     let mut value = value;
-    // SAFETY: no instruction at all. (Not declared `pure`, or the optimiser would move it out of the loop.)
+    // SAFETY: no instruction at all. (Not declared `pure`, or the optimiser would move it out of
+    // the loop.)
     unsafe { asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
     value
 }
@@ -236,7 +242,8 @@ panel_family! {
         rows [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28]
 }
 
-/// AVX-512 F, VL, BW and DQ, and AVX512-BF16 where there is one. Cranelift has no vectors beyond 128 bits: emitted code is AVX2's.
+/// AVX-512 F, VL, BW and DQ, and AVX512-BF16 where there is one. Cranelift has no vectors beyond
+/// 128 bits: emitted code is AVX2's.
 pub(crate) static INSTRUCTION_SET: InstructionSet = InstructionSet {
     is_supported: || {
         is_x86_feature_detected!("avx512f")

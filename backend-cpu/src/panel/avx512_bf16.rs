@@ -1,7 +1,8 @@
 //! Contraction panels of bf16 for AVX-512 with dot products: the families of 14 x 32 and 28 x 16.
 //!
-//! A word of A and of B holds two neighbours along k. The instruction multiplies both and adds them to the sum in f32,
-//! subnormal numbers taken as zero. All else is as in `avx512`, on words instead of numbers.
+//! A word of A and of B holds two neighbours along k. The instruction multiplies both and adds them
+//! to the sum in f32, subnormal numbers taken as zero. All else is as in `avx512`, on words instead
+//! of numbers.
 
 use std::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps};
 

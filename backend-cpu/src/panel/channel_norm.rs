@@ -1,23 +1,26 @@
-//! The body of a normalisation over the channels of each pixel, written once as a macro over the vector operations of an
-//! instruction set (`tile` lists them) and the SiLU of `normalize`.
+//! The body of a normalisation over the channels of each pixel, written once as a macro over the
+//! vector operations of an instruction set (`tile` lists them) and the SiLU of `normalize`.
 //!
-//! A pixel is read twice, the second time from the nearest cache: for its sums, and to be divided. Sums are in f64, so that
-//! neither the number of channels nor the cancellation in `E[x²] - E[x]²` costs a bit of an f32 result. Which pixels are
-//! normalised is emitted code, in `codegen::channel_norm`.
+//! A pixel is read twice, the second time from the nearest cache: for its sums, and to be divided.
+//! Sums are in f64, so that neither the number of channels nor the cancellation in `E[x²] - E[x]²`
+//! costs a bit of an f32 result. Which pixels are normalised is emitted code, in
+//! `codegen::channel_norm`.
 
 use crate::element::Element;
 use crate::isa::Isa;
 
-/// Normalises, scales, activates: called as `channel_norm(from, to, scale, offset, channels, pixels, floor, epsilon)`.
+/// Normalises, scales, activates: called as `channel_norm(from, to, scale, offset, channels,
+/// pixels, floor, epsilon)`.
 ///
-/// `to = activation((from - mean) * factor * scale + offset)` for `pixels` pixels one behind the other, each with a mean and a
-/// [`factor`] of its own; the mean of a variant that is not centered is zero. Scale and
-/// offset are f32, one each a channel, or null; what the others are in memory, the variant says. `epsilon` is the bits of an f64.
+/// `to = activation((from - mean) * factor * scale + offset)` for `pixels` pixels one behind the
+/// other, each with a mean and a [`factor`] of its own; the mean of a variant that is not centered
+/// is zero. Scale and offset are f32, one each a channel, or null; what the others are in memory,
+/// the variant says. `epsilon` is the bits of an f64.
 ///
 /// # Safety
 ///
-/// The CPU runs the instruction set; what is named is readable, or writable, aligned as its elements are; `to` overlaps
-/// nothing, or is `from` in the same elements.
+/// The CPU runs the instruction set; what is named is readable, or writable, aligned as its
+/// elements are; `to` overlaps nothing, or is `from` in the same elements.
 pub(crate) type ChannelNormFn = unsafe extern "C" fn(
     from: *const u8,
     to: *mut u8,
@@ -51,8 +54,9 @@ impl ChannelNormVariant {
     }
 }
 
-/// What the difference to the mean is multiplied with, where the channels' mean square about it is `mean_square`: `floor` says
-/// whether epsilon is the least that their Euclidean norm may be, or is added to the mean square. NaN stays NaN.
+/// What the difference to the mean is multiplied with, where the channels' mean square about it is
+/// `mean_square`: `floor` says whether epsilon is the least that their Euclidean norm may be, or is
+/// added to the mean square. NaN stays NaN.
 pub(super) fn factor(mean_square: f64, channels: f64, floor: bool, epsilon: f64) -> f64 {
     match floor {
         true if (mean_square * channels).sqrt() < epsilon => channels.sqrt() / epsilon,
@@ -74,7 +78,8 @@ macro_rules! channel_norm_kernels {
             lanes.iter().sum()
         }
 
-        /// See [`ChannelNormFn`](super::channel_norm::ChannelNormFn); `FROM` and `TO` are places in `Element::ALL`.
+        /// See [`ChannelNormFn`](super::channel_norm::ChannelNormFn); `FROM` and `TO` are places in
+        /// `Element::ALL`.
         #[allow(clippy::too_many_arguments, reason = "the calling convention of the kernel")]
         $(#[$feature])*
         unsafe extern "C" fn channel_norm<const CENTERED: bool, const SILU: bool, const FROM: usize, const TO: usize>(
@@ -90,11 +95,16 @@ macro_rules! channel_norm_kernels {
             let (count, one) = (channels as f64, splat(1.0));
             for pixel in 0..pixels {
                 let first = pixel * channels;
-                // SAFETY: the mask leaves only channels that exist, here and below; the others load as zero.
+                // SAFETY: the mask leaves only channels that exist, here and below; the others load
+                // as zero.
                 let read = |channel, lanes| unsafe {
                     match const { $crate::element::Element::ALL[FROM] } {
-                        $crate::element::Element::F32 => load_masked(from.cast::<f32>().wrapping_add(first + channel), lanes),
-                        $crate::element::Element::Bf16 => load_bf16(from.cast::<u16>().wrapping_add(first + channel), lanes),
+                        $crate::element::Element::F32 => {
+                            load_masked(from.cast::<f32>().wrapping_add(first + channel), lanes)
+                        }
+                        $crate::element::Element::Bf16 => {
+                            load_bf16(from.cast::<u16>().wrapping_add(first + channel), lanes)
+                        }
                     }
                 };
                 let (mut sum, mut squares) = (wide_zero(), wide_zero());
@@ -108,7 +118,8 @@ macro_rules! channel_norm_kernels {
                 let mean = if CENTERED { total(sum) / count } else { 0.0 };
                 let mut mean_square = total(squares) / count;
                 if CENTERED {
-                    // Rounding may leave it below zero; the comparison is false for NaN, which stays.
+                    // Rounding may leave it below zero; the comparison is false for NaN, which
+                    // stays.
                     mean_square -= mean * mean;
                     mean_square = if mean_square < 0.0 { 0.0 } else { mean_square };
                 }
@@ -150,14 +161,19 @@ macro_rules! channel_norm_kernels {
         }
 
         /// The kernel with each of its forms.
-        pub(super) static CHANNEL_NORM: [($crate::panel::channel_norm::ChannelNormVariant, $crate::panel::channel_norm::ChannelNormFn); 12] = {
+        pub(super) static CHANNEL_NORM: [(
+            $crate::panel::channel_norm::ChannelNormVariant,
+            $crate::panel::channel_norm::ChannelNormFn,
+        ); 12] = {
             use $crate::element::Element;
             use $crate::panel::channel_norm::{ChannelNormFn, ChannelNormVariant};
             // Places in `Element::ALL`.
             const F32: usize = Element::F32 as usize;
             const BF16: usize = Element::Bf16 as usize;
-            const fn variant<const CENTERED: bool, const SILU: bool, const FROM: usize, const TO: usize>() -> (ChannelNormVariant, ChannelNormFn) {
-                let variant = ChannelNormVariant { centered: CENTERED, silu: SILU, from: Element::ALL[FROM], to: Element::ALL[TO] };
+            const fn variant<const CENTERED: bool, const SILU: bool, const FROM: usize, const TO: usize>()
+            -> (ChannelNormVariant, ChannelNormFn) {
+                let (from, to) = (Element::ALL[FROM], Element::ALL[TO]);
+                let variant = ChannelNormVariant { centered: CENTERED, silu: SILU, from, to };
                 (variant, channel_norm::<CENTERED, SILU, FROM, TO>)
             }
             [

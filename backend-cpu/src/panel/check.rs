@@ -1,4 +1,5 @@
-//! What the property tests of every panel family share: a random case, the plain loop in f64, and guards around C.
+//! What the property tests of every panel family share: a random case, the plain loop in f64, and
+//! guards around C.
 
 use needs::Need;
 use proptest::prelude::*;
@@ -108,7 +109,8 @@ fn verify(family: &PanelFamily, case: &Case) -> Result<(), String> {
     let c_stride = case.columns + case.c_gap;
     let span = (case.rows - 1) * c_stride + case.columns;
 
-    // Exactly as long as what may be read, so that a tool that checks memory sees every stray access.
+    // Exactly as long as what may be read, so that a tool that checks memory sees every stray
+    // access.
     let a = random.words(family.element, (case.rows - 1) * case.a_stride + reach);
     let b = random.words(family.element, depth * family.nr);
     let bias = random.values(case.columns);
@@ -134,7 +136,8 @@ fn verify(family: &PanelFamily, case: &Case) -> Result<(), String> {
         Residual::Separate => residual.as_ptr(),
         Residual::InPlace => c_start.cast_const(),
     };
-    // SAFETY: `skips` has seen that the CPU runs this family; all slices are as long as the shape says.
+    // SAFETY: `skips` has seen that the CPU runs this family; all slices are as long as the shape
+    // says.
     unsafe { family.panel(case.rows)(&shape, a.as_ptr(), b.as_ptr(), b.as_ptr(), c_start, bias_start, residual_start) };
 
     let mut expected: Vec<(f64, f64)> = before.iter().map(|&value| (value.into(), 0.0)).collect();

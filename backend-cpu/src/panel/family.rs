@@ -1,7 +1,8 @@
-//! [`PanelFamily`]: the panels of one tile size, one kernel for each number of rows, and the macro that declares one.
+//! [`PanelFamily`]: the panels of one tile size, one kernel for each number of rows, and the macro
+//! that declares one.
 //!
-//! A declaration carries the tile, the instruction set that gates it and the row counts, and generates the property
-//! tests of every kernel in it. The kernels' body is in `tile`.
+//! A declaration carries the tile, the instruction set that gates it and the row counts, and
+//! generates the property tests of every kernel in it. The kernels' body is in `tile`.
 
 use super::PanelFn;
 use crate::element::Element;
@@ -14,7 +15,8 @@ pub struct PanelFamily {
     pub name: &'static str,
     /// What the CPU has to run.
     pub isa: Isa,
-    /// What words of A and B hold. Of bf16 there are two in a word, and the CPU must have dot products.
+    /// What words of A and B hold. Of bf16 there are two in a word, and the CPU must have dot
+    /// products.
     pub element: Element,
     /// f32 lanes in a vector of this instruction set.
     pub lanes: usize,
@@ -48,11 +50,13 @@ impl PanelFamily {
 
 /// Declares a family as a static, and its property tests as a module of the family's name.
 ///
-/// `panel` is a kernel of the module that declares the family, generic over rows and over vectors in a row of C.
+/// `panel` is a kernel of the module that declares the family, generic over rows and over vectors
+/// in a row of C.
 macro_rules! panel_family {
     (
         $(#[$doc:meta])*
-        $static:ident = $name:ident: $isa:expr, $element:expr, $lanes:literal lanes, $vectors:literal vectors, rows [$($rows:literal)+]
+        $static:ident = $name:ident: $isa:expr, $element:expr,
+        $lanes:literal lanes, $vectors:literal vectors, rows [$($rows:literal)+]
     ) => {
         $(#[$doc])*
         pub(super) static $static: $crate::panel::PanelFamily = $crate::panel::PanelFamily {

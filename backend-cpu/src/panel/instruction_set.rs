@@ -1,4 +1,5 @@
-//! [`InstructionSet`]: all that is known of an instruction set, one value for each, in the file of its kernels.
+//! [`InstructionSet`]: all that is known of an instruction set, one value for each, in the file of
+//! its kernels.
 
 use super::PanelFamily;
 use super::channel_norm;

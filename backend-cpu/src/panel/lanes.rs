@@ -1,8 +1,8 @@
-//! Four f32 lanes, in the vector that the target architecture always has: SSE2 on x86-64, NEON on AArch64, an array
-//! elsewhere. The portable panels are built on them.
+//! Four f32 lanes, in the vector that the target architecture always has: SSE2 on x86-64, NEON on
+//! AArch64, an array elsewhere. The portable panels are built on them.
 //!
-//! Arrays alone would do, and the compiler would find most of the vectors; but where it does not, a panel loses a third
-//! of its speed, and which panels these are changes with every small edit.
+//! Arrays alone would do, and the compiler would find most of the vectors; but where it does not, a
+//! panel loses a third of its speed, and which panels these are changes with every small edit.
 
 #[cfg(target_arch = "aarch64")]
 pub(super) use neon::{

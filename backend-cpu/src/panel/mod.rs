@@ -1,21 +1,26 @@
-//! Contraction panels: `C[rows x columns] (+)= A[rows x k] * B[k x columns]`, the innermost kernels of a convolution.
+//! Contraction panels: `C[rows x columns] (+)= A[rows x k] * B[k x columns]`, the innermost kernels
+//! of a convolution.
 //!
-//! A panel's rows are pixels along the width, its columns are output channels, and k runs over the taps and input
-//! channels. The loops around a panel, the borders and the copies are emitted code and not here.
+//! A panel's rows are pixels along the width, its columns are output channels, and k runs over the
+//! taps and input channels. The loops around a panel, the borders and the copies are emitted code
+//! and not here.
 //!
 //! - this file: the calling convention, and the choice of a family for an instruction set;
 //! - `instruction_set`: all that is known of an instruction set, as a value;
 //! - `family`: what a family of panels is, and the macro that declares one together with its tests;
-//! - `tile`: the kernel's body, written once over the few vector operations that an instruction set names;
+//! - `tile`: the kernel's body, written once over the few vector operations that an instruction set
+//!   names;
 //! - `transform`: Winograd's transforms, in the same way;
-//! - `normalize`, `channel_norm`: a fused group normalisation over a run of pixels, and one over the channels of each, likewise;
+//! - `normalize`, `channel_norm`: a fused group normalisation over a run of pixels, and one over
+//!   the channels of each, likewise;
 //! - `softmax`: the weights of an attention, a few at a time, likewise;
 //! - `unary`: functions of one number, element by element, the same for all instruction sets;
-//! - `avx512`, `avx2`, `portable` (over `lanes`): these operations, and the families declared with them;
+//! - `avx512`, `avx2`, `portable` (over `lanes`): these operations, and the families declared with
+//!   them;
 //! - `avx512_bf16`: families whose A and B hold pairs of bf16, where the CPU has dot products.
 //!
-//! A step of k is a 32-bit word of A and of B: a number in f32, or two neighbours along k in bf16. Strides, offsets and lengths
-//! count words; C, bias and residual are f32 always.
+//! A step of k is a 32-bit word of A and of B: a number in f32, or two neighbours along k in bf16.
+//! Strides, offsets and lengths count words; C, bias and residual are f32 always.
 
 pub(crate) mod channel_norm;
 mod family;
@@ -44,9 +49,11 @@ pub(crate) use instruction_set::InstructionSet;
 use crate::element::Element;
 use crate::isa::Isa;
 
-/// One contiguous run of k: in every row of A, `length` words starting `offset` words after the row's start.
+/// One contiguous run of k: in every row of A, `length` words starting `offset` words after the
+/// row's start.
 ///
-/// For a convolution it is one row of taps: `kernel width * input channels` contiguous numbers of the scratch.
+/// For a convolution it is one row of taps: `kernel width * input channels` contiguous numbers of
+/// the scratch.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Segment {
@@ -56,7 +63,8 @@ pub struct Segment {
     pub length: usize,
 }
 
-/// What stays the same over all panel calls of one loop; emitted code shares it as a read-only table.
+/// What stays the same over all panel calls of one loop; emitted code shares it as a read-only
+/// table.
 ///
 /// The layout is C's: six fields, each one machine word.
 #[repr(C)]
@@ -81,9 +89,10 @@ pub struct PanelShape {
 /// With `acc = accumulate ? C : 0`, it computes `C = acc + A * B + bias + residual`, where
 ///
 /// - row i of `a` starts at `a + i * a_stride`, and its k-th element is found through the segments;
-/// - `b` holds [`nr`](PanelFamily::nr) words for each k, k over all segments in their order, without gaps;
-/// - `next` is what will be read soon: a cache line for each k from there on is asked into the second-level cache; where there
-///   is nothing to ask for, `b` costs nothing;
+/// - `b` holds [`nr`](PanelFamily::nr) words for each k, k over all segments in their order,
+///   without gaps;
+/// - `next` is what will be read soon: a cache line for each k from there on is asked into the
+///   second-level cache; where there is nothing to ask for, `b` costs nothing;
 /// - row i of `c` starts at `c + i * c_stride`;
 /// - `bias` is null, or points to `columns` values, one for each column;
 /// - `residual` is null, or is laid out as `c` is.
@@ -93,10 +102,12 @@ pub struct PanelShape {
 /// # Safety
 ///
 /// - The CPU runs the family ([`PanelFamily::is_supported`]).
-/// - `shape` and its segments are readable, `columns` is 1 to `nr`, and each segment's length is at least 1.
-/// - Everything named above but `next` is readable, C is writable, all of it aligned as f32 is, and nobody else writes there
-///   during the call.
-/// - C overlaps neither A, B nor bias. C and residual do not overlap, unless they are the same address.
+/// - `shape` and its segments are readable, `columns` is 1 to `nr`, and each segment's length is at
+///   least 1.
+/// - Everything named above but `next` is readable, C is writable, all of it aligned as f32 is, and
+///   nobody else writes there during the call.
+/// - C overlaps neither A, B nor bias. C and residual do not overlap, unless they are the same
+///   address.
 pub type PanelFn = unsafe extern "C" fn(
     shape: *const PanelShape,
     a: *const f32,
@@ -108,8 +119,8 @@ pub type PanelFn = unsafe extern "C" fn(
 );
 
 impl PanelFamily {
-    /// The families of an instruction set that multiply this element: the wide one, then the narrow one. None if there are
-    /// none, or if the crate was compiled for another architecture.
+    /// The families of an instruction set that multiply this element: the wide one, then the narrow
+    /// one. None if there are none, or if the crate was compiled for another architecture.
     pub fn of(isa: Isa, element: Element) -> Option<[&'static PanelFamily; 2]> {
         let row = isa.row()?;
         match element {
@@ -126,12 +137,13 @@ impl PanelFamily {
 
     /// The family to use for a contraction of this many columns (output channels) in all.
     ///
-    /// The narrow family has more rows but does fewer multiplications a load: it is for what fits in one narrow panel.
+    /// The narrow family has more rows but does fewer multiplications a load: it is for what fits
+    /// in one narrow panel.
     ///
     /// # Panics
     ///
-    /// There are no panels of this element ([`Isa::has_dot_products`]), or the crate was compiled for an architecture without this
-    /// instruction set; [`Isa::is_supported`] is false then.
+    /// There are no panels of this element ([`Isa::has_dot_products`]), or the crate was compiled
+    /// for an architecture without this instruction set; [`Isa::is_supported`] is false then.
     pub fn for_columns(isa: Isa, element: Element, columns: usize) -> &'static PanelFamily {
         let families = PanelFamily::of(isa, element);
         let [wide, narrow] = families.unwrap_or_else(|| panic!("no panels of {} for {isa}", element.name()));

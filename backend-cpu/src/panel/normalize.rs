@@ -1,22 +1,24 @@
-//! The body of a fused group normalisation over a run of pixels, written once as a macro over the vector operations of an
-//! instruction set (`tile` lists them).
+//! The body of a fused group normalisation over a run of pixels, written once as a macro over the
+//! vector operations of an instruction set (`tile` lists them).
 //!
-//! Which pixels, and which pixel of gain and shift belongs to them, is emitted code, in `codegen::norm`; so are the
-//! coefficients.
+//! Which pixels, and which pixel of gain and shift belongs to them, is emitted code, in
+//! `codegen::norm`; so are the coefficients.
 
 use crate::element::Element;
 use crate::isa::Isa;
 
-/// Normalises, modulates, activates: called as `normalize(from, to, coefficients, gain, shift, channels, pixels)`.
+/// Normalises, modulates, activates: called as `normalize(from, to, coefficients, gain, shift,
+/// channels, pixels)`.
 ///
-/// `to = activation((from * a + b) * gain + shift)` for `pixels` pixels one behind the other; a and b, one each a channel,
-/// follow each other at `coefficients`. All pixels take the same gain and shift, one each a channel; a variant without
-/// modulation does not read them. Coefficients are f32; what the others are in memory, the variant says.
+/// `to = activation((from * a + b) * gain + shift)` for `pixels` pixels one behind the other; a and
+/// b, one each a channel, follow each other at `coefficients`. All pixels take the same gain and
+/// shift, one each a channel; a variant without modulation does not read them. Coefficients are
+/// f32; what the others are in memory, the variant says.
 ///
 /// # Safety
 ///
-/// The CPU runs the instruction set; what is named is readable, or writable, aligned as its elements are; `to` overlaps
-/// nothing, or is `from` in the same elements.
+/// The CPU runs the instruction set; what is named is readable, or writable, aligned as its
+/// elements are; `to` overlaps nothing, or is `from` in the same elements.
 pub(crate) type NormalizeFn = unsafe extern "C" fn(
     from: *const u8,
     to: *mut u8,
@@ -54,8 +56,8 @@ macro_rules! normalize_kernels {
     ($(#[$feature:meta])*) => {
         /// `2^x` to about 2 units in the last place, of numbers from -126 to 126; NaN stays NaN.
         ///
-        /// `2^n * 2^f` with `n` the nearest whole number to x and `2^f` its Taylor polynomial in `f * ln(2)`, |f| <= 1/2, whose
-        /// remainder is below 2e-8.
+        /// `2^n * 2^f` with `n` the nearest whole number to x and `2^f` its Taylor polynomial in
+        /// `f * ln(2)`, |f| <= 1/2, whose remainder is below 2e-8.
         #[inline]
         $(#[$feature])*
         fn power_of_two(x: Vector) -> Vector {
@@ -81,7 +83,8 @@ macro_rules! normalize_kernels {
             divide(x, add(power_of_two(scaled), splat(1.0)))
         }
 
-        /// See [`NormalizeFn`](super::normalize::NormalizeFn); `FROM` and `TO` are places in `Element::ALL`.
+        /// See [`NormalizeFn`](super::normalize::NormalizeFn); `FROM` and `TO` are places in
+        /// `Element::ALL`.
         $(#[$feature])*
         unsafe extern "C" fn normalize<const MODULATED: bool, const SILU: bool, const FROM: usize, const TO: usize>(
             from: *const u8,
@@ -124,14 +127,19 @@ macro_rules! normalize_kernels {
         }
 
         /// The kernel with each of its forms.
-        pub(super) static NORMALIZE: [($crate::panel::normalize::NormalizeVariant, $crate::panel::normalize::NormalizeFn); 12] = {
+        pub(super) static NORMALIZE: [(
+            $crate::panel::normalize::NormalizeVariant,
+            $crate::panel::normalize::NormalizeFn,
+        ); 12] = {
             use $crate::element::Element;
             use $crate::panel::normalize::{NormalizeVariant, NormalizeFn};
             // Places in `Element::ALL`.
             const F32: usize = Element::F32 as usize;
             const BF16: usize = Element::Bf16 as usize;
-            const fn variant<const MODULATED: bool, const SILU: bool, const FROM: usize, const TO: usize>() -> (NormalizeVariant, NormalizeFn) {
-                let variant = NormalizeVariant { modulated: MODULATED, silu: SILU, from: Element::ALL[FROM], to: Element::ALL[TO] };
+            const fn variant<const MODULATED: bool, const SILU: bool, const FROM: usize, const TO: usize>()
+            -> (NormalizeVariant, NormalizeFn) {
+                let (from, to) = (Element::ALL[FROM], Element::ALL[TO]);
+                let variant = NormalizeVariant { modulated: MODULATED, silu: SILU, from, to };
                 (variant, normalize::<MODULATED, SILU, FROM, TO>)
             }
             [

@@ -34,7 +34,8 @@ fn mask(lanes: usize) -> Mask {
 
 #[inline(always)]
 unsafe fn load(from: *const f32) -> Vector {
-    // SAFETY: the caller's promise: a whole vector is readable, and an array is aligned as its elements are.
+    // SAFETY: the caller's promise: a whole vector is readable, and an array is aligned as its
+    // elements are.
     lanes::load(unsafe { &*from.cast() })
 }
 
@@ -61,8 +62,8 @@ unsafe fn load_masked(from: *const f32, mask: Mask) -> Vector {
 #[inline(always)]
 unsafe fn store_masked(to: *mut f32, mask: Mask, vector: Vector) {
     if mask == LANES {
-        // SAFETY: the caller's promise: the mask's lanes are writable, and these are all; an array is aligned as its
-        // elements are.
+        // SAFETY: the caller's promise: the mask's lanes are writable, and these are all; an array
+        // is aligned as its elements are.
         lanes::store(unsafe { &mut *to.cast() }, vector);
         return;
     }
@@ -77,7 +78,8 @@ unsafe fn store_masked(to: *mut f32, mask: Mask, vector: Vector) {
 /// No such store in plain Rust.
 #[inline(always)]
 unsafe fn stream(to: *mut f32, value: Vector) {
-    // SAFETY: the caller's promise: a whole vector is writable; an array is aligned as its elements are.
+    // SAFETY: the caller's promise: a whole vector is writable; an array is aligned as its elements
+    // are.
     lanes::store(unsafe { &mut *to.cast() }, value);
 }
 
@@ -97,7 +99,8 @@ fn add_wide(sum: Wide, a: Vector, b: Vector) -> Wide {
 #[inline(always)]
 unsafe fn store_wide(to: *mut f64, sum: Wide) {
     for (lane, sum) in sum.into_iter().enumerate() {
-        // SAFETY: the caller's promise: as many f64 as a vector has lanes are readable and writable.
+        // SAFETY: the caller's promise: as many f64 as a vector has lanes are readable and
+        // writable.
         unsafe { *to.add(lane) += sum };
     }
 }

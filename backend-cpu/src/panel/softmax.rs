@@ -1,7 +1,8 @@
-//! A run of a softmax over scores that come a few at a time, written once as a macro over the vector operations of an
-//! instruction set (`tile` lists them).
+//! A run of a softmax over scores that come a few at a time, written once as a macro over the
+//! vector operations of an instruction set (`tile` lists them).
 //!
-//! Which scores, and what is summed with the weights that are made of them, is emitted code, in `codegen::attention`.
+//! Which scores, and what is summed with the weights that are made of them, is emitted code, in
+//! `codegen::attention`.
 
 use crate::isa::Isa;
 
@@ -17,17 +18,19 @@ pub(crate) struct State {
     pub weights: f64,
 }
 
-/// Makes weights of scores: called as `softmax(scores, seen, scores_in_run, state, sums, channels)`.
+/// Makes weights of scores: called as `softmax(scores, seen, scores_in_run, state, sums,
+/// channels)`.
 ///
-/// Scores are exponents of 2. The first `seen` of the run become `2^(score - largest)`, with the largest of these and of those
-/// before; the others of the run become 0. Where the largest grows, what was gathered before is scaled to it: the state's
-/// weights, and the `channels` numbers at `sums`, which are not touched before the first score. A NaN makes
-/// every weight NaN.
+/// Scores are exponents of 2. The first `seen` of the run become `2^(score - largest)`, with the
+/// largest of these and of those before; the others of the run become 0. Where the largest grows,
+/// what was gathered before is scaled to it: the state's weights, and the `channels` numbers at
+/// `sums`, which are not touched before the first score. A NaN makes every weight NaN.
 ///
 /// # Safety
 ///
-/// The CPU runs the instruction set; the scores of the run are readable and writable, rounded up to whole vectors where only some
-/// are seen; so are state and sums, and all are aligned as their numbers are and overlap nothing.
+/// The CPU runs the instruction set; the scores of the run are readable and writable, rounded up to
+/// whole vectors where only some are seen; so are state and sums, and all are aligned as their
+/// numbers are and overlap nothing.
 pub(crate) type SoftmaxFn = unsafe extern "C" fn(
     scores: *mut f32,
     seen: usize,
@@ -42,7 +45,8 @@ pub(crate) fn symbol(isa: Isa) -> String {
     format!("{isa}_softmax")
 }
 
-/// Defines `softmax`, a [`SoftmaxFn`], over the vector operations in scope and `power_of_two` of `normalize`.
+/// Defines `softmax`, a [`SoftmaxFn`], over the vector operations in scope and `power_of_two` of
+/// `normalize`.
 macro_rules! softmax_kernels {
     ($(#[$feature:meta])*) => {
         /// All lanes put together by `f`, halves first: the same order for any lanes.
@@ -125,7 +129,8 @@ pub(super) use softmax_kernels;
 mod tests {
     use super::*;
 
-    /// Runs of scores one behind the other, and the weights that each has in the end: scaled as sums are.
+    /// Runs of scores one behind the other, and the weights that each has in the end: scaled as
+    /// sums are.
     #[test]
     fn weights_are_those_of_all_scores_at_once() {
         let mut seed = 5_u64;
@@ -141,14 +146,16 @@ mod tests {
                 (&[(96, 96), (96, 96), (31, 40), (7, 7)], 40.0),
             ] {
                 let mut state = State { largest: f32::NEG_INFINITY, unused: 0.0, weights: 0.0 };
-                // What nobody wrote: it must not be read. One sum a score, behind it one that is not its own.
+                // What nobody wrote: it must not be read. One sum a score, behind it one that is
+                // not its own.
                 let mut sums = vec![f32::NAN; 300];
                 let (mut exact, mut filled) = (vec![], 0);
                 for &(seen, run) in runs {
                     let mut scores = vec![f32::NAN; run + 16];
                     scores[..run].iter_mut().for_each(|score| *score = random(size));
                     exact.extend(scores[..seen].iter().map(|&score| f64::from(score)));
-                    // SAFETY: the CPU runs it; there are 16 scores behind the run, and as many sums as were filled.
+                    // SAFETY: the CPU runs it; there are 16 scores behind the run, and as many sums
+                    // as were filled.
                     unsafe { softmax(scores.as_mut_ptr(), seen, run, &mut state, sums.as_mut_ptr(), filled) };
                     assert!(scores[seen..run].iter().all(|&weight| weight == 0.0), "{isa}: {scores:?}");
                     sums[filled..filled + seen].copy_from_slice(&scores[..seen]);

@@ -1,7 +1,8 @@
-//! The body of a contraction panel, written once as a macro over the vector operations of an instruction set.
+//! The body of a contraction panel, written once as a macro over the vector operations of an
+//! instruction set.
 //!
-//! A macro and not a trait, because every function here must carry the instruction set's `target_feature`. The
-//! module that expands [`tile_kernel`] names, each with that attribute:
+//! A macro and not a trait, because every function here must carry the instruction set's
+//! `target_feature`. The module that expands [`tile_kernel`] names, each with that attribute:
 //!
 //! | name | what it is |
 //! |---|---|
@@ -22,10 +23,11 @@
 //! | `prefetch(p)`, `prefetch_second(p)` | ask for the cache line of `p`, into the first-level cache or the second-level one |
 //! | `opaque(n)` | `n`, of which the optimiser knows nothing |
 //!
-//! Registers are what this is about. All of C lives in vector registers. The rows of A have no stride known at compile
-//! time, and one pointer a row would not fit: rows come in groups of [`GROUP`], each group has one pointer, and inside a
-//! group a row is `pointer + {0, 1, 2, 4} * stride`, `{1, 2} * triple` or `1 * quintuple`, which x86-64 addresses
-//! without an instruction. `opaque` keeps the optimiser from computing the multiples ahead, into registers that are
+//! Registers are what this is about. All of C lives in vector registers. The rows of A have no
+//! stride known at compile time, and one pointer a row would not fit: rows come in groups of
+//! [`GROUP`], each group has one pointer, and inside a group a row is `pointer + {0, 1, 2, 4} *
+//! stride`, `{1, 2} * triple` or `1 * quintuple`, which x86-64 addresses without an instruction.
+//! `opaque` keeps the optimiser from computing the multiples ahead, into registers that are
 //! not there.
 
 /// Rows that share a pointer in the inner loop.
@@ -35,7 +37,8 @@ pub(crate) const CACHE_LINE: usize = 16;
 /// Groups of rows in the tallest panel.
 pub(super) const GROUPS: usize = 4;
 
-/// Runs the block for each row, unrolled by construction: an accumulator indexed by a run-time row would live in memory.
+/// Runs the block for each row, unrolled by construction: an accumulator indexed by a run-time row
+/// would live in memory.
 macro_rules! for_rows {
     ($rows:ident, $row:ident, $block:block) => {
         for_rows!(@ $rows, $row, $block, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27)
@@ -48,17 +51,20 @@ macro_rules! for_rows {
     };
 }
 
-/// One step of k: `acc[row][column] += a[row] * b[column]` over the tile, `$ahead` steps after the pointers.
+/// One step of k: `acc[row][column] += a[row] * b[column]` over the tile, `$ahead` steps after the
+/// pointers.
 macro_rules! tile_step {
     ($acc:ident, $rows:ident, $vectors:ident, $groups:ident, $strides:ident, $b:ident, $ahead:expr) => {
         let mut values = [zero(); $vectors];
         for j in 0..$vectors {
-            // SAFETY: `$ahead` is less than the steps left in the segment, and B holds `nr` values for each.
+            // SAFETY: `$ahead` is less than the steps left in the segment, and B holds `nr` values
+            // for each.
             values[j] = unsafe { load($b.add(($ahead * $vectors + j) * LANES)) };
         }
         for_rows!($rows, row, {
             let at = $groups[row / GROUP].wrapping_byte_add($strides[row % GROUP]).wrapping_add($ahead);
-            // SAFETY: `at` is this row's element `$ahead` steps on, and so many steps are left in the segment.
+            // SAFETY: `at` is this row's element `$ahead` steps on, and so many steps are left in
+            // the segment.
             let a = unsafe { broadcast(at) };
             for j in 0..$vectors {
                 $acc[row][j] = multiply_add(a, values[j], $acc[row][j]);
@@ -67,11 +73,12 @@ macro_rules! tile_step {
     };
 }
 
-/// Defines `panel::<ROWS, VECTORS>`, a [`PanelFn`](super::PanelFn), over the vector operations in scope.
+/// Defines `panel::<ROWS, VECTORS>`, a [`PanelFn`](super::PanelFn), over the vector operations in
+/// scope.
 macro_rules! tile_kernel {
     ($(#[$feature:meta])*) => {
-        /// The panel of `ROWS` rows and `VECTORS` vectors of columns. See [`PanelFn`](super::PanelFn) for what it
-        /// computes and what its caller must see to.
+        /// The panel of `ROWS` rows and `VECTORS` vectors of columns. See
+        /// [`PanelFn`](super::PanelFn) for what it computes and what its caller must see to.
         $(#[$feature])*
         unsafe extern "C" fn panel<const ROWS: usize, const VECTORS: usize>(
             shape: *const PanelShape,
@@ -136,7 +143,8 @@ macro_rules! tile_kernel {
                 }
             }
 
-            // What C holds is added to this sum, not this to what C holds: short sums round less than a long one.
+            // What C holds is added to this sum, not this to what C holds: short sums round less
+            // than a long one.
             if shape.accumulate != 0 {
                 for_rows!(ROWS, row, {
                     for j in 0..VECTORS {
@@ -159,7 +167,8 @@ macro_rules! tile_kernel {
                 for_rows!(ROWS, row, {
                     for j in 0..VECTORS {
                         let at = residual.wrapping_add(row * shape.c_stride + j * LANES);
-                        // SAFETY: the mask leaves only columns that exist; they are laid out as those of C.
+                        // SAFETY: the mask leaves only columns that exist; they are laid out as
+                        // those of C.
                         acc[row][j] = add(acc[row][j], unsafe { load_masked(at, masks[j]) });
                     }
                 });
@@ -167,7 +176,8 @@ macro_rules! tile_kernel {
             for_rows!(ROWS, row, {
                 for j in 0..VECTORS {
                     let at = c.wrapping_add(row * shape.c_stride + j * LANES);
-                    // SAFETY: the mask leaves only columns that exist, and the caller lets us write them.
+                    // SAFETY: the mask leaves only columns that exist, and the caller lets us write
+                    // them.
                     unsafe { store_masked(at, masks[j], acc[row][j]) };
                 }
             });

@@ -1,9 +1,11 @@
-//! The bodies of Winograd's transforms, written once as a macro over the vector operations of an instruction set (`tile`
-//! lists them): a square of inputs forward, a square of products back, and both over time.
+//! The bodies of Winograd's transforms, written once as a macro over the vector operations of an
+//! instruction set (`tile` lists them): a square of inputs forward, a square of products back, and
+//! both over time.
 //!
-//! The formulas are those of `crate::winograd`. One call transforms one square for every channel; loops over squares,
-//! frames and planes are emitted code. Arrays hold the larger square; what a smaller one leaves unused costs nothing
-//! once the loops, whose bounds are constants, are unrolled.
+//! The formulas are those of `crate::winograd`. One call transforms one square for every channel;
+//! loops over squares, frames and planes are emitted code. Arrays hold the larger square; what a
+//! smaller one leaves unused costs nothing once the loops, whose bounds are constants, are
+//! unrolled.
 
 use crate::element::Element;
 use crate::isa::Isa;
@@ -16,31 +18,34 @@ pub(crate) const POINT_B: f64 = std::f64::consts::SQRT_2;
 
 /// `Bᵀ d B` of one square: called as `forward(from, to, channels, line, plane)`.
 ///
-/// Element (y, x) of the square is at `from + y * line + x * channels`, with all its channels behind it; plane p of the
-/// result is at `to + p * plane`. Distances are in elements.
+/// Element (y, x) of the square is at `from + y * line + x * channels`, with all its channels
+/// behind it; plane p of the result is at `to + p * plane`. Distances are in elements.
 ///
 /// # Safety
 ///
-/// The CPU runs the instruction set; what is named is readable, or writable, aligned as f32 is; nothing overlaps.
+/// The CPU runs the instruction set; what is named is readable, or writable, aligned as f32 is;
+/// nothing overlaps.
 pub(crate) type ForwardFn =
     unsafe extern "C" fn(from: *const f32, to: *mut f32, channels: usize, line: usize, plane: usize);
 
 /// `Aᵀ m A` of one square, plus bias and residual: called as
 /// `back(from, to, bias, residual, channels, plane, line, pixel, lines, pixels, sums, pitch)`.
 ///
-/// Plane p of the products is at `from + p * plane`; element (y, x) of the result is at `to + y * line + x * pixel`, and so
-/// in the residual, if that is not null. `bias` is null or has a value for each channel. Only the first `lines` lines and
-/// `pixels` pixels are read and written, if there are fewer than the square has.
+/// Plane p of the products is at `from + p * plane`; element (y, x) of the result is at `to + y *
+/// line + x * pixel`, and so in the residual, if that is not null. `bias` is null or has a value
+/// for each channel. Only the first `lines` lines and `pixels` pixels are read and written, if
+/// there are fewer than the square has.
 ///
-/// Result and residual are f32 or bf16, as the form has it; the result is rounded once. If `sums` is not null, what is written
-/// is added to the sum of its channel there, before it is rounded, and its square to the sum of squares `pitch` elements
-/// behind; whole vectors of sums are written, of which those of no channel mean nothing.
+/// Result and residual are f32 or bf16, as the form has it; the result is rounded once. If `sums`
+/// is not null, what is written is added to the sum of its channel there, before it is rounded, and
+/// its square to the sum of squares `pitch` elements behind; whole vectors of sums are written, of
+/// which those of no channel mean nothing.
 ///
 /// # Safety
 ///
-/// As for [`ForwardFn`], result and residual aligned as their elements are, sums as f64; result and residual may be the same
-/// memory. A streaming form also asks that whole vectors of the result are aligned, and that a fence follows before another
-/// thread reads it.
+/// As for [`ForwardFn`], result and residual aligned as their elements are, sums as f64; result and
+/// residual may be the same memory. A streaming form also asks that whole vectors of the result are
+/// aligned, and that a fence follows before another thread reads it.
 pub(crate) type BackFn = unsafe extern "C" fn(
     from: *const f32,
     to: *mut u8,
@@ -56,8 +61,9 @@ pub(crate) type BackFn = unsafe extern "C" fn(
     pitch: usize,
 );
 
-/// F(2, 3) over time: called as `time(from, to, count, plane)`, forward on four frames that follow each other at a
-/// distance of `count` elements, to four planes; back from four planes to two frames.
+/// F(2, 3) over time: called as `time(from, to, count, plane)`, forward on four frames that follow
+/// each other at a distance of `count` elements, to four planes; back from four planes to two
+/// frames.
 ///
 /// # Safety
 ///
@@ -93,7 +99,8 @@ pub(crate) enum Direction {
     BackStreaming,
 }
 
-/// The symbol under which emitted code calls the transform of a square; going back, the result has this element.
+/// The symbol under which emitted code calls the transform of a square; going back, the result has
+/// this element.
 pub(crate) fn square_symbol(isa: Isa, side: usize, direction: Direction, element: Element) -> String {
     format!("{isa}_winograd{side}_{direction:?}{}", element.suffix()).to_lowercase()
 }
@@ -188,7 +195,8 @@ macro_rules! transform_kernels {
                 for x in 0..window {
                     let mut column = [zero(); 6];
                     for y in 0..window {
-                        // SAFETY: an element of the square; the mask leaves only channels that exist.
+                        // SAFETY: an element of the square; the mask leaves only channels that
+                        // exist.
                         column[y] = unsafe { load_masked(from.wrapping_add(y * line + x * channels), lanes) };
                     }
                     let column = forward_row::<SIDE>(column);
@@ -257,8 +265,9 @@ macro_rules! transform_kernels {
                         let at = y * line + x * pixel + channel;
                         let mut value = add(row[x], added);
                         let streamed = STREAM && channels - channel >= LANES;
-                        // SAFETY: a pixel that exists, in the residual as in the result; the mask leaves only channels
-                        // that do. Whole vectors are aligned where that is asked for.
+                        // SAFETY: a pixel that exists, in the residual as in the result; the mask
+                        // leaves only channels that do. Whole vectors are aligned where that is
+                        // asked for.
                         unsafe {
                             if BF16 {
                                 let to = to.cast::<u16>().wrapping_add(at);
@@ -332,8 +341,14 @@ macro_rules! transform_kernels {
         /// The transforms of this instruction set.
         pub(super) static TRANSFORMS: $crate::panel::transform::Transforms = $crate::panel::transform::Transforms {
             forward: [forward::<2>, forward::<4>],
-            back: [[back::<2, false, false>, back::<4, false, false>], [back::<2, false, true>, back::<4, false, true>]],
-            back_streaming: [[back::<2, true, false>, back::<4, true, false>], [back::<2, true, true>, back::<4, true, true>]],
+            back: [
+                [back::<2, false, false>, back::<4, false, false>],
+                [back::<2, false, true>, back::<4, false, true>],
+            ],
+            back_streaming: [
+                [back::<2, true, false>, back::<4, true, false>],
+                [back::<2, true, true>, back::<4, true, true>],
+            ],
             time_forward,
             time_back,
         };

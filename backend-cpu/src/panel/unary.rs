@@ -1,5 +1,6 @@
-//! Functions of one number over a run of elements, as plain Rust around `libm`: they stand at the borders of networks, over few
-//! elements or once, so that no vector form is worth its digits. Every instruction set has the same, with the same bits.
+//! Functions of one number over a run of elements, as plain Rust around `libm`: they stand at the
+//! borders of networks, over few elements or once, so that no vector form is worth its digits.
+//! Every instruction set has the same, with the same bits.
 
 use half::bf16;
 use ir::UnaryFunction;
@@ -10,7 +11,8 @@ use crate::element::Element;
 ///
 /// # Safety
 ///
-/// So many elements are readable and writable, aligned as they are; `to` overlaps nothing, or is `from`.
+/// So many elements are readable and writable, aligned as they are; `to` overlaps nothing, or is
+/// `from`.
 pub(crate) type UnaryFn = unsafe extern "C" fn(from: *const u8, to: *mut u8, elements: usize);
 
 /// The symbol under which emitted code calls a function.

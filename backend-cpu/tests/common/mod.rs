@@ -72,9 +72,9 @@ pub(crate) fn leaves(graph: &Graph) -> (Tensors<f64>, Tensors<f32>) {
     (wide, narrow)
 }
 
-/// Runs `graph` on every instruction set, with each algorithm if it has convolutions, and compares each output with the
-/// evaluator in f64. Where a result is rounded to bf16, a few may fall to the other side; where more is computed with what
-/// was rounded, all may be a little apart.
+/// Runs `graph` on every instruction set, with each algorithm if it has convolutions, and compares
+/// each output with the evaluator in f64. Where a result is rounded to bf16, a few may fall to the
+/// other side; where more is computed with what was rounded, all may be a little apart.
 pub(crate) fn check(graph: &Graph) {
     let (wide, narrow) = leaves(graph);
     let expected = evaluate(graph, &wide).expect("the evaluator runs it");

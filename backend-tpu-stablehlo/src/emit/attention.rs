@@ -1,5 +1,6 @@
-//! Attention: scores, their softmax, the mean of values; over all queries at once where scores are small, else in a loop over
-//! blocks of queries, so that scores of one block are in memory at a time.
+//! Attention: scores, their softmax, the mean of values; over all queries at once where scores are
+//! small, else in a loop over blocks of queries, so that scores of one block are in memory at a
+//! time.
 //!
 //! Products and sums are in f32 whatever the operands are; the result is rounded once.
 
@@ -8,7 +9,8 @@ use ir::{AttentionMask, Dims, ElementType};
 use super::body::{Body, Tensor, type_text};
 use super::loops::{for_each_strip, rows_of, scalar};
 
-/// The attributes, and how many bytes of scores are made at once, or those of one query where these are more.
+/// The attributes, and how many bytes of scores are made at once, or those of one query where these
+/// are more.
 #[derive(Clone, Copy)]
 pub(super) struct Attention {
     pub heads: usize,
@@ -17,7 +19,8 @@ pub(super) struct Attention {
     pub score_bytes: usize,
 }
 
-/// Keys and values of all sets of tokens, `[sets, tokens, heads, channels]`, and how many queries there are.
+/// Keys and values of all sets of tokens, `[sets, tokens, heads, channels]`, and how many queries
+/// there are.
 struct Read<'a> {
     by: Attention,
     key: &'a Tensor,

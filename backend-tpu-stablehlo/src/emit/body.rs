@@ -1,4 +1,5 @@
-//! The lines of `main`: tensors by name, one op a line, each with the module it belongs to as its location.
+//! The lines of `main`: tensors by name, one op a line, each with the module it belongs to as its
+//! location.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -88,7 +89,8 @@ impl Body {
         self.text
     }
 
-    /// A name that no other tensor has: that of the graph's value for an empty hint, else the hint behind it.
+    /// A name that no other tensor has: that of the graph's value for an empty hint, else the hint
+    /// behind it.
     pub(super) fn fresh(&mut self, hint: &str) -> String {
         let dot = if hint.is_empty() { "" } else { "." };
         let name = format!("{}{dot}{hint}", self.value);
@@ -150,7 +152,8 @@ impl Body {
         self.op(hint, &format!("convert {}", tensor.name), &[tensor], element, &dims)
     }
 
-    /// `tensor` with its axis `i` as axis `axes[i]` of a tensor of these sizes, repeated along all others.
+    /// `tensor` with its axis `i` as axis `axes[i]` of a tensor of these sizes, repeated along all
+    /// others.
     pub(super) fn broadcast(&mut self, hint: &str, tensor: &Tensor, axes: &[usize], dims: &[usize]) -> Tensor {
         let head = format!("broadcast_in_dim {}, dims = {}", tensor.name, list(axes));
         self.op(hint, &head, &[tensor], tensor.element, dims)
@@ -231,7 +234,8 @@ impl Body {
         self.op(hint, &head, &[tensor, init], tensor.element, &dims)
     }
 
-    /// The same tensors, which the compiler must have made, all of them, before it goes on with any.
+    /// The same tensors, which the compiler must have made, all of them, before it goes on with
+    /// any.
     pub(super) fn barrier(&mut self, hints: &[&str], tensors: &[&Tensor]) -> Vec<Tensor> {
         let results: Vec<Tensor> =
             tensors.iter().zip(hints).map(|(t, hint)| Tensor { name: self.fresh(hint), ..(*t).clone() }).collect();

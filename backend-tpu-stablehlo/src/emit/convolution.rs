@@ -1,7 +1,7 @@
 //! Convolutions.
 //!
-//! Sums of products in f32, then bias and residual in f32, then one rounding: the compiler fuses what follows the products
-//! into the convolution.
+//! Sums of products in f32, then bias and residual in f32, then one rounding: the compiler fuses
+//! what follows the products into the convolution.
 
 use ir::{Axis, ElementType, Layout};
 

@@ -61,8 +61,8 @@ pub(super) fn add_bias(body: &mut Body, input: &Tensor, bias: &Tensor, channel: 
     body.to("", &sum, input.element)
 }
 
-/// To a floating-point type StableHLO rounds as we do. To an integer it leaves open what NaN and numbers beyond become:
-/// there, NaN is made 0 and the others are clamped first.
+/// To a floating-point type StableHLO rounds as we do. To an integer it leaves open what NaN and
+/// numbers beyond become: there, NaN is made 0 and the others are clamped first.
 pub(super) fn convert(body: &mut Body, input: &Tensor, element: ElementType) -> Tensor {
     let (low, high) = match element {
         ElementType::I8 => (f64::from(i8::MIN), f64::from(i8::MAX)),

@@ -1,4 +1,5 @@
-//! Loops that make a tensor strip by strip of rows, so that what is needed for a strip is in memory for one at a time.
+//! Loops that make a tensor strip by strip of rows, so that what is needed for a strip is in memory
+//! for one at a time.
 
 use ir::ElementType;
 
@@ -28,8 +29,9 @@ pub(super) fn rows_of(
     body.op(hint, &head, &operands, tensor.element, &dims)
 }
 
-/// `blank` with all its rows along `axis` made anew, `rows` of them at a time: by `make`, which is given the first row. The last
-/// strip ends with the tensor, so where strips do not divide it, some rows are made twice, alike.
+/// `blank` with all its rows along `axis` made anew, `rows` of them at a time: by `make`, which is
+/// given the first row. The last strip ends with the tensor, so where strips do not divide it, some
+/// rows are made twice, alike.
 pub(super) fn for_each_strip(
     body: &mut Body,
     blank: Tensor,

@@ -1,13 +1,16 @@
 //! From a graph to StableHLO text: one function, `main`.
 //!
-//! - Arguments are inputs, then states, then weights. A weight is a value of parameters alone that the step reads: what it
-//!   is made of stays outside, as a [`Recipe`], and no weight is a constant of the text.
+//! - Arguments are inputs, then states, then weights. A weight is a value of parameters alone that
+//!   the step reads: what it is made of stays outside, as a [`Recipe`], and no weight is a constant
+//!   of the text.
 //! - A state that is read and left with one type is donated: its result is written over its buffer.
-//! - `%v12` is the value `%12` of the graph, `%v12.mean` something on the way there. Every line's location is the module.
+//! - `%v12` is the value `%12` of the graph, `%v12.mean` something on the way there. Every line's
+//!   location is the module.
 //! - Types lose their layouts: StableHLO's ops name the axes they work on.
 //! - In bf16 each op of the graph computes in f32 and rounds once, as the evaluator defines it.
 //!
-//! The text is the same for the same graph. It uses the dialects `func` and `stablehlo` alone, with static shapes.
+//! The text is the same for the same graph. It uses the dialects `func` and `stablehlo` alone, with
+//! static shapes.
 
 mod attention;
 mod body;
@@ -52,8 +55,10 @@ pub struct UnsupportedOp {
 /// What the emitter is free to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmitOptions {
-    /// Bytes of what a convolution reads that are made at once, where it can be made strip by strip; more where that would be
-    /// too many strips. So many bytes of an attention's scores, too, but those of one query at least. [`usize::MAX`] to make everything whole, as is done in any case where several devices share the rows.
+    /// Bytes of what a convolution reads that are made at once, where it can be made strip by
+    /// strip; more where that would be too many strips. So many bytes of an attention's scores,
+    /// too, but those of one query at least. [`usize::MAX`] to make everything whole, as is done in
+    /// any case where several devices share the rows.
     pub strip_bytes: usize,
     /// The devices: arguments and results say how they are cut. Types are those of whole tensors.
     pub mesh: Mesh,
@@ -311,8 +316,8 @@ impl Emitter<'_> {
         let y = convolution::convolution(&mut self.body, &video, node.ty.layout, &by, &node.ty.shape);
         match y.element {
             ElementType::F32 => y,
-            // Else a compiler that may keep excess precision leaves the result in f32, at twice the memory, for whoever
-            // reads it in f32.
+            // Else a compiler that may keep excess precision leaves the result in f32, at twice the
+            // memory, for whoever reads it in f32.
             ElementType::Bf16 | ElementType::F16 => self.body.barrier(&["made"], &[&y]).swap_remove(0),
             ElementType::I8 | ElementType::I32 => unreachable!("arithmetic on integers was refused"),
         }
@@ -353,7 +358,8 @@ impl Emitter<'_> {
         (operands, *first_frame, *activation)
     }
 
-    /// Some frames of a `normalize` or `channel_norm` that is not made whole, for the slice `value`.
+    /// Some frames of a `normalize` or `channel_norm` that is not made whole, for the slice
+    /// `value`.
     fn frames_of_normalize(&mut self, value: Value, normalize: Value, frames: std::ops::Range<usize>) -> Tensor {
         let op = self.graph.op(normalize);
         if let Op::ChannelNorm { .. } = op {
@@ -454,8 +460,9 @@ impl Emitter<'_> {
         self.states_behind(strip.made, y)
     }
 
-    /// `y`, the result of the convolution over `made`, behind the states that are frames of `made`. They are made when the
-    /// old ones were read, since they are written over them, and before anything else, since they keep the source alive.
+    /// `y`, the result of the convolution over `made`, behind the states that are frames of `made`.
+    /// They are made when the old ones were read, since they are written over them, and before
+    /// anything else, since they keep the source alive.
     fn states_behind(&mut self, made: Value, y: Tensor) -> Tensor {
         let mut states = Vec::new();
         for (value, node) in self.graph.nodes() {

@@ -1,7 +1,8 @@
 //! Group normalisation: statistics, and the fused op that reads them.
 //!
-//! Everything is computed in f32 and rounded once. Each line works on whole tensors, but nothing full-size is meant to be
-//! made in f32: a reduction reads its operand converted, and the normalisation is one chain of elementwise ops.
+//! Everything is computed in f32 and rounded once. Each line works on whole tensors, but nothing
+//! full-size is meant to be made in f32: a reduction reads its operand converted, and the
+//! normalisation is one chain of elementwise ops.
 
 use ir::types::VideoAxes;
 use ir::{Activation, ElementType, FirstFrame};
@@ -13,12 +14,14 @@ use super::resample::resize_nearest;
 /// Of this many rows of the first frame one is taken into the sample of which the sums are shifted.
 const SAMPLED_ROWS: usize = 16;
 
-/// Mean and reciprocal standard deviation of each batch element and group, `[batch, groups, 2]` in f32.
+/// Mean and reciprocal standard deviation of each batch element and group, `[batch, groups, 2]` in
+/// f32.
 ///
-/// One pass over the elements: sums of `d` and `d²` with `d = x - k`, where `k` is the group's mean over a few rows. Then
-/// `mean = k + E[d]` and `variance = E[d²] - E[d]²` do not cancel,
+/// One pass over the elements: sums of `d` and `d²` with `d = x - k`, where `k` is the group's mean
+/// over a few rows. Then `mean = k + E[d]` and `variance = E[d²] - E[d]²` do not cancel,
 /// as `E[x²] - E[x]²` does in f32 where the mean is large
-/// beside the deviation (Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance").
+/// beside the deviation (Chan, Golub and LeVeque 1983, "Algorithms for computing the sample
+/// variance").
 pub(super) fn group_statistics(
     body: &mut Body,
     input: &Tensor,
@@ -105,7 +108,8 @@ pub(super) fn normalize(body: &mut Body, input: &Tensor, axes: VideoAxes, by: &M
     }
 }
 
-/// What is subtracted from each channel, multiplied with it and added to it, `[batch, channels]` each.
+/// What is subtracted from each channel, multiplied with it and added to it, `[batch, channels]`
+/// each.
 pub(super) struct Affine {
     mean: Tensor,
     factor: Tensor,
@@ -128,8 +132,9 @@ pub(super) fn affine(body: &mut Body, input: &Tensor, axes: VideoAxes, by: &Modu
     Affine { mean, factor, offset }
 }
 
-/// A video with each axis of time, height and width as two, where a smaller video has as many elements along the first of
-/// them: what is repeated along the second need not be made, as it had to be to be reshaped.
+/// A video with each axis of time, height and width as two, where a smaller video has as many
+/// elements along the first of them: what is repeated along the second need not be made, as it had
+/// to be to be reshaped.
 struct Split {
     dims: Vec<usize>,
     /// Where the axes of the smaller video are.
@@ -161,8 +166,8 @@ impl Split {
 
 /// The normalised video, read against a gain and a shift of lower resolution with no frame apart.
 ///
-/// They are resized along the width, where a TPU has no way to repeat elements but to make them, and where sizes do not
-/// divide.
+/// They are resized along the width, where a TPU has no way to repeat elements but to make them,
+/// and where sizes do not divide.
 fn modulated(
     body: &mut Body,
     input: &Tensor,
@@ -186,8 +191,8 @@ fn modulated(
     if x.dims == input.dims { y } else { body.reshape("joined", &y, &input.dims) }
 }
 
-/// Some rows, normalised, read against the same rows of a gain and a shift that may have fewer frames and columns. What is
-/// repeated is made: it is small.
+/// Some rows, normalised, read against the same rows of a gain and a shift that may have fewer
+/// frames and columns. What is repeated is made: it is small.
 pub(super) fn normalized_rows(
     body: &mut Body,
     input: &Tensor,

@@ -1,5 +1,5 @@
-//! What is decided about a graph before its text is written: where frames go in front of others, and which convolutions go
-//! strip by strip.
+//! What is decided about a graph before its text is written: where frames go in front of others,
+//! and which convolutions go strip by strip.
 
 use std::collections::HashMap;
 
@@ -19,9 +19,9 @@ pub(super) enum LeadingFrames {
 
 /// By value that a convolution reads behind other frames: which, where they are there before it.
 ///
-/// The slices of such a value that leave as states, the next step's caches, are read from the frames with those in front
-/// as well: then the value itself has one reader, and is never made by itself. They are made before the convolution: later,
-/// they would keep all frames alive.
+/// The slices of such a value that leave as states, the next step's caches, are read from the
+/// frames with those in front as well: then the value itself has one reader, and is never made by
+/// itself. They are made before the convolution: later, they would keep all frames alive.
 pub(super) fn leading_frames(
     graph: &Graph,
     strips: &HashMap<Value, Strip>,
@@ -56,9 +56,9 @@ pub(super) struct Strip {
     pub rows: usize,
 }
 
-/// The convolutions that go strip by strip: with a kernel of three rows, stride 1 and a row of zeros above and below, over
-/// a large video that is normalised or enlarged for them alone. None where several devices share the rows: a strip would be one
-/// device's work.
+/// The convolutions that go strip by strip: with a kernel of three rows, stride 1 and a row of
+/// zeros above and below, over a large video that is normalised or enlarged for them alone. None
+/// where several devices share the rows: a strip would be one device's work.
 pub(super) fn in_strips(graph: &Graph, options: &EmitOptions) -> HashMap<Value, Strip> {
     let mut strips = HashMap::new();
     if options.mesh.height > 1 {

@@ -1,7 +1,8 @@
 //! Nearest resizes and average pools.
 //!
-//! A resize goes axis by axis, the width first: it is the one along which elements lie in tiles of vector registers on a TPU,
-//! so that it costs a copy; repeated rows and frames then cost none, and the compiler fuses them into whoever reads them.
+//! A resize goes axis by axis, the width first: it is the one along which elements lie in tiles of
+//! vector registers on a TPU, so that it costs a copy; repeated rows and frames then cost none, and
+//! the compiler fuses them into whoever reads them.
 
 use ir::types::VideoAxes;
 use ir::{ElementType, FirstFrame};

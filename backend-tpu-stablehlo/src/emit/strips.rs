@@ -1,8 +1,9 @@
 //! Convolutions over large videos, strip by strip of rows.
 //!
-//! What a convolution reads is often made for it alone: a normalised or an enlarged video, with frames in front and zeros
-//! around it. Whole, that is as large as the video itself, and several copies of it live at once. A loop over strips of
-//! rows makes it a strip at a time, with the row above and below, and writes each strip of the result in its place.
+//! What a convolution reads is often made for it alone: a normalised or an enlarged video, with
+//! frames in front and zeros around it. Whole, that is as large as the video itself, and several
+//! copies of it live at once. A loop over strips of rows makes it a strip at a time, with the row
+//! above and below, and writes each strip of the result in its place.
 //!
 //! ```text
 //! for rows in strips:
@@ -11,7 +12,8 @@
 //!     result[rows] = convolution(z) + bias + residual[rows]
 //! ```
 //!
-//! The last strip ends with the video, so where strips do not divide it, some rows are made twice, alike.
+//! The last strip ends with the video, so where strips do not divide it, some rows are made twice,
+//! alike.
 
 use ir::types::VideoAxes;
 use ir::{Activation, ElementType, FirstFrame};
@@ -23,11 +25,12 @@ use super::loops::{for_each_strip, rows_of, scalar};
 use super::norm::{Affine, normalized_rows};
 use super::resample::resize_nearest;
 
-/// The most strips: of more, the rows that neighbours make twice would tell, and what is whole anyway is larger than a strip.
+/// The most strips: of more, the rows that neighbours make twice would tell, and what is whole
+/// anyway is larger than a strip.
 const MOST_STRIPS: usize = 16;
 
-/// Number of rows of a strip of a result with `height` rows, each of which takes `row_bytes` of what the convolution
-/// reads; a multiple of `multiple`. `None` when strips are not worth it.
+/// Number of rows of a strip of a result with `height` rows, each of which takes `row_bytes` of
+/// what the convolution reads; a multiple of `multiple`. `None` when strips are not worth it.
 pub(super) fn rows_of_strip(height: usize, row_bytes: usize, strip_bytes: usize, multiple: usize) -> Option<usize> {
     let whole = height.checked_mul(row_bytes)?;
     let strip_bytes = strip_bytes.max(whole.div_ceil(MOST_STRIPS));

@@ -1,5 +1,5 @@
-//! Buffers: tensors in a device's memory, and copies between them and the host's. Copies run while the caller does
-//! something else: what they read or write is kept until they are done.
+//! Buffers: tensors in a device's memory, and copies between them and the host's. Copies run while
+//! the caller does something else: what they read or write is kept until they are done.
 
 use std::any::Any;
 use std::fmt;
@@ -17,7 +17,8 @@ use super::table::Entry;
 
 /// A tensor on a device, dense and row-major as far as anyone can see.
 ///
-/// It may still be on its way, from the host or from a program that runs: it can be used at once, and what uses it waits.
+/// It may still be on its way, from the host or from a program that runs: it can be used at once,
+/// and what uses it waits.
 pub struct Buffer {
     client: Client,
     pub(super) buffer: *mut PJRT_Buffer,
@@ -39,11 +40,12 @@ unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
 impl Device {
-    /// Begins to copy `data` to the device and returns at once: the copy runs beside what the caller does next.
+    /// Begins to copy `data` to the device and returns at once: the copy runs beside what the
+    /// caller does next.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if `data` does not fill the type, or is of another element type; what the plugin says, mostly that
-    /// the device has no memory left.
+    /// [`Error::Mismatch`] if `data` does not fill the type, or is of another element type; what
+    /// the plugin says, mostly that the device has no memory left.
     pub fn put<T: Element>(&self, data: Vec<T>, ty: &TensorType) -> Result<Buffer> {
         self.check_source(&data, ty)?;
         let semantics = PJRT_HostBufferSemantics_kImmutableUntilTransferCompletes;
@@ -93,8 +95,8 @@ impl Device {
             device: self.device,
             ..Entry::new()
         };
-        // SAFETY: client, device and sizes are there until the call is over, `data` by the caller's promise; its elements fill
-        // the type. What comes out is new.
+        // SAFETY: client, device and sizes are there until the call is over, `data` by the caller's
+        // promise; its elements fill the type. What comes out is new.
         unsafe {
             self.client.table().call(&mut arguments)?;
             let done = Event::new(self.client.table(), arguments.done_with_host_buffer);
@@ -154,7 +156,8 @@ impl Buffer {
     /// Begins to copy the content to the host and returns at once.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if the elements are of another type; [`Error::HostMemory`]; what the plugin says.
+    /// [`Error::Mismatch`] if the elements are of another type; [`Error::HostMemory`]; what the
+    /// plugin says.
     pub fn fetch<T: Element>(&self) -> Result<Fetch<T>> {
         check_element::<T>(&self.ty)?;
         let no_memory = || Error::HostMemory { bytes: self.ty.bytes(), ty: self.ty.to_string() };
@@ -176,8 +179,9 @@ impl Buffer {
         };
         let mut arguments =
             PJRT_Buffer_ToHostBuffer_Args { src: self.buffer, host_layout: &raw mut layout, ..Entry::new() };
-        // SAFETY: the buffer is ours. The first call asks for the size alone; the second is given memory of that size, which
-        // stays until the copy is done; the layout stays until the call is over.
+        // SAFETY: the buffer is ours. The first call asks for the size alone; the second is given
+        // memory of that size, which stays until the copy is done; the layout stays until the call
+        // is over.
         unsafe {
             self.client.table().call(&mut arguments)?;
             if arguments.dst_size != self.ty.bytes() {

@@ -1,9 +1,9 @@
 //! Compiled programs on disk, so that a program is compiled once on a machine and not once a run.
 //!
-//! Plugins load what another version of them made and compute wrong numbers with it. So an entry's name is a hash of
-//! everything that its program depends on (the plugin's file, the processor, the devices, the module, the options), and its
-//! file has a checksum, by which damage is found before a plugin sees it. Entries appear whole or not at all; several
-//! processes may share a folder.
+//! Plugins load what another version of them made and compute wrong numbers with it. So an entry's
+//! name is a hash of everything that its program depends on (the plugin's file, the processor, the
+//! devices, the module, the options), and its file has a checksum, by which damage is found before
+//! a plugin sees it. Entries appear whole or not at all; several processes may share a folder.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -42,7 +42,8 @@ impl ExecutableCache {
     /// The cache in this folder, which is made when something is put there.
     ///
     /// # Errors
-    /// [`Error::Load`] if the plugin's file cannot be read any more; what the plugin says of its devices.
+    /// [`Error::Load`] if the plugin's file cannot be read any more; what the plugin says of its
+    /// devices.
     pub fn new(folder: &Path, client: &Client) -> Result<ExecutableCache> {
         let path = client.plugin().path();
         let unreadable = |cause: io::Error| Error::Load { path: path.into(), problem: cause.to_string() };
@@ -64,8 +65,8 @@ impl ExecutableCache {
         &self.folder
     }
 
-    /// The program of a module: from the cache, or compiled and put there. What cannot be read or written on disk is told in
-    /// the log and otherwise no harm.
+    /// The program of a module: from the cache, or compiled and put there. What cannot be read or
+    /// written on disk is told in the log and otherwise no harm.
     ///
     /// # Errors
     /// Those of [`Client::compile`].

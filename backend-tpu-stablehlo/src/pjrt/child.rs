@@ -1,15 +1,18 @@
 //! What is done in a child process: looking at plugins, and compiling ahead of time.
 //!
-//! Plugins end their process where an error would do: on flags in `XLA_FLAGS` that they do not know, on some modules; a library
-//! that only looks like a plugin may do anything. A compiler may hold gigabytes when it is done, and cannot be stopped.
-//! libtpu reads how to behave without a TPU from the environment, which is not safe to change in a process with threads.
-//! A child has none of these troubles: it is this program, started again; its environment is set before it starts, it can be
-//! killed, and when it aborts, that is an error like others.
+//! Plugins end their process where an error would do: on flags in `XLA_FLAGS` that they do not
+//! know, on some modules; a library that only looks like a plugin may do anything. A compiler may
+//! hold gigabytes when it is done, and cannot be stopped. libtpu reads how to behave without a TPU
+//! from the environment, which is not safe to change in a process with threads. A child has none of
+//! these troubles: it is this program, started again; its environment is set before it starts, it
+//! can be killed, and when it aborts, that is an error like others.
 //!
-//! Programs that are to *run* are compiled in the process that runs them, since they would have to be loaded there anyway.
-//! What could abort there is kept away: options are encoded from types, modules are our own emitter's, with static dimensions.
+//! Programs that are to *run* are compiled in the process that runs them, since they would have to
+//! be loaded there anyway. What could abort there is kept away: options are encoded from types,
+//! modules are our own emitter's, with static dimensions.
 //!
-//! Parent and child meet in a folder: `request.json` and `module.mlir` go in, `response.json` and `executable` come out.
+//! Parent and child meet in a folder: `request.json` and `module.mlir` go in, `response.json` and
+//! `executable` come out.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -93,8 +96,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The message without the plugin's frame around it: of libtpu's `function: code: name: problem. HLO module: ...` the
-    /// problem, else the first line.
+    /// The message without the plugin's frame around it: of libtpu's `function: code: name:
+    /// problem. HLO module: ...` the problem, else the first line.
     pub fn problem(&self) -> &str {
         let line = self.message.lines().next().unwrap_or_default();
         let behind = line.split_once(HBM_OOM).map_or(line, |(_, behind)| behind.trim_start_matches(':'));
@@ -128,7 +131,8 @@ pub enum ChildError {
     System(#[from] io::Error),
 }
 
-/// How to start this program again so that it calls [`serve`] with the folder that is appended to the arguments.
+/// How to start this program again so that it calls [`serve`] with the folder that is appended to
+/// the arguments.
 #[derive(Debug, Clone)]
 pub struct Reexecution {
     /// The program.
@@ -214,9 +218,9 @@ impl Reexecution {
     }
 }
 
-/// For libtpu where there is no TPU: ask no metadata server, be of some type (it need not be the target's), share the machine
-/// with other processes, write no logs. Noise of XLA's stays away. Plugins for other devices know none of it, or it is
-/// harmless to them.
+/// For libtpu where there is no TPU: ask no metadata server, be of some type (it need not be the
+/// target's), share the machine with other processes, write no logs. Noise of XLA's stays away.
+/// Plugins for other devices know none of it, or it is harmless to them.
 const ENVIRONMENT: [(&str, &str); 6] = [
     ("TPU_SKIP_MDS_QUERY", "1"),
     ("TPU_ACCELERATOR_TYPE", "v6e-8"),
@@ -340,8 +344,8 @@ mod tests {
         };
         let refusal = refusal(&error);
         assert!(refusal.is_out_of_memory);
-        let problem = "Ran out of memory on HBM, the total memory required for HLO temporaries (40.00G) exceeds available \
-                       HBM (31.24G)";
+        let problem = "Ran out of memory on HBM, the total memory required for HLO temporaries (40.00G) exceeds \
+                       available HBM (31.24G)";
         assert_eq!(refusal.problem(), problem);
         let other = Refusal { message: "bad module\nline 2".into(), is_out_of_memory: false };
         assert_eq!(other.problem(), "bad module");

@@ -1,4 +1,5 @@
-//! A client: a plugin's hold on its devices. Programs are compiled for it, and buffers are on its devices.
+//! A client: a plugin's hold on its devices. Programs are compiled for it, and buffers are on its
+//! devices.
 
 use std::sync::Arc;
 
@@ -34,8 +35,8 @@ impl Drop for Inner {
 }
 
 impl Client {
-    /// Takes hold of the plugin's devices. A plugin may allow one process alone to do so. Options are the plugin's own: CPU
-    /// plugins know `cpu_device_count`.
+    /// Takes hold of the plugin's devices. A plugin may allow one process alone to do so. Options
+    /// are the plugin's own: CPU plugins know `cpu_device_count`.
     ///
     /// # Errors
     /// What the plugin says: no device, one that is in use, an option that it does not know.
@@ -93,13 +94,14 @@ impl Client {
         }
     }
 
-    /// Compiles a StableHLO module, text or bytecode, and loads it. `signature` is what `main` takes and returns on each
-    /// device.
+    /// Compiles a StableHLO module, text or bytecode, and loads it. `signature` is what `main`
+    /// takes and returns on each device.
     ///
     /// Every dimension of the module must be static: on a dynamic one, libtpu ends the process.
     ///
     /// # Errors
-    /// What the plugin says of the module; [`super::Error::Mismatch`] if it returns other types than `signature` has.
+    /// What the plugin says of the module; [`super::Error::Mismatch`] if it returns other types
+    /// than `signature` has.
     pub fn compile(&self, module: &[u8], signature: Signature, options: &CompileOptions) -> Result<LoadedExecutable> {
         let program = mlir(module);
         let options = options.encode();
@@ -110,15 +112,17 @@ impl Client {
             compile_options_size: options.len(),
             ..Entry::new()
         };
-        // SAFETY: module, options and client are there until the call is over; the executable is new.
+        // SAFETY: module, options and client are there until the call is over; the executable is
+        // new.
         unsafe {
             self.table().call(&mut arguments)?;
             LoadedExecutable::new(self, arguments.executable, signature)
         }
     }
 
-    /// Loads what [`super::Executable::serialize`] made with the very same plugin on the very same kind of machine. Plugins check
-    /// too little: one version may load another's executable and compute wrong numbers. [`super::cache`] takes care.
+    /// Loads what [`super::Executable::serialize`] made with the very same plugin on the very same
+    /// kind of machine. Plugins check too little: one version may load another's executable and
+    /// compute wrong numbers. [`super::cache`] takes care.
     ///
     /// # Errors
     /// As [`Self::compile`].

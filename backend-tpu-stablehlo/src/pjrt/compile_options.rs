@@ -1,7 +1,9 @@
-//! Compile options: XLA's `CompileOptionsProto`, of which the few fields are declared here that are used. Numbers and names
-//! are those of `xla/pjrt/proto/compile_options.proto` and `xla/xla_data.proto`.
+//! Compile options: XLA's `CompileOptionsProto`, of which the few fields are declared here that are
+//! used. Numbers and names are those of `xla/pjrt/proto/compile_options.proto` and
+//! `xla/xla_data.proto`.
 //!
-//! Plugins end the process on bytes that make no sense, or without replicas and partitions: so nobody hands over bytes.
+//! Plugins end the process on bytes that make no sense, or without replicas and partitions: so
+//! nobody hands over bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +14,8 @@ use serde::{Deserialize, Serialize};
 /// How to compile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompileOptions {
-    /// The devices that one program is cut up for, by the shardings (of Shardy) that the module has; 1 for a module without.
+    /// The devices that one program is cut up for, by the shardings (of Shardy) that the module
+    /// has; 1 for a module without.
     pub partitions: usize,
     /// How hard to optimise; the plugin's choice by default.
     pub optimization: Option<Optimization>,
@@ -21,7 +24,8 @@ pub struct CompileOptions {
 /// How hard to optimise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Optimization {
-    /// As little as can be: compiles fast. Time and memory of the program say nothing about those of another level.
+    /// As little as can be: compiles fast. Time and memory of the program say nothing about those
+    /// of another level.
     O0 = 9,
     /// A little.
     O1 = 19,
@@ -37,8 +41,9 @@ impl Optimization {
 
     /// What programs for TPUs are compiled with unless another level is asked for.
     ///
-    /// XLA's own choice there is O2, which took ten times as long to compile this model's steps; by XLA's own estimate single
-    /// convolutions of it run no faster for that, and programs need about as much memory.
+    /// XLA's own choice there is O2, which took ten times as long to compile this model's steps; by
+    /// XLA's own estimate single convolutions of it run no faster for that, and programs need
+    /// about as much memory.
     pub const OF_TPUS: Self = Self::O1;
 
     /// The name, as users write it.

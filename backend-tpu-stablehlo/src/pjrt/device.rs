@@ -87,7 +87,8 @@ impl DeviceDescription {
         let mut kind = PJRT_DeviceDescription_Kind_Args { device_description, ..Entry::new() };
         let mut name = PJRT_DeviceDescription_ToString_Args { device_description, ..Entry::new() };
         let mut of = PJRT_DeviceDescription_Attributes_Args { device_description, ..Entry::new() };
-        // SAFETY: the caller's promise; what comes out lives as long as the description, and is copied.
+        // SAFETY: the caller's promise; what comes out lives as long as the description, and is
+        // copied.
         unsafe {
             table.call(&mut id)?;
             table.call(&mut kind)?;

@@ -30,7 +30,10 @@ pub enum Error {
         problem: String,
     },
     /// A plugin of an API that we do not speak.
-    #[error("{}: speaks PJRT API {}.{}, expected {expected}; install {advice} plugin", path.display(), found.0, found.1)]
+    #[error(
+        "{}: speaks PJRT API {}.{}, expected {expected}; install {advice} plugin",
+        path.display(), found.0, found.1
+    )]
     ApiVersion {
         /// The file.
         path: PathBuf,
@@ -59,8 +62,8 @@ pub enum Error {
         /// The plugin's own words; may be several lines.
         message: String,
     },
-    /// Arguments of a call or a run that do not fit the program. Found by us: plugins take any buffer of the right number
-    /// of bytes.
+    /// Arguments of a call or a run that do not fit the program. Found by us: plugins take any
+    /// buffer of the right number of bytes.
     #[error("{0}")]
     Mismatch(String),
     /// Host memory for a tensor cannot be had.

@@ -38,8 +38,9 @@ pub struct MemoryStatistics {
 }
 
 impl MemoryStatistics {
-    /// What a device must have: arguments, results and temporaries, each allocated as a whole. The compiler's peak is of what is
-    /// live and may be less, since memory between what is live is not used.
+    /// What a device must have: arguments, results and temporaries, each allocated as a whole. The
+    /// compiler's peak is of what is live and may be less, since memory between what is live is
+    /// not used.
     pub fn total(&self) -> u64 {
         let parts = self.arguments + self.results.saturating_sub(self.aliased) + self.temporaries + self.code;
         parts.max(self.peak)
@@ -73,8 +74,8 @@ impl Executable {
         let mut count = PJRT_Executable_NumOutputs_Args { executable, ..Entry::new() };
         let mut elements = PJRT_Executable_OutputElementTypes_Args { executable, ..Entry::new() };
         let mut sizes = PJRT_Executable_OutputDimensions_Args { executable, ..Entry::new() };
-        // SAFETY: the executable is ours; its lists live as long, and are copied. Of sizes there are as many as the ranks add
-        // up to.
+        // SAFETY: the executable is ours; its lists live as long, and are copied. Of sizes there
+        // are as many as the ranks add up to.
         let (elements, ranks, sizes) = unsafe {
             self.table.call(&mut count)?;
             self.table.call(&mut elements)?;
@@ -155,7 +156,8 @@ impl Executable {
     /// What the plugin says.
     pub fn serialize(&self) -> Result<Vec<u8>> {
         let mut found = PJRT_Executable_Serialize_Args { executable: self.executable, ..Entry::new() };
-        // SAFETY: the executable is ours; the bytes live until their deleter is called, once, and are copied.
+        // SAFETY: the executable is ours; the bytes live until their deleter is called, once, and
+        // are copied.
         unsafe {
             self.table.call(&mut found)?;
             let bytes = list(found.serialized_bytes.cast::<u8>(), found.serialized_bytes_size).to_vec();

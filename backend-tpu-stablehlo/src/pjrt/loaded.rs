@@ -44,9 +44,11 @@ impl Drop for Handle {
 /// What a program is given.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A buffer that the caller keeps. Where the program would write a result over it, the plugin copies it first.
+    /// A buffer that the caller keeps. Where the program would write a result over it, the plugin
+    /// copies it first.
     Keep(&'a Buffer),
-    /// A buffer that is used up: a program that writes a result over the argument reuses its memory.
+    /// A buffer that is used up: a program that writes a result over the argument reuses its
+    /// memory.
     Donate(Buffer),
 }
 
@@ -61,7 +63,8 @@ impl Input<'_> {
 
 /// A run under way.
 pub struct Run {
-    /// What it returns, for each device in order. The buffers can be used at once: what uses them waits.
+    /// What it returns, for each device in order. The buffers can be used at once: what uses them
+    /// waits.
     pub results: Vec<Vec<Buffer>>,
     done: Vec<Event>,
 }
@@ -98,7 +101,8 @@ impl LoadedExecutable {
         let mut executable =
             PJRT_LoadedExecutable_GetExecutable_Args { loaded_executable: loaded.loaded, ..Entry::new() };
         let mut devices = PJRT_LoadedExecutable_AddressableDevices_Args { executable: loaded.loaded, ..Entry::new() };
-        // SAFETY: the loaded executable is ours; the executable is handed over; devices live as long as their client.
+        // SAFETY: the loaded executable is ours; the executable is handed over; devices live as
+        // long as their client.
         let (executable, devices) = unsafe {
             table.call(&mut executable)?;
             let executable = Executable::new(table, executable.executable);
@@ -129,8 +133,9 @@ impl LoadedExecutable {
     /// Begins a run, with a list of arguments for each device in order, and returns at once.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if a list is missing, or an argument has another type or is on another device than the program
-    /// takes; what the plugin says. Donated buffers are gone either way.
+    /// [`Error::Mismatch`] if a list is missing, or an argument has another type or is on another
+    /// device than the program takes; what the plugin says. Donated buffers are gone either
+    /// way.
     pub fn run(&self, inputs: Vec<Vec<Input<'_>>>) -> Result<Run> {
         self.check(&inputs)?;
         let keep = self.kept(&inputs);
@@ -156,9 +161,10 @@ impl LoadedExecutable {
             device_complete_events: events.as_mut_ptr(),
             ..Entry::new()
         };
-        // SAFETY: every list is as long as is said, lists and options are there until the call is over, and the arguments
-        // are of the types and on the devices that the program takes. Buffers and events that come out are new, of the types
-        // that were compared when the program was loaded. The plugin itself holds the arguments for as long as it runs.
+        // SAFETY: every list is as long as is said, lists and options are there until the call is
+        // over, and the arguments are of the types and on the devices that the program takes.
+        // Buffers and events that come out are new, of the types that were compared when the
+        // program was loaded. The plugin itself holds the arguments for as long as it runs.
         unsafe {
             self.client.table().call(&mut call)?;
             let done = events.into_iter().map(|event| Event::new(self.client.table(), event)).collect();

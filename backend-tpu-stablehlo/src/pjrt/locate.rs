@@ -1,5 +1,5 @@
-//! Where plugins are: a path, or a name that is looked for in the data folder of Tessera, where [`install`] puts plugins, and
-//! in what the installed Python has.
+//! Where plugins are: a path, or a name that is looked for in the data folder of Tessera, where
+//! [`install`] puts plugins, and in what the installed Python has.
 //!
 //! Tessera redistributes no plugin. They come from the Python package index, by the user's own pip.
 
@@ -189,8 +189,8 @@ fn python_folders() -> Vec<PathBuf> {
     folders.lines().filter(|line| line.ends_with("-packages")).map(PathBuf::from).filter(|path| path.is_dir()).collect()
 }
 
-/// Gets a plugin with the user's own pip and puts it into Tessera's data folder, whole or not at all; one that is there is
-/// replaced. Returns the library's path.
+/// Gets a plugin with the user's own pip and puts it into Tessera's data folder, whole or not at
+/// all; one that is there is replaced. Returns the library's path.
 ///
 /// # Errors
 /// Every [`LocateError`] but the first two.
@@ -232,8 +232,8 @@ const PIP_INSTALL: [&str; 9] = [
     "--prefix=",
     "--root=/",
 ];
-/// What has no option to say the contrary. The variables win over pip's files of settings. Whatever else is set, such as an index
-/// or a proxy, stays.
+/// What has no option to say the contrary. The variables win over pip's files of settings. Whatever
+/// else is set, such as an index or a proxy, stays.
 const PIP_SETTINGS: [(&str, &str); 3] = [("PIP_USER", "0"), ("PIP_REQUIRE_VIRTUALENV", "0"), ("PIP_DRY_RUN", "0")];
 
 /// Installs a package.

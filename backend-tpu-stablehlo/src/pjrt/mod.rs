@@ -1,9 +1,10 @@
-//! The PJRT client: loads a plugin (libtpu, or one for CPUs or GPUs), compiles StableHLO with it, for devices that are
-//! there or ahead of time for some that are not, and runs it.
+//! The PJRT client: loads a plugin (libtpu, or one for CPUs or GPUs), compiles StableHLO with it,
+//! for devices that are there or ahead of time for some that are not, and runs it.
 //!
-//! From the bottom up: `table` calls the plugin's functions, `bindings` are their types; above it one thing of PJRT's a
-//! file. Everything public is safe: what the C API leaves unchecked (sizes of its structs, functions that an older plugin
-//! lacks, types and places of buffers) is checked here, and what it hands out ends with its owner.
+//! From the bottom up: `table` calls the plugin's functions, `bindings` are their types; above it
+//! one thing of PJRT's a file. Everything public is safe: what the C API leaves unchecked (sizes of
+//! its structs, functions that an older plugin lacks, types and places of buffers) is checked here,
+//! and what it hands out ends with its owner.
 //!
 //! Nothing here knows a graph or a model.
 

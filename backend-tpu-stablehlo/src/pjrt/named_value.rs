@@ -55,7 +55,8 @@ impl fmt::Display for NamedValue {
 /// # Safety
 /// A list of so many values as the plugin returned it.
 pub(super) unsafe fn read(start: *const PJRT_NamedValue, count: usize) -> Attributes {
-    // SAFETY: the caller's promise; a value's kind says which member of the union it is, and its size how long.
+    // SAFETY: the caller's promise; a value's kind says which member of the union it is, and its
+    // size how long.
     unsafe {
         let value = |value: &PJRT_NamedValue| {
             let (of, size) = (&value.__bindgen_anon_1, value.value_size);

@@ -1,4 +1,5 @@
-//! A plugin: a shared library that exports `GetPjrtApi`. Where plugins are looked for is in [`super::locate`].
+//! A plugin: a shared library that exports `GetPjrtApi`. Where plugins are looked for is in
+//! [`super::locate`].
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -13,7 +14,8 @@ use super::error::{Error, Result};
 use super::named_value::{self, Attributes};
 use super::table::{Entry, Table};
 
-/// A plugin that is loaded, for the rest of the process: plugins start threads, and none can be unloaded.
+/// A plugin that is loaded, for the rest of the process: plugins start threads, and none can be
+/// unloaded.
 #[derive(Clone)]
 pub struct Plugin {
     path: Arc<Path>,
@@ -29,7 +31,8 @@ impl Plugin {
     /// This runs the library's code: load what you trust.
     ///
     /// # Errors
-    /// [`Error::Load`], [`Error::NotAPlugin`], [`Error::ApiVersion`]; what the plugin says when it is initialised.
+    /// [`Error::Load`], [`Error::NotAPlugin`], [`Error::ApiVersion`]; what the plugin says when it
+    /// is initialised.
     pub fn load(path: &Path) -> Result<Plugin> {
         let load = |problem: String| Error::Load { path: path.into(), problem };
         // Absolute, so that the loader does not look for it in its own folders.
@@ -71,8 +74,8 @@ impl Plugin {
         self.table.version()
     }
 
-    /// What the plugin says about itself: `stablehlo_current_version`, `stablehlo_minimum_version`, `xla_version` and
-    /// others. Empty where it says nothing.
+    /// What the plugin says about itself: `stablehlo_current_version`, `stablehlo_minimum_version`,
+    /// `xla_version` and others. Empty where it says nothing.
     pub fn attributes(&self) -> Attributes {
         let mut arguments = PJRT_Plugin_Attributes_Args::new();
         // SAFETY: no pointers go in; the list that comes out lives as long as the plugin.
@@ -85,8 +88,8 @@ impl Plugin {
     }
 }
 
-/// All its symbols are resolved at once, so that what is missing is an error now and not an abort later; and they are the
-/// library's own, so that two plugins with the same symbols can be loaded.
+/// All its symbols are resolved at once, so that what is missing is an error now and not an abort
+/// later; and they are the library's own, so that two plugins with the same symbols can be loaded.
 #[cfg(unix)]
 fn open(path: &Path) -> Result<Library, libloading::Error> {
     use libloading::os::unix;

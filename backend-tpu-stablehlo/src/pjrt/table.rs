@@ -1,8 +1,9 @@
-//! The plugin's table of functions, and the one way to call them: whether the plugin has the function is checked before each
-//! call, and its errors become ours.
+//! The plugin's table of functions, and the one way to call them: whether the plugin has the
+//! function is checked before each call, and its errors become ours.
 //!
-//! Every function of the C API takes one struct, which belongs to no other function. So the type of the arguments names
-//! the function: [`Table::call`] with a `PJRT_Client_Create_Args` calls `PJRT_Client_Create`.
+//! Every function of the C API takes one struct, which belongs to no other function. So the type of
+//! the arguments names the function: [`Table::call`] with a `PJRT_Client_Create_Args` calls
+//! `PJRT_Client_Create`.
 
 use std::ffi::c_char;
 use std::mem::offset_of;
@@ -54,37 +55,91 @@ entries! {
     PJRT_Client_Destroy(PJRT_Client_Destroy_Args, PJRT_Client_Destroy_Args_STRUCT_SIZE);
     PJRT_Client_PlatformName(PJRT_Client_PlatformName_Args, PJRT_Client_PlatformName_Args_STRUCT_SIZE);
     PJRT_Client_PlatformVersion(PJRT_Client_PlatformVersion_Args, PJRT_Client_PlatformVersion_Args_STRUCT_SIZE);
-    PJRT_Client_AddressableDevices(PJRT_Client_AddressableDevices_Args, PJRT_Client_AddressableDevices_Args_STRUCT_SIZE);
+    PJRT_Client_AddressableDevices(
+        PJRT_Client_AddressableDevices_Args,
+        PJRT_Client_AddressableDevices_Args_STRUCT_SIZE
+    );
     PJRT_Client_Compile(PJRT_Client_Compile_Args, PJRT_Client_Compile_Args_STRUCT_SIZE);
-    PJRT_Client_BufferFromHostBuffer(PJRT_Client_BufferFromHostBuffer_Args, PJRT_Client_BufferFromHostBuffer_Args_STRUCT_SIZE);
+    PJRT_Client_BufferFromHostBuffer(
+        PJRT_Client_BufferFromHostBuffer_Args,
+        PJRT_Client_BufferFromHostBuffer_Args_STRUCT_SIZE
+    );
     PJRT_DeviceDescription_Id(PJRT_DeviceDescription_Id_Args, PJRT_DeviceDescription_Id_Args_STRUCT_SIZE);
-    PJRT_DeviceDescription_Attributes(PJRT_DeviceDescription_Attributes_Args, PJRT_DeviceDescription_Attributes_Args_STRUCT_SIZE);
+    PJRT_DeviceDescription_Attributes(
+        PJRT_DeviceDescription_Attributes_Args,
+        PJRT_DeviceDescription_Attributes_Args_STRUCT_SIZE
+    );
     PJRT_DeviceDescription_Kind(PJRT_DeviceDescription_Kind_Args, PJRT_DeviceDescription_Kind_Args_STRUCT_SIZE);
-    PJRT_DeviceDescription_ToString(PJRT_DeviceDescription_ToString_Args, PJRT_DeviceDescription_ToString_Args_STRUCT_SIZE);
+    PJRT_DeviceDescription_ToString(
+        PJRT_DeviceDescription_ToString_Args,
+        PJRT_DeviceDescription_ToString_Args_STRUCT_SIZE
+    );
     PJRT_Device_GetDescription(PJRT_Device_GetDescription_Args, PJRT_Device_GetDescription_Args_STRUCT_SIZE);
     PJRT_Device_MemoryStats(PJRT_Device_MemoryStats_Args, PJRT_Device_MemoryStats_Args_STRUCT_SIZE);
     PJRT_Executable_Destroy(PJRT_Executable_Destroy_Args, PJRT_Executable_Destroy_Args_STRUCT_SIZE);
     PJRT_Executable_NumOutputs(PJRT_Executable_NumOutputs_Args, PJRT_Executable_NumOutputs_Args_STRUCT_SIZE);
-    PJRT_Executable_SizeOfGeneratedCodeInBytes(PJRT_Executable_SizeOfGeneratedCodeInBytes_Args, PJRT_Executable_SizeOfGeneratedCodeInBytes_Args_STRUCT_SIZE);
-    PJRT_Executable_GetCostAnalysis(PJRT_Executable_GetCostAnalysis_Args, PJRT_Executable_GetCostAnalysis_Args_STRUCT_SIZE);
+    PJRT_Executable_SizeOfGeneratedCodeInBytes(
+        PJRT_Executable_SizeOfGeneratedCodeInBytes_Args,
+        PJRT_Executable_SizeOfGeneratedCodeInBytes_Args_STRUCT_SIZE
+    );
+    PJRT_Executable_GetCostAnalysis(
+        PJRT_Executable_GetCostAnalysis_Args,
+        PJRT_Executable_GetCostAnalysis_Args_STRUCT_SIZE
+    );
     PJRT_Executable_Serialize(PJRT_Executable_Serialize_Args, PJRT_Executable_Serialize_Args_STRUCT_SIZE);
-    PJRT_Executable_OutputElementTypes(PJRT_Executable_OutputElementTypes_Args, PJRT_Executable_OutputElementTypes_Args_STRUCT_SIZE);
-    PJRT_Executable_OutputDimensions(PJRT_Executable_OutputDimensions_Args, PJRT_Executable_OutputDimensions_Args_STRUCT_SIZE);
-    PJRT_Executable_GetCompiledMemoryStats(PJRT_Executable_GetCompiledMemoryStats_Args, PJRT_Executable_GetCompiledMemoryStats_Args_STRUCT_SIZE);
-    PJRT_Executable_DeserializeAndLoad(PJRT_Executable_DeserializeAndLoad_Args, PJRT_Executable_DeserializeAndLoad_Args_STRUCT_SIZE);
+    PJRT_Executable_OutputElementTypes(
+        PJRT_Executable_OutputElementTypes_Args,
+        PJRT_Executable_OutputElementTypes_Args_STRUCT_SIZE
+    );
+    PJRT_Executable_OutputDimensions(
+        PJRT_Executable_OutputDimensions_Args,
+        PJRT_Executable_OutputDimensions_Args_STRUCT_SIZE
+    );
+    PJRT_Executable_GetCompiledMemoryStats(
+        PJRT_Executable_GetCompiledMemoryStats_Args,
+        PJRT_Executable_GetCompiledMemoryStats_Args_STRUCT_SIZE
+    );
+    PJRT_Executable_DeserializeAndLoad(
+        PJRT_Executable_DeserializeAndLoad_Args,
+        PJRT_Executable_DeserializeAndLoad_Args_STRUCT_SIZE
+    );
     PJRT_LoadedExecutable_Destroy(PJRT_LoadedExecutable_Destroy_Args, PJRT_LoadedExecutable_Destroy_Args_STRUCT_SIZE);
-    PJRT_LoadedExecutable_GetExecutable(PJRT_LoadedExecutable_GetExecutable_Args, PJRT_LoadedExecutable_GetExecutable_Args_STRUCT_SIZE);
-    PJRT_LoadedExecutable_AddressableDevices(PJRT_LoadedExecutable_AddressableDevices_Args, PJRT_LoadedExecutable_AddressableDevices_Args_STRUCT_SIZE);
+    PJRT_LoadedExecutable_GetExecutable(
+        PJRT_LoadedExecutable_GetExecutable_Args,
+        PJRT_LoadedExecutable_GetExecutable_Args_STRUCT_SIZE
+    );
+    PJRT_LoadedExecutable_AddressableDevices(
+        PJRT_LoadedExecutable_AddressableDevices_Args,
+        PJRT_LoadedExecutable_AddressableDevices_Args_STRUCT_SIZE
+    );
     PJRT_LoadedExecutable_Execute(PJRT_LoadedExecutable_Execute_Args, PJRT_LoadedExecutable_Execute_Args_STRUCT_SIZE);
     PJRT_Buffer_Destroy(PJRT_Buffer_Destroy_Args, PJRT_Buffer_Destroy_Args_STRUCT_SIZE);
     PJRT_Buffer_ReadyEvent(PJRT_Buffer_ReadyEvent_Args, PJRT_Buffer_ReadyEvent_Args_STRUCT_SIZE);
     PJRT_Buffer_ToHostBuffer(PJRT_Buffer_ToHostBuffer_Args, PJRT_Buffer_ToHostBuffer_Args_STRUCT_SIZE);
-    PJRT_TopologyDescription_Create(PJRT_TopologyDescription_Create_Args, PJRT_TopologyDescription_Create_Args_STRUCT_SIZE);
-    PJRT_TopologyDescription_Destroy(PJRT_TopologyDescription_Destroy_Args, PJRT_TopologyDescription_Destroy_Args_STRUCT_SIZE);
-    PJRT_TopologyDescription_PlatformName(PJRT_TopologyDescription_PlatformName_Args, PJRT_TopologyDescription_PlatformName_Args_STRUCT_SIZE);
-    PJRT_TopologyDescription_PlatformVersion(PJRT_TopologyDescription_PlatformVersion_Args, PJRT_TopologyDescription_PlatformVersion_Args_STRUCT_SIZE);
-    PJRT_TopologyDescription_GetDeviceDescriptions(PJRT_TopologyDescription_GetDeviceDescriptions_Args, PJRT_TopologyDescription_GetDeviceDescriptions_Args_STRUCT_SIZE);
-    PJRT_TopologyDescription_Attributes(PJRT_TopologyDescription_Attributes_Args, PJRT_TopologyDescription_Attributes_Args_STRUCT_SIZE);
+    PJRT_TopologyDescription_Create(
+        PJRT_TopologyDescription_Create_Args,
+        PJRT_TopologyDescription_Create_Args_STRUCT_SIZE
+    );
+    PJRT_TopologyDescription_Destroy(
+        PJRT_TopologyDescription_Destroy_Args,
+        PJRT_TopologyDescription_Destroy_Args_STRUCT_SIZE
+    );
+    PJRT_TopologyDescription_PlatformName(
+        PJRT_TopologyDescription_PlatformName_Args,
+        PJRT_TopologyDescription_PlatformName_Args_STRUCT_SIZE
+    );
+    PJRT_TopologyDescription_PlatformVersion(
+        PJRT_TopologyDescription_PlatformVersion_Args,
+        PJRT_TopologyDescription_PlatformVersion_Args_STRUCT_SIZE
+    );
+    PJRT_TopologyDescription_GetDeviceDescriptions(
+        PJRT_TopologyDescription_GetDeviceDescriptions_Args,
+        PJRT_TopologyDescription_GetDeviceDescriptions_Args_STRUCT_SIZE
+    );
+    PJRT_TopologyDescription_Attributes(
+        PJRT_TopologyDescription_Attributes_Args,
+        PJRT_TopologyDescription_Attributes_Args_STRUCT_SIZE
+    );
     PJRT_Compile(PJRT_Compile_Args, PJRT_Compile_Args_STRUCT_SIZE);
 }
 
@@ -127,8 +182,9 @@ impl Table {
 
     /// The function that takes these arguments.
     fn function<A: Entry>(self) -> Result<unsafe extern "C" fn(*mut A) -> *mut PJRT_Error> {
-        // SAFETY: the size comes first in every table; an entry is read only where the plugin's table, which may be
-        // shorter than ours, has it. Its type is the one that `entries!` checked.
+        // SAFETY: the size comes first in every table; an entry is read only where the plugin's
+        // table, which may be shorter than ours, has it. Its type is the one that `entries!`
+        // checked.
         let function: Function<A> = unsafe {
             let table = self.0.as_ptr();
             let has = (*table).struct_size >= A::OFFSET + size_of::<Function<A>>();
@@ -143,7 +199,8 @@ impl Table {
     /// Pointers among the arguments are what the C API says that this function takes.
     pub(super) unsafe fn call<A: Entry>(self, arguments: &mut A) -> Result<()> {
         let function = self.function::<A>()?;
-        // SAFETY: the function is the plugin's for these arguments; that they are right is the caller's promise.
+        // SAFETY: the function is the plugin's for these arguments; that they are right is the
+        // caller's promise.
         match NonNull::new(unsafe { function(arguments) }) {
             None => Ok(()),
             // SAFETY: the plugin has just handed over this error.
@@ -151,7 +208,8 @@ impl Table {
         }
     }
 
-    /// Calls a function that ends the life of something. What it reports is of use to nobody but a developer.
+    /// Calls a function that ends the life of something. What it reports is of use to nobody but a
+    /// developer.
     ///
     /// # Safety
     /// As [`Self::call`]; and what is destroyed is not used again.
@@ -167,8 +225,8 @@ impl Table {
     /// # Safety
     /// The plugin handed over this error, and it is not used again.
     unsafe fn error(self, function: &'static str, error: NonNull<PJRT_Error>) -> Error {
-        // SAFETY: the error lives until it is destroyed, at the end. These three functions come first in the table, so
-        // that every version has them; two of them return nothing.
+        // SAFETY: the error lives until it is destroyed, at the end. These three functions come
+        // first in the table, so that every version has them; two of them return nothing.
         unsafe {
             let table = self.0.as_ptr();
             let mut text = PJRT_Error_Message_Args {

@@ -81,8 +81,8 @@ impl Topology {
         }
     }
 
-    /// Compiles a StableHLO module, text or bytecode, for these devices. Every dimension must be static: on a dynamic one,
-    /// libtpu ends the process.
+    /// Compiles a StableHLO module, text or bytecode, for these devices. Every dimension must be
+    /// static: on a dynamic one, libtpu ends the process.
     ///
     /// # Errors
     /// What the plugin says: of the module, or that it needs more memory than a device has.
@@ -96,7 +96,8 @@ impl Topology {
             compile_options_size: options.len(),
             ..Entry::new()
         };
-        // SAFETY: module, options and topology are there until the call is over; the executable is new.
+        // SAFETY: module, options and topology are there until the call is over; the executable is
+        // new.
         unsafe {
             self.plugin.table.call(&mut arguments)?;
             Ok(Executable::new(self.plugin.table, arguments.executable))

@@ -160,7 +160,8 @@ pub(crate) const LARGE: &str = r#"%0 = input {name = "x"} : tensor<1x3x8x4x4xbf1
     return result "y" = %11
     return state "conv" = %6"#;
 
-/// A norm over channels that a convolution alone reads, and of which two frames are left to the next step.
+/// A norm over channels that a convolution alone reads, and of which two frames are left to the
+/// next step.
 pub(crate) const LARGE_CHANNEL_NORM: &str = r#"%0 = input {name = "x"} : tensor<1x3x8x4x4xbf16, nthwc>
     %1 = parameter {name = "norm.gamma"} : tensor<4xf32> @ norm
     %2 = channel_norm %0, scale: %1 {kind = l2, epsilon = 1e-12, activation = silu} : tensor<1x3x8x4x4xbf16, nthwc> @ norm

@@ -1,8 +1,9 @@
 //! The modules that encoder and decoder are made of: norms, residual blocks, attention, samplers.
 //!
-//! Each function declares one module of the reference (diffusers' `unets/unet_2d_blocks.py`, `resnet.py`, `upsampling.py`,
-//! `downsampling.py`, `attention_processor.py`) in the scope that the caller has opened for it: the declaration's path is the
-//! module's own. Images are videos of one frame, `[batch, channel, 1, height, width]`.
+//! Each function declares one module of the reference (diffusers' `unets/unet_2d_blocks.py`,
+//! `resnet.py`, `upsampling.py`, `downsampling.py`, `attention_processor.py`) in the scope that the
+//! caller has opened for it: the declaration's path is the module's own. Images are videos of one
+//! frame, `[batch, channel, 1, height, width]`.
 
 use ir::{BuildError, FirstFrame, PadMode, Value};
 use smallvec::smallvec;
@@ -31,7 +32,8 @@ pub(super) fn norm(config: &Config, d: &mut Declaration<'_>, input: Value) -> Bu
     layers::group_norm(d, input, config.norm_num_groups, EPSILON)
 }
 
-/// Two convolutions, each after a norm and an activation, around which the input is led (`ResnetBlock2D`).
+/// Two convolutions, each after a norm and an activation, around which the input is led
+/// (`ResnetBlock2D`).
 fn resnet_block(config: &Config, d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
     let mut hidden = input;
     for (norm_name, conv) in [("norm1", "conv1"), ("norm2", "conv2")] {
@@ -49,7 +51,8 @@ fn resnet_block(config: &Config, d: &mut Declaration<'_>, input: Value, outputs:
     Ok(output)
 }
 
-/// The residual blocks `resnets.0`, `resnets.1` ... of a block, all with the same number of output channels.
+/// The residual blocks `resnets.0`, `resnets.1` ... of a block, all with the same number of output
+/// channels.
 pub(super) fn resnet_blocks(
     config: &Config,
     d: &mut Declaration<'_>,
@@ -93,8 +96,8 @@ pub(super) fn upsample(d: &mut Declaration<'_>, input: Value) -> Built {
     Ok(output)
 }
 
-/// Convolves with stride 2 after one row and column of zeros below and to the right (`Downsample2D`). Height and width are
-/// halved, rounding down.
+/// Convolves with stride 2 after one row and column of zeros below and to the right
+/// (`Downsample2D`). Height and width are halved, rounding down.
 pub(super) fn downsample(d: &mut Declaration<'_>, input: Value) -> Built {
     let padded = d.pad(input, smallvec![0; 5], smallvec![0, 0, 0, 1, 1], PadMode::Zero)?;
     let count = channels(d, input);

@@ -1,6 +1,8 @@
-//! The configuration of an `AutoencoderKL`: its fields, what follows from them, and which values are allowed.
+//! The configuration of an `AutoencoderKL`: its fields, what follows from them, and which values
+//! are allowed.
 //!
-//! Fields and defaults are those of diffusers' class. Reading them from text is in [`crate::config_json`].
+//! Fields and defaults are those of diffusers' class. Reading them from text is in
+//! [`crate::config_json`].
 
 use crate::config_json::{Configuration, Reader, Violation};
 
@@ -16,7 +18,8 @@ const MOST_PIXELS: usize = 1 << 20;
 const DOWN_BLOCK: &str = "DownEncoderBlock2D";
 const UP_BLOCK: &str = "UpDecoderBlock2D";
 
-/// The configuration of the autoencoder. [`Config::default`] is that of a class without any fields, which nobody published.
+/// The configuration of the autoencoder. [`Config::default`] is that of a class without any fields,
+/// which nobody published.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Channels of the image that is encoded.

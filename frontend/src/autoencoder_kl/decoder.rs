@@ -1,4 +1,5 @@
-//! The decoder: latents to an image (`Decoder` of diffusers' `vae.py`, behind the optional `post_quant_conv`).
+//! The decoder: latents to an image (`Decoder` of diffusers' `vae.py`, behind the optional
+//! `post_quant_conv`).
 
 use ir::{BuildError, Value};
 

@@ -1,5 +1,5 @@
-//! The encoder: an image to mean and log-variance of its latents (`Encoder` of diffusers' `vae.py`, before the optional
-//! `quant_conv`).
+//! The encoder: an image to mean and log-variance of its latents (`Encoder` of diffusers' `vae.py`,
+//! before the optional `quant_conv`).
 
 use ir::{BuildError, Value};
 

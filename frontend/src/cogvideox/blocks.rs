@@ -1,8 +1,8 @@
 //! The modules that encoder and decoder are made of: spatial norms, residual blocks, samplers.
 //!
-//! Each function declares one module of the reference (diffusers' `autoencoder_kl_cogvideox.py`, `upsampling.py`,
-//! `downsampling.py`) in the scope that the caller has opened for it: the declaration's path is the module's own. Videos are
-//! `[batch, channel, time, height, width]`.
+//! Each function declares one module of the reference (diffusers' `autoencoder_kl_cogvideox.py`,
+//! `upsampling.py`, `downsampling.py`) in the scope that the caller has opened for it: the
+//! declaration's path is the module's own. Videos are `[batch, channel, time, height, width]`.
 
 use ir::{BuildError, FirstFrame, PadMode, Value};
 use smallvec::smallvec;
@@ -20,8 +20,9 @@ type Built = Result<Value, BuildError>;
 
 /// A 3x3x3 convolution that sees no later frame (`CogVideoXCausalConv3d`).
 ///
-/// With [`CausalPadding::First`], two frames stand in front: those of the state named by this module, or in a first step
-/// the first frame twice. The last two frames of all that is the new state.
+/// With [`CausalPadding::First`], two frames stand in front: those of the state named by this
+/// module, or in a first step the first frame twice. The last two frames of all that is the new
+/// state.
 pub(super) fn causal_convolution(
     d: &mut Declaration<'_>,
     input: Value,
@@ -44,7 +45,8 @@ pub(super) fn causal_convolution(
     Ok(output)
 }
 
-/// A 1x1x1 convolution inside a `CogVideoXCausalConv3d`, which then has nothing to pad and no state.
+/// A 1x1x1 convolution inside a `CogVideoXCausalConv3d`, which then has nothing to pad and no
+/// state.
 fn causal_pointwise_convolution(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
     let inputs = channels(d, input);
     let weight = kernel(d, "conv.weight", outputs, inputs, [1, 1, 1])?;
@@ -53,8 +55,9 @@ fn causal_pointwise_convolution(d: &mut Declaration<'_>, input: Value, outputs: 
     Ok(output)
 }
 
-/// A group norm that the latents scale and shift at each place (`CogVideoXSpatialNorm3D`, after Zheng et al. 2022,
-/// arXiv:2209.09002): `norm_layer(input) * conv_y(latents) + conv_b(latents)` with the latents resized to the input.
+/// A group norm that the latents scale and shift at each place (`CogVideoXSpatialNorm3D`, after
+/// Zheng et al. 2022, arXiv:2209.09002): `norm_layer(input) * conv_y(latents) + conv_b(latents)`
+/// with the latents resized to the input.
 pub(super) fn spatial_norm(config: &Config, d: &mut Declaration<'_>, input: Value, latents: Value) -> Built {
     let (outputs, size) = (channels(d, input), space(d, input));
     let resized = d.resize_nearest(latents, size, first_frame(size[0]))?;
@@ -67,8 +70,8 @@ pub(super) fn spatial_norm(config: &Config, d: &mut Declaration<'_>, input: Valu
     Ok(output)
 }
 
-/// Two convolutions, each after a norm and an activation, around which the input is led (`CogVideoXResnetBlock3D`). With
-/// latents, the norms are spatial norms.
+/// Two convolutions, each after a norm and an activation, around which the input is led
+/// (`CogVideoXResnetBlock3D`). With latents, the norms are spatial norms.
 pub(super) fn resnet_block(
     config: &Config,
     d: &mut Declaration<'_>,
@@ -96,7 +99,8 @@ pub(super) fn resnet_block(
     Ok(output)
 }
 
-/// The residual blocks `resnets.0`, `resnets.1` ... of a block, all with the same number of output channels.
+/// The residual blocks `resnets.0`, `resnets.1` ... of a block, all with the same number of output
+/// channels.
 pub(super) fn resnet_blocks(
     config: &Config,
     d: &mut Declaration<'_>,
@@ -119,8 +123,8 @@ pub(super) fn mid_block(config: &Config, d: &mut Declaration<'_>, input: Value, 
     Ok(output)
 }
 
-/// Doubles height and width, and with `time` the frames (an odd first one stays one), then convolves each frame
-/// (`CogVideoXUpsample3D`).
+/// Doubles height and width, and with `time` the frames (an odd first one stays one), then
+/// convolves each frame (`CogVideoXUpsample3D`).
 pub(super) fn upsample(d: &mut Declaration<'_>, input: Value, time: bool) -> Built {
     let [frames, height, width] = space(d, input);
     let (to, apart) =
@@ -132,9 +136,9 @@ pub(super) fn upsample(d: &mut Declaration<'_>, input: Value, time: bool) -> Bui
     Ok(output)
 }
 
-/// With `time`, averages frames in pairs (an odd first one stays as it is); then convolves each frame with stride 2 after
-/// one row and column of zeros below and to the right (`CogVideoXDownsample3D`). Height and width are halved, rounding
-/// down.
+/// With `time`, averages frames in pairs (an odd first one stays as it is); then convolves each
+/// frame with stride 2 after one row and column of zeros below and to the right
+/// (`CogVideoXDownsample3D`). Height and width are halved, rounding down.
 pub(super) fn downsample(d: &mut Declaration<'_>, input: Value, time: bool) -> Built {
     let mut hidden = input;
     if time {
@@ -149,7 +153,8 @@ pub(super) fn downsample(d: &mut Declaration<'_>, input: Value, time: bool) -> B
     Ok(output)
 }
 
-/// How a resize to or of this many frames treats the first: apart when their number is odd, but for a single frame.
+/// How a resize to or of this many frames treats the first: apart when their number is odd, but for
+/// a single frame.
 fn first_frame(frames: usize) -> FirstFrame {
     if frames > 1 && frames % 2 == 1 { FirstFrame::Apart } else { FirstFrame::Joined }
 }

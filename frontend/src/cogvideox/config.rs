@@ -1,6 +1,8 @@
-//! The configuration of an `AutoencoderKLCogVideoX`: its fields, what follows from them, and which values are allowed.
+//! The configuration of an `AutoencoderKLCogVideoX`: its fields, what follows from them, and which
+//! values are allowed.
 //!
-//! Fields and defaults are those of diffusers' class. Reading them from text is in [`crate::config_json`].
+//! Fields and defaults are those of diffusers' class. Reading them from text is in
+//! [`crate::config_json`].
 
 use std::fmt;
 
@@ -11,10 +13,12 @@ use crate::config_json::{Configuration, Field, Reader, Violation};
 /// How a causal convolution continues its input past the borders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CausalPadding {
-    /// In time by the last two frames of the step before, or the first frame twice; in height and width by zeros.
+    /// In time by the last two frames of the step before, or the first frame twice; in height and
+    /// width by zeros.
     #[default]
     First,
-    /// By the nearest element, in time as in height and width; nothing is carried from step to step.
+    /// By the nearest element, in time as in height and width; nothing is carried from step to
+    /// step.
     Replicate,
 }
 
@@ -52,7 +56,8 @@ impl Field for CausalPadding {
     }
 }
 
-/// The configuration of the autoencoder. [`Config::default`] is that of the published CogVideoX checkpoints.
+/// The configuration of the autoencoder. [`Config::default`] is that of the published CogVideoX
+/// checkpoints.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Channels of the video that is encoded.
@@ -71,7 +76,8 @@ pub struct Config {
     pub layers_per_block: usize,
     /// The activation function: `silu`, or `swish`, its other name; in any case of letters.
     pub act_fn: String,
-    /// Epsilon of the group norms in the encoder's residual blocks. All other norms have a fixed 1e-6.
+    /// Epsilon of the group norms in the encoder's residual blocks. All other norms have a fixed
+    /// 1e-6.
     pub norm_eps: f64,
     /// Groups of every group norm.
     pub norm_num_groups: usize,
@@ -95,10 +101,11 @@ pub struct Config {
     pub use_quant_conv: bool,
     /// Whether a 1x1x1 convolution precedes the decoder.
     pub use_post_quant_conv: bool,
-    /// Whether pipelines divide by `scaling_factor` where they would multiply (image-to-video models of CogVideoX 1.5).
+    /// Whether pipelines divide by `scaling_factor` where they would multiply (image-to-video
+    /// models of CogVideoX 1.5).
     pub invert_scale_latents: bool,
-    /// `pad_mode` of the causal convolutions. diffusers' encoder and decoder take it as an argument; the encoder does not
-    /// pass it to its down blocks, which keep `first`.
+    /// `pad_mode` of the causal convolutions. diffusers' encoder and decoder take it as an
+    /// argument; the encoder does not pass it to its down blocks, which keep `first`.
     pub pad_mode: CausalPadding,
 }
 
@@ -151,19 +158,20 @@ impl Config {
         self.block_out_channels.len()
     }
 
-    /// Samplers that change the number of frames: `int(log2(temporal_compression_ratio))`, but at most `levels - 1`, since
-    /// the last level has no sampler.
+    /// Samplers that change the number of frames: `int(log2(temporal_compression_ratio))`, but at
+    /// most `levels - 1`, since the last level has no sampler.
     pub fn temporal_stages(&self) -> usize {
         (self.temporal_compression_ratio.log2() as usize).min(self.levels().saturating_sub(1))
     }
 
-    /// Whether the level'th sampler (from the highest resolution in the encoder, from the lowest in the decoder) halves or
-    /// doubles the number of frames.
+    /// Whether the level'th sampler (from the highest resolution in the encoder, from the lowest in
+    /// the decoder) halves or doubles the number of frames.
     pub(super) fn compresses_time(&self, level: usize) -> bool {
         level < self.temporal_stages()
     }
 
-    /// Frames that an upsampler over time makes: each frame becomes two, but an odd first one stays one.
+    /// Frames that an upsampler over time makes: each frame becomes two, but an odd first one stays
+    /// one.
     pub(super) fn upsampled_frames(frames: usize) -> usize {
         frames.saturating_mul(2) - frames % 2
     }
@@ -249,8 +257,8 @@ impl Configuration for Config {
                 report(
                     &["norm_num_groups", "block_out_channels"],
                     format!(
-                        "expected a divisor of every channel count, but {} groups do not divide block_out_channels[{i}] \
-                         = {channels}",
+                        "expected a divisor of every channel count, but {} groups do not divide \
+                         block_out_channels[{i}] = {channels}",
                         self.norm_num_groups
                     ),
                 );

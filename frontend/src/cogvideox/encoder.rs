@@ -1,4 +1,5 @@
-//! The encoder: video to mean and log-variance of the latents (`CogVideoXEncoder3D`, before the optional `quant_conv`).
+//! The encoder: video to mean and log-variance of the latents (`CogVideoXEncoder3D`, before the
+//! optional `quant_conv`).
 
 use ir::{BuildError, Value};
 

@@ -15,8 +15,8 @@ pub(crate) enum AttentionWeights {
     Apart,
 }
 
-/// Softmax attention of one head among the positions of each frame, of what layers of this module make of `input`;
-/// the same shape.
+/// Softmax attention of one head among the positions of each frame, of what layers of this module
+/// make of `input`; the same shape.
 pub(crate) fn frame_attention(d: &mut Declaration<'_>, input: Value, weights: AttentionWeights) -> Built {
     let (count, [frames, height, width]) = (channels(d, input), space(d, input));
     let batch = d.ty(input).shape[0];

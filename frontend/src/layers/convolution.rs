@@ -11,12 +11,14 @@ pub(crate) fn kernel_type(outputs: usize, inputs: usize, window: [usize; 3]) -> 
     TensorType::with_layout(ElementType::F32, Layout::OIDHW, [outputs, inputs, time, height, width])
 }
 
-/// The weight `name` of the module whose ops are built now, `[outputs, inputs, time, height, width]`.
+/// The weight `name` of the module whose ops are built now, `[outputs, inputs, time, height,
+/// width]`.
 pub(crate) fn kernel(b: &mut Builder, name: &str, outputs: usize, inputs: usize, window: [usize; 3]) -> Built {
     parameter(b, name, kernel_type(outputs, inputs, window))
 }
 
-/// A convolution by `weight`, then the bias of this name. Padding is with zeros, before and behind each axis.
+/// A convolution by `weight`, then the bias of this name. Padding is with zeros, before and behind
+/// each axis.
 pub(crate) fn convolution(
     b: &mut Builder,
     bias: &str,
@@ -36,7 +38,8 @@ pub(crate) fn pointwise_convolution(b: &mut Builder, input: Value, outputs: usiz
     convolution(b, "bias", input, weight, [1, 1, 1], [[0, 0]; 3])
 }
 
-/// A 3x3 convolution, frame by frame, by a weight of four axes and a bias of these names: a `Conv2d`'s in the checkpoint.
+/// A 3x3 convolution, frame by frame, by a weight of four axes and a bias of these names: a
+/// `Conv2d`'s in the checkpoint.
 pub(crate) fn planar_convolution(
     b: &mut Builder,
     [weight, bias]: [&str; 2],
@@ -50,7 +53,8 @@ pub(crate) fn planar_convolution(
     convolution(b, bias, input, weight, [1, stride, stride], [[0, 0], around, around])
 }
 
-/// A 1x1 convolution, frame by frame, whose `weight`, of four axes, and `bias` are this module's own.
+/// A 1x1 convolution, frame by frame, whose `weight`, of four axes, and `bias` are this module's
+/// own.
 pub(crate) fn planar_pointwise(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
     let inputs = channels(d, input);
     let weight = planar_kernel(d, "weight", outputs, inputs, 1)?;

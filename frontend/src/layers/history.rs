@@ -23,8 +23,9 @@ pub(crate) enum FramesBefore {
     None,
 }
 
-/// `input` behind the `reach` frames that this module sees before it: those of the state, or at the beginning of a clip what
-/// `before` says. The last of all these frames are the new state, `[batch, channel, reach, height, width]`.
+/// `input` behind the `reach` frames that this module sees before it: those of the state, or at the
+/// beginning of a clip what `before` says. The last of all these frames are the new state, `[batch,
+/// channel, reach, height, width]`.
 pub(crate) fn behind(d: &mut Declaration<'_>, input: Value, reach: usize, before: FramesBefore) -> Built {
     let behind = if d.kind().position.reads_states() {
         let mut ty = d.ty(input).clone();
@@ -49,8 +50,8 @@ pub(crate) fn behind(d: &mut Declaration<'_>, input: Value, reach: usize, before
     Ok(behind)
 }
 
-/// Leaves zeros as the state of this module, `[batch, channel, reach, height, width]`: what it has seen does not count for later
-/// steps.
+/// Leaves zeros as the state of this module, `[batch, channel, reach, height, width]`: what it has
+/// seen does not count for later steps.
 pub(crate) fn leave_zeros(d: &mut Declaration<'_>, input: Value, reach: usize) -> Result<(), ir::BuildError> {
     let padded = d.pad(input, smallvec![0, 0, reach, 0, 0], smallvec![0; 5], PadMode::Zero)?;
     let mut limit: Dims = d.ty(padded).shape.clone();

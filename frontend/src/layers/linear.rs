@@ -13,8 +13,9 @@ pub(crate) fn tokens(d: &mut Declaration<'_>, video: Value) -> Built {
     d.reshape(last, TensorType::plain(ElementType::F32, [batch, frames, height * width, count]))
 }
 
-/// A linear layer over the channels of each position of a video, whose `weight`, `[outputs, inputs]`, and `bias` are this module's
-/// own (`Linear`). The reference has it on tokens, and so does a tap.
+/// A linear layer over the channels of each position of a video, whose `weight`, `[outputs,
+/// inputs]`, and `bias` are this module's own (`Linear`). The reference has it on tokens, and so
+/// does a tap.
 pub(crate) fn linear(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
     let inputs = channels(d, input);
     let weight = parameter(d, "weight", TensorType::plain(ElementType::F32, [outputs, inputs]))?;

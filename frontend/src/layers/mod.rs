@@ -1,8 +1,9 @@
-//! Modules that models share: parameters, convolutions, linear layers, norms, attention, frames that a kernel reaches back to.
+//! Modules that models share: parameters, convolutions, linear layers, norms, attention, frames
+//! that a kernel reaches back to.
 //!
-//! Each function declares one module in the scope that the caller has opened for it: the declaration's path is the module's
-//! own. Videos are `[batch, channel, time, height, width]`, kernels `[output, input, time, height, width]`. What only one model
-//! has stands in its folder.
+//! Each function declares one module in the scope that the caller has opened for it: the
+//! declaration's path is the module's own. Videos are `[batch, channel, time, height, width]`,
+//! kernels `[output, input, time, height, width]`. What only one model has stands in its folder.
 
 mod attention;
 mod convolution;

@@ -1,7 +1,8 @@
 //! The modules that encoder and decoder are made of: norms, residual blocks, attention, samplers.
 //!
-//! Each function declares one module of the reference (diffusers' `autoencoder_kl_wan.py`) in the scope that the caller has opened
-//! for it: the declaration's path is the module's own. Videos are `[batch, channel, time, height, width]`.
+//! Each function declares one module of the reference (diffusers' `autoencoder_kl_wan.py`) in the
+//! scope that the caller has opened for it: the declaration's path is the module's own. Videos are
+//! `[batch, channel, time, height, width]`.
 
 use ir::{Activation, BuildError, ChannelNormKind, ElementType, FirstFrame, TensorType, Value};
 use smallvec::smallvec;
@@ -42,8 +43,8 @@ pub(super) fn causal_convolution(d: &mut Declaration<'_>, input: Value, outputs:
     Ok(output)
 }
 
-/// The channels of each position brought to the length of their number's root, times a gain a channel (`WanRMS_norm`), whose
-/// `gamma` has as many axes of length 1 behind it as `axes` says.
+/// The channels of each position brought to the length of their number's root, times a gain a
+/// channel (`WanRMS_norm`), whose `gamma` has as many axes of length 1 behind it as `axes` says.
 fn norm_with(d: &mut Declaration<'_>, input: Value, axes: usize) -> Built {
     let count = channels(d, input);
     let shape = std::iter::once(count).chain(std::iter::repeat_n(1, axes));
@@ -66,7 +67,8 @@ fn frame_norm(d: &mut Declaration<'_>, input: Value) -> Built {
     Ok(output)
 }
 
-/// Two convolutions, each after a norm and an activation, around which the input is led (`WanResidualBlock`).
+/// Two convolutions, each after a norm and an activation, around which the input is led
+/// (`WanResidualBlock`).
 pub(super) fn residual_block(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
     let shortcut = if channels(d, input) == outputs {
         input
@@ -88,7 +90,8 @@ pub(super) fn residual_block(d: &mut Declaration<'_>, input: Value, outputs: usi
     Ok(output)
 }
 
-/// Attention among the positions of each frame, around which the input is led (`WanAttentionBlock`).
+/// Attention among the positions of each frame, around which the input is led
+/// (`WanAttentionBlock`).
 pub(super) fn attention_block(d: &mut Declaration<'_>, input: Value) -> Built {
     let normalized = d.scope("norm", |d| frame_norm(d, input))?;
     let attended = layers::frame_attention(d, normalized, AttentionWeights::Fused)?;
@@ -108,8 +111,8 @@ pub(super) fn mid_block(d: &mut Declaration<'_>, input: Value) -> Built {
     Ok(output)
 }
 
-/// Doubles height and width, and behind the first frame of a clip the frames if asked to; then convolves each frame
-/// (`WanResample` of the modes `upsample2d` and `upsample3d`).
+/// Doubles height and width, and behind the first frame of a clip the frames if asked to; then
+/// convolves each frame (`WanResample` of the modes `upsample2d` and `upsample3d`).
 pub(super) fn upsample(d: &mut Declaration<'_>, input: Value, resampling: Resampling, outputs: usize) -> Built {
     let hidden = match resampling {
         Resampling::Space => input,
@@ -135,8 +138,8 @@ fn resample(d: &mut Declaration<'_>, input: Value, outputs: usize, stride: usize
     })
 }
 
-/// Each frame becomes two, the halves of a convolution's channels. The first of a clip stays as it is, and the others do not see
-/// it.
+/// Each frame becomes two, the halves of a convolution's channels. The first of a clip stays as it
+/// is, and the others do not see it.
 fn double_frames(d: &mut Declaration<'_>, input: Value) -> Built {
     d.scope("time_conv", |d| match d.kind().position {
         Position::Next => {
@@ -159,8 +162,9 @@ fn double_frames(d: &mut Declaration<'_>, input: Value) -> Built {
     })
 }
 
-/// Halves height and width by a convolution of stride 2 after one row and column of zeros below and to the right; behind the
-/// first frame of a clip also the frames, if asked to (`WanResample` of the modes `downsample2d` and `downsample3d`).
+/// Halves height and width by a convolution of stride 2 after one row and column of zeros below and
+/// to the right; behind the first frame of a clip also the frames, if asked to (`WanResample` of
+/// the modes `downsample2d` and `downsample3d`).
 pub(super) fn downsample(d: &mut Declaration<'_>, input: Value, resampling: Resampling) -> Built {
     let count = channels(d, input);
     let padded = d.pad(input, smallvec![0; 5], smallvec![0, 0, 0, 1, 1], ir::PadMode::Zero)?;
@@ -173,7 +177,8 @@ pub(super) fn downsample(d: &mut Declaration<'_>, input: Value, resampling: Resa
     Ok(output)
 }
 
-/// Two frames become one, by a convolution that also sees the one before them. The first of a clip stays as it is.
+/// Two frames become one, by a convolution that also sees the one before them. The first of a clip
+/// stays as it is.
 fn halve_frames(d: &mut Declaration<'_>, input: Value) -> Built {
     d.scope("time_conv", |d| {
         let count = channels(d, input);

@@ -1,6 +1,8 @@
-//! Softmax attention, query by query: scores of all keys that a query sees, their softmax, the mean of values by it.
+//! Softmax attention, query by query: scores of all keys that a query sees, their softmax, the mean
+//! of values by it.
 //!
-//! Sums are gathered in f64 whatever `T` is. Exponentials are of scores less the largest one, so that none overflows.
+//! Sums are gathered in f64 whatever `T` is. Exponentials are of scores less the largest one, so
+//! that none overflows.
 
 use super::{OutOfMemory, Real, Tensor};
 use crate::attribute::AttentionMask;

@@ -1,8 +1,10 @@
 //! Convolution, direct, in both layouts.
 //!
-//! Each element is a sum in `T` over the kernel's taps (time, height, width), for each tap over the input channels, in
-//! this order in both layouts; then the bias and the residual are added. Taps that fall on zeros of the padding add nothing; any
-//! other border is made first. The inner loop is contiguous: along the width for channel-first videos, along the output channels for channel-last ones.
+//! Each element is a sum in `T` over the kernel's taps (time, height, width), for each tap over the
+//! input channels, in this order in both layouts; then the bias and the residual are added. Taps
+//! that fall on zeros of the padding add nothing; any other border is made first. The inner loop is
+//! contiguous: along the width for channel-first videos, along the output channels for channel-last
+//! ones.
 
 use std::ops::Range;
 
@@ -12,8 +14,8 @@ use super::{OutOfMemory, Real, Tensor, elementwise, shape_ops};
 use crate::attribute::{Border, PadMode};
 use crate::types::{Dims, Layout, TensorType};
 
-/// Pixels of a row that a channel-last convolution makes at a time, so that they stay in the nearest cache while the
-/// weights stream past.
+/// Pixels of a row that a channel-last convolution makes at a time, so that they stay in the
+/// nearest cache while the weights stream past.
 const PIXELS: usize = 8;
 
 /// A convolution with its operands at hand.
@@ -61,7 +63,8 @@ pub(super) fn grouped<T: Real>(
     shape_ops::concatenate(&parts.iter().collect::<Vec<_>>(), channel, ty)
 }
 
-/// One batch element's frame of a video: where channel, row and column lead, as offsets into `data`.
+/// One batch element's frame of a video: where channel, row and column lead, as offsets into
+/// `data`.
 struct Frame<'a, T> {
     data: &'a [T],
     channel: usize,
@@ -165,7 +168,8 @@ impl<T: Real> Convolution<'_, T> {
         (y * self.strides[1] + ky).checked_sub(self.padding[1][0]).filter(|&row| row < height)
     }
 
-    /// The columns of the output in `0..width` that read the input, not the padding, through the tap `kx`.
+    /// The columns of the output in `0..width` that read the input, not the padding, through the
+    /// tap `kx`.
     fn columns(&self, width: usize, kx: usize) -> Range<usize> {
         let (stride, low) = (self.strides[2], self.padding[2][0]);
         let input = self.input.ty.space().expect("a video")[2];
@@ -174,7 +178,8 @@ impl<T: Real> Convolution<'_, T> {
         first..limit
     }
 
-    /// The input column that output column `x` reads through the tap `kx`; it must not be on the padding.
+    /// The input column that output column `x` reads through the tap `kx`; it must not be on the
+    /// padding.
     fn column(&self, x: usize, kx: usize) -> usize {
         x * self.strides[2] + kx - self.padding[2][0]
     }
@@ -210,13 +215,14 @@ impl<T: Real> Convolution<'_, T> {
         }
     }
 
-    /// Channel-last: the weights as rows of one number an output channel, for each tap and input channel.
+    /// Channel-last: the weights as rows of one number an output channel, for each tap and input
+    /// channel.
     fn weight_rows(&self) -> Vec<&[T]> {
         self.weight.data.chunks_exact(self.weight.ty.shape[4]).collect()
     }
 
-    /// Channel-last: the sums of all output channels of neighbouring pixels; `at` is the batch element, frame, row and column
-    /// of the first.
+    /// Channel-last: the sums of all output channels of neighbouring pixels; `at` is the batch
+    /// element, frame, row and column of the first.
     fn pixels(&self, weight: &[&[T]], at: [usize; 4], outputs: usize, sums: &mut [T]) {
         let [batch, frame, y, x] = at;
         let [depth, height, breadth] = self.window();

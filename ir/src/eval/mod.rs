@@ -1,12 +1,14 @@
 //! The evaluator: the living definition of every op.
 //!
-//! Slow, readable Rust over `f64` or `f32`. What a backend computes is right when it agrees with this. The ops are in
-//! `convolution`, `attention`, `norm`, `resample`, `elementwise` and `shape_ops`; here are the driver and the dispatch.
+//! Slow, readable Rust over `f64` or `f32`. What a backend computes is right when it agrees with
+//! this. The ops are in `convolution`, `attention`, `norm`, `resample`, `elementwise` and
+//! `shape_ops`; here are the driver and the dispatch.
 //!
-//! Numbers are kept in `T` whatever a value's element type. After each op they are rounded to the element type of its
-//! result, so that a bf16 or f16 program means one thing: sums run in `T`, results are rounded once an op. A result in f32
-//! is left as `T` has it: evaluated in `f64` it is the exact answer that f32 programs are measured against. What is bound
-//! to inputs, states and parameters is taken as it comes. No result depends on the number of threads.
+//! Numbers are kept in `T` whatever a value's element type. After each op they are rounded to the
+//! element type of its result, so that a bf16 or f16 program means one thing: sums run in `T`,
+//! results are rounded once an op. A result in f32 is left as `T` has it: evaluated in `f64` it is
+//! the exact answer that f32 programs are measured against. What is bound to inputs, states and
+//! parameters is taken as it comes. No result depends on the number of threads.
 
 mod attention;
 mod convolution;
@@ -68,8 +70,8 @@ impl<'g> Leaf<'g> {
 
 /// Where the tensors of inputs, states and parameters come from.
 ///
-/// A tensor is asked for when the first op reads it and let go after the last, so a source that makes its tensors as
-/// they are asked for (a mapped checkpoint) holds few of them at a time.
+/// A tensor is asked for when the first op reads it and let go after the last, so a source that
+/// makes its tensors as they are asked for (a mapped checkpoint) holds few of them at a time.
 pub trait Bindings<T: Real> {
     /// The tensor of `leaf`, borrowed where it is kept or made anew; `None` when there is none.
     fn tensor(&self, leaf: Leaf<'_>) -> Option<Cow<'_, Tensor<T>>>;
@@ -201,11 +203,12 @@ fn bind<'b, T: Real>(
     Ok(())
 }
 
-/// The result of one op by itself, given its operands in the order of [`Op::operands`]; a value that stands twice there
-/// is given twice.
+/// The result of one op by itself, given its operands in the order of [`Op::operands`]; a value
+/// that stands twice there is given twice.
 ///
 /// # Errors
-/// When `op` is an input, a state or a parameter, the operands break a constraint, or memory runs out.
+/// When `op` is an input, a state or a parameter, the operands break a constraint, or memory runs
+/// out.
 pub fn evaluate_op<T: Real>(op: &Op, operands: &[&Tensor<T>]) -> Result<Tensor<T>, EvalError> {
     let mnemonic = op.mnemonic();
     let values = op.operands();

@@ -1,7 +1,8 @@
-//! Group normalisation, whole and in its two halves, and normalisation over the channels of a position.
+//! Group normalisation, whole and in its two halves, and normalisation over the channels of a
+//! position.
 //!
-//! Statistics are gathered in two passes, the mean and then the squared deviations from it, with sums in f64 whatever `T`
-//! is. A group is summed by one thread, element after element.
+//! Statistics are gathered in two passes, the mean and then the squared deviations from it, with
+//! sums in f64 whatever `T` is. A group is summed by one thread, element after element.
 
 use rayon::prelude::*;
 
@@ -21,8 +22,8 @@ pub(super) fn group_statistics<T: Real>(
     let (strides, shape) = (input.ty.strides(), &input.ty.shape);
     let in_group = shape[axes.channel] / groups;
     let batch_elements = strides[axes.batch];
-    // The channels of a group are one run of elements where they lie between the batch and the pixels (channel-first), a
-    // run in each pixel where they vary fastest (channel-last).
+    // The channels of a group are one run of elements where they lie between the batch and the
+    // pixels (channel-first), a run in each pixel where they vary fastest (channel-last).
     let run = in_group * strides[axes.channel];
     let step = shape[axes.channel] * strides[axes.channel];
     let members = |batch: usize, group: usize| {
@@ -125,7 +126,8 @@ pub(super) fn channel_norm<T: Real>(
     Ok(result)
 }
 
-/// What is subtracted from the channels of a position, of which there are so many, and what the difference is multiplied with.
+/// What is subtracted from the channels of a position, of which there are so many, and what the
+/// difference is multiplied with.
 fn mean_and_factor<I: Iterator<Item = f64>>(
     own: impl Fn() -> I,
     channels: f64,

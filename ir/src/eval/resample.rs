@@ -7,8 +7,8 @@ use super::{OutOfMemory, Real, Tensor};
 use crate::attribute::FirstFrame;
 use crate::types::TensorType;
 
-/// Where a video of type `to` reads a video of type `from` that is resized to it: for each axis and place along it, how
-/// far into `from` it reaches.
+/// Where a video of type `to` reads a video of type `from` that is resized to it: for each axis and
+/// place along it, how far into `from` it reaches.
 pub(super) fn nearest_offset(
     from: &TensorType,
     to: &TensorType,

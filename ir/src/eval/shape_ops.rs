@@ -1,11 +1,13 @@
-//! Ops that move elements without computing: pad, slice, concatenate, transpose. All but concatenate are a [`gather`].
+//! Ops that move elements without computing: pad, slice, concatenate, transpose. All but
+//! concatenate are a [`gather`].
 
 use super::{OutOfMemory, Real, Tensor};
 use crate::attribute::PadMode;
 use crate::types::{Dims, TensorType};
 
-/// For each axis of a result and each place along it: how far into the operand it reaches, in elements; `None` where it
-/// lies outside. An element of the result reads the operand at the sum over its axes.
+/// For each axis of a result and each place along it: how far into the operand it reaches, in
+/// elements; `None` where it lies outside. An element of the result reads the operand at the sum
+/// over its axes.
 pub(super) type AxisOffsets = Vec<Vec<Option<usize>>>;
 
 /// The offsets for a result of type `ty`, where `offset` gives that of a place along an axis.
@@ -18,8 +20,8 @@ pub(super) fn offset_at(offsets: &AxisOffsets, position: &[usize]) -> Option<usi
     offsets.iter().zip(position).try_fold(0, |sum, (axis, &at)| Some(sum + axis[at]?))
 }
 
-/// Every element read from `input`, where `offset` gives what each axis and place along it adds to the place to read;
-/// 0 where it lies outside.
+/// Every element read from `input`, where `offset` gives what each axis and place along it adds to
+/// the place to read; 0 where it lies outside.
 pub(super) fn gather<T: Real>(
     input: &Tensor<T>,
     ty: &TensorType,

@@ -73,8 +73,9 @@ impl<T: Real> Tensor<T> {
         Ok(Self { ty: ty.clone(), data })
     }
 
-    /// The tensor with its elements made row by row, a row being a run along the last axis: `fill` gets the row's
-    /// position along the other axes, and the row as it is. Rows are made in parallel.
+    /// The tensor with its elements made row by row, a row being a run along the last axis: `fill`
+    /// gets the row's position along the other axes, and the row as it is. Rows are made in
+    /// parallel.
     pub(super) fn fill_rows(mut self, fill: impl Fn(&[usize], &mut [T]) + Sync) -> Self {
         let (outer, width) = match self.ty.shape.split_last() {
             Some((&width, outer)) => (outer, width),
@@ -135,9 +136,9 @@ pub trait Real:
     fn cos(self) -> Self;
 }
 
-/// The nearest number that `element` can hold, for `convert` and for every op with a result of that type: ties to even for
-/// floating-point types, toward zero and saturated for integers, where NaN becomes 0. In f32 numbers stay as they are: see
-/// [`super`].
+/// The nearest number that `element` can hold, for `convert` and for every op with a result of that
+/// type: ties to even for floating-point types, toward zero and saturated for integers, where NaN
+/// becomes 0. In f32 numbers stay as they are: see [`super`].
 pub(super) fn round_to(x: f64, element: ElementType) -> f64 {
     match element {
         ElementType::F32 => x,
@@ -148,8 +149,8 @@ pub(super) fn round_to(x: f64, element: ElementType) -> f64 {
     }
 }
 
-/// `x` rounded once, ties to even, to a binary format with `mantissa` bits behind the point and `min_exponent` as the
-/// exponent of its smallest normal number; infinite where that exceeds `max`.
+/// `x` rounded once, ties to even, to a binary format with `mantissa` bits behind the point and
+/// `min_exponent` as the exponent of its smallest normal number; infinite where that exceeds `max`.
 fn round_binary(x: f64, mantissa: i32, min_exponent: i32, max: f64) -> f64 {
     if x == 0.0 || !x.is_finite() {
         return x;
@@ -163,8 +164,8 @@ fn round_binary(x: f64, mantissa: i32, min_exponent: i32, max: f64) -> f64 {
 mod sealed {
     use super::{Op, OutOfMemory, Tensor, TensorType, Value};
 
-    /// Keeps the set of numbers closed, and every op's code in this crate: generic code is compiled where its type
-    /// becomes known, with the optimisation level of that crate.
+    /// Keeps the set of numbers closed, and every op's code in this crate: generic code is compiled
+    /// where its type becomes known, with the optimisation level of that crate.
     pub trait Compute: Sized + 'static {
         fn compute<'a>(
             op: &Op,

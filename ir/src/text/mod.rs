@@ -10,9 +10,10 @@
 //! }
 //! ```
 //!
-//! A line is: the value, the op, its operands (optional ones as `name: %4`, lists as `[%1, %2]`), attributes in braces,
-//! the result's type, and behind an `@` the module it belongs to. `//` starts a comment. What is printed parses back to an
-//! equal graph. Parsing is by the op table: an op needs no code here.
+//! A line is: the value, the op, its operands (optional ones as `name: %4`, lists as `[%1, %2]`),
+//! attributes in braces, the result's type, and behind an `@` the module it belongs to. `//` starts
+//! a comment. What is printed parses back to an equal graph. Parsing is by the op table: an op
+//! needs no code here.
 
 mod lexer;
 mod parse;

@@ -4,7 +4,8 @@ use ir::{Border, Dims, PadMode};
 
 use super::{Tensor, check, of_text, random, video};
 
-/// Which of `size` elements stands at `index`, counted from the first; `None` for a zero. By walking there.
+/// Which of `size` elements stands at `index`, counted from the first; `None` for a zero. By
+/// walking there.
 fn walk(mode: PadMode, index: isize, size: usize) -> Option<usize> {
     if mode == PadMode::Zero {
         return usize::try_from(index).ok().filter(|&at| at < size);
@@ -32,7 +33,8 @@ fn reflections_by_hand() {
     let pad = of_text(&format!("{x}%1 = pad %0 {{low = [1, 0], high = [0, 2], mode = reflect}} : tensor<3x5xf32>"));
     assert_eq!(pad, [4.0, 5.0, 6.0, 5.0, 4.0, 1.0, 2.0, 3.0, 2.0, 1.0, 4.0, 5.0, 6.0, 5.0, 4.0]);
     let nothing = of_text(
-        "%0 = constant {value = 2.0} : tensor<1xf32>\n%1 = pad %0 {low = [0], high = [0], mode = reflect} : tensor<1xf32>",
+        "%0 = constant {value = 2.0} : tensor<1xf32>\n\
+         %1 = pad %0 {low = [0], high = [0], mode = reflect} : tensor<1xf32>",
     );
     assert_eq!(nothing, [2.0]);
 }
@@ -56,7 +58,8 @@ fn pads_of_videos() {
     }
 }
 
-/// What stands at a place of a channel-first video with so many elements in front of time, height and width.
+/// What stands at a place of a channel-first video with so many elements in front of time, height
+/// and width.
 fn value(x: &Tensor<f64>, modes: [PadMode; 3], [b, c, t, y, column]: [usize; 5], low: [usize; 3]) -> f64 {
     let size = x.ty.space().unwrap();
     let inside = |axis: usize, at: usize| walk(modes[axis], at as isize - low[axis] as isize, size[axis]);

@@ -4,7 +4,8 @@ use super::{at, check, random, video};
 
 #[test]
 fn each_group_sees_its_own_channels() {
-    // Channels, outputs and groups: depthwise, with two outputs a channel, in between, and one group.
+    // Channels, outputs and groups: depthwise, with two outputs a channel, in between, and one
+    // group.
     for (channels, outputs, groups) in [(4, 4, 4), (3, 6, 3), (6, 4, 2), (3, 2, 1)] {
         let (of_group, outputs_of_group) = (channels / groups, outputs / groups);
         let operands = [
@@ -20,7 +21,8 @@ fn each_group_sees_its_own_channels() {
             for (i, w) in weight.data.iter().enumerate().filter(|(i, _)| i / (of_group * 18) == o) {
                 let (c, kt, ky, kx) = (i / 18 % of_group, i / 9 % 2, i / 3 % 3, i % 3);
                 let channel = o / outputs_of_group * of_group + c;
-                // Behind the last frame and in front of the first row are zeros; `at` has those behind rows and columns.
+                // Behind the last frame and in front of the first row are zeros; `at` has those
+                // behind rows and columns.
                 if t + kt < 3 && 2 * y + ky > 0 {
                     sum += w * at(x, [b, channel, t + kt, 2 * y + ky - 1, column + kx]);
                 }

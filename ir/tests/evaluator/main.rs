@@ -1,5 +1,6 @@
-//! The evaluator against values worked out by hand and formulas written anew here; each op on videos in both layouts, in
-//! f64 and f32. Here are what all tests check with, and most ops; others have files of their own.
+//! The evaluator against values worked out by hand and formulas written anew here; each op on
+//! videos in both layouts, in f64 and f32. Here are what all tests check with, and most ops; others
+//! have files of their own.
 
 mod borders;
 mod channel_norm;
@@ -80,7 +81,8 @@ fn assert_close(found: &Tensor<f64>, expected: &Tensor<f64>, tolerance: f64) {
     }
 }
 
-/// Checks that an op over channel-first operands gives `expected`, the same channel-last, and nearly the same in f32.
+/// Checks that an op over channel-first operands gives `expected`, the same channel-last, and
+/// nearly the same in f32.
 #[track_caller]
 fn check(operands: &[Tensor<f64>], build: Build<'_>, expected: &Tensor<f64>) {
     assert_close(&run(operands, build), expected, 1e-12);

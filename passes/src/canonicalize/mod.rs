@@ -12,7 +12,8 @@
 //! | `transpose` or `reshape` behind others of both | one reshape | elements come back into their order (`order`) |
 //! | `pad`, `slice`, `concatenate` | see [`windows`] | |
 //!
-//! `x + 0` is `x` but for the sign of a zero, which nothing here can tell. `x * 0` stays, since x may be infinite.
+//! `x + 0` is `x` but for the sign of a zero, which nothing here can tell. `x * 0` stays, since x
+//! may be infinite.
 //!
 //! ```text
 //! %1 = transpose %0 {permutation = [0, 4, 1, 2, 3]} : tensor<1x4x2x8x8xf32, ncthw>

@@ -1,8 +1,10 @@
-//! Chains of transposes and reshapes that leave the elements in the order in which they found them: each is one reshape.
+//! Chains of transposes and reshapes that leave the elements in the order in which they found them:
+//! each is one reshape.
 //!
-//! Such chains come of tensors that are reshaped channel-first and laid out channel-last: a video is made channel-first, its
-//! pixels are joined to tokens, and these are made channel-last again. Where the chain leaves no element, is asked axis by axis:
-//! each has a size and a distance between its neighbours where the chain began, which a transpose reorders and a reshape cuts or
+//! Such chains come of tensors that are reshaped channel-first and laid out channel-last: a video
+//! is made channel-first, its pixels are joined to tokens, and these are made channel-last again.
+//! Where the chain leaves no element, is asked axis by axis: each has a size and a distance between
+//! its neighbours where the chain began, which a transpose reorders and a reshape cuts or
 //! joins, where it can.
 
 use ir::{Dims, Op, Value};
@@ -13,7 +15,8 @@ use crate::rewriter::Rewriter;
 /// Size of an axis, and distance of neighbours in the tensor where the chain began.
 type Axis = (usize, usize);
 
-/// The reshape that `op`, a transpose or a reshape, ends a chain to, from as far back as elements are in their order.
+/// The reshape that `op`, a transpose or a reshape, ends a chain to, from as far back as elements
+/// are in their order.
 pub(super) fn reshape(rewriter: &Rewriter<'_>, op: &Op) -> Simpler {
     let Some(ty) = rewriter.infer(op) else { return Simpler::No };
     let mut chain = vec![op];
@@ -49,7 +52,8 @@ fn keeps_order(rewriter: &Rewriter<'_>, begin: Value, chain: &[&Op]) -> bool {
     last.is_some_and(|axes| matches!(joined(&axes)[..], [] | [(_, 1)]))
 }
 
-/// The axes without those of size 1, neighbours joined where they follow each other as one axis does.
+/// The axes without those of size 1, neighbours joined where they follow each other as one axis
+/// does.
 fn joined(axes: &[Axis]) -> Vec<Axis> {
     let mut all: Vec<Axis> = Vec::new();
     for &(size, distance) in axes.iter().filter(|(size, _)| *size > 1) {
@@ -61,7 +65,8 @@ fn joined(axes: &[Axis]) -> Vec<Axis> {
     all
 }
 
-/// The axes of the same elements in these sizes; `None` where an axis would have no one distance between its neighbours.
+/// The axes of the same elements in these sizes; `None` where an axis would have no one distance
+/// between its neighbours.
 fn reshaped(axes: &[Axis], shape: &Dims) -> Option<Vec<Axis>> {
     let mut runs = joined(axes);
     let mut all = Vec::with_capacity(shape.len());

@@ -11,8 +11,8 @@
 //! | `slice` of a `concatenate` | concatenation of a slice of each operand it meets | always |
 //! | `concatenate` of a `concatenate` | one concatenation | both along the same axis |
 //!
-//! A padded or concatenated tensor of which only slices are read is thus never made. An edge pad reads the nearest element,
-//! so a slice in the pad alone is a pad of the outermost slice.
+//! A padded or concatenated tensor of which only slices are read is thus never made. An edge pad
+//! reads the nearest element, so a slice in the pad alone is a pad of the outermost slice.
 //!
 //! ```text
 //! %2 = concatenate [%0, %1] {axis = 1} : tensor<1x5x8x8x4xf32, nthwc>    // 2 and 3 frames
@@ -100,7 +100,8 @@ fn slice_of_pad(
         if mode == PadMode::Reflect && !is_whole && !is_inside {
             return Ok(Simpler::No);
         }
-        // The part of the slice that lies in the operand; where there is none, the edge element next to it.
+        // The part of the slice that lies in the operand; where there is none, the edge element
+        // next to it.
         let mut first = start[axis].saturating_sub(low).min(size);
         let mut end = limit[axis].saturating_sub(low).min(size);
         if first == end {

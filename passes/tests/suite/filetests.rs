@@ -1,19 +1,21 @@
 //! Runs every `filetests/PASS/*.ir`.
 //!
-//! A file starts with a header of comment lines, then holds the program, then, below the line `// ---- becomes`, what the
-//! passes make of it. Header lines that mean something:
+//! A file starts with a header of comment lines, then holds the program, then, below the line `//
+//! ---- becomes`, what the passes make of it. Header lines that mean something:
 //!
-//! - `// pass: fuse-bias, eliminate-dead-code`: the passes to run, in order; or `// pass: cpu-pipeline` for that list, `cpu-pipeline
-//!   bf16` in that precision.
+//! - `// pass: fuse-bias, eliminate-dead-code`: the passes to run, in order; or `// pass:
+//!   cpu-pipeline` for that list, `cpu-pipeline bf16` in that precision.
 //! - `// expect: unchanged`: the passes must leave the program as it is; there is no expected text.
-//! - `// expect: same meaning`: whatever the passes make of the program, it means the same; there is no expected text. What random
-//!   programs have led to is kept so, in `filetests/regressions/`.
-//! - `// expect: error`: the passes must fail, and the expected text is the message, each line behind `// `.
+//! - `// expect: same meaning`: whatever the passes make of the program, it means the same; there
+//!   is no expected text. What random programs have led to is kept so, in `filetests/regressions/`.
+//! - `// expect: error`: the passes must fail, and the expected text is the message, each line
+//!   behind `// `.
 //! - `// compare: no (REASON)`: do not evaluate; `// compare: within 0.02 (REASON)`: agree to that.
 //!
-//! Unless the passes fail or the header forbids it, the program is evaluated before and after, in f64 on random
-//! numbers, and both must agree to 1e-9, unless the header says otherwise. Running the passes a second time must change nothing but dead code. With
-//! `TESSERA_BLESS=1` in the environment, expected texts are written anew.
+//! Unless the passes fail or the header forbids it, the program is evaluated before and after, in
+//! f64 on random numbers, and both must agree to 1e-9, unless the header says otherwise. Running
+//! the passes a second time must change nothing but dead code. With `TESSERA_BLESS=1` in the
+//! environment, expected texts are written anew.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! Files of f32 arrays, written front to back: the headers of safetensors and of NumPy's `.npy`, and values as bytes.
+//! Files of f32 arrays, written front to back: the headers of safetensors and of NumPy's `.npy`,
+//! and values as bytes.
 //!
 //! Where which value goes is the writers' to know. Reading is [`crate::tensor_file`].
 
@@ -19,8 +20,8 @@ const NPY_VERSION: [u8; 2] = [1, 0];
 /// Values that are turned into bytes at a time.
 const CHUNK: usize = 1 << 14;
 
-/// All that stands in front of the values of a safetensors file of f32 tensors with these names and shapes, one behind the
-/// other.
+/// All that stands in front of the values of a safetensors file of f32 tensors with these names and
+/// shapes, one behind the other.
 ///
 /// # Errors
 /// What is wrong, in the library's words.
@@ -40,8 +41,8 @@ pub fn safetensors_header(
     Ok([&(json.len() as u64).to_le_bytes(), json.as_slice()].concat())
 }
 
-/// All that stands in front of the values of an `.npy` of f32, row-major: version 1.0 of the format, described in
-/// `numpy.lib.format`.
+/// All that stands in front of the values of an `.npy` of f32, row-major: version 1.0 of the
+/// format, described in `numpy.lib.format`.
 pub fn npy_header(shape: &[usize]) -> Vec<u8> {
     let axes: Vec<String> = shape.iter().map(ToString::to_string).collect();
     // A tuple of one needs its comma.

@@ -1,9 +1,11 @@
 //! The one error type of this package.
 //!
-//! A message is for the person who reads it: what was wrong, where (file, tensor), what was expected, what to do. It is
-//! whole in one line; an underlying cause is part of the line and not chained behind it, so that nothing is said twice.
+//! A message is for the person who reads it: what was wrong, where (file, tensor), what was
+//! expected, what to do. It is whole in one line; an underlying cause is part of the line and not
+//! chained behind it, so that nothing is said twice.
 //!
-//! What can be wrong with a tensor of a file is here in full, also where it is others that expect something of it.
+//! What can be wrong with a tensor of a file is here in full, also where it is others that expect
+//! something of it.
 
 use std::io;
 use std::path::PathBuf;
@@ -76,7 +78,10 @@ pub enum Error {
         problem: String,
     },
     /// Tensors that wait on disk cannot be put there.
-    #[error("{}: a temporary file here failed: {cause}; make room there, or set TMPDIR to another folder", folder.display())]
+    #[error(
+        "{}: a temporary file here failed: {cause}; make room there, or set TMPDIR to another folder",
+        folder.display()
+    )]
     Spill {
         /// The folder of temporary files.
         folder: PathBuf,

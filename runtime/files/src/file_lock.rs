@@ -1,7 +1,9 @@
-//! Locks on files, and what is done where the file system has none: what they guard goes on without.
+//! Locks on files, and what is done where the file system has none: what they guard goes on
+//! without.
 //!
-//! Network file systems and some of containers refuse `flock`, each with an error of its own (ENOLCK, EACCES, EINVAL, EIO,
-//! EOPNOTSUPP, ENOSYS ...), so any error but that somebody else holds the lock means that there are no locks. That is said once.
+//! Network file systems and some of containers refuse `flock`, each with an error of its own
+//! (ENOLCK, EACCES, EINVAL, EIO, EOPNOTSUPP, ENOSYS ...), so any error but that somebody else holds
+//! the lock means that there are no locks. That is said once.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -63,7 +65,8 @@ mod tests {
 
     #[test]
     fn every_error_means_that_there_are_no_locks() {
-        // As Linux numbers them: EPERM, EIO, EBADF, EACCES, EINVAL, ENOLCK, ENOSYS, EOPNOTSUPP, ESTALE.
+        // As Linux numbers them: EPERM, EIO, EBADF, EACCES, EINVAL, ENOLCK, ENOSYS, EOPNOTSUPP,
+        // ESTALE.
         for errno in [1, 5, 9, 13, 22, 37, 38, 95, 116] {
             let fail = || Err(TryLockError::Error(io::Error::from_raw_os_error(errno)));
             assert_eq!(outcome(fail, Path::new("x")), Lock::None, "{errno}");

@@ -1,9 +1,9 @@
-//! What a file is that is not what it should be: a login page, a server's error message, a Git LFS pointer, a packed
-//! file.
+//! What a file is that is not what it should be: a login page, a server's error message, a Git LFS
+//! pointer, a packed file.
 //!
-//! A download that went wrong leaves these under the name of what was wanted. Whoever could not read a file as its
-//! own format asks here, so that people are told what they have and not which byte of it was no number. Formats that
-//! are read are known by those who read them.
+//! A download that went wrong leaves these under the name of what was wanted. Whoever could not
+//! read a file as its own format asks here, so that people are told what they have and not which
+//! byte of it was no number. Formats that are read are known by those who read them.
 
 use serde_json::Value;
 
@@ -32,8 +32,8 @@ const SIGNATURES: [(&[u8], &str); 16] = [
     (b"RIFF", "it is a RIFF file (WebP, AVI or WAV)"),
 ];
 
-/// What a file that begins with `bytes` is and what to do about it, as a sentence about "it"; `None` if it is of no
-/// kind that is known here.
+/// What a file that begins with `bytes` is and what to do about it, as a sentence about "it";
+/// `None` if it is of no kind that is known here.
 pub fn kind(bytes: &[u8]) -> Option<String> {
     if let Some((_, sentence)) = SIGNATURES.iter().find(|(signature, _)| bytes.starts_with(signature)) {
         return Some((*sentence).into());
@@ -89,8 +89,8 @@ fn text_kind(text: &str) -> Option<String> {
     if ["<!doctype html", "<html", "<head", "<body", "<!--"].iter().any(|tag| lower.starts_with(tag)) {
         let title = element(&lower, text, "title").map(|title| format!(" (`{title}`)")).unwrap_or_default();
         return Some(format!(
-            "it is an HTML page{title}, such as a login or error page that was saved in the file's place; fetch the file \
-             itself, signed in if need be"
+            "it is an HTML page{title}, such as a login or error page that was saved in the file's place; fetch the \
+             file itself, signed in if need be"
         ));
     }
     if lower.starts_with("<?xml") || lower.starts_with("<error") {
@@ -130,8 +130,8 @@ fn json_kind(json: &Value) -> String {
     "it is JSON, and not tensors; was another file of the model meant?".into()
 }
 
-/// What a server said in place of the file, if that is what `json` is: an object of nothing but a message and its
-/// trimmings.
+/// What a server said in place of the file, if that is what `json` is: an object of nothing but a
+/// message and its trimmings.
 pub(crate) fn server_answer(json: &Value) -> Option<String> {
     const MESSAGES: [&str; 5] = ["error", "message", "detail", "errors", "error_description"];
     const TRIMMINGS: [&str; 12] = [

@@ -1,9 +1,10 @@
-//! `FILE#PART`: a path with a part of what is there, such as a tensor of a file or a prefix of names.
+//! `FILE#PART`: a path with a part of what is there, such as a tensor of a file or a prefix of
+//! names.
 
 use std::path::{Path, PathBuf};
 
-/// `clip.safetensors#latents` -> the file and the part. A file whose own name has a `#` is found too. The file's name may be no
-/// Unicode; a part's always is.
+/// `clip.safetensors#latents` -> the file and the part. A file whose own name has a `#` is found
+/// too. The file's name may be no Unicode; a part's always is.
 pub fn split_fragment(source: &Path) -> (PathBuf, Option<String>) {
     let whole = || (source.to_owned(), None);
     if source.exists() {
@@ -24,7 +25,8 @@ fn first_bytes(path: &Path, count: usize) -> PathBuf {
     std::ffi::OsStr::from_bytes(&path.as_os_str().as_bytes()[..count]).into()
 }
 
-/// What stands in front of an ASCII character at this place of a path's bytes; what is no Unicode in it is replaced.
+/// What stands in front of an ASCII character at this place of a path's bytes; what is no Unicode
+/// in it is replaced.
 #[cfg(not(unix))]
 fn first_bytes(path: &Path, count: usize) -> PathBuf {
     String::from_utf8_lossy(&path.as_os_str().as_encoded_bytes()[..count]).into_owned().into()

@@ -1,8 +1,9 @@
 //! What killed processes left of their outputs: told from what is still being written, and removed.
 //!
-//! Whoever writes under a temporary name holds a lock on it, which ends with the process however that ends. What nobody holds
-//! is a leftover; the next output in the same folder removes it. Nothing that anybody could want is: outputs that are
-//! complete and were kept have other names, and a folder that holds the output it was to replace stays.
+//! Whoever writes under a temporary name holds a lock on it, which ends with the process however
+//! that ends. What nobody holds is a leftover; the next output in the same folder removes it.
+//! Nothing that anybody could want is: outputs that are complete and were kept have other names,
+//! and a folder that holds the output it was to replace stays.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,8 +21,8 @@ pub(crate) const OLD: &str = "old";
 /// How old a leftover must be: a file is there for a moment before it is locked.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// Marks a file or folder as being written, until it is closed. Where the file system knows no locks nothing is marked, and
-/// nothing is found to be a leftover either.
+/// Marks a file or folder as being written, until it is closed. Where the file system knows no
+/// locks nothing is marked, and nothing is found to be a leftover either.
 pub(crate) fn hold(file: &File, path: &Path) {
     try_lock(file, path);
 }

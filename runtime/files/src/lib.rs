@@ -1,4 +1,5 @@
-//! Files as such: tensors in files, small texts that other programs wrote, and outputs that appear whole or not at all.
+//! Files as such: tensors in files, small texts that other programs wrote, and outputs that appear
+//! whole or not at all.
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -13,7 +14,8 @@
 //! | [`file_lock`] | locks, and what is done where there are none |
 //! | [`error`] | the one error type |
 //!
-//! Nothing here knows a model, what a tensor means, or frames: those are packages `runtime` and `media`.
+//! Nothing here knows a model, what a tensor means, or frames: those are packages `runtime` and
+//! `media`.
 
 pub mod array_file;
 pub mod error;

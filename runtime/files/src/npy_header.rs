@@ -28,7 +28,8 @@ impl NpyHeader {
         if !bytes.starts_with(MAGIC) {
             return Err("it does not begin as an .npy file does".into());
         }
-        // The version is behind the magic, then the length of the rest, in two bytes or, since version 2, in four.
+        // The version is behind the magic, then the length of the rest, in two bytes or, since
+        // version 2, in four.
         let (length, at) = match bytes.get(6).ok_or_else(cut)? {
             1 => (bytes.get(8..10).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]]))), 10),
             _ => (bytes.get(8..12).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize), 12),

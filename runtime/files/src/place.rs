@@ -30,8 +30,8 @@ impl Place {
     /// What `path` stands for.
     ///
     /// # Errors
-    /// [`Error::OutputPlace`] for links that go in a circle or to a file that has no name any more, and where a path cannot
-    /// be looked at.
+    /// [`Error::OutputPlace`] for links that go in a circle or to a file that has no name any more,
+    /// and where a path cannot be looked at.
     pub fn of(path: &Path) -> Result<Place> {
         let fail = |cause: io::Error| Error::OutputPlace { path: path.into(), problem: cause.to_string() };
         match fs::metadata(path) {
@@ -67,7 +67,8 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many links, one behind the other"))
 }
 
-/// Refuses to replace a file that could not be written to either: one that is write-protected, or a program that runs.
+/// Refuses to replace a file that could not be written to either: one that is write-protected, or a
+/// program that runs.
 pub(crate) fn check_replaceable_file(path: &Path, target: &Path) -> Result<()> {
     match OpenOptions::new().write(true).open(target) {
         Err(cause) if target.exists() => {
@@ -78,8 +79,8 @@ pub(crate) fn check_replaceable_file(path: &Path, target: &Path) -> Result<()> {
     }
 }
 
-/// Refuses a name that does not end in `.ending`, which is all that the output can be; `known` says so. The null device takes
-/// anything.
+/// Refuses a name that does not end in `.ending`, which is all that the output can be; `known` says
+/// so. The null device takes anything.
 ///
 /// # Errors
 /// [`Error::UnknownOutput`].

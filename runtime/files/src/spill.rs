@@ -12,8 +12,8 @@ const CHUNK: usize = 1 << 14;
 /// Where large temporary files belong: `/tmp` is memory on many systems, `/var/tmp` is not.
 const LARGE_FILES: &str = "/var/tmp";
 
-/// Where what must wait on disk does: the folder that TMPDIR names, else `/var/tmp` if there is one, else where the system has
-/// temporary files.
+/// Where what must wait on disk does: the folder that TMPDIR names, else `/var/tmp` if there is
+/// one, else where the system has temporary files.
 pub fn folder() -> PathBuf {
     let large_files = Path::new(LARGE_FILES);
     match ir::knobs::TMPDIR.get() {

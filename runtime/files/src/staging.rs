@@ -1,8 +1,10 @@
-//! Outputs that appear whole or not at all: written beside their place under a temporary name, renamed at the end.
+//! Outputs that appear whole or not at all: written beside their place under a temporary name,
+//! renamed at the end.
 //!
-//! What a dropped writer has written is removed. What stays if the process is killed outright, the next output in the same
-//! folder removes: see `leftover`. An output that is complete and cannot be renamed is kept under another name
-//! beside its place: the error says which. Links are followed ([`crate::place`]); the null device is given nothing.
+//! What a dropped writer has written is removed. What stays if the process is killed outright, the
+//! next output in the same folder removes: see `leftover`. An output that is complete and cannot be
+//! renamed is kept under another name beside its place: the error says which. Links are followed
+//! ([`crate::place`]); the null device is given nothing.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Seek, SeekFrom, Write};
@@ -16,8 +18,8 @@ use crate::place::{Place, check_replaceable_file};
 use crate::spill;
 
 /// What a place is told that takes no output whole.
-const NO_FILE: &str = "this is a pipe or a device, and this output appears in its place whole, as a file or folder; what \
-                       streams, frame by frame, is a clip as y4m";
+const NO_FILE: &str = "this is a pipe or a device, and this output appears in its place whole, as a file or folder; \
+                       what streams, frame by frame, is a clip as y4m";
 /// The folder to come, inside a temporary one.
 const NEW: &str = "new";
 
@@ -31,7 +33,8 @@ pub struct StagedFile {
 }
 
 impl StagedFile {
-    /// Makes a temporary file in the folder that `path` leads to; refuses a place that cannot take one.
+    /// Makes a temporary file in the folder that `path` leads to; refuses a place that cannot take
+    /// one.
     ///
     /// # Errors
     /// [`Error::OutputPlace`].
@@ -83,8 +86,8 @@ impl StagedFile {
         self.file.get_ref().as_file().set_len(bytes).map_err(|cause| self.error(cause))
     }
 
-    /// Puts the file in its place; returns that and the size in bytes. A complete file that cannot be put there is kept
-    /// under its temporary name.
+    /// Puts the file in its place; returns that and the size in bytes. A complete file that cannot
+    /// be put there is kept under its temporary name.
     ///
     /// # Errors
     /// [`Error::Write`], [`Error::NotInPlace`].
@@ -122,7 +125,8 @@ impl Seek for StagedFile {
     }
 }
 
-/// A folder on its way to `target`, which may be there already if it holds nothing that is not ours.
+/// A folder on its way to `target`, which may be there already if it holds nothing that is not
+/// ours.
 pub struct StagedFolder {
     /// Holds [`NEW`], the folder to come, and for a moment [`OLD`], the one it replaces.
     temporary: TempDir,
@@ -136,7 +140,8 @@ pub struct StagedFolder {
 }
 
 impl StagedFolder {
-    /// Makes a temporary folder beside `target`. `is_ours` tells which entries of an existing folder may be replaced.
+    /// Makes a temporary folder beside `target`. `is_ours` tells which entries of an existing
+    /// folder may be replaced.
     ///
     /// # Errors
     /// [`Error::OutputPlace`] if the folder holds anything else, or nothing can be written there.
@@ -174,8 +179,8 @@ impl StagedFolder {
         Error::Write { path: self.named.clone(), cause }
     }
 
-    /// Puts the folder in its place and removes the one it replaces. If that fails the new folder is kept under its
-    /// temporary name.
+    /// Puts the folder in its place and removes the one it replaces. If that fails the new folder
+    /// is kept under its temporary name.
     ///
     /// # Errors
     /// [`Error::NotInPlace`].
@@ -211,7 +216,8 @@ impl StagedFolder {
     }
 }
 
-/// Gives what is kept under a temporary name one that is no temporary name, if that can be had; returns where it is now.
+/// Gives what is kept under a temporary name one that is no temporary name, if that can be had;
+/// returns where it is now.
 fn renamed_as_kept(path: PathBuf) -> PathBuf {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(PREFIX));
     let Some(kept) = name.map(|name| path.with_file_name(format!("{KEPT_PREFIX}{name}"))) else { return path };

@@ -1,8 +1,9 @@
-//! A file of tensors, mapped into memory or part of the program: names, shapes, element types, bytes, and values as
-//! f32.
+//! A file of tensors, mapped into memory or part of the program: names, shapes, element types,
+//! bytes, and values as f32.
 //!
-//! What a file is read as, its content decides and not its name: safetensors; what `torch.save` writes; NumPy's
-//! arrays. Holds the package's only unsafe block, the memory map. Knows no model and no meaning of any tensor.
+//! What a file is read as, its content decides and not its name: safetensors; what `torch.save`
+//! writes; NumPy's arrays. Holds the package's only unsafe block, the memory map. Knows no model
+//! and no meaning of any tensor.
 
 mod archive;
 mod entry;
@@ -33,11 +34,12 @@ use entry::{Entry, Location};
 
 pub use safetensors::Dtype;
 
-/// Elements converted at a time by one thread; a tensor up to this long is converted on the calling thread.
+/// Elements converted at a time by one thread; a tensor up to this long is converted on the calling
+/// thread.
 const CHUNK: usize = 1 << 16;
 
-/// An open file of tensors. Its header is checked whole when it is opened: every tensor lies inside the file and is
-/// as long as its shape and element type say.
+/// An open file of tensors. Its header is checked whole when it is opened: every tensor lies inside
+/// the file and is as long as its shape and element type say.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
@@ -92,7 +94,8 @@ impl From<Vec<Entry>> for Parsed {
 }
 
 impl TensorFile {
-    /// Opens and checks `path`. `hint` ends the message for a missing file: what it should be, where to get it.
+    /// Opens and checks `path`. `hint` ends the message for a missing file: what it should be,
+    /// where to get it.
     ///
     /// # Errors
     /// [`Error::MissingFile`], [`Error::Read`], or [`Error::BadTensorFile`] with what is wrong.
@@ -164,8 +167,8 @@ impl TensorFile {
         Some((entry.dtype, &entry.shape))
     }
 
-    /// The tensor of this exact name. One that does not lie in the file row by row and little-endian is copied when
-    /// it is first asked for, and the copy kept.
+    /// The tensor of this exact name. One that does not lie in the file row by row and
+    /// little-endian is copied when it is first asked for, and the copy kept.
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         let entry = &self.entries[*self.places.get(name)?];
         Some(TensorView { dtype: entry.dtype, shape: &entry.shape, bytes: entry.bytes(&self.content) })
@@ -189,26 +192,29 @@ impl TensorFile {
         })
     }
 
-    /// The tensors with element types and shapes, for messages: at most twelve and a count of the others.
+    /// The tensors with element types and shapes, for messages: at most twelve and a count of the
+    /// others.
     pub fn contents(&self) -> String {
         let names = self.names();
         describe(names.len(), names.iter().filter_map(|name| Some((name.as_str(), self.tensor(name)?))))
     }
 }
 
-/// The bytes of a regular file, as they are while the map lives: whoever maps a file promises that nobody changes or shortens
-/// it in place meanwhile.
+/// The bytes of a regular file, as they are while the map lives: whoever maps a file promises that
+/// nobody changes or shortens it in place meanwhile.
 ///
 /// # Errors
 /// What the operating system says.
 pub fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: the map is read-only and its pages are only ever read as bytes, for which every bit pattern is valid.
-    // What is left is another process that changes or shortens the file while it is mapped; that is ruled out by
-    // contract, as for every program that maps its weights: a checkpoint is not rewritten in place while in use.
+    // SAFETY: the map is read-only and its pages are only ever read as bytes, for which every bit
+    // pattern is valid. What is left is another process that changes or shortens the file while it
+    // is mapped; that is ruled out by contract, as for every program that maps its weights: a
+    // checkpoint is not rewritten in place while in use.
     unsafe { Mmap::map(file) }
 }
 
-/// The first twelve of `count` tensors with element types and shapes, for messages, and a count of the others.
+/// The first twelve of `count` tensors with element types and shapes, for messages, and a count of
+/// the others.
 pub fn describe<'a>(count: usize, tensors: impl Iterator<Item = (&'a str, TensorView<'a>)>) -> String {
     const SHOWN: usize = 12;
     let mut shown: Vec<String> =
@@ -245,7 +251,8 @@ impl TensorView<'_> {
     }
 }
 
-/// The file may start a 16-bit tensor at an odd address: a chunk is copied to where its words are aligned.
+/// The file may start a 16-bit tensor at an odd address: a chunk is copied to where its words are
+/// aligned.
 fn to_words(from: &[[u8; 2]]) -> Vec<u16> {
     from.iter().map(|word| u16::from_le_bytes(*word)).collect()
 }

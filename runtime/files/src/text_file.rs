@@ -1,5 +1,5 @@
-//! Small text files that people edit and other programs write: read whole, in UTF-8 or UTF-16, with or without a byte
-//! order mark. What the text means is for others.
+//! Small text files that people edit and other programs write: read whole, in UTF-8 or UTF-16, with
+//! or without a byte order mark. What the text means is for others.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -21,8 +21,8 @@ pub enum NotText {
     Other(String),
 }
 
-/// The JSON in `path` as text, without a byte order mark and not parsed. Files that are something else, such as an
-/// HTML page or a server's error message, are told apart here.
+/// The JSON in `path` as text, without a byte order mark and not parsed. Files that are something
+/// else, such as an HTML page or a server's error message, are told apart here.
 ///
 /// # Errors
 /// [`NotText`].

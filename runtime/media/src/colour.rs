@@ -4,7 +4,8 @@ use crate::clip::{ClipShape, FrameBlock};
 
 /// The pixel of a value; see [`crate::ClipWriter`].
 fn pixel(value: f32) -> u8 {
-    // f32 as in diffusers' postprocess, operation by operation; a NaN passes through and the cast makes it 0.
+    // f32 as in diffusers' postprocess, operation by operation; a NaN passes through and the cast
+    // makes it 0.
     ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 
@@ -22,10 +23,12 @@ pub(crate) fn frame_pixels(shape: ClipShape, block: &FrameBlock<'_>, t: usize, r
     }
 }
 
-/// How Y'CbCr is made of R'G'B': luma weights of red and blue (green has the rest), limited range of 8 bits.
+/// How Y'CbCr is made of R'G'B': luma weights of red and blue (green has the rest), limited range
+/// of 8 bits.
 ///
-/// Y' = 16 + 219 E'Y, Cb = 128 + 224 (E'B - E'Y) / (2 - 2 Kb), Cr = 128 + 224 (E'R - E'Y) / (2 - 2 Kr), with
-/// E'Y = Kr E'R + (1 - Kr - Kb) E'G + Kb E'B: ITU-T H.273 (07/2021), 8.3, equations 20 to 22 and 34, 35, 38.
+/// Y' = 16 + 219 E'Y, Cb = 128 + 224 (E'B - E'Y) / (2 - 2 Kb), Cr = 128 + 224 (E'R - E'Y) / (2 - 2
+/// Kr), with E'Y = Kr E'R + (1 - Kr - Kb) E'G + Kb E'B: ITU-T H.273 (07/2021), 8.3, equations 20 to
+/// 22 and 34, 35, 38.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Matrix {
     pub(crate) red: f32,
@@ -66,8 +69,9 @@ impl Matrix {
         }
     }
 
-    /// Fills `planes` with chroma at half resolution (4:2:0) of a frame `width` wide. An odd width or height is made
-    /// even by repeating the last column or row. A chroma sample is the mean of four pixels and lies between them.
+    /// Fills `planes` with chroma at half resolution (4:2:0) of a frame `width` wide. An odd width
+    /// or height is made even by repeating the last column or row. A chroma sample is the mean
+    /// of four pixels and lies between them.
     #[cfg(feature = "codecs")]
     pub(crate) fn halved(self, rgb: &[u8], width: usize, planes: &mut Planes) {
         planes.clear();

@@ -1,4 +1,5 @@
-//! A clip beside what became of it: frames side by side. How alike they are in figures is [`crate::quality`].
+//! A clip beside what became of it: frames side by side. How alike they are in figures is
+//! [`crate::quality`].
 
 use crate::clip::{ClipShape, FrameBlock};
 
@@ -12,8 +13,9 @@ pub fn side_by_side_shape(clip: ClipShape) -> ClipShape {
     ClipShape { width: 2 * clip.width + GAP, ..clip }
 }
 
-/// Frames with `left`'s at the left, those of `right` at the right and [`GAP`] pixels between them: row-major [C, T, H, W] of
-/// [`side_by_side_shape`]. Both are blocks of as many frames of a clip of this shape.
+/// Frames with `left`'s at the left, those of `right` at the right and [`GAP`] pixels between them:
+/// row-major [C, T, H, W] of [`side_by_side_shape`]. Both are blocks of as many frames of a clip of
+/// this shape.
 pub fn side_by_side(clip: ClipShape, left: &FrameBlock<'_>, right: &FrameBlock<'_>) -> Vec<f32> {
     let lines = left.data.chunks_exact(clip.width).zip(right.data.chunks_exact(clip.width));
     let gap = [GAP_VALUE; GAP];

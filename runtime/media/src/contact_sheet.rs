@@ -18,7 +18,8 @@ const SHEET_FRAMES: usize = 6;
 /// Width of a contact sheet in pixels, unless even two frames are wider.
 const SHEET_WIDTH: usize = 4096;
 
-/// A picture with evenly spaced frames of a clip in a row, and below each what became of it; two such rows for each sample.
+/// A picture with evenly spaced frames of a clip in a row, and below each what became of it; two
+/// such rows for each sample.
 pub struct ContactSheet {
     file: StagedFile,
     clip: ClipShape,
@@ -34,7 +35,8 @@ impl ContactSheet {
     /// Opens a PNG for frames of this clip.
     ///
     /// # Errors
-    /// [`files::Error::OutputPlace`]; [`Error::UnsupportedClip`] for a sheet too large for a picture.
+    /// [`files::Error::OutputPlace`]; [`Error::UnsupportedClip`] for a sheet too large for a
+    /// picture.
     pub fn create(path: &Path, clip: ClipShape) -> Result<ContactSheet> {
         let columns = (SHEET_WIDTH / (clip.width + GAP)).clamp(2, SHEET_FRAMES).min(clip.frames);
         let shown =
@@ -55,8 +57,8 @@ impl ContactSheet {
         (along(self.shown.len(), self.clip.width), along(2 * self.clip.batch, self.clip.height))
     }
 
-    /// Takes the frames to show from the clip's next ones and what became of them. Blocks of a sample come in the order of
-    /// frames; samples one after the other.
+    /// Takes the frames to show from the clip's next ones and what became of them. Blocks of a
+    /// sample come in the order of frames; samples one after the other.
     pub fn add(&mut self, source: &FrameBlock<'_>, decoded: &FrameBlock<'_>) {
         let mut pixels = vec![];
         for t in 0..source.frames {

@@ -1,7 +1,8 @@
 //! The one error type of this package.
 //!
-//! A message is for the person who reads it: what was wrong, where (file, frame), what was expected, what to do. It is whole in
-//! one line. What would help is told as data where a caller knows better how to say it ([`Remedy`]).
+//! A message is for the person who reads it: what was wrong, where (file, frame), what was
+//! expected, what to do. It is whole in one line. What would help is told as data where a caller
+//! knows better how to say it ([`Remedy`]).
 
 use std::fmt::{self, Display, Formatter};
 use std::io;
@@ -39,8 +40,8 @@ pub enum Error {
     },
     /// What was asked for needs codecs, and this build has none.
     #[error(
-        "{}: {what} needs codecs, and this build has none (feature `codecs` of package `media`); without them y4m, .npy and \
-         .safetensors are read and written",
+        "{}: {what} needs codecs, and this build has none (feature `codecs` of package `media`); without them y4m, \
+         .npy and .safetensors are read and written",
         path.display()
     )]
     NoCodecs {
@@ -67,7 +68,8 @@ pub enum Error {
         /// What does not fit, and which format takes it.
         problem: String,
     },
-    /// A clip's shape or frame rate that no format can hold, or a way to read it that makes no sense.
+    /// A clip's shape or frame rate that no format can hold, or a way to read it that makes no
+    /// sense.
     #[error("not a clip: {problem}")]
     InvalidClip {
         /// What is wrong.
@@ -87,7 +89,8 @@ pub enum Error {
         /// What the operating system said.
         cause: io::Error,
     },
-    /// Frames were handed to a writer out of order, too many or too few: a mistake of the calling code.
+    /// Frames were handed to a writer out of order, too many or too few: a mistake of the calling
+    /// code.
     #[error("{}: frames out of order: {problem}", path.display())]
     FrameOrder {
         /// The output path.
@@ -97,7 +100,8 @@ pub enum Error {
     },
 }
 
-/// With which options of [`ReadOptions`](crate::read::ReadOptions) a clip could be read that is not read as it is.
+/// With which options of [`ReadOptions`](crate::read::ReadOptions) a clip could be read that is not
+/// read as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {

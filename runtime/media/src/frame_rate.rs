@@ -12,8 +12,8 @@ pub struct FrameRate {
 }
 
 impl FrameRate {
-    /// The fraction for a number such as 8, 12.5 or 23.976: whole numbers as they are, the NTSC rates n * 1000 / 1001 as
-    /// those, others in thousandths.
+    /// The fraction for a number such as 8, 12.5 or 23.976: whole numbers as they are, the NTSC
+    /// rates n * 1000 / 1001 as those, others in thousandths.
     ///
     /// # Errors
     /// [`Error::InvalidClip`] unless 0.01 <= `fps` <= 1000.

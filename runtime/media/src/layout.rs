@@ -1,11 +1,12 @@
-//! What the numbers of an array are: which axis is which, and which values are black and white. Said by whoever reads it, or
-//! told from the array itself.
+//! What the numbers of an array are: which axis is which, and which values are black and white.
+//! Said by whoever reads it, or told from the array itself.
 //!
-//! What this program and diffusers' VAE write is [B, C, T, H, W] in [-1, 1]. Frames of pipelines have other axes: ComfyUI's
-//! images and diffusers' `np` frames have channels last, diffusers' `pt` frames have frames before channels, and both lie in
-//! [0, 1]. So a clip of other axes is one in [0, 1] unless its values say otherwise; and one of our own axes that looks as if
-//! it were in [0, 1] is not read before somebody says which it is: encoded wrongly it would be a clip without contrast, hours
-//! later.
+//! What this program and diffusers' VAE write is [B, C, T, H, W] in [-1, 1]. Frames of pipelines
+//! have other axes: ComfyUI's images and diffusers' `np` frames have channels last, diffusers' `pt`
+//! frames have frames before channels, and both lie in [0, 1]. So a clip of other axes is one in
+//! [0, 1] unless its values say otherwise; and one of our own axes that looks as if it were in [0,
+//! 1] is not read before somebody says which it is: encoded wrongly it would be a clip without
+//! contrast, hours later.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
@@ -21,8 +22,8 @@ const CLEARLY_NEGATIVE: f32 = -0.25;
 /// Values above it are of no clip in [0, 1]; filters overshoot 1 by less.
 const CLEARLY_ABOVE_ONE: f32 = 1.25;
 
-/// The axes of an array, by the initials of batch, channels, time, height and width, slowest first. Those that it has not are of
-/// length 1.
+/// The axes of an array, by the initials of batch, channels, time, height and width, slowest first.
+/// Those that it has not are of length 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Axes(&'static str);
 
@@ -32,7 +33,8 @@ impl Axes {
     /// What this program writes.
     pub const OWN: Axes = Axes("BCTHW");
 
-    /// For each of batch, channels, time, height and width what `of_axis` has for it, or `other` where there is no such axis.
+    /// For each of batch, channels, time, height and width what `of_axis` has for it, or `other`
+    /// where there is no such axis.
     pub(crate) fn sorted(self, of_axis: &[usize], other: usize) -> [usize; 5] {
         [b'B', b'C', b'T', b'H', b'W'].map(|letter| {
             let axis = self.0.bytes().position(|known| known == letter);
@@ -67,8 +69,8 @@ impl FromStr for Axes {
     }
 }
 
-/// The axes of an array of this shape, told by where it has three channels, and all that may be meant as well. `None` if it
-/// cannot be a clip.
+/// The axes of an array of this shape, told by where it has three channels, and all that may be
+/// meant as well. `None` if it cannot be a clip.
 pub(crate) fn axes_of(shape: &[usize]) -> Option<(Axes, Vec<Axes>)> {
     let fitting = Axes::KNOWN.map(Axes).into_iter().filter(|axes| axes.fit(shape.len()));
     let mut fitting: Vec<Axes> = fitting.filter(|axes| axes.sorted(shape, 1)[1] == CHANNELS).collect();
@@ -171,8 +173,8 @@ impl Extent {
         }
         Err(if greatest <= CLEARLY_ABOVE_ONE {
             format!(
-                "its values lie from {least} to {greatest}: a clip {axes} should lie in [-1, 1], and this one looks as if it \
-                 lay in [0, 1]"
+                "its values lie from {least} to {greatest}: a clip {axes} should lie in [-1, 1], and this one looks as \
+                 if it lay in [0, 1]"
             )
         } else {
             format!("its values lie from {least} to {greatest}, which is neither [-1, 1] nor [0, 1]")

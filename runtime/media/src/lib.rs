@@ -12,10 +12,11 @@
 //! | [`comparison`], [`contact_sheet`] | a clip beside what became of it, and as one picture |
 //! | [`error`] | the one error type |
 //!
-//! Without the feature `codecs`, which is there by default, y4m, `.npy` and `.safetensors` are read and written, and nothing is
-//! resized; all else is [`Error::NoCodecs`].
+//! Without the feature `codecs`, which is there by default, y4m, `.npy` and `.safetensors` are read
+//! and written, and nothing is resized; all else is [`Error::NoCodecs`].
 //!
-//! What is not given as a path: see [`stream()`] and [`write_to`] for `Write`, [`read::Spooled`] for `Read`.
+//! What is not given as a path: see [`stream()`] and [`write_to`] for `Write`, [`read::Spooled`]
+//! for `Read`.
 //!
 //! Files as such are package [`files`]. Nothing here knows a model.
 

@@ -1,8 +1,10 @@
-//! How near decoded frames are to their source: peak signal-to-noise ratio and structural similarity, frame by frame.
+//! How near decoded frames are to their source: peak signal-to-noise ratio and structural
+//! similarity, frame by frame.
 //!
 //! Both are told on the scale of 8-bit pixels: a value x of either clip
 //! is `255 * clamp(x / 2 + 0.5, 0, 1)`, not rounded (the
-//! values of a source that was made of pixels are those pixels again). What is compared with what is the caller's to know.
+//! values of a source that was made of pixels are those pixels again). What is compared with what
+//! is the caller's to know.
 
 use rayon::prelude::*;
 
@@ -22,17 +24,20 @@ const LUMA: [f64; 3] = [0.299, 0.587, 0.114];
 /// How near one frame is to its source.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FrameQuality {
-    /// Peak signal-to-noise ratio in dB: 10 log10(255^2 / mean squared difference), the mean over all values of all
-    /// channels. Infinite where nothing differs.
+    /// Peak signal-to-noise ratio in dB: 10 log10(255^2 / mean squared difference), the mean over
+    /// all values of all channels. Infinite where nothing differs.
     pub psnr_db: f64,
-    /// Structural similarity of the frames' luma (of the first channel unless there are three), at most 1, after Wang, Bovik,
-    /// Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE Transactions on
-    /// Image Processing 13 (4), 2004: windows of 11 x 11 weighed by a Gaussian of sigma 1.5, K1 = 0.01, K2 = 0.03; the mean
-    /// over all windows that lie inside the frame. `None` for a frame that is smaller than a window.
+    /// Structural similarity of the frames' luma (of the first channel unless there are three), at
+    /// most 1, after Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error
+    /// Visibility to Structural Similarity", IEEE Transactions on Image Processing 13 (4),
+    /// 2004: windows of 11 x 11 weighed by a Gaussian of sigma 1.5, K1 = 0.01, K2 = 0.03; the mean
+    /// over all windows that lie inside the frame. `None` for a frame that is smaller than a
+    /// window.
     pub ssim: Option<f64>,
 }
 
-/// Compares the frames of two blocks, which both have `shape`'s channels, height and width and as many frames.
+/// Compares the frames of two blocks, which both have `shape`'s channels, height and width and as
+/// many frames.
 ///
 /// # Panics
 /// If a block's values do not fill it.
@@ -57,7 +62,8 @@ pub fn compare(shape: ClipShape, source: &FrameBlock<'_>, decoded: &FrameBlock<'
     compared.collect()
 }
 
-/// The clip's figures: the mean over its frames; `None` for no frames, and for similarity where a frame has none.
+/// The clip's figures: the mean over its frames; `None` for no frames, and for similarity where a
+/// frame has none.
 pub fn mean(frames: &[FrameQuality]) -> Option<FrameQuality> {
     let count = frames.len() as f64;
     let ssim = frames.iter().map(|frame| frame.ssim).sum::<Option<f64>>().map(|sum| sum / count);
@@ -77,7 +83,8 @@ fn luma(channels: &[Vec<f64>]) -> Vec<f64> {
     red.iter().zip(green).zip(blue).map(weighed).collect()
 }
 
-/// Mean structural similarity of two images of this width; equation 13 of the paper in every window.
+/// Mean structural similarity of two images of this width; equation 13 of the paper in every
+/// window.
 fn ssim(a: &[f64], b: &[f64], width: usize) -> Option<f64> {
     if width < SSIM_WINDOW || a.len() / width < SSIM_WINDOW {
         return None;
@@ -148,8 +155,9 @@ mod tests {
 
     #[test]
     fn figures_are_those_of_scikit_image() {
-        // skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-        // data_range=255) of scikit-image on the luma, and 10 log10(255^2 / mse).
+        // skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5,
+        // use_sample_covariance=False, data_range=255) of scikit-image on the luma, and 10
+        // log10(255^2 / mse).
         let (a, b) = images();
         let colour = compared(SHAPE, &a, &b);
         close(colour.ssim.unwrap(), 0.9703347115395925);

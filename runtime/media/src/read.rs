@@ -1,11 +1,12 @@
 //! Reading frames: clips, pictures, arrays.
 //!
-//! [`open`] chooses the format by what the file begins with, one file of this module each; every reader streams: it holds a
-//! few frames, whatever the clip's length. What a file says of itself is checked against the file's size before memory is
-//! taken for it. What is not read here (other codecs and containers) goes through `ffmpeg`, if there is one on the PATH.
+//! [`open`] chooses the format by what the file begins with, one file of this module each; every
+//! reader streams: it holds a few frames, whatever the clip's length. What a file says of itself is
+//! checked against the file's size before memory is taken for it. What is not read here (other
+//! codecs and containers) goes through `ffmpeg`, if there is one on the PATH.
 //!
-//! What is no file, such as a socket or bytes in memory, is read by [`Spooled`], from any `Read`, in any format but a folder of
-//! pictures: it waits on disk.
+//! What is no file, such as a socket or bytes in memory, is read by [`Spooled`], from any `Read`,
+//! in any format but a folder of pictures: it waits on disk.
 //!
 //! Frames are returned as they come, of any number and size: what a model takes is not known here.
 

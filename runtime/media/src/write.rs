@@ -1,12 +1,14 @@
 //! Writing frames: clips, pictures, arrays.
 //!
-//! [`create`] chooses the format by the path's ending, one file of this module each. Every writer streams: it holds a
-//! frame or two, whatever the clip's length. An output appears whole at [`ClipWriter::finish`] or not at all; a writer
-//! that is dropped leaves nothing behind. What a person would learn after hours of work (a missing folder, no permission,
-//! a format that cannot hold the clip) is refused at [`create`].
+//! [`create`] chooses the format by the path's ending, one file of this module each. Every writer
+//! streams: it holds a frame or two, whatever the clip's length. An output appears whole at
+//! [`ClipWriter::finish`] or not at all; a writer that is dropped leaves nothing behind. What a
+//! person would learn after hours of work (a missing folder, no permission, a format that cannot
+//! hold the clip) is refused at [`create`].
 //!
-//! Instead of a path, y4m goes into any `Write`, each frame as it comes ([`stream()`]); y4m, GIF, MP4 and arrays go into
-//! anything that is `Write` and `Seek` ([`write_to`]). A folder of PNGs is a folder.
+//! Instead of a path, y4m goes into any `Write`, each frame as it comes ([`stream()`]); y4m, GIF,
+//! MP4 and arrays go into anything that is `Write` and `Seek` ([`write_to`]). A folder of PNGs is a
+//! folder.
 
 mod array;
 mod format;
@@ -44,8 +46,9 @@ pub use format::KNOWN_OUTPUTS;
 pub use stream::{check_stream, stream, write_to};
 pub use writer::{ClipWriter, Output};
 
-/// Opens a writer for `path`; see [`KNOWN_OUTPUTS`]. Arrays have no use for `rate`. A batch of more than one goes into
-/// `stem-0.mp4`, `stem-1.mp4` and so on, subfolders `0`, `1` and so on of a folder of PNGs, or one array.
+/// Opens a writer for `path`; see [`KNOWN_OUTPUTS`]. Arrays have no use for `rate`. A batch of more
+/// than one goes into `stem-0.mp4`, `stem-1.mp4` and so on, subfolders `0`, `1` and so on of a
+/// folder of PNGs, or one array.
 ///
 /// # Errors
 /// [`files::Error::UnknownOutput`], [`Error::InvalidClip`](crate::Error::InvalidClip),
@@ -128,8 +131,8 @@ pub fn outputs(path: &Path, batch: usize) -> Result<Outputs> {
     })
 }
 
-/// The rate at which a clip is played that is written to `path` at `rate`: a GIF has at most 50 frames a second. `None` if the
-/// format has none, as arrays and folders of PNGs, or is not known.
+/// The rate at which a clip is played that is written to `path` at `rate`: a GIF has at most 50
+/// frames a second. `None` if the format has none, as arrays and folders of PNGs, or is not known.
 pub fn played_rate(path: &Path, rate: FrameRate) -> Option<FrameRate> {
     match Format::of(path).ok()? {
         #[cfg(feature = "codecs")]

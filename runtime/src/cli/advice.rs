@@ -1,4 +1,5 @@
-//! What to type: the options by which the command line does what would help, put behind what the library says is wrong.
+//! What to type: the options by which the command line does what would help, put behind what the
+//! library says is wrong.
 
 use backend_tpu_stablehlo::pjrt::locate::LocateError;
 use media::read::Note;
@@ -33,7 +34,8 @@ pub(super) fn of_workbench(error: &workbench::Error) -> String {
     }
 }
 
-/// How latents were read, and how to say otherwise: the first note is about a guess, if there is one.
+/// How latents were read, and how to say otherwise: the first note is about a guess, if there is
+/// one.
 pub(super) fn with_layout(account: &LatentsAccount, mut notes: Vec<String>) -> Vec<String> {
     if let Some(note) = notes.first_mut().filter(|_| account.layout_is_guess) {
         let (layout, other) = match account.layout {

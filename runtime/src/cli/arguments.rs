@@ -1,4 +1,5 @@
-//! Arguments that several commands have: the model, the video to read, how to run. What they mean to the library is here too.
+//! Arguments that several commands have: the model, the video to read, how to run. What they mean
+//! to the library is here too.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,9 +28,10 @@ const COUNTED: usize = 16;
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArguments {
-    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a file of weights (safetensors,
-    /// or of torch.save), or an id on the hub, OWNER/NAME or OWNER/NAME@REVISION. #PREFIX behind it, such as #ema, takes only
-    /// weights whose names begin so, where files hold the model more than once [default: the demo's model]
+    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a
+    /// file of weights (safetensors, or of torch.save), or an id on the hub, OWNER/NAME or
+    /// OWNER/NAME@REVISION. #PREFIX behind it, such as #ema, takes only weights whose names
+    /// begin so, where files hold the model more than once [default: the demo's model]
     #[arg(long, value_name = "MODEL[#PREFIX]")]
     pub(super) model: Option<PathBuf>,
     /// The configuration to use, in place of the config.json beside the weights
@@ -60,7 +62,8 @@ impl ModelArguments {
         Ok(vae)
     }
 
-    /// Reads the model's configuration alone, the demo's if no model is named; fetches that file if need be.
+    /// Reads the model's configuration alone, the demo's if no model is named; fetches that file if
+    /// need be.
     pub(super) fn config(&self, console: Console, files: &mut RunFiles) -> Result<Arc<dyn Autoencoder>, Error> {
         let Some(model) = &self.model else { return demo::model() };
         let spec = ModelSpec::parse(model, self.config.as_deref())?;
@@ -86,7 +89,8 @@ pub(super) struct VideoArguments {
         "The video to read: {KNOWN_INPUTS}; `-` or a named pipe: a stream of y4m, which waits on disk"
     ))]
     pub(super) video: PathBuf,
-    /// Height and width to resize to, such as 480x720: scaled until it covers that, and what juts out is cut off
+    /// Height and width to resize to, such as 480x720: scaled until it covers that, and what juts
+    /// out is cut off
     #[arg(long, value_name = "HxW", value_parser = height_by_width)]
     pub(super) size: Option<(usize, usize)>,
     /// Only the first N frames
@@ -103,9 +107,15 @@ pub(super) struct ArrayArguments {
         "The axes of an .npy or .safetensors: {} [default: told by where three channels are]", Axes::KNOWN.join(", ")
     ))]
     axes: Option<Axes>,
-    /// Which values of an .npy or .safetensors are black and white: -1,1 or 0,1 or 0,255 [default: told from them, where they
-    /// leave no doubt]
-    #[arg(long, value_name = "LOW,HIGH", help_heading = "Video", allow_hyphen_values = true, value_parser = str::parse::<ValueRange>)]
+    /// Which values of an .npy or .safetensors are black and white: -1,1 or 0,1 or 0,255 [default:
+    /// told from them, where they leave no doubt]
+    #[arg(
+        long,
+        value_name = "LOW,HIGH",
+        help_heading = "Video",
+        allow_hyphen_values = true,
+        value_parser = str::parse::<ValueRange>
+    )]
     range: Option<ValueRange>,
 }
 
@@ -200,11 +210,13 @@ fn count(reader: &mut dyn ClipReader) -> Result<usize, Error> {
 #[derive(Args)]
 #[command(next_help_heading = "Running")]
 pub(super) struct RunArguments {
-    /// `auto`: frames go through whole if that fits the memory budget, else in the largest tiles that do; `off`: whole or
-    /// not at all; or tiles of this height and width in pixels, as diffusers' enable_tiling has them
+    /// `auto`: frames go through whole if that fits the memory budget, else in the largest tiles
+    /// that do; `off`: whole or not at all; or tiles of this height and width in pixels, as
+    /// diffusers' enable_tiling has them
     #[arg(long, value_name = "auto|off|HxW", default_value = "auto", value_parser = tiling)]
     tiling: TilingChoice,
-    /// The share of a tile's height and width that the next one covers too [default: the model's own]
+    /// The share of a tile's height and width that the next one covers too [default: the model's
+    /// own]
     #[arg(long, value_name = "H,W", value_parser = overlap)]
     tile_overlap: Option<Overlap>,
     /// The most memory to hold, such as 8GiB, 500MB, or 70% of what is available [default: 70%]
@@ -215,29 +227,36 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     step_frames: Option<u64>,
     /// Threads, 1 to 1024 [default: as many as the system offers]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64))]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64)
+    )]
     threads: Option<u64>,
-    /// What may run at once, each with its share of the threads, as far as the memory budget allows: samples of a `batch`,
-    /// `tiles`, `none`, or `auto`: what the clip has, if its steps are small. The result is the same. Never time: steps of a
-    /// clip need what the step before left them
+    /// What may run at once, each with its share of the threads, as far as the memory budget
+    /// allows: samples of a `batch`, `tiles`, `none`, or `auto`: what the clip has, if its
+    /// steps are small. The result is the same. Never time: steps of a clip need what the step
+    /// before left them
     #[arg(long, value_name = "auto|batch|tiles|none", default_value = "auto", value_parser = str::parse::<Parallel>)]
     parallel: Parallel,
     /// What to compute with and keep in memory: f32, or bf16 with sums and statistics in f32
     #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision)]
     dtype: Precision,
-    /// What runs the model: native code, a PJRT plugin, or the evaluator that defines every op, far slower
+    /// What runs the model: native code, a PJRT plugin, or the evaluator that defines every op, far
+    /// slower
     #[arg(long, value_enum, default_value_t)]
     backend: BackendName,
-    /// With --backend pjrt, the plugin: cpu, tpu, cuda, or the path of a shared library [default: what TESSERA_PJRT_PLUGIN
-    /// names]
+    /// With --backend pjrt, the plugin: cpu, tpu, cuda, or the path of a shared library [default:
+    /// what TESSERA_PJRT_PLUGIN names]
     #[arg(long, value_name = "PLUGIN", value_parser = plugin::parser())]
     plugin: Option<PluginSpec>,
-    /// With --backend pjrt, how hard the plugin optimises: less compiles faster [default: O1 on TPUs, elsewhere what the plugin
-    /// chooses]
+    /// With --backend pjrt, how hard the plugin optimises: less compiles faster [default: O1 on
+    /// TPUs, elsewhere what the plugin chooses]
     #[arg(long, value_name = "O0|O1|O2|O3")]
     optimize: Option<Optimization>,
-    /// With --backend pjrt, where compiled programs are kept from run to run, or `off` [default: TESSERA_CACHE_DIR, or
-    /// tessera/programs in your folder of caches]
+    /// With --backend pjrt, where compiled programs are kept from run to run, or `off` [default:
+    /// TESSERA_CACHE_DIR, or tessera/programs in your folder of caches]
     #[arg(long, value_name = "DIR|off")]
     cache_dir: Option<PathBuf>,
 }

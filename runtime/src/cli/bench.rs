@@ -1,4 +1,5 @@
-//! `tessera bench`: how long a step takes, kernel by kernel, against what this machine reaches at most.
+//! `tessera bench`: how long a step takes, kernel by kernel, against what this machine reaches at
+//! most.
 
 mod ablation;
 mod report;
@@ -43,18 +44,19 @@ Examples:
 
 /// Time a step of the model, kernel by kernel
 ///
-/// Arithmetic is counted as the model asks for it: a convolution by Winograd's algorithm as if it were direct, so that it can
-/// exceed the peak. Peak and bandwidth are measured behind the runs, on as many threads. Bytes are those of operands and results, each
-/// moved once.
+/// Arithmetic is counted as the model asks for it: a convolution by Winograd's algorithm as if it
+/// were direct, so that it can exceed the peak. Peak and bandwidth are measured behind the runs, on
+/// as many threads. Bytes are those of operands and results, each moved once.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
-    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a file of weights (safetensors,
-    /// or of torch.save), or an id on the hub, OWNER/NAME or OWNER/NAME@REVISION [default: the demo's model]
+    /// A folder with the VAE's config.json and weights, a pipeline's folder with `vae/` in it, a
+    /// file of weights (safetensors, or of torch.save), or an id on the hub, OWNER/NAME or
+    /// OWNER/NAME@REVISION [default: the demo's model]
     #[arg(long, value_name = "MODEL", help_heading = "Model", conflicts_with = "random_weights")]
     model: Option<PathBuf>,
-    /// The configuration to use, in place of the config.json beside the weights; with --random-weights, in place of the
-    /// published model's
+    /// The configuration to use, in place of the config.json beside the weights; with
+    /// --random-weights, in place of the published model's
     #[arg(long, value_name = "FILE", help_heading = "Model")]
     config: Option<PathBuf>,
     /// Make weights up: time does not depend on them
@@ -63,7 +65,8 @@ pub(super) struct Arguments {
     /// Which step: decode-first, -next or -whole, encode-first, -next or -whole
     #[arg(long, value_name = "STEP", default_value = "decode-first", help_heading = "Step")]
     step: StepKind,
-    /// Frames of the step's input: latents to decode or a video to encode [default: as many as the model's steps have]
+    /// Frames of the step's input: latents to decode or a video to encode [default: as many as the
+    /// model's steps have]
     #[arg(long, value_name = "N", help_heading = "Step")]
     frames: Option<usize>,
     /// Height of the step's input: latents to decode, pixels to encode [default: that of a tile]
@@ -73,19 +76,32 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", help_heading = "Step")]
     width: Option<usize>,
     /// Threads, 1 to 1024 [default: as many as the system offers]
-    #[arg(long, value_name = "N", help_heading = "Running", value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64))]
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Running",
+        value_parser = clap::value_parser!(u64).range(1..=MOST_THREADS as u64)
+    )]
     threads: Option<u64>,
-    /// The instruction set of compiled code: avx512, avx2 or portable [default: TESSERA_ISA, or the best this CPU has]
+    /// The instruction set of compiled code: avx512, avx2 or portable [default: TESSERA_ISA, or the
+    /// best this CPU has]
     #[arg(long, value_name = "ISA", help_heading = "Running", value_parser = isa)]
     isa: Option<Isa>,
     /// What the step computes with: f32 or bf16
     #[arg(long, value_name = "f32|bf16", default_value = "f32", help_heading = "Running", value_parser = precision)]
     dtype: Precision,
     /// Timed runs, of which the median counts; one before them is not timed
-    #[arg(long, value_name = "N", default_value = "5", help_heading = "Running", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "5",
+        help_heading = "Running",
+        value_parser = clap::value_parser!(u64).range(1..=10_000)
+    )]
     repeats: u64,
-    /// The one algorithm for convolutions that it can compute, direct, dot, winograd2, winograd4, winograd2_time or
-    /// winograd4_time; the others stay direct [default: what is estimated to be fastest]
+    /// The one algorithm for convolutions that it can compute, direct, dot, winograd2, winograd4,
+    /// winograd2_time or winograd4_time; the others stay direct [default: what is estimated to
+    /// be fastest]
     #[arg(long, value_name = "ALGORITHM", value_parser = algorithm, help_heading = "Leave out")]
     algorithm: Option<Algorithm>,
     /// Leave out a pass that is not needed; can be given several times
@@ -97,12 +113,18 @@ pub(super) struct Arguments {
     /// Only the N slowest rows, slowest first
     #[arg(long, value_name = "N", help_heading = "Output", conflicts_with = "json")]
     top: Option<usize>,
-    /// A picture of all kernels under the roof of peak and bandwidth; a file that is there is replaced
+    /// A picture of all kernels under the roof of peak and bandwidth; a file that is there is
+    /// replaced
     #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
     plot: Option<PathBuf>,
-    #[arg(long, help_heading = "Output", help = "Print one JSON object to stdout, and nothing else", long_help = format!(
-        "Print one JSON object to stdout, and nothing else\n\n{}", report::JSON_FIELDS
-    ))]
+    #[arg(
+        long,
+        help_heading = "Output",
+        help = "Print one JSON object to stdout, and nothing else",
+        long_help = format!(
+            "Print one JSON object to stdout, and nothing else\n\n{}", report::JSON_FIELDS
+        )
+    )]
     json: bool,
 }
 
@@ -223,7 +245,8 @@ impl Arguments {
         Ok(Model { name, model: vae.shared_model(), weights, load_seconds })
     }
 
-    /// The step asked for; by default as many frames as a step has, over a tile as the reference cuts it.
+    /// The step asked for; by default as many frames as a step has, over a tile as the reference
+    /// cuts it.
     fn step_of(&self, model: &dyn Autoencoder) -> Step {
         let [height, width] = model.tile_rule(self.step.half).size.map(|pixels| match self.step.half {
             Half::Decoder => model.latent_size(pixels),

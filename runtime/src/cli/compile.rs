@@ -38,11 +38,13 @@ Examples:
   tessera compile --model vae --target v5e:1x1 --tiling 240x360 --output programs/ --json > report.json
       and keep the compiled programs, with a report
 
-Targets are topologies as libtpu names them: v5e:1x1, v5p:1x1x1, v6e:1x1, and so on. `tessera plugin install tpu` gets libtpu.";
+Targets are topologies as libtpu names them: v5e:1x1, v5p:1x1x1, v6e:1x1, and so on. `tessera plugin install tpu` gets \
+libtpu.";
 
 /// Compile a video's steps for a TPU that need not be there, and show what they need
 ///
-/// Only config.json is read, or fetched: weights need not be there. A step of the published model takes half a minute and more.
+/// Only config.json is read, or fetched: weights need not be there. A step of the published model
+/// takes half a minute and more.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -61,29 +63,38 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "HxW", value_parser = height_by_width, help_heading = "Video")]
     size: Option<(usize, usize)>,
     /// Frames of the video
-    #[arg(long, value_name = "N", default_value = FRAMES, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Video")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = FRAMES,
+        value_parser = clap::value_parser!(u64).range(1..),
+        help_heading = "Video"
+    )]
     frames: u64,
-    /// `off`: whole frames; `auto`: the largest tiles that fit the device, found by trying; or tiles of this height and width
-    /// in pixels
+    /// `off`: whole frames; `auto`: the largest tiles that fit the device, found by trying; or
+    /// tiles of this height and width in pixels
     #[arg(long, value_name = "auto|off|HxW", default_value = "off", value_parser = tiling, help_heading = "Video")]
     tiling: TilingChoice,
-    /// The share of a tile's height and width that the next one covers too [default: the model's own]
+    /// The share of a tile's height and width that the next one covers too [default: the model's
+    /// own]
     #[arg(long, value_name = "H,W", value_parser = overlap, help_heading = "Video")]
     tile_overlap: Option<Overlap>,
     /// The devices to compile for, as the plugin names them, such as v6e:1x1
     #[arg(long, value_name = "TOPOLOGY", help_heading = "Target")]
     target: String,
-    /// How several devices share the work: `data` videos at once, each frame in `height` strips. Never time: steps of a video
-    /// need what the step before left them
+    /// How several devices share the work: `data` videos at once, each frame in `height` strips.
+    /// Never time: steps of a video need what the step before left them
     #[arg(long, value_name = "data=D,height=H", default_value_t = Mesh::SINGLE, help_heading = "Target")]
     mesh: Mesh,
     /// The plugin: tpu, or the path of a shared library
     #[arg(long, value_name = "PLUGIN", default_value = "tpu", value_parser = plugin::parser(), help_heading = "Target")]
     plugin: PluginSpec,
-    /// How hard the plugin optimises. XLA's own choice, O2, takes ten times as long to compile; at O0, memory and time say little
+    /// How hard the plugin optimises. XLA's own choice, O2, takes ten times as long to compile; at
+    /// O0, memory and time say little
     #[arg(long, value_name = "O0|O1|O2|O3", default_value_t = Optimization::OF_TPUS, help_heading = "Target")]
     optimize: Optimization,
-    /// A new folder for the compiled programs, one file a step; the plugin of the same version loads them on the devices
+    /// A new folder for the compiled programs, one file a step; the plugin of the same version
+    /// loads them on the devices
     #[arg(long, short, value_name = "DIR", help_heading = "Output")]
     output: Option<PathBuf>,
     /// Print one JSON object to stdout, and nothing else
@@ -177,7 +188,11 @@ fn report_json(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared, writte
             },
             "states_bytes": states,
             "flops": flops,
-            "compiler": {"flops": cost.flops, "bytes_accessed": cost.bytes_accessed, "optimal_seconds": cost.optimal_seconds},
+            "compiler": {
+                "flops": cost.flops,
+                "bytes_accessed": cost.bytes_accessed,
+                "optimal_seconds": cost.optimal_seconds,
+            },
             "seconds": estimate.map(|estimate| estimate.seconds),
             "seconds_from": estimate.map(|estimate| basis(estimate.basis)),
             "executable": written.map(|folder| folder.join(file_name(step)).to_string_lossy().into_owned()),

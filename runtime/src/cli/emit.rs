@@ -44,13 +44,16 @@ pub(super) struct Arguments {
     /// Which step: decode-first, -next or -whole, encode-first, -next or -whole
     #[arg(long, value_name = "STEP")]
     step: StepKind,
-    /// Frames of the step's input: latents to decode or a video to encode [default: as many as the model's steps have]
+    /// Frames of the step's input: latents to decode or a video to encode [default: as many as the
+    /// model's steps have]
     #[arg(long, value_name = "N")]
     frames: Option<usize>,
-    /// Height of the step's input: latents to decode, pixels to encode [default: of the model's training videos]
+    /// Height of the step's input: latents to decode, pixels to encode [default: of the model's
+    /// training videos]
     #[arg(long, value_name = "N")]
     height: Option<usize>,
-    /// Width of the step's input: latents to decode, pixels to encode [default: of the model's training videos]
+    /// Width of the step's input: latents to decode, pixels to encode [default: of the model's
+    /// training videos]
     #[arg(long, value_name = "N")]
     width: Option<usize>,
     /// What the step computes with: f32 or bf16
@@ -103,7 +106,8 @@ impl Stage {
     }
 }
 
-/// The step of this kind over a whole sample as the model was trained on, where sizes are not given.
+/// The step of this kind over a whole sample as the model was trained on, where sizes are not
+/// given.
 pub(super) fn step_of(
     model: &dyn Autoencoder,
     kind: StepKind,

@@ -1,4 +1,5 @@
-//! `tessera info`: what a model is, what its first decode step costs, and what this machine runs it with.
+//! `tessera info`: what a model is, what its first decode step costs, and what this machine runs it
+//! with.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

@@ -25,7 +25,13 @@ pub(super) struct InputArguments {
     #[arg(long, value_name = "HxW", value_parser = height_by_width, requires = "video", help_heading = "Video")]
     size: Option<(usize, usize)>,
     /// Only its first N frames
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "video", help_heading = "Video")]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..),
+        requires = "video",
+        help_heading = "Video"
+    )]
     frames: Option<u64>,
     #[command(flatten)]
     array: ArrayArguments,
@@ -51,7 +57,8 @@ impl InputArguments {
     }
 }
 
-/// The input where none is named: a corner of the demo's latents for the demo's model, else noise of that size.
+/// The input where none is named: a corner of the demo's latents for the demo's model, else noise
+/// of that size.
 pub(super) fn small(vae: &Vae, is_demo: bool) -> Result<RunInput, Failure> {
     let [frames, height, width] = SMALL;
     let frames = if vae.model().medium() == Medium::Image { 1 } else { frames };

@@ -11,12 +11,13 @@ use super::run_files::RunFiles;
 #[derive(Args)]
 #[command(next_help_heading = "Debugging")]
 pub(super) struct InspectionArguments {
-    /// Look at every value that is computed, and stop at the first NaN or infinity: says which op, module, step and tile made it, and between
-    /// what its inputs lie. Takes about as long again
+    /// Look at every value that is computed, and stop at the first NaN or infinity: says which op,
+    /// module, step and tile made it, and between what its inputs lie. Takes about as long
+    /// again
     #[arg(long)]
     check_finite: bool,
-    /// Write when what was compiled, and which thread worked on which kernel: a timeline that Perfetto (ui.perfetto.dev) opens; a file that is there
-    /// is replaced
+    /// Write when what was compiled, and which thread worked on which kernel: a timeline that
+    /// Perfetto (ui.perfetto.dev) opens; a file that is there is replaced
     #[arg(long, value_name = "FILE.json")]
     trace: Option<PathBuf>,
 }

@@ -1,7 +1,8 @@
-//! Ctrl-C, a request to terminate and a terminal that hangs up, as a flag that is looked at between kernels.
+//! Ctrl-C, a request to terminate and a terminal that hangs up, as a flag that is looked at between
+//! kernels.
 //!
-//! What was ignored when the process started stays ignored: `nohup` ignores the terminal's hanging up, and a shell without
-//! job control ignores Ctrl-C for what it runs in the background.
+//! What was ignored when the process started stays ignored: `nohup` ignores the terminal's hanging
+//! up, and a shell without job control ignores Ctrl-C for what it runs in the background.
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,7 +36,8 @@ pub(super) fn asked() -> bool {
     signal() != 0
 }
 
-/// The exit code by which a shell knows what the last one was: 130 for Ctrl-C, 143 for a request to terminate.
+/// The exit code by which a shell knows what the last one was: 130 for Ctrl-C, 143 for a request to
+/// terminate.
 pub(super) fn exit_code() -> u8 {
     SIGNAL_CODE + u8::try_from(signal()).unwrap_or_default()
 }
@@ -44,7 +46,8 @@ fn signal() -> usize {
     CAME.get().map_or(0, |came| came.load(Ordering::Relaxed))
 }
 
-/// Whether the process ignores this signal. Linux tells in a file; where there is none it is taken not to.
+/// Whether the process ignores this signal. Linux tells in a file; where there is none it is taken
+/// not to.
 fn is_ignored(signal: i32) -> bool {
     // Asking the system itself takes unsafe code on every Unix, and this crate has none for it.
     fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, signal))

@@ -20,8 +20,8 @@ pub(super) fn run(_: &Arguments) -> Result<(), Failure> {
     let libraries = knobs::FOR_LIBRARIES.iter().map(|(names, who)| format!("  {names}... : {who}\n"));
     print(&format!(
         "{}\nOthers' conventions that are followed:\n\n{}\nFor whoever changes the program, read by its tests:\n\n{}\n\
-         For whoever searches libraries for faults, by how the names begin:\n\n{}\n\
-         Programs that are started (ffmpeg, ffprobe, Python, pip, plugins) get the whole environment and read more of it.\n",
+         For whoever searches libraries for faults, by how the names begin:\n\n{}\nPrograms that are started (ffmpeg, \
+         ffprobe, Python, pip, plugins) get the whole environment and read more of it.\n",
         of(Origin::Tessera),
         of(Origin::Convention),
         of(Origin::Tests),

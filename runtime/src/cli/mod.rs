@@ -56,16 +56,16 @@ Examples:
   tessera roundtrip --model vae --video clip.mp4 --size 480x720 --output compared.mp4
       both, with what is lost on the way";
 
-/// A tensor compiler for the VAEs of video and image models: video to latents and latents to video on the CPU, and a look at what is
-/// compiled.
+/// A tensor compiler for the VAEs of video and image models: video to latents and latents to video
+/// on the CPU, and a look at what is compiled.
 #[derive(Parser)]
 #[command(name = "tessera", version, propagate_version = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 struct Arguments {
     /// Say on stderr what passes and backend do: --log debug.
     #[arg(short, long, global = true)]
     verbose: bool,
-    /// How much to say on stderr: info tells what is compiled and in which tiles frames go, debug of every pass and plan, trace the kernel of
-    /// every op [default: warn]
+    /// How much to say on stderr: info tells what is compiled and in which tiles frames go, debug
+    /// of every pass and plan, trace the kernel of every op [default: warn]
     #[arg(long, value_name = "LEVEL", value_enum, global = true, conflicts_with = "verbose")]
     log: Option<LogLevel>,
     /// Say nothing but errors, and what --json, bench, emit and info print.
@@ -176,7 +176,8 @@ pub(crate) fn main() -> ExitCode {
             let mut tessera = Arguments::command();
             tessera.build();
             let command = tessera.find_subcommand_mut(command).expect("a command names itself");
-            // What clap would print for arguments that it refuses itself; stderr that is closed is no news.
+            // What clap would print for arguments that it refuses itself; stderr that is closed is
+            // no news.
             let _ = command.error(clap::error::ErrorKind::ArgumentConflict, message).print();
             ExitCode::from(USAGE_CODE)
         }
@@ -215,7 +216,8 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Starts the threads that tensors are read and compared on, for commands that do: later, none to be had would be a panic.
+/// Starts the threads that tensors are read and compared on, for commands that do: later, none to
+/// be had would be a panic.
 fn start_threads(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Decode(_)

@@ -1,5 +1,5 @@
-//! `tessera plugin`: which PJRT plugins there are, and getting one. Also the hidden command that a child process is started
-//! with, in which plugins are looked at and compile ahead of time.
+//! `tessera plugin`: which PJRT plugins there are, and getting one. Also the hidden command that a
+//! child process is started with, in which plugins are looked at and compile ahead of time.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,8 +30,9 @@ Examples:
 
 /// List PJRT plugins, or install one
 ///
-/// A plugin is a shared library that compiles StableHLO for a kind of device and runs it there. Tessera brings none along: it
-/// finds those of installed Python packages, and installs some from the Python package index with your pip.
+/// A plugin is a shared library that compiles StableHLO for a kind of device and runs it there.
+/// Tessera brings none along: it finds those of installed Python packages, and installs some from
+/// the Python package index with your pip.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {

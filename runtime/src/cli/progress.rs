@@ -1,4 +1,5 @@
-//! Progress bars, on stderr when that is a terminal, and the way Ctrl-C stops what they show: a clip, a download.
+//! Progress bars, on stderr when that is a terminal, and the way Ctrl-C stops what they show: a
+//! clip, a download.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -27,7 +28,8 @@ impl Bar {
     }
 }
 
-/// Does what `work` does under a bar, which says it is `doing` that. `interrupted` is what it comes to on Ctrl-C, whatever it says itself.
+/// Does what `work` does under a bar, which says it is `doing` that. `interrupted` is what it comes
+/// to on Ctrl-C, whatever it says itself.
 pub(super) fn with_bar<T>(
     console: Console,
     doing: &'static str,
@@ -108,7 +110,8 @@ impl RunBar {
         RunBar { bar, runs, done: 0, share: 0.0 }
     }
 
-    /// Shows the share of a run that is done; breaks on Ctrl-C. A share that is less than the last is of the next run.
+    /// Shows the share of a run that is done; breaks on Ctrl-C. A share that is less than the last
+    /// is of the next run.
     pub(super) fn show(&mut self, share: f64) -> ControlFlow<()> {
         if interrupt::asked() {
             return ControlFlow::Break(());

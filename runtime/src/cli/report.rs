@@ -1,4 +1,5 @@
-//! What a run has cost, for people and as JSON: what the commands that run the model have in common.
+//! What a run has cost, for people and as JSON: what the commands that run the model have in
+//! common.
 
 use std::path::{Path, PathBuf};
 
@@ -11,11 +12,12 @@ use super::table;
 
 /// What `--json` prints, for its help.
 pub(super) const JSON_FIELDS: &str = "\
-frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, programs_cached (read from disk), program_runs, tiling {tile and \
-overlap (null for whole frames), rows, columns, order, reason, follows_free_memory \
-(true: with more or less memory free the tiles, and with them the pixels, may be others), pinned_by (the options that always cut these \
-tiles, else null), needed_bytes (null but with --backend cpu), budget_bytes}, tiles, \
-arena_bytes, threads, lanes (steps that ran at once), dtype, isa (`none` but with --backend cpu), device (of a PJRT plugin, else null)";
+frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, programs_cached (read \
+from disk), program_runs, tiling {tile and overlap (null for whole frames), rows, columns, order, reason, \
+follows_free_memory (true: with more or less memory free the tiles, and with them the pixels, may be others), \
+pinned_by (the options that always cut these tiles, else null), needed_bytes (null but with --backend cpu), \
+budget_bytes}, tiles, arena_bytes, threads, lanes (steps that ran at once), dtype, isa (`none` but with --backend \
+cpu), device (of a PJRT plugin, else null)";
 
 /// A report's fields; `write_seconds` were spent on the output.
 pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> {
@@ -86,7 +88,8 @@ pub(super) fn row(name: &str, value: impl Into<String>) -> [String; 2] {
     [name.to_owned(), value.into()]
 }
 
-/// The rows about one way through the model; `write_seconds` were spent on the output, `total_seconds` on everything.
+/// The rows about one way through the model; `write_seconds` were spent on the output,
+/// `total_seconds` on everything.
 pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> Vec<[String; 2]> {
     let Report { frames, height, width, seconds, ref tiling, .. } = *report;
     let mut rows = vec![
@@ -114,7 +117,8 @@ pub(super) fn rows(report: &Report, write_seconds: f64, total_seconds: f64) -> V
     rows
 }
 
-/// The options that always cut the tiles of a decision that another run may not make; `None` where it would.
+/// The options that always cut the tiles of a decision that another run may not make; `None` where
+/// it would.
 fn pinned_by(decision: &TilingDecision) -> Option<String> {
     let Tiling { height, width, overlap } = decision.tiling.filter(|_| decision.follows_free_memory)?;
     let tiles = format!("--tiling {height}x{width}");
@@ -133,7 +137,8 @@ fn programs_text(report: &Report) -> String {
     match device {
         Some(device) => {
             format!(
-                "{programs_compiled} compiled, {programs_cached} from the cache, {program_runs} runs, {dtype}, PJRT device `{device}`"
+                "{programs_compiled} compiled, {programs_cached} from the cache, {program_runs} runs, {dtype}, PJRT \
+                 device `{device}`"
             )
         }
         None => {
@@ -167,8 +172,8 @@ pub(super) fn rate_note(output: &Path, asked: FrameRate) -> Option<String> {
     let played = media::played_rate(output, asked).filter(|&played| played != asked)?;
     let longer = asked.per_second() / played.per_second();
     Some(format!(
-        "note: {}: a GIF shows at most {played} frames a second: it plays at {played} in place of {asked}, {longer:.2} times as \
-         long; .mp4 and .y4m have any rate",
+        "note: {}: a GIF shows at most {played} frames a second: it plays at {played} in place of {asked}, {longer:.2} \
+         times as long; .mp4 and .y4m have any rate",
         output.display()
     ))
 }

@@ -1,4 +1,5 @@
-//! What of a video comes back from its latents: whole latents of height and width, and as many frames as the decoder makes.
+//! What of a video comes back from its latents: whole latents of height and width, and as many
+//! frames as the decoder makes.
 
 use frontend::Autoencoder;
 use serde_json::{Value, json};
@@ -27,7 +28,8 @@ impl Extent {
         json!({"frames": self.frames, "height": self.height, "width": self.width})
     }
 
-    /// Of something that is done to the whole clip, such as encoding it: a line for each way in which less comes back.
+    /// Of something that is done to the whole clip, such as encoding it: a line for each way in
+    /// which less comes back.
     pub(super) fn losses(self, model: &dyn Autoencoder) -> Vec<String> {
         let Extent { frames, height, width } = self.returned(model);
         let mut lines = vec![];
@@ -38,7 +40,8 @@ impl Extent {
                 .map(|(cut, what)| if cut == 1 { what.to_owned() } else { counted(cut, what) })
                 .collect();
             lines.push(format!(
-                "frames of {}x{} (width x height) are no multiples of {}: without the last {} they are {width}x{height}",
+                "frames of {}x{} (width x height) are no multiples of {}: without the last {} they are \
+                 {width}x{height}",
                 self.width,
                 self.height,
                 model.spatial_compression(),
@@ -71,8 +74,8 @@ mod tests {
         assert_eq!(
             extent(4, 33, 45).losses(&*model),
             [
-                "frames of 45x33 (width x height) are no multiples of 8: without the last 5 columns and the last row they \
-                 are 40x32",
+                "frames of 45x33 (width x height) are no multiples of 8: without the last 5 columns and the last row \
+                 they are 40x32",
                 "4 frames come back from the latents as 1"
             ]
         );

@@ -1,8 +1,9 @@
-//! The files that a run reads, and those that it is to write: none is both, and none is written twice. Each is told here
-//! before any work, whichever comes first.
+//! The files that a run reads, and those that it is to write: none is both, and none is written
+//! twice. Each is told here before any work, whichever comes first.
 //!
-//! Files are told apart by what they are and not by their names: links, `./` and the like lead to the same one. What is no
-//! file and no folder, such as a terminal or the null device, may be anything at once.
+//! Files are told apart by what they are and not by their names: links, `./` and the like lead to
+//! the same one. What is no file and no folder, such as a terminal or the null device, may be
+//! anything at once.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -155,13 +156,14 @@ fn conflict(written: &Known, other: &Known) -> Option<(PathBuf, String)> {
         (Role::Read, _) => return None,
         (_, Role::Read) if written.is(other) => {
             format!(
-                "this run reads {what} from here (`{named}`), and what is read is not written; choose another place for {}",
+                "this run reads {what} from here (`{named}`), and what is read is not written; choose another place \
+                 for {}",
                 written.what
             )
         }
         (Role::WriteFolder, Role::Read) if other.is_in(written) => format!(
-            "this folder is to be replaced, and this run reads {what} from it (`{named}`): what is read is not written; choose \
-             another place for {}",
+            "this folder is to be replaced, and this run reads {what} from it (`{named}`): what is read is not \
+             written; choose another place for {}",
             written.what
         ),
         (_, Role::Read) => return None,
@@ -185,7 +187,8 @@ mod tests {
 
     use super::*;
 
-    /// A folder with `in/frame-00000.png`, and what leads to it: `hard`, `soft`, and `folder` to `in`.
+    /// A folder with `in/frame-00000.png`, and what leads to it: `hard`, `soft`, and `folder` to
+    /// `in`.
     fn workplace() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
@@ -213,8 +216,8 @@ mod tests {
                 };
                 let message = end.unwrap_err().to_string();
                 let expected = format!(
-                    "{}: this run reads the latents from here (`{}`), and what is read is not written; choose another place for \
-                     the timeline",
+                    "{}: this run reads the latents from here (`{}`), and what is read is not written; choose another \
+                     place for the timeline",
                     at(name).display(),
                     at("in/frame-00000.png").display()
                 );

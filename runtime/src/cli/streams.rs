@@ -1,5 +1,6 @@
-//! Clips that come or go through standard input and output, named pipes and devices: opening them, and waiting for who is at
-//! the other end so that Ctrl-C is not missed. Which paths stand for these is in `stream_paths`.
+//! Clips that come or go through standard input and output, named pipes and devices: opening them,
+//! and waiting for who is at the other end so that Ctrl-C is not missed. Which paths stand for
+//! these is in `stream_paths`.
 //!
 //! What goes through is Y4M: see [`tessera::media::stream`] and [`tessera::media::read::Spooled`].
 
@@ -17,7 +18,8 @@ use super::run_files::RunFiles;
 use super::stream_paths::{is_dash, is_stdout, is_stream};
 use super::{Console, Failure, interrupt};
 
-/// Bytes that a pipe takes without waiting once it takes any: POSIX's least, which Linux has eight times.
+/// Bytes that a pipe takes without waiting once it takes any: POSIX's least, which Linux has eight
+/// times.
 #[cfg(not(target_os = "linux"))]
 const PIPE_BYTES: usize = 512;
 #[cfg(target_os = "linux")]

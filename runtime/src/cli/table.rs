@@ -1,7 +1,7 @@
 //! Aligned text for people: tables.
 
-/// Rows with columns as wide as their widest cell, two spaces apart and in front; the columns of `right` are aligned to
-/// the right.
+/// Rows with columns as wide as their widest cell, two spaces apart and in front; the columns of
+/// `right` are aligned to the right.
 pub(super) fn table<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);

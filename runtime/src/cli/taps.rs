@@ -25,10 +25,11 @@ Examples:
 
 /// Write what every module of the model returns
 ///
-/// The file has `input` and `output`, [B, C, T, H, W], and for every module and every call of it `tap.CALL.PATH`, f32 and channel-first: what
-/// tools/taps.py writes of PyTorch, and what `tessera verify --against` takes. CALL counts the batches of frames from 0; with tiles those
-/// of the first tile, then those of the second. Frames go through whole unless --tiling names a size. Without --latents and --video a small
-/// input is made up.
+/// The file has `input` and `output`, [B, C, T, H, W], and for every module and every call of it
+/// `tap.CALL.PATH`, f32 and channel-first: what tools/taps.py writes of PyTorch, and what `tessera
+/// verify --against` takes. CALL counts the batches of frames from 0; with tiles those of the first
+/// tile, then those of the second. Frames go through whole unless --tiling names a size. Without
+/// --latents and --video a small input is made up.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {

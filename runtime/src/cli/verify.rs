@@ -36,13 +36,16 @@ const THRESHOLDS: [f64; 2] = [Level::Excellent.limit(), Level::Attention.limit()
 
 /// Compare a run with another, module by module
 ///
-/// Prints a row for every module in the order of the network, over all batches of frames: mean absolute error, mean squared error, largest error,
-/// relative error (Euclidean norms), and a level by the mean absolute error: perfect < 1e-6, excellent < 1e-4, good < 1e-3, warning < 1e-2,
-/// attention < 0.1, severe. The last row, `output`, is the result of the program as it runs when nobody looks into it.
+/// Prints a row for every module in the order of the network, over all batches of frames: mean
+/// absolute error, mean squared error, largest error, relative error (Euclidean norms), and a level
+/// by the mean absolute error: perfect < 1e-6, excellent < 1e-4, good < 1e-3, warning < 1e-2,
+/// attention < 0.1, severe. The last row, `output`, is the result of the program as it runs when
+/// nobody looks into it.
 ///
-/// The error jumps at a module whose relative error is 10 times that of every module before it, and at least a tenth of the threshold: what it
-/// computes is wrong, and not only what it was given. Exit code 1 if the error jumps, or if mean absolute error and relative error of a module both reach the
-/// threshold.
+/// The error jumps at a module whose relative error is 10 times that of every module before it, and
+/// at least a tenth of the threshold: what it computes is wrong, and not only what it was given.
+/// Exit code 1 if the error jumps, or if mean absolute error and relative error of a module both
+/// reach the threshold.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -50,12 +53,14 @@ pub(super) struct Arguments {
     model: ModelArguments,
     #[command(flatten)]
     input: InputArguments,
-    /// What to compare with: a backend, which runs in f32, or a file of activations, as tools/taps.py and `tessera taps` write them. Of a file
-    /// comes the input too, unless one is named, and so do its tiles
+    /// What to compare with: a backend, which runs in f32, or a file of activations, as
+    /// tools/taps.py and `tessera taps` write them. Of a file comes the input too, unless one
+    /// is named, and so do its tiles
     #[arg(long, value_name = "BACKEND|FILE.safetensors", default_value = "interpret", help_heading = "Comparison")]
     against: PathBuf,
-    /// The error that is too much, of a module's mean absolute and relative error the smaller: a number, or the level that is still good enough
-    /// [default: excellent, which is 1e-4; attention, 0.1, with --dtype bf16]
+    /// The error that is too much, of a module's mean absolute and relative error the smaller: a
+    /// number, or the level that is still good enough [default: excellent, which is 1e-4;
+    /// attention, 0.1, with --dtype bf16]
     #[arg(long, value_name = "ERROR|LEVEL", value_parser = threshold, help_heading = "Comparison")]
     threshold: Option<f64>,
     /// A picture of the errors along the network; a file that is there is replaced
@@ -63,9 +68,11 @@ pub(super) struct Arguments {
     plot: Option<PathBuf>,
     /// Print one JSON object to stdout, and nothing else
     ///
-    /// Its fields: model, run (`decode` or `encode`), input (its shape), backend, dtype, isa, against, threshold, passed, first_jump (the module's
-    /// path, or null), first_above (the first module that reaches the threshold, or null), rows {module, calls, elements, mae, mse, max,
-    /// relative (null: infinite, or no number), level}, missing (modules that the file lacks).
+    /// Its fields: model, run (`decode` or `encode`), input (its shape), backend, dtype, isa,
+    /// against, threshold, passed, first_jump (the module's path, or null), first_above (the
+    /// first module that reaches the threshold, or null), rows {module, calls, elements, mae, mse,
+    /// max, relative (null: infinite, or no number), level}, missing (modules that the file
+    /// lacks).
     #[arg(long, help_heading = "Output")]
     json: bool,
     #[command(flatten)]
@@ -131,7 +138,8 @@ fn complaint(verdict: &Verdict<'_>, threshold: f64) -> String {
     match (verdict.first_jump, verdict.first_above) {
         (Some(row), _) => format!("the error jumps at `{}`, to {:.2e} of its values", row.module, row.relative),
         (None, Some(ModuleErrors { module, mae, relative, .. })) => format!(
-            "the error jumps nowhere, but `{module}` reaches {threshold:.0e}: its mean absolute error is {mae:.2e}, relative {relative:.2e}"
+            "the error jumps nowhere, but `{module}` reaches {threshold:.0e}: its mean absolute error is {mae:.2e}, \
+             relative {relative:.2e}"
         ),
         (None, None) => "nothing is wrong".into(),
     }
@@ -183,7 +191,8 @@ impl Context<'_> {
         if let (true, Some(worst)) = (verdict.passed(), rows.iter().max_by(|a, b| a.mae.total_cmp(&b.mae))) {
             let level = worst.level().name();
             text += &format!(
-                "\npassed: no jump, nothing reaches {:.0e}; the largest mean absolute error is {:.1e} ({level}), of {}\n",
+                "\npassed: no jump, nothing reaches {:.0e}; the largest mean absolute error is {:.1e} ({level}), of \
+                 {}\n",
                 self.threshold, worst.mae, worst.module
             );
         }

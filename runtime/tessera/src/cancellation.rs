@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::Result;
 use crate::observer::{Observer, Preparation, Progress, Tap};
 
-/// A handle by which other threads end calls that were given it, or a clone of it, in [`crate::RunOptions::cancellation`]. A
-/// call looks at it between the kernels of a step, and then ends with [`crate::Error::Interrupted`].
+/// A handle by which other threads end calls that were given it, or a clone of it, in
+/// [`crate::RunOptions::cancellation`]. A call looks at it between the kernels of a step, and then
+/// ends with [`crate::Error::Interrupted`].
 #[derive(Debug, Clone, Default)]
 pub struct Cancellation(Arc<AtomicBool>);
 

@@ -1,7 +1,9 @@
-//! A clip through its steps: each sample of a batch from its first frames to its last, with what one step leaves to the next;
-//! tile by tile where frames are tiled. The same for both halves and for every engine.
+//! A clip through its steps: each sample of a batch from its first frames to its last, with what
+//! one step leaves to the next; tile by tile where frames are tiled. The same for both halves and
+//! for every engine.
 //!
-//! Samples and tiles come one after the other, or as many at once as there are workers. Results leave in the same order.
+//! Samples and tiles come one after the other, or as many at once as there are workers. Results
+//! leave in the same order.
 //!
 //! Which tiles there are is in [`crate::tiling`], how they are blended in `blend`.
 
@@ -20,11 +22,13 @@ use crate::spill::Spill;
 use crate::step_place::StepPlace;
 use crate::steps::Steps;
 
-/// Runs every step of a clip. `sink` gets each batch's result, [1, C, T, H, W], with the number of its sample, in order.
+/// Runs every step of a clip. `sink` gets each batch's result, [1, C, T, H, W], with the number of
+/// its sample, in order.
 ///
 /// # Errors
-/// [`Error::Interrupted`] if the observer breaks; what `source`, `sink` or the observer return; what declaring, compiling,
-/// binding or running a step reports; [`files::Error::Spill`] if results cannot wait on disk.
+/// [`Error::Interrupted`] if the observer breaks; what `source`, `sink` or the observer return;
+/// what declaring, compiling, binding or running a step reports; [`files::Error::Spill`] if results
+/// cannot wait on disk.
 pub(crate) fn run<E: Engine>(
     steps: &mut Steps<'_, E>,
     model: &dyn Autoencoder,
@@ -93,7 +97,8 @@ struct StepIndex {
 }
 
 impl<E: Engine> ClipRun<'_, '_, E> {
-    /// Runs samples at once. Results of the first leave as they come, those of others wait on disk until it is their turn.
+    /// Runs samples at once. Results of the first leave as they come, those of others wait on disk
+    /// until it is their turn.
     fn untiled(
         &mut self,
         samples: Range<usize>,
@@ -180,7 +185,8 @@ impl<E: Engine> ClipRun<'_, '_, E> {
         Ok(())
     }
 
-    /// Runs every batch of as many tiles as there are workers, then of the next ones; results go to `results` as they come.
+    /// Runs every batch of as many tiles as there are workers, then of the next ones; results go to
+    /// `results` as they come.
     fn tiles_to_disk(&mut self, sample: usize, source: &mut dyn Source, results: &mut Spill) -> Result<()> {
         let (mut frames, mut windows) = (vec![], vec![vec![]; self.route.workers]);
         let mut source = Replay::new(source, sample, self.batches)?;
@@ -223,7 +229,8 @@ impl<E: Engine> ClipRun<'_, '_, E> {
             .map_err(|cause| Error::Memory { step: "the frames of a step".into(), problem: cause.to_string() })
     }
 
-    /// Runs steps of one batch at once and shows them to the observer; `states` becomes what they leave. Returns their results.
+    /// Runs steps of one batch at once and shows them to the observer; `states` becomes what they
+    /// leave. Returns their results.
     fn run(&mut self, places: &[StepIndex], inputs: &[Vec<f32>], states: &mut [E::States]) -> Result<Vec<E::Buffer>> {
         let step = |&StepIndex { batch, tile, .. }: &StepIndex| self.route.step(batch, tile);
         let steps: Vec<Step> = places.iter().map(step).collect();
@@ -390,8 +397,8 @@ mod tests {
         }
     }
 
-    /// The result of every batch of every tile, where they run in this order, each tile's batches in theirs. Memory that steps
-    /// share holds what other tiles left there.
+    /// The result of every batch of every tile, where they run in this order, each tile's batches
+    /// in theirs. Memory that steps share holds what other tiles left there.
     fn results(
         route: &Route,
         precision: Precision,

@@ -1,7 +1,8 @@
-//! The demo: a small model and a clip's latents that are part of the program, so that it can be tried without a
-//! download.
+//! The demo: a small model and a clip's latents that are part of the program, so that it can be
+//! tried without a download.
 //!
-//! The latents are of a scene of Big Buck Bunny; the model has the architecture of a published VAE in a small size.
+//! The latents are of a scene of Big Buck Bunny; the model has the architecture of a published VAE
+//! in a small size.
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
 //! The one error type of this package.
 //!
-//! A message is for the person who reads it: what was wrong, where (file, tensor), what was expected, what to do. It is
-//! whole in one line; an underlying cause is part of the line and not chained behind it, so that nothing is said twice.
+//! A message is for the person who reads it: what was wrong, where (file, tensor), what was
+//! expected, what to do. It is whole in one line; an underlying cause is part of the line and not
+//! chained behind it, so that nothing is said twice.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -62,8 +63,8 @@ pub enum Error {
         /// Along which axis, and the nearest sizes and overlaps that fit.
         problem: String,
     },
-    /// A step that the model does not have: an image too small to encode, an unknown module to tap, sizes beyond the
-    /// address space.
+    /// A step that the model does not have: an image too small to encode, an unknown module to tap,
+    /// sizes beyond the address space.
     #[error("{}", one_line(.0))]
     Declare(#[from] DeclareError),
     /// What the environment asks of the CPU cannot be had.
@@ -163,9 +164,8 @@ pub enum Error {
     },
     /// A tensor holds NaN or infinity.
     #[error(
-        "{}: tensor `{tensor}` has {count} of {total} values that are not finite, the first ({value}) at {index:?}, in frame \
-         {frame} of sample {sample}; \
-         the program that wrote it overflowed or failed",
+        "{}: tensor `{tensor}` has {count} of {total} values that are not finite, the first ({value}) at {index:?}, in \
+         frame {frame} of sample {sample}; the program that wrote it overflowed or failed",
         path.display(),
         sample = index[0]
     )]
@@ -187,8 +187,8 @@ pub enum Error {
     },
     /// The model made NaN or infinity of numbers.
     #[error(
-        "the {half} made {count} of {total} values that are not finite, the first ({value}) in frame {frame} of sample {sample}: \
-         weights are damaged, or values grew beyond f32"
+        "the {half} made {count} of {total} values that are not finite, the first ({value}) in frame {frame} of sample \
+         {sample}: weights are damaged, or values grew beyond f32"
     )]
     NonFiniteResult {
         /// The half of the model.
@@ -204,7 +204,8 @@ pub enum Error {
         /// The frame of the result that it is in: of the video, or of the latents.
         frame: usize,
     },
-    /// A step made a value that is not a number, and [`crate::inspection::Inspection::check_finite`] asked to be told.
+    /// A step made a value that is not a number, and
+    /// [`crate::inspection::Inspection::check_finite`] asked to be told.
     #[error("{0}")]
     NonFiniteActivation(Box<NonFiniteActivation>),
     /// The numbers that undo the scaling of latents make no sense.

@@ -6,7 +6,8 @@ use crate::timeline::Timeline;
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// Whether a value that is not a number stops the run, with [`crate::Error::NonFiniteActivation`].
+    /// Whether a value that is not a number stops the run, with
+    /// [`crate::Error::NonFiniteActivation`].
     pub check_finite: bool,
     /// Where to note when what ran.
     pub timeline: Option<Timeline>,

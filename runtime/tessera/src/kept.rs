@@ -1,5 +1,5 @@
-//! What is kept of earlier calls, in bounded number: the entries that were used last, among them the compiled steps of an engine,
-//! and the workspaces of as many calls as ever ran at once.
+//! What is kept of earlier calls, in bounded number: the entries that were used last, among them
+//! the compiled steps of an engine, and the workspaces of as many calls as ever ran at once.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,8 @@ use backend_tpu_stablehlo::pjrt::Optimization;
 use frontend::{Step, Taps};
 use passes::Precision;
 
-/// Compiled steps that are kept: three positions of the nine tiles of a frame, and a few clips of other sizes.
+/// Compiled steps that are kept: three positions of the nine tiles of a frame, and a few clips of
+/// other sizes.
 const MOST_PROGRAMS: usize = 64;
 
 /// What tells compiled steps apart.
@@ -81,7 +82,8 @@ pub(crate) fn recall<K, V: Clone>(entries: &mut Vec<(K, V)>, is: impl Fn(&K) -> 
     Some(value)
 }
 
-/// Puts an entry last; the first ones, which were not used for longest, go where there are too many.
+/// Puts an entry last; the first ones, which were not used for longest, go where there are too
+/// many.
 pub(crate) fn remember<K: PartialEq, V>(entries: &mut Vec<(K, V)>, key: K, value: V, most: usize) {
     entries.retain(|(known, _)| *known != key);
     entries.push((key, value));

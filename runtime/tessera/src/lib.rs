@@ -33,12 +33,13 @@
 //! | `steps`, `engine` | compiled steps; what runs one |
 //! | `parameters` | what the configuration expects of a checkpoint; the checkpoint as the source of a step's parameters |
 //!
-//! Nothing here knows the model's layers: that is package `frontend`. What a person names as a model, fetching it, and its
-//! weights by name are package [`weights`]; files as such, of tensors among others, package [`files`]; clips and pictures
-//! package [`media`]. Comparing, timing and compiling ahead of time are package `workbench`.
+//! Nothing here knows the model's layers: that is package `frontend`. What a person names as a
+//! model, fetching it, and its weights by name are package [`weights`]; files as such, of tensors
+//! among others, package [`files`]; clips and pictures package [`media`]. Comparing, timing and
+//! compiling ahead of time are package `workbench`.
 //!
-//! Features: `codecs`, clips and pictures in `media`; `hub`, models by id in `weights`; `demo`, the small model of the program.
-//! Without them there is no TLS, no codec and no data.
+//! Features: `codecs`, clips and pictures in `media`; `hub`, models by id in `weights`; `demo`, the
+//! small model of the program. Without them there is no TLS, no codec and no data.
 
 pub mod amount;
 mod blend;

@@ -1,5 +1,5 @@
-//! A declared step on its way to native code, with errors in this package's words. What each stage does is in `passes` and
-//! the backends.
+//! A declared step on its way to native code, with errors in this package's words. What each stage
+//! does is in `passes` and the backends.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,7 +35,8 @@ pub struct KernelCode {
 pub(crate) struct NativeSteps {
     /// The step whose algorithms the others take.
     pub(crate) leading: Step,
-    /// The algorithms of all steps: where they differed, so would the form of weights, and each would be kept.
+    /// The algorithms of all steps: where they differed, so would the form of weights, and each
+    /// would be kept.
     pub(crate) choices: Choices,
     /// Final graphs, of steps without other taps than the options ask for.
     pub(crate) graphs: HashMap<Step, Arc<Graph>>,
@@ -81,7 +82,8 @@ pub fn memory<'a>(step: &Step, graph: &Graph, options: impl Into<CompileOptions<
     requirements(graph, options.into()).map_err(|cause| Error::internal(BACKEND, step, &cause))
 }
 
-/// The code of every distinct kernel of `step`, from its final graph, in the order of their first calls.
+/// The code of every distinct kernel of `step`, from its final graph, in the order of their first
+/// calls.
 ///
 /// # Errors
 /// As [`compile`].

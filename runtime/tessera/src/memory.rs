@@ -1,5 +1,5 @@
-//! How much memory there is: what this process holds, and what it may still take, of the machine, of its control groups (see
-//! `control_groups`), and within its own limit.
+//! How much memory there is: what this process holds, and what it may still take, of the machine,
+//! of its control groups (see `control_groups`), and within its own limit.
 
 mod control_groups;
 
@@ -19,9 +19,9 @@ pub fn resident_bytes() -> Option<u64> {
     of_process("VmRSS:")
 }
 
-/// The memory that this process may still take without others being swapped out: what the machine has available, what its
-/// control groups leave it, or what its limit on address space (`ulimit -v`) does, whichever is least. `None` where Linux's
-/// files for it are not there.
+/// The memory that this process may still take without others being swapped out: what the machine
+/// has available, what its control groups leave it, or what its limit on address space (`ulimit
+/// -v`) does, whichever is least. `None` where Linux's files for it are not there.
 pub fn available_bytes() -> Option<u64> {
     available_under(Path::new("/"))
 }
@@ -44,7 +44,8 @@ fn available_under(root: &Path) -> Option<u64> {
     [Some(machine), control_groups::bytes_left(root), own].into_iter().flatten().min()
 }
 
-/// What the machine has available, by the text of `/proc/meminfo`; before Linux 3.14 the parts of it that are told.
+/// What the machine has available, by the text of `/proc/meminfo`; before Linux 3.14 the parts of
+/// it that are told.
 fn of_machine(meminfo: &str) -> Option<u64> {
     let parts = || {
         let parts = ["MemFree:", "Buffers:", "Cached:"].map(|field| kibibytes(meminfo, field));

@@ -10,7 +10,8 @@ use crate::amount::{MemoryUnit, at_least};
 pub struct MemoryEstimate {
     /// What the process holds already, its code and the caller's tensors included.
     pub process: u64,
-    /// Weights as kernels read them, as they are on disk (mapped), and those that are on the way from one to the other.
+    /// Weights as kernels read them, as they are on disk (mapped), and those that are on the way
+    /// from one to the other.
     pub weights: u64,
     /// Intermediate values of the largest step, and the scratch of every thread.
     pub arena: u64,
@@ -18,7 +19,8 @@ pub struct MemoryEstimate {
     pub states: u64,
     /// A step's input and result, and the frames that tiles are cut from and blended to.
     pub frames: u64,
-    /// Compiled steps, threads, and a reserve of 1/32 of the parts above for what the allocator rounds up.
+    /// Compiled steps, threads, and a reserve of 1/32 of the parts above for what the allocator
+    /// rounds up.
     pub code: u64,
 }
 
@@ -30,8 +32,8 @@ impl MemoryEstimate {
     }
 }
 
-/// Prints as `3287.5 MiB (weights 962.6, arena 1239.1, states 1003.6, frames 20.5, code 20.5, process 41.2)`; in GiB if it is
-/// much. The whole is rounded up: a budget of so much is enough.
+/// Prints as `3287.5 MiB (weights 962.6, arena 1239.1, states 1003.6, frames 20.5, code 20.5,
+/// process 41.2)`; in GiB if it is much. The whole is rounded up: a budget of so much is enough.
 impl fmt::Display for MemoryEstimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = MemoryUnit::of(self.total());

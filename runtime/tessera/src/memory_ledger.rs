@@ -1,8 +1,9 @@
-//! The memory of calls that run at once, in this process: each says before it begins what it will add, and waits while that does
-//! not fit beside the others.
+//! The memory of calls that run at once, in this process: each says before it begins what it will
+//! add, and waits while that does not fit beside the others.
 //!
-//! A plan is made as if a call were alone, so that tiles, and with them the pixels, do not depend on what else runs. A call that
-//! is alone is never kept waiting: whether it fits was decided when it was planned.
+//! A plan is made as if a call were alone, so that tiles, and with them the pixels, do not depend
+//! on what else runs. A call that is alone is never kept waiting: whether it fits was decided when
+//! it was planned.
 
 use std::ops::ControlFlow;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -57,8 +58,8 @@ impl Ledger {
         if running.calls.is_empty() { resident_bytes() } else { Some(running.base) }
     }
 
-    /// Admits a call that adds so many bytes once they fit `budget` beside what others add. `None` if `waiting`, which is asked
-    /// as long as they do not, breaks.
+    /// Admits a call that adds so many bytes once they fit `budget` beside what others add. `None`
+    /// if `waiting`, which is asked as long as they do not, breaks.
     pub(crate) fn admit(
         &self,
         adds: u64,

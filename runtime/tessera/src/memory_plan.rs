@@ -1,12 +1,16 @@
-//! What a run will need of memory, told before it begins; and whether frames go through whole or in tiles because of it.
+//! What a run will need of memory, told before it begins; and whether frames go through whole or in
+//! tiles because of it.
 //!
-//! An estimate counts all that is held at the worst moment, each part at its largest, so that it is an upper bound but for
-//! what the caller's sink and observer hold. Which sizes of tiles are worth a look is in `tile_sizes`.
+//! An estimate counts all that is held at the worst moment, each part at its largest, so that it is
+//! an upper bound but for what the caller's sink and observer hold. Which sizes of tiles are worth
+//! a look is in `tile_sizes`.
 //!
-//! How many steps run at once, by workers with a share of the threads each, is decided last: it never changes the tiles. A worker
-//! has an arena of its own, so there are fewer of them where the budget is tight. With [`Parallel::Auto`] there are as many as
-//! leave each thread [`WORKER_FLOPS`] of a step, if there is that much: what threads lose by waiting for each other at the end of
-//! every kernel is much of a small step and little of a large one, which would only take more memory.
+//! How many steps run at once, by workers with a share of the threads each, is decided last: it
+//! never changes the tiles. A worker has an arena of its own, so there are fewer of them where the
+//! budget is tight. With [`Parallel::Auto`] there are as many as leave each thread [`WORKER_FLOPS`]
+//! of a step, if there is that much: what threads lose by waiting for each other at the end of
+//! every kernel is much of a small step and little of a large one, which would only take more
+//! memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -33,13 +37,15 @@ use crate::route::{Route, TileOrder};
 use crate::tile_sizes::{Candidate, candidates};
 use crate::tiling::{Grid, Overlap, Tiling};
 
-/// One compiled step, and what the allocator keeps of the memory that declaring and compiling it took: generous.
+/// One compiled step, and what the allocator keeps of the memory that declaring and compiling it
+/// took: generous.
 const PROGRAM_BYTES: u64 = 3 << 20;
 /// Threads, their stacks and what the allocator keeps for each.
 const THREAD_BYTES: u64 = 1 << 20;
-/// Floating-point operations of a step that keep one thread busy enough: a step of less gains nothing by a second thread that
-/// could run another step. Measured on two threads of one core, two workers of one thread against one worker of two, median seconds
-/// of the same work: steps of 7 GFLOP 0.79 times, of 28 GFLOP 0.78 times, of 52 GFLOP 0.87 times (samples) and 0.96 times
+/// Floating-point operations of a step that keep one thread busy enough: a step of less gains
+/// nothing by a second thread that could run another step. Measured on two threads of one core, two
+/// workers of one thread against one worker of two, median seconds of the same work: steps of 7
+/// GFLOP 0.79 times, of 28 GFLOP 0.78 times, of 52 GFLOP 0.87 times (samples) and 0.96 times
 /// (tiles), of 110 and 227 GFLOP no difference beyond the noise.
 pub const WORKER_FLOPS: u64 = 60_000_000_000;
 /// What the process has of code, libraries and small things, where the system does not tell.
@@ -57,7 +63,8 @@ pub struct TilingDecision {
     pub columns: usize,
     /// In which order tiles ran.
     pub order: TileOrder,
-    /// What it was expected to need; `None` for the evaluator, which plans nothing ahead, and for PJRT plugins.
+    /// What it was expected to need; `None` for the evaluator, which plans nothing ahead, and for
+    /// PJRT plugins.
     pub memory: Option<MemoryEstimate>,
     /// What it was allowed to need, in bytes.
     pub budget: u64,
@@ -65,12 +72,13 @@ pub struct TilingDecision {
     pub usual_overlap: Overlap,
     /// Why it was chosen.
     pub reason: &'static str,
-    /// Whether these tiles, and with them the pixels, follow from how much memory happened to be free: nobody asked for tiles,
-    /// nor for a budget in bytes. Another run may choose others.
+    /// Whether these tiles, and with them the pixels, follow from how much memory happened to be
+    /// free: nobody asked for tiles, nor for a budget in bytes. Another run may choose others.
     pub follows_free_memory: bool,
 }
 
-/// Prints as `2 x 2 tiles of 288x400 pixels, tile by tile: whole frames do not fit ...; needs 3287.5 MiB (...) of 4096.0 MiB`.
+/// Prints as `2 x 2 tiles of 288x400 pixels, tile by tile: whole frames do not fit ...; needs
+/// 3287.5 MiB (...) of 4096.0 MiB`.
 impl fmt::Display for TilingDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.tiling {
@@ -91,7 +99,8 @@ impl fmt::Display for TilingDecision {
     }
 }
 
-/// With a plugin, the tensors of one step travel while another one runs: more at once would only wait for each other.
+/// With a plugin, the tensors of one step travel while another one runs: more at once would only
+/// wait for each other.
 const PLUGIN_WORKERS: usize = 2;
 
 const WHOLE_ASKED: &str = "tiling is off";
@@ -140,8 +149,8 @@ impl Plan<'_> {
     /// Decides how the clip goes through the model.
     ///
     /// # Errors
-    /// [`Error::Tiling`] if the tiles asked for do not divide; [`Error::Budget`] if no way fits; what declaring a step or the
-    /// passes report.
+    /// [`Error::Tiling`] if the tiles asked for do not divide; [`Error::Budget`] if no way fits;
+    /// what declaring a step or the passes report.
     pub(crate) fn decide(&self) -> Result<Decided> {
         let [.., height, width] = self.shape;
         let whole = || Grid::whole(self.model, self.half, height, width);
@@ -208,7 +217,8 @@ impl Plan<'_> {
         }
     }
 
-    /// Workers of a backend that plans its own memory: one, but for a plugin if more were asked for by name.
+    /// Workers of a backend that plans its own memory: one, but for a plugin if more were asked for
+    /// by name.
     fn plugin_workers(&self, route: &Route) -> usize {
         let samples = if self.in_memory { self.shape[0] } else { 1 };
         let most = match (self.options.backend, self.options.parallel, route.grid.tiles()) {
@@ -271,7 +281,8 @@ impl<'a> Estimator<'a> {
         })
     }
 
-    /// This grid in the order that fits, if one does. `least` becomes the smallest estimate seen so far.
+    /// This grid in the order that fits, if one does. `least` becomes the smallest estimate seen so
+    /// far.
     fn fitting(&mut self, grid: &Grid, budget: u64, least: &mut Option<MemoryEstimate>) -> Result<Option<Planned>> {
         let orders: &[TileOrder] = match grid.tiles() {
             1 => &[TileOrder::FrameMajor],
@@ -291,7 +302,8 @@ impl<'a> Estimator<'a> {
         Ok(None)
     }
 
-    /// The largest tiles that fit, by bisection: what does not fit does not fit with larger tiles either.
+    /// The largest tiles that fit, by bisection: what does not fit does not fit with larger tiles
+    /// either.
     fn search(&mut self, budget: u64, least: &mut Option<MemoryEstimate>) -> Result<Option<(Tiling, Planned)>> {
         let [.., height, width] = self.plan.shape;
         let overlap = self.plan.overlap();
@@ -408,7 +420,8 @@ impl<'a> Estimator<'a> {
                 if !seen.contains(&step) {
                     seen.push(step);
                     programs += 1;
-                    // Steps too small for an algorithm read a weight in another form, and all forms are kept.
+                    // Steps too small for an algorithm read a weight in another form, and all forms
+                    // are kept.
                     weights.extend(needs.weights.clone());
                 }
                 all = Requirements {
@@ -462,8 +475,8 @@ impl<'a> Estimator<'a> {
         let largest_weight = weights.values().copied().max().unwrap_or(0) as u64;
         let all_weights = weights.into_values().fold(0, usize::saturating_add);
         let to_make = (all_weights as u64).saturating_sub(plan.weights_made as u64);
-        // Tensors as they were read. A thread may hold two: while it waits for others to pack one, it begins the next. The
-        // allocator keeps that memory.
+        // Tensors as they were read. A thread may hold two: while it waits for others to pack one,
+        // it begins the next. The allocator keeps that memory.
         let loading = (2 * plan.threads as u64).saturating_mul(largest_weight).min(to_make);
         let weights = match to_make {
             0 => 0,
@@ -477,7 +490,8 @@ impl<'a> Estimator<'a> {
     }
 }
 
-/// Elements a plane of the strips that are kept for later tiles: of one row of tiles, and of one tile to the left.
+/// Elements a plane of the strips that are kept for later tiles: of one row of tiles, and of one
+/// tile to the left.
 fn blend_strips(grid: &Grid) -> usize {
     let below = grid.rows.iter().map(|row| row.blend).max().unwrap_or(0);
     let right = grid.columns.iter().map(|column| column.blend).max().unwrap_or(0);

@@ -33,8 +33,9 @@ impl NonFiniteActivation {
         Self { found, step, place, parameters }
     }
 
-    /// The first output of a module with a non-finite value, and the extent of the one before it; of a step whose ops cannot be
-    /// looked at. `modules` are what modules return, in the order of the network.
+    /// The first output of a module with a non-finite value, and the extent of the one before it;
+    /// of a step whose ops cannot be looked at. `modules` are what modules return, in the order
+    /// of the network.
     pub(crate) fn of_modules<'a>(
         input: &[f32],
         modules: impl Iterator<Item = (&'a str, &'a TensorType, &'a [f32])>,

@@ -30,7 +30,8 @@ pub struct Progress {
     pub tile: usize,
     /// Tiles of a frame.
     pub tiles: usize,
-    /// The share of the present step that is done, from 0 to 1; of several at once that of all together.
+    /// The share of the present step that is done, from 0 to 1; of several at once that of all
+    /// together.
     pub step_share: f64,
     /// The share of all steps that is done, from 0 to 1.
     pub share: f64,
@@ -56,8 +57,8 @@ pub struct Tap<'a> {
 }
 
 impl Tap<'_> {
-    /// Which call of the module this is, of a clip that falls into so many steps: those of the first tile come first, as in the
-    /// reference, whatever the order in which tiles ran.
+    /// Which call of the module this is, of a clip that falls into so many steps: those of the
+    /// first tile come first, as in the reference, whatever the order in which tiles ran.
     pub fn call(&self, steps: usize) -> usize {
         self.tile * steps + self.step
     }
@@ -65,20 +66,22 @@ impl Tap<'_> {
 
 /// Watches a clip on its way. `()` is the observer that looks away.
 pub trait Observer {
-    /// Called before each part of making a step ready, and again and again while a call waits. Breaking stops the call with [`crate::Error::Interrupted`].
+    /// Called before each part of making a step ready, and again and again while a call waits.
+    /// Breaking stops the call with [`crate::Error::Interrupted`].
     fn preparing(&mut self, preparation: Preparation) -> ControlFlow<()> {
         let _ = preparation;
         ControlFlow::Continue(())
     }
 
-    /// Called often, between the kernels of a step. Breaking stops the call with [`crate::Error::Interrupted`].
+    /// Called often, between the kernels of a step. Breaking stops the call with
+    /// [`crate::Error::Interrupted`].
     fn progress(&mut self, progress: &Progress) -> ControlFlow<()> {
         let _ = progress;
         ControlFlow::Continue(())
     }
 
-    /// Called behind each step for each activation that [`crate::RunOptions::taps`] asks for, in the order in which they
-    /// were computed.
+    /// Called behind each step for each activation that [`crate::RunOptions::taps`] asks for, in
+    /// the order in which they were computed.
     ///
     /// # Errors
     /// Whatever stops the call.

@@ -1,4 +1,5 @@
-//! What a configuration expects of a checkpoint, and the checkpoint as the source of a network's parameters, as f32.
+//! What a configuration expects of a checkpoint, and the checkpoint as the source of a network's
+//! parameters, as f32.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -40,7 +41,8 @@ pub(crate) fn read(checkpoint: &Checkpoint, name: &str, ty: &TensorType) -> Resu
     }
 }
 
-/// A checkpoint for native code: each parameter is read when it is packed. Its errors are [`Error`].
+/// A checkpoint for native code: each parameter is read when it is packed. Its errors are
+/// [`Error`].
 pub(crate) struct Parameters(pub(crate) Arc<Checkpoint>);
 
 impl ParameterSource for Parameters {

@@ -1,7 +1,8 @@
-//! What the encoder says of the latents: a normal distribution for each value, whose mean or a draw from which is taken.
+//! What the encoder says of the latents: a normal distribution for each value, whose mean or a draw
+//! from which is taken.
 //!
-//! The arithmetic of diffusers' `DiagonalGaussianDistribution`: a draw is mean + exp(clamp(log-variance, -30, 20) / 2) * noise.
-//! The noise is ours: no two frameworks draw alike.
+//! The arithmetic of diffusers' `DiagonalGaussianDistribution`: a draw is mean +
+//! exp(clamp(log-variance, -30, 20) / 2) * noise. The noise is ours: no two frameworks draw alike.
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -24,9 +25,10 @@ pub enum Draw {
     },
 }
 
-/// Standard normal numbers in a fixed order: ChaCha with 20 rounds (RFC 8439's function with a counter of 64 bits), its key the
-/// seed's eight bytes, least significant first, and zeros, its stream number 0. Of its numbers of 64 bits each pair x, y gives
-/// two normal ones by Box and Muller's formula: r cos(a) and r sin(a) with r = sqrt(-2 ln(((x >> 11) + 1) / 2^53)) and
+/// Standard normal numbers in a fixed order: ChaCha with 20 rounds (RFC 8439's function with a
+/// counter of 64 bits), its key the seed's eight bytes, least significant first, and zeros, its
+/// stream number 0. Of its numbers of 64 bits each pair x, y gives two normal ones by Box and
+/// Muller's formula: r cos(a) and r sin(a) with r = sqrt(-2 ln(((x >> 11) + 1) / 2^53)) and
 /// a = 2 pi (y >> 11) / 2^53, computed in f64 by functions that do not depend on the machine.
 #[derive(Debug, Clone)]
 pub struct Noise {
@@ -78,8 +80,9 @@ impl Posterior {
         Posterior { noise }
     }
 
-    /// The latents [C, T, H, W] of moments [2 C, T, H, W], C being `channels`: first the means of all channels, then the log-variances. Noise is
-    /// used up in the order frame, channel, row, column, so that it does not matter how frames are cut into blocks.
+    /// The latents [C, T, H, W] of moments [2 C, T, H, W], C being `channels`: first the means of
+    /// all channels, then the log-variances. Noise is used up in the order frame, channel, row,
+    /// column, so that it does not matter how frames are cut into blocks.
     pub fn latents(&mut self, moments: &FrameBlock<'_>, channels: usize) -> Vec<f32> {
         let (means, log_variances) = moments.data.split_at(moments.data.len() / 2);
         let mut latents = means.to_vec();
@@ -114,8 +117,9 @@ mod tests {
         }
         assert!(Noise::new(7).take(100).eq(noise.iter().copied().take(100)));
         assert_ne!(Noise::new(8).next(), Noise::new(7).next());
-        // The first numbers of seed 0, whose key is the one of the cipher's published test vectors (RFC 8439, A.1, vector 1):
-        // its first bytes are 76 b8 e0 ad a0 f1 3d 90 40 5d 6a e5 53 86 bd 28.
+        // The first numbers of seed 0, whose key is the one of the cipher's published test vectors
+        // (RFC 8439, A.1, vector 1): its first bytes are 76 b8 e0 ad a0 f1 3d 90 40 5d 6a e5 53 86
+        // bd 28.
         let (x, y) = (0x903d_f1a0_ade0_b876_u64 >> 11, 0x28bd_8653_e56a_5d40_u64 >> 11);
         let radius = (-2.0 * ((x + 1) as f64 / (1u64 << 53) as f64).ln()).sqrt();
         let angle = std::f64::consts::TAU * y as f64 / (1u64 << 53) as f64;
@@ -125,7 +129,8 @@ mod tests {
 
     #[test]
     fn a_draw_is_the_mean_and_so_much_noise() {
-        // Two channels, three frames, one pixel; means 0 to 5, log-variances of ln 4 and beyond both ends.
+        // Two channels, three frames, one pixel; means 0 to 5, log-variances of ln 4 and beyond
+        // both ends.
         let four = 4.0_f32.ln();
         let moments = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, four, four, four, four, -100.0, 100.0];
         let block = FrameBlock { data: &moments, frames: 3 };

@@ -26,8 +26,8 @@ pub struct Report {
     pub plan_kept: bool,
     /// Steps that ran.
     pub program_runs: usize,
-    /// Intermediate values of the program that needs most memory for them; 0 for the evaluator, which plans none, and for
-    /// plugins that do not tell.
+    /// Intermediate values of the program that needs most memory for them; 0 for the evaluator,
+    /// which plans none, and for plugins that do not tell.
     pub arena_bytes: usize,
     /// How frames were cut into tiles, why, and what memory that was expected to need.
     pub tiling: TilingDecision,
@@ -37,7 +37,8 @@ pub struct Report {
     pub workers: usize,
     /// What it computed in.
     pub precision: Precision,
-    /// The instruction set of the compiled code; `none` where it is not ours: for the evaluator and for PJRT plugins.
+    /// The instruction set of the compiled code; `none` where it is not ours: for the evaluator and
+    /// for PJRT plugins.
     pub isa: &'static str,
     /// The device that a PJRT plugin ran it on, in the plugin's words.
     pub device: Option<String>,
@@ -47,7 +48,8 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Seconds {
-    /// Reading the step's weights from the checkpoint and packing them; opening the checkpoint is the caller's.
+    /// Reading the step's weights from the checkpoint and packing them; opening the checkpoint is
+    /// the caller's.
     pub load: f64,
     /// Declaring the steps, the passes, code generation.
     pub compile: f64,

@@ -1,4 +1,5 @@
-//! A clip's way through one half of the model: its frames in steps, its tiles, and their order. Running it is in `clip`.
+//! A clip's way through one half of the model: its frames in steps, its tiles, and their order.
+//! Running it is in `clip`.
 
 use std::ops::Range;
 
@@ -10,9 +11,11 @@ use crate::tiling::Grid;
 /// In which order the tiles of a clip's batches of frames run. Both orders give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TileOrder {
-    /// All tiles of a batch, then the next batch. Frames leave as their batch is done; every tile's states are kept.
+    /// All tiles of a batch, then the next batch. Frames leave as their batch is done; every tile's
+    /// states are kept.
     FrameMajor,
-    /// All batches of a tile, then the next tile. One tile's states are kept; results wait on disk until all tiles are done.
+    /// All batches of a tile, then the next tile. One tile's states are kept; results wait on disk
+    /// until all tiles are done.
     TileMajor,
 }
 
@@ -49,11 +52,13 @@ impl Route {
         let frames = self.frame_steps.of_clip(self.shape[2]).nth(batch).map_or(0, |frames| frames.len());
         let kind = self.kind(batch);
         let (height, width) = (self.grid.rows[row].input.len(), self.grid.columns[column].input.len());
-        // One sample at a time: group norms gather their statistics within a sample, so this is what the reference computes.
+        // One sample at a time: group norms gather their statistics within a sample, so this is
+        // what the reference computes.
         Step { kind, batch: 1, frames, height, width }
     }
 
-    /// The step whose algorithms the others take: the first over the first tile, which is the largest.
+    /// The step whose algorithms the others take: the first over the first tile, which is the
+    /// largest.
     pub fn leading_step(&self) -> Step {
         self.step(0, (0, 0))
     }

@@ -1,8 +1,9 @@
-//! What outlives a call: a model's weights in the forms that kernels read, its compiled steps, the memory and threads that run
-//! them, and the plans by which clips went through. A second call like an earlier one finds all of it.
+//! What outlives a call: a model's weights in the forms that kernels read, its compiled steps, the
+//! memory and threads that run them, and the plans by which clips went through. A second call like
+//! an earlier one finds all of it.
 //!
-//! What is kept is bounded, see [`crate::kept`]. Weights are kept until they are dropped or replaced; calls that run meanwhile end
-//! on those that they began with.
+//! What is kept is bounded, see [`crate::kept`]. Weights are kept until they are dropped or
+//! replaced; calls that run meanwhile end on those that they began with.
 
 use std::sync::{Arc, Mutex};
 
@@ -101,7 +102,8 @@ pub(crate) struct KeptPlan {
 }
 
 impl KeptPlan {
-    /// Bytes that a call which goes by it adds to what the process holds: all that it needs but what earlier calls have left.
+    /// Bytes that a call which goes by it adds to what the process holds: all that it needs but
+    /// what earlier calls have left.
     pub(crate) fn adds(&self, session: &Session) -> u64 {
         let Some(memory) = self.decision.memory else { return 0 };
         let made = session.weights.bytes().saturating_sub(self.weights_made) as u64;

@@ -1,11 +1,13 @@
-//! Where the frames come from that a clip's steps read: a tensor in memory, or a caller that has them one after the other.
+//! Where the frames come from that a clip's steps read: a tensor in memory, or a caller that has
+//! them one after the other.
 
 use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::spill::Spill;
 
-/// Gives the next frames of a sample: its number in the batch, and how many frames; row-major [C, frames, H, W].
+/// Gives the next frames of a sample: its number in the batch, and how many frames; row-major [C,
+/// frames, H, W].
 pub type NextFrames<'a> = dyn FnMut(usize, usize) -> Result<Vec<f32>> + 'a;
 
 /// Frames in order.
@@ -13,7 +15,8 @@ pub(crate) trait Source {
     /// Puts `frames` of `sample` to `to`, [C, frames, H, W], in place of what is there.
     ///
     /// # Errors
-    /// Memory runs out; what the caller's source returns, [`media::Error::InvalidClip`] if it gives another number of values.
+    /// Memory runs out; what the caller's source returns, [`media::Error::InvalidClip`] if it gives
+    /// another number of values.
     fn load(&mut self, sample: usize, frames: &Range<usize>, to: &mut Vec<f32>) -> Result<()>;
 
     /// Whether frames can be had more than once, and in any order.
@@ -74,7 +77,8 @@ impl Source for Stream<'_> {
     }
 }
 
-/// One sample's frames for several passes over its batches: what can be had only once is put aside on the first pass.
+/// One sample's frames for several passes over its batches: what can be had only once is put aside
+/// on the first pass.
 pub(crate) struct Replay<'a> {
     source: &'a mut dyn Source,
     sample: usize,

@@ -1,6 +1,6 @@
-//! Compiled steps by their sizes: each is declared, compiled and given its weights when it first comes, and reused from
-//! then on, by later calls too. Steps that do not need each other run at once, each by a worker with a workspace of its
-//! own. Keeps the account of what that cost.
+//! Compiled steps by their sizes: each is declared, compiled and given its weights when it first
+//! comes, and reused from then on, by later calls too. Steps that do not need each other run at
+//! once, each by a worker with a workspace of its own. Keeps the account of what that cost.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -102,11 +102,12 @@ impl<'a, E: Engine> Steps<'a, E> {
         Ok(())
     }
 
-    /// Runs steps that are ready, all at once: no more of them than there are workers. `observe` is told the share of all that is
-    /// done.
+    /// Runs steps that are ready, all at once: no more of them than there are workers. `observe` is
+    /// told the share of all that is done.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] if `observe` breaks; else what the first step reports that fails, which stops the others.
+    /// [`Error::Interrupted`] if `observe` breaks; else what the first step reports that fails,
+    /// which stops the others.
     pub(crate) fn run(
         &mut self,
         mut work: Vec<Work<'_, E>>,

@@ -1,7 +1,8 @@
 //! Which sizes of tiles are worth a look when memory does not take whole frames.
 //!
-//! Rather than some size that leaves slivers at the borders, the frame is shared out evenly: so many rows, so many columns,
-//! with overlaps as near to those asked for as divide. What each of them needs of memory is [`crate::memory_plan`]'s affair.
+//! Rather than some size that leaves slivers at the borders, the frame is shared out evenly: so
+//! many rows, so many columns, with overlaps as near to those asked for as divide. What each of
+//! them needs of memory is [`crate::memory_plan`]'s affair.
 
 use frontend::{Autoencoder, Half};
 
@@ -10,7 +11,8 @@ use crate::tiling::{Band, Grid, Overlap, Tiling};
 /// Most rows, and most columns, of tiles.
 const MOST_BANDS: usize = 24;
 
-/// How many times longer or shorter, for its width, a tile may be than the one that diffusers takes by itself.
+/// How many times longer or shorter, for its width, a tile may be than the one that diffusers takes
+/// by itself.
 const MOST_STRETCH: f64 = 2.0;
 
 /// A way to cut frames.
@@ -26,11 +28,12 @@ pub struct Candidate {
     pub tile_area: usize,
 }
 
-/// The candidates for frames of this input size, the largest tile first; of tiles of one area, those of the
-/// least work.
+/// The candidates for frames of this input size, the largest tile first; of tiles of one area,
+/// those of the least work.
 ///
-/// No tile is smaller in either direction than half the one that diffusers takes by itself, or of a much other shape: group
-/// norms gather their statistics within a tile, and a picture made of very small ones or of strips would show it.
+/// No tile is smaller in either direction than half the one that diffusers takes by itself, or of a
+/// much other shape: group norms gather their statistics within a tile, and a picture made of very
+/// small ones or of strips would show it.
 pub fn candidates(
     model: &dyn Autoencoder,
     half: Half,
@@ -66,7 +69,8 @@ pub fn candidates(
     found
 }
 
-/// Sizes in pixels, along one axis, that share an input of `size` out into one, two, three and more bands.
+/// Sizes in pixels, along one axis, that share an input of `size` out into one, two, three and more
+/// bands.
 fn tile_sizes(model: &dyn Autoencoder, half: Half, size: usize, overlap: f64, usual: usize) -> Vec<usize> {
     let compression = model.spatial_compression();
     let latents = match half {

@@ -1,6 +1,7 @@
-//! A timeline of runs: when what was compiled, which step ran, and which thread worked on which kernel. Written in the Trace Event Format,
-//! which <https://ui.perfetto.dev> and Chrome's `about:tracing` open: complete events (`"ph": "X"`) in microseconds, and metadata that
-//! names the threads.
+//! A timeline of runs: when what was compiled, which step ran, and which thread worked on which
+//! kernel. Written in the Trace Event Format, which <https://ui.perfetto.dev> and Chrome's
+//! `about:tracing` open: complete events (`"ph": "X"`) in microseconds, and metadata that names the
+//! threads.
 
 use std::collections::HashMap;
 use std::io::Write as _;

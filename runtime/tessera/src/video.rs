@@ -5,8 +5,8 @@ use media::{ClipShape, FrameBlock};
 use crate::error::{Error, Result};
 use crate::latents::Latents;
 
-/// Videos in memory: what is encoded, in [-1, 1]; what is decoded; or the moments of latents, of each sample first the means of
-/// all channels, then the log-variances.
+/// Videos in memory: what is encoded, in [-1, 1]; what is decoded; or the moments of latents, of
+/// each sample first the means of all channels, then the log-variances.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Video {
     /// Row-major.

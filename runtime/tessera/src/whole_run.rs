@@ -1,5 +1,5 @@
-//! One run with all of it in memory: latents to decode or a clip to encode, and what comes of it. For looking at numbers; long
-//! clips are streamed, by [`Vae::decode`] and [`Vae::encode_stream`].
+//! One run with all of it in memory: latents to decode or a clip to encode, and what comes of it.
+//! For looking at numbers; long clips are streamed, by [`Vae::decode`] and [`Vae::encode_stream`].
 
 use frontend::{Autoencoder, Half};
 

@@ -1,4 +1,5 @@
-//! A tiny model with random weights, written to a folder, for the tests of the library and of the command line.
+//! A tiny model with random weights, written to a folder, for the tests of the library and of the
+//! command line.
 
 #![allow(dead_code, reason = "each test crate uses its part")]
 
@@ -86,7 +87,8 @@ pub(crate) fn write(path: &Path, tensors: &[Tensor]) {
     fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
-/// Writes what `torch.save({"state_dict": {name: tensor, ...}})` does: a zip archive of a pickle and of storages.
+/// Writes what `torch.save({"state_dict": {name: tensor, ...}})` does: a zip archive of a pickle
+/// and of storages.
 pub(crate) fn write_torch(path: &Path, tensors: &[Tensor]) {
     let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
     let sizes = |sizes: &[usize]| {
@@ -165,7 +167,8 @@ pub(crate) fn entries(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Runs a command that must fail with exit code 1, in one line that has all these parts, and leave the folder as it was.
+/// Runs a command that must fail with exit code 1, in one line that has all these parts, and leave
+/// the folder as it was.
 #[track_caller]
 pub(crate) fn refused(folder: &Path, arguments: &[&str], expected: &[&str]) {
     let before = entries(folder);
@@ -180,8 +183,8 @@ pub(crate) fn refused(folder: &Path, arguments: &[&str], expected: &[&str]) {
     assert_eq!(entries(folder), before, "{arguments:?}");
 }
 
-/// The program with no signal ignored, whatever this process ignores: `nohup`, or a shell without job control, may have started
-/// it, and what is ignored is inherited.
+/// The program with no signal ignored, whatever this process ignores: `nohup`, or a shell without
+/// job control, may have started it, and what is ignored is inherited.
 pub(crate) fn hearing(program: &str) -> Command {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     if signal_mask(&status, "SigIgn:") & SIGNALS == 0 {

@@ -1,6 +1,7 @@
 //! A model's weights by name, in one file or in shards.
 //!
-//! Where the files are is found by [`crate::model`], which of their tensors are the model's by `weight_names`.
+//! Where the files are is found by [`crate::model`], which of their tensors are the model's by
+//! `weight_names`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,8 @@ use crate::weight_names::{self, Fault, components};
 /// How many prefixes a message lists.
 const SHOWN: usize = 12;
 
-/// A model's weights, mapped and not copied. Names are the files' until [`Checkpoint::named`] finds the model's among them.
+/// A model's weights, mapped and not copied. Names are the files' until [`Checkpoint::named`] finds
+/// the model's among them.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// The weights file, or the index of the shards.
@@ -56,8 +58,8 @@ impl Checkpoint {
     /// Opens the weights of a model, each file once.
     ///
     /// # Errors
-    /// Those of [`TensorFile::open`]; [`Error::ShardIndex`] if a tensor is not in the shard that the index says, or
-    /// in two.
+    /// Those of [`TensorFile::open`]; [`Error::ShardIndex`] if a tensor is not in the shard that
+    /// the index says, or in two.
     pub fn open(weights: &WeightFiles) -> Result<Checkpoint> {
         match weights {
             WeightFiles::One(path) => {
@@ -133,12 +135,13 @@ impl Checkpoint {
         Ok(self)
     }
 
-    /// With the names that the model has for its tensors, which may stand behind a prefix, have wrappers in them, or be in one of
-    /// `dialects`: the first naming by which a half is whole, in the right shapes, is that half's, and the model's own comes first.
-    /// Where the shape of a dialect's tensor differs from the expected one in axes of length 1 alone, it is seen in the expected one
-    /// from here on.
-    /// What is not the model's, but lies beside it, keeps its own name. A half may be missing, or not be whole:
-    /// [`Self::check`] tells.
+    /// With the names that the model has for its tensors, which may stand behind a prefix, have
+    /// wrappers in them, or be in one of `dialects`: the first naming by which a half is whole,
+    /// in the right shapes, is that half's, and the model's own comes first. Where the shape of
+    /// a dialect's tensor differs from the expected one in axes of length 1 alone, it is seen in
+    /// the expected one from here on.
+    /// What is not the model's, but lies beside it, keeps its own name. A half may be missing, or
+    /// not be whole: [`Self::check`] tells.
     ///
     /// # Errors
     /// [`Error::DuplicateTensor`], [`Error::Ambiguous`].
@@ -166,7 +169,8 @@ impl Checkpoint {
         Ok(self)
     }
 
-    /// One sentence about which tensors were taken for the model's, if their names are not simply the model's.
+    /// One sentence about which tensors were taken for the model's, if their names are not simply
+    /// the model's.
     pub fn account(&self) -> Option<&str> {
         self.account.as_deref()
     }
@@ -199,7 +203,8 @@ impl Checkpoint {
         Some(view)
     }
 
-    /// The values of a tensor as f32, row-major; f32, f16, bf16 and f64 (rounded) are converted, on all threads.
+    /// The values of a tensor as f32, row-major; f32, f16, bf16 and f64 (rounded) are converted, on
+    /// all threads.
     ///
     /// # Errors
     /// [`files::Error::MissingTensor`], [`files::Error::WrongDtype`].
@@ -213,7 +218,8 @@ impl Checkpoint {
         }
     }
 
-    /// The tensors with element types and shapes, for messages: at most twelve and a count of the others.
+    /// The tensors with element types and shapes, for messages: at most twelve and a count of the
+    /// others.
     pub fn contents(&self) -> String {
         describe(self.len(), self.iter())
     }
@@ -223,8 +229,8 @@ impl Checkpoint {
         self.tensors.iter().filter_map(|(name, entry)| Some((name.as_str(), self.view(entry)?)))
     }
 
-    /// Name, element type and shape of every tensor, in the order of the names, without a look at any values: by these a model is
-    /// recognised.
+    /// Name, element type and shape of every tensor, in the order of the names, without a look at
+    /// any values: by these a model is recognised.
     pub fn signatures(&self) -> impl Iterator<Item = Signature<'_>> {
         self.tensors.iter().filter_map(|(name, entry)| {
             let (dtype, shape) = self.files[entry.file].signature(&entry.raw)?;
@@ -268,7 +274,8 @@ mod tests {
         let account = checkpoint.account().unwrap();
         assert_eq!(
             account,
-            "the model's weights are those under `vae.`, without `_orig_mod` in their names; 2 other tensors are not read"
+            "the model's weights are those under `vae.`, without `_orig_mod` in their names; 2 other tensors are not \
+             read"
         );
         assert!(checkpoint.to_f32("c").unwrap_err().to_string().contains("no tensor `c`"));
     }
@@ -299,7 +306,8 @@ mod tests {
         assert!(message.contains("no such file; expected a checkpoint"), "{message}");
     }
 
-    /// Two shards with these tensors, and an index that says so but for `index`, which replaces entries.
+    /// Two shards with these tensors, and an index that says so but for `index`, which replaces
+    /// entries.
     fn sharded(a: &[&str], b: &[&str], index: serde_json::Value) -> Result<Checkpoint> {
         let folder = tempfile::tempdir().unwrap();
         let mut map = serde_json::Map::new();

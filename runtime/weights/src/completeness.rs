@@ -13,7 +13,8 @@ impl Checkpoint {
     /// Checks that every tensor of `half` is here, in its shape, as numbers.
     ///
     /// # Errors
-    /// [`Error::NotTheModel`] with all that is wrong: the first few names of each kind, and how many there are.
+    /// [`Error::NotTheModel`] with all that is wrong: the first few names of each kind, and how
+    /// many there are.
     pub fn check(&self, half: &ExpectedHalf) -> Result<()> {
         let (mut missing, mut shapes, mut types) = (vec![], vec![], vec![]);
         for (name, shape) in &half.tensors {

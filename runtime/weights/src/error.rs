@@ -1,7 +1,8 @@
 //! The one error type of this package.
 //!
-//! A message is for the person who reads it: what was wrong, where (file, tensor), what was expected, what to do. It is whole in one
-//! line. What is wrong with a file as such is [`files::Error`].
+//! A message is for the person who reads it: what was wrong, where (file, tensor), what was
+//! expected, what to do. It is whole in one line. What is wrong with a file as such is
+//! [`files::Error`].
 
 use std::path::PathBuf;
 
@@ -33,8 +34,8 @@ pub enum Error {
     },
     /// A model on the hub, in a build without the feature `hub`.
     #[error(
-        "{model}: there is no path of this name here, and this build has no hub (the package `weights` is without its feature \
-         `hub`); name a folder or a file with the model"
+        "{model}: there is no path of this name here, and this build has no hub (the package `weights` is without its \
+         feature `hub`); name a folder or a file with the model"
     )]
     NoHub {
         /// The id as the person gave it.
@@ -55,7 +56,8 @@ pub enum Error {
         path: PathBuf,
         /// Which half was asked for.
         half: String,
-        /// Which tensors are missing, of another shape or not of floating-point numbers: the first few and how many.
+        /// Which tensors are missing, of another shape or not of floating-point numbers: the first
+        /// few and how many.
         problem: String,
     },
     /// Two tensors are the same one of the model's.

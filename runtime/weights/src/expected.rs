@@ -1,5 +1,5 @@
-//! What a caller says of its model, so that the model's tensors are found in a file: names and shapes by halves, and further
-//! namings in which such files come.
+//! What a caller says of its model, so that the model's tensors are found in a file: names and
+//! shapes by halves, and further namings in which such files come.
 
 use std::fmt;
 
@@ -22,8 +22,8 @@ impl ExpectedHalf {
     }
 }
 
-/// A naming that is not the model's own: how the tensors of a checkpoint from elsewhere are called, such as the one that the
-/// model's authors published.
+/// A naming that is not the model's own: how the tensors of a checkpoint from elsewhere are called,
+/// such as the one that the model's authors published.
 ///
 /// ```
 /// use weights::Dialect;
@@ -46,10 +46,11 @@ type OwnName = dyn Fn(&str) -> Option<String> + Send + Sync;
 impl Dialect {
     /// A dialect that people know by `name`, for the end of a sentence such as "in LDM naming".
     ///
-    /// `own_name` is given a tensor's name as a file has it, behind its prefix and with dots between the components, and gives the
-    /// model's own; `None` for what is no name of this dialect. Names that the dialect shares with the model it gives as they are.
-    /// It is asked for ends of names too, so it should take whole names only. Shapes may differ from the model's in axes of length 1,
-    /// and in nothing else.
+    /// `own_name` is given a tensor's name as a file has it, behind its prefix and with dots
+    /// between the components, and gives the model's own; `None` for what is no name of this
+    /// dialect. Names that the dialect shares with the model it gives as they are. It is asked
+    /// for ends of names too, so it should take whole names only. Shapes may differ from the
+    /// model's in axes of length 1, and in nothing else.
     pub fn new(name: impl Into<String>, own_name: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Dialect {
         Dialect { name: name.into(), own_name: Box::new(own_name) }
     }

@@ -1,8 +1,9 @@
-//! How the files of a model are called, and in which order names are looked for, on disk as on the hub.
+//! How the files of a model are called, and in which order names are looked for, on disk as on the
+//! hub.
 //!
-//! Weights are, in this order of preference: one file; an index of shards; and only where there is no full set, a variant in half
-//! precision, f16 before bf16 (it has more digits, and these weights are far from its limits). PyTorch's own files come after all
-//! safetensors.
+//! Weights are, in this order of preference: one file; an index of shards; and only where there is
+//! no full set, a variant in half precision, f16 before bf16 (it has more digits, and these weights
+//! are far from its limits). PyTorch's own files come after all safetensors.
 
 /// The file that holds the model's configuration.
 pub const CONFIG_FILE: &str = "config.json";

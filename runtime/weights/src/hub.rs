@@ -1,4 +1,5 @@
-//! Models from the hub: an id such as `owner/name@revision` becomes files in the cache that Python's hub client keeps too.
+//! Models from the hub: an id such as `owner/name@revision` becomes files in the cache that
+//! Python's hub client keeps too.
 //!
 //! | file | what is in it |
 //! |---|---|
@@ -11,7 +12,8 @@
 //! | `cache` | the cache filled |
 //! | `failure` | what a failure means |
 //!
-//! The last four rows are there with the feature `hub`; without it, in their place, `absent` says so.
+//! The last four rows are there with the feature `hub`; without it, in their place, `absent` says
+//! so.
 
 #[cfg(not(feature = "hub"))]
 mod absent;

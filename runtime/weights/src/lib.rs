@@ -12,10 +12,11 @@
 //! | `completeness` | what a half lacks, and what no half reads |
 //! | [`error`] | the one error type |
 //!
-//! Nothing here knows a configuration or a network: what tensors there should be, the caller says. What a file of tensors is
-//! made of is package `files`.
+//! Nothing here knows a configuration or a network: what tensors there should be, the caller says.
+//! What a file of tensors is made of is package `files`.
 //!
-//! The feature `hub` (on by default) brings HTTP, TLS and checksums. Without it an id on the hub is an error that says so.
+//! The feature `hub` (on by default) brings HTTP, TLS and checksums. Without it an id on the hub is
+//! an error that says so.
 
 pub mod checkpoint;
 mod completeness;

@@ -1,5 +1,5 @@
-//! Finding a model's files on disk: where the VAE is in a folder, and which of its files are taken. Reads neither config.json nor
-//! the weights.
+//! Finding a model's files on disk: where the VAE is in a folder, and which of its files are taken.
+//! Reads neither config.json nor the weights.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,13 @@ use crate::hub::snapshot_folder;
 use crate::model_files::{ModelFiles, WeightFiles};
 use crate::shard_index::ShardIndex;
 
-/// Finds the VAE in `model`: a folder with config.json and the weights, a pipeline's folder with such a folder `vae`, a
-/// repository's folder in the hub's cache, a weights file, or an index of shards. `config` takes the place of the config.json beside the weights.
+/// Finds the VAE in `model`: a folder with config.json and the weights, a pipeline's folder with
+/// such a folder `vae`, a repository's folder in the hub's cache, a weights file, or an index of
+/// shards. `config` takes the place of the config.json beside the weights.
 ///
 /// # Errors
-/// [`Error::NoModel`] with what was looked for; [`files::Error::MissingFile`] if `config` is not there; those of
-/// [`ShardIndex::read`].
+/// [`Error::NoModel`] with what was looked for; [`files::Error::MissingFile`] if `config` is not
+/// there; those of [`ShardIndex::read`].
 pub fn locate(model: &Path, config: Option<&Path>) -> Result<ModelFiles> {
     check_config(config)?;
     let ModelFolder { folder, weights } = search(model)?;

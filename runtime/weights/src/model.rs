@@ -1,7 +1,8 @@
-//! What a person names as a model, and the files that it comes to: a folder, a weights file, or an id on the hub.
+//! What a person names as a model, and the files that it comes to: a folder, a weights file, or an
+//! id on the hub.
 //!
-//! What is on disk is found by `locate`, what is not is fetched by [`crate::hub`]. What a file that is named itself holds, its
-//! content says and not its ending.
+//! What is on disk is found by `locate`, what is not is fetched by [`crate::hub`]. What a file that
+//! is named itself holds, its content says and not its ending.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,8 @@ pub struct ModelSpec {
     pub source: ModelSource,
     /// A configuration to use in place of the one beside the weights.
     pub config: Option<PathBuf>,
-    /// What the names of its weights begin with, where files hold several models; see [`crate::Checkpoint::under`].
+    /// What the names of its weights begin with, where files hold several models; see
+    /// [`crate::Checkpoint::under`].
     pub prefix: Option<String>,
 }
 
@@ -37,8 +39,9 @@ pub enum ModelSource {
 }
 
 impl ModelSpec {
-    /// Takes `model` for a path if there is one of this name, else for a hub id `owner/name[@revision]`; `#PREFIX` behind either
-    /// says what the names of its weights begin with.
+    /// Takes `model` for a path if there is one of this name, else for a hub id
+    /// `owner/name[@revision]`; `#PREFIX` behind either says what the names of its weights
+    /// begin with.
     ///
     /// # Errors
     /// [`Error::NoModel`] if it is neither, with why.
@@ -61,11 +64,13 @@ impl ModelSpec {
     }
 }
 
-/// Finds the files of a model, fetching from the hub what is not in the cache; `progress` is told how far a file has come.
+/// Finds the files of a model, fetching from the hub what is not in the cache; `progress` is told
+/// how far a file has come.
 ///
 /// # Errors
-/// Those of [`locate`] for a path; for a hub id [`Error::Hub`] with what was missing or went wrong and what to do,
-/// [`Error::ShardIndex`], [`Error::Interrupted`] when `progress` breaks, and [`Error::NoHub`] without the feature `hub`.
+/// Those of [`locate`] for a path; for a hub id [`Error::Hub`] with what was missing or went wrong
+/// and what to do, [`Error::ShardIndex`], [`Error::Interrupted`] when `progress` breaks, and
+/// [`Error::NoHub`] without the feature `hub`.
 pub fn resolve(spec: &ModelSpec, hub: &HubOptions, progress: &mut OnDownload<'_>) -> Result<ModelFiles> {
     match &spec.source {
         ModelSource::Path(path) => locate(path, spec.config.as_deref()),
@@ -76,7 +81,8 @@ pub fn resolve(spec: &ModelSpec, hub: &HubOptions, progress: &mut OnDownload<'_>
     }
 }
 
-/// Finds the configuration of a model, with or without weights beside it; fetches it from the hub if it is not in the cache.
+/// Finds the configuration of a model, with or without weights beside it; fetches it from the hub
+/// if it is not in the cache.
 ///
 /// # Errors
 /// As [`resolve`], but for weights.

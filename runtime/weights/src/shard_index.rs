@@ -1,5 +1,5 @@
-//! The index of weights that are split into shards, `*.safetensors.index.json` or `*.bin.index.json`: which tensor is
-//! in which file.
+//! The index of weights that are split into shards, `*.safetensors.index.json` or
+//! `*.bin.index.json`: which tensor is in which file.
 //!
 //! The part of it that is read:
 //!
@@ -7,9 +7,10 @@
 //! {"weight_map": {"decoder.conv_in.conv.weight": "diffusion_pytorch_model-00001-of-00002.safetensors"}}
 //! ```
 //!
-//! A shard is named by its plain file name and lies beside the index: no folder, no `..`, nothing absolute, on no
-//! system's terms. Links are followed, since the hub's cache is made of them: who made the folder may link out of it,
-//! who wrote the index may not. Opens no shard: that is [`crate::checkpoint`].
+//! A shard is named by its plain file name and lies beside the index: no folder, no `..`, nothing
+//! absolute, on no system's terms. Links are followed, since the hub's cache is made of them: who
+//! made the folder may link out of it, who wrote the index may not. Opens no shard: that is
+//! [`crate::checkpoint`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -44,7 +45,8 @@ impl ShardIndex {
     /// Reads the index at `path`.
     ///
     /// # Errors
-    /// [`files::Error::MissingFile`], [`files::Error::Read`]; [`Error::ShardIndex`] with the field or tensor that is wrong.
+    /// [`files::Error::MissingFile`], [`files::Error::Read`]; [`Error::ShardIndex`] with the field
+    /// or tensor that is wrong.
     pub fn read(path: &Path) -> Result<ShardIndex> {
         let read_error = |cause: std::io::Error| match cause.kind() {
             ErrorKind::NotFound => {
@@ -64,8 +66,8 @@ impl ShardIndex {
         for (tensor, shard) in &weight_map {
             if !is_plain_file_name(shard) {
                 return Err(fault(format!(
-                    "`weight_map` has tensor `{tensor}` in `{}`; expected the name of a .safetensors or .bin file beside the index, \
-                     without any folder",
+                    "`weight_map` has tensor `{tensor}` in `{}`; expected the name of a .safetensors or .bin file \
+                     beside the index, without any folder",
                     shard.escape_debug()
                 )));
             }
@@ -94,8 +96,8 @@ impl ShardIndex {
     }
 }
 
-/// Whether `name` names a file beside the index on every system: Windows has other separators, drives and streams
-/// (`:`).
+/// Whether `name` names a file beside the index on every system: Windows has other separators,
+/// drives and streams (`:`).
 fn is_plain_file_name(name: &str) -> bool {
     let forbidden = |c: char| c.is_control() || "/\\:*?\"<>|".contains(c);
     SHARD_ENDINGS.iter().any(|ending| name.ends_with(ending)) && !name.starts_with('.') && !name.contains(forbidden)

@@ -1,19 +1,23 @@
-//! Which tensors of a checkpoint are the model's, found by what their names and the expected ones have in common.
+//! Which tensors of a checkpoint are the model's, found by what their names and the expected ones
+//! have in common.
 //!
-//! Trainers, compilers and pipelines put a model's tensors under names of their own: in front of them
-//! (`first_stage_model.decoder.conv_in.weight`, `state_dict.module.vae.decoder...`), or in their midst
-//! (`decoder._fsdp_wrapped_module.conv_in.weight`). So an expected name is looked for at the end of each name; components that no
-//! expected name has are passed over. What stands in front is the *prefix*; under one prefix the tensors are of one model. The
-//! prefix under which a half of the model is whole, in the right shapes, is taken; several are refused, unless one of them is no
-//! prefix at all.
+//! Trainers, compilers and pipelines put a model's tensors under names of their own: in front of
+//! them (`first_stage_model.decoder.conv_in.weight`, `state_dict.module.vae.decoder...`), or in
+//! their midst (`decoder._fsdp_wrapped_module.conv_in.weight`). So an expected name is looked for
+//! at the end of each name; components that no expected name has are passed over. What stands in
+//! front is the *prefix*; under one prefix the tensors are of one model. The prefix under which a
+//! half of the model is whole, in the right shapes, is taken; several are refused, unless one of
+//! them is no prefix at all.
 //!
-//! Names that say the same in other words (`up.3.block.0` for `up_blocks.0.resnets.0`) are a *dialect*, which the caller knows: see
-//! [`Dialect`]. Dialects are tried in their order, behind the model's own names, and the first by which a half is whole is that
-//! half's. In a dialect only wrappers are passed over, since which components are none of its own is not known.
+//! Names that say the same in other words (`up.3.block.0` for `up_blocks.0.resnets.0`) are a
+//! *dialect*, which the caller knows: see [`Dialect`]. Dialects are tried in their order, behind
+//! the model's own names, and the first by which a half is whole is that half's. In a dialect only
+//! wrappers are passed over, since which components are none of its own is not known.
 //!
-//! Under the model's own names a shape has to be the expected one. In a dialect it may differ in axes of length 1: `[C, C, 1, 1]` is
-//! `[C, C]`, as a linear layer is a 1x1 convolution, and the values lie in the same order. A name in which more than wrappers was
-//! passed over, of another shape than the expected one, is another tensor, which an adapter has put there.
+//! Under the model's own names a shape has to be the expected one. In a dialect it may differ in
+//! axes of length 1: `[C, C, 1, 1]` is `[C, C]`, as a linear layer is a 1x1 convolution, and the
+//! values lie in the same order. A name in which more than wrappers was passed over, of another
+//! shape than the expected one, is another tensor, which an adapter has put there.
 
 mod spelling;
 #[cfg(test)]
@@ -123,7 +127,8 @@ pub(crate) fn find(
         let is_whole = |naming: &&Naming<'_>| naming.prefixes_whole(place, half).next().is_some();
         let chosen = match namings.iter().find(is_whole) {
             Some(naming) => naming.choose(place, halves)?.map(|prefix| (naming, prefix)),
-            // What is there of it will be told: most of it, and the first of equals; the own names and no prefix come first.
+            // What is there of it will be told: most of it, and the first of equals; the own names
+            // and no prefix come first.
             None => namings
                 .iter()
                 .flat_map(|naming| naming.halves[place].iter().map(move |found| (naming, found)))
@@ -154,7 +159,8 @@ pub(crate) fn find(
     Ok(names)
 }
 
-/// The model's own naming and then the dialects, up to the one by which every half is whole in one of them.
+/// The model's own naming and then the dialects, up to the one by which every half is whole in one
+/// of them.
 fn namings<'a>(
     present: &[(&'a str, &[usize])],
     halves: &'a [ExpectedHalf],
@@ -289,7 +295,8 @@ impl Names {
         self.halves.is_empty() || self.halves.iter().any(|half| near(&half.prefix))
     }
 
-    /// One sentence about which tensors were taken, where their names were not simply the expected ones; `others` are not read.
+    /// One sentence about which tensors were taken, where their names were not simply the expected
+    /// ones; `others` are not read.
     pub(crate) fn account(&self, others: usize) -> Option<String> {
         let first = self.halves.first()?;
         let mut account = if self.halves.iter().all(|half| half.place() == first.place()) {

@@ -1,5 +1,6 @@
-//! Compiling ahead of time: every distinct step of a video, for a device that need not be there, and what its compiler says
-//! of memory and time. Compiling itself is done in child processes, by [`backend_tpu_stablehlo::pjrt::child`].
+//! Compiling ahead of time: every distinct step of a video, for a device that need not be there,
+//! and what its compiler says of memory and time. Compiling itself is done in child processes, by
+//! [`backend_tpu_stablehlo::pjrt::child`].
 
 use std::path::PathBuf;
 
@@ -84,7 +85,8 @@ pub struct Estimate {
 pub enum Basis {
     /// The compiler says so.
     Compiler,
-    /// What the device's arithmetic and memory allow at most, since the compiler says nothing that makes sense.
+    /// What the device's arithmetic and memory allow at most, since the compiler says nothing that
+    /// makes sense.
     Roofline,
 }
 
@@ -123,7 +125,8 @@ pub enum Event<'a> {
     TooLarge(Option<&'a Tiling>),
 }
 
-/// What a device can do at most. From Google's published figures; a device is a chip for all of these.
+/// What a device can do at most. From Google's published figures; a device is a chip for all of
+/// these.
 struct Device {
     /// As the plugin names it.
     kind: &'static str,
@@ -139,7 +142,8 @@ const DEVICES: [Device; 3] = [
     Device { kind: "TPU v5 lite", flops: 197e12, bandwidth: 0.819e12 },
 ];
 
-/// Of a device's memory, what programs are planned to use when tiles are chosen: the rest is for what the runtime holds.
+/// Of a device's memory, what programs are planned to use when tiles are chosen: the rest is for
+/// what the runtime holds.
 const USED_SHARE: f64 = 0.95;
 
 impl Job<'_> {
@@ -158,12 +162,15 @@ impl Job<'_> {
         self.overlap.unwrap_or_else(|| Overlap::of(self.model, self.half))
     }
 
-    /// Compiles every distinct step. With [`TilingChoice::Auto`], of the largest tiles that fit the device.
+    /// Compiles every distinct step. With [`TilingChoice::Auto`], of the largest tiles that fit the
+    /// device.
     ///
     /// # Errors
-    /// [`tessera::Error::Input`] for an empty video; [`tessera::Error::Tiling`]; [`tessera::Error::Options`] if the video has no step of the kind asked
-    /// for; what declaring a step reports; [`tessera::Error::PluginChild`] with what the plugin says; [`Error::DeviceMemory`] if a step
-    /// needs more memory than the device has; [`tessera::Error::Interrupted`].
+    /// [`tessera::Error::Input`] for an empty video; [`tessera::Error::Tiling`];
+    /// [`tessera::Error::Options`] if the video has no step of the kind asked
+    /// for; what declaring a step reports; [`tessera::Error::PluginChild`] with what the plugin
+    /// says; [`Error::DeviceMemory`] if a step needs more memory than the device has;
+    /// [`tessera::Error::Interrupted`].
     pub fn prepare(&self, target: &Target, tell: &mut dyn FnMut(Event<'_>), watch: &mut Watch<'_>) -> Result<Prepared> {
         let shape @ [.., height, width] = self.shape();
         if shape.contains(&0) {
@@ -186,9 +193,9 @@ impl Job<'_> {
         }
     }
 
-    /// Searches the largest tiles that fit. Compiling takes minutes, so the search goes by what was learnt: the memory of a step
-    /// is nearly a multiple of its area, and of all steps the largest decides. It begins with the tiles that are nearest to
-    /// diffusers' own.
+    /// Searches the largest tiles that fit. Compiling takes minutes, so the search goes by what was
+    /// learnt: the memory of a step is nearly a multiple of its area, and of all steps the
+    /// largest decides. It begins with the tiles that are nearest to diffusers' own.
     fn largest_that_fits(
         &self,
         target: &Target,
@@ -393,7 +400,8 @@ impl Prepared {
     }
 }
 
-/// Bytes that a step reads and writes at least: of each op that makes a tensor of its own, what it reads and makes.
+/// Bytes that a step reads and writes at least: of each op that makes a tensor of its own, what it
+/// reads and makes.
 fn bytes_moved(graph: &Graph) -> u64 {
     let (inlined, weight_only) = (inlined(graph), weight_only(graph));
     let bytes = |value: Value| graph.ty(value).bytes() as u64;
@@ -405,8 +413,9 @@ fn bytes_moved(graph: &Graph) -> u64 {
         .sum()
 }
 
-/// How long a run takes. The compiler's own figure, unless it is below the roofline or out of all proportion: it counts a
-/// loop's body once, and for whole networks it has come out negative. Of the bytes ours may be more for the same reason.
+/// How long a run takes. The compiler's own figure, unless it is below the roofline or out of all
+/// proportion: it counts a loop's body once, and for whole networks it has come out negative. Of
+/// the bytes ours may be more for the same reason.
 fn estimate(compilation: &Compilation, devices: usize, flops: u64, bytes: u64) -> Option<Estimate> {
     const MOST_TIMES: f64 = 1000.0;
     let device = DEVICES.iter().find(|device| device.kind == compilation.devices.0)?;

@@ -1,18 +1,22 @@
-//! How far the activations of a run are from others, module by module in the order of the network, and where the error jumps.
+//! How far the activations of a run are from others, module by module in the order of the network,
+//! and where the error jumps.
 //!
 //! Of each module all its calls (steps, tiles) and samples count together:
 //!
 //! - MAE, MSE, maximum: mean of `|found - expected|`, mean of its square, its largest value;
-//! - relative error: `||found - expected|| / ||expected||` in the Euclidean norm, which does not depend on how large activations are;
+//! - relative error: `||found - expected|| / ||expected||` in the Euclidean norm, which does not
+//!   depend on how large activations are;
 //! - level: a word for the MAE, [`Level`].
 //!
-//! **A jump** is a module whose relative error is at least [`JUMP`] times that of every module before it, and at least a tenth of the
-//! threshold. Rounding grows slowly along the network, by a few percent a layer; a module that computes something else stands out at once, and
-//! those behind it, which only pass its error on, do not jump again. Modules come in the order in which they return, so the first
-//! jump is the innermost module that has the error.
+//! **A jump** is a module whose relative error is at least [`JUMP`] times that of every module
+//! before it, and at least a tenth of the threshold. Rounding grows slowly along the network, by a
+//! few percent a layer; a module that computes something else stands out at once, and those behind
+//! it, which only pass its error on, do not jump again. Modules come in the order in which they
+//! return, so the first jump is the innermost module that has the error.
 //!
-//! **A row reaches the threshold** if its mean absolute error and its relative error both do: the first alone says nothing where activations are in the
-//! hundreds, as those of trained models are, the second nothing where they are all but zero.
+//! **A row reaches the threshold** if its mean absolute error and its relative error both do: the
+//! first alone says nothing where activations are in the hundreds, as those of trained models are,
+//! the second nothing where they are all but zero.
 
 use std::collections::HashMap;
 
@@ -89,7 +93,8 @@ pub struct ModuleErrors {
     pub mse: f64,
     /// The largest absolute error.
     pub max: f64,
-    /// Relative error in the Euclidean norm; infinite where anything was expected to be all zero and is not.
+    /// Relative error in the Euclidean norm; infinite where anything was expected to be all zero
+    /// and is not.
     pub relative: f64,
 }
 

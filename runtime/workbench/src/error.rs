@@ -16,7 +16,8 @@ pub enum Error {
     Tessera(#[from] tessera::Error),
     /// A step needs more memory than the device has that it is compiled for.
     #[error(
-        "{step} does not fit a device of {target}: {problem}; take smaller tiles, or share each frame out to more devices"
+        "{step} does not fit a device of {target}: {problem}; take smaller tiles, or share each frame out to more \
+         devices"
     )]
     DeviceMemory {
         /// The step.

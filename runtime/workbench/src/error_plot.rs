@@ -17,7 +17,8 @@ const NUMBERED: [&str; 2] = ["up_blocks", "down_blocks"];
 /// One of a row's errors.
 type Pick = fn(&ModuleErrors) -> f64;
 
-/// The part of the network that a module belongs to, without the half's name: `up_blocks.0`, `mid_block`, `conv_in`.
+/// The part of the network that a module belongs to, without the half's name: `up_blocks.0`,
+/// `mid_block`, `conv_in`.
 fn part(module: &str) -> String {
     let mut components = module.split('.');
     let first = components.next().unwrap_or_default();

@@ -1,5 +1,6 @@
-//! What is done with a model beside decoding and encoding: two runs compared module by module, single steps timed call by call,
-//! the steps of a video compiled for a device that need not be there.
+//! What is done with a model beside decoding and encoding: two runs compared module by module,
+//! single steps timed call by call, the steps of a video compiled for a device that need not be
+//! there.
 //!
 //! | module | what lives there |
 //! |---|---|

@@ -1,7 +1,8 @@
-//! One half's parameters in memory, as f32: read from a checkpoint, or made up where only time matters.
+//! One half's parameters in memory, as f32: read from a checkpoint, or made up where only time
+//! matters.
 //!
-//! Decoding does without: it reads each parameter when it packs it. Here reading is over before packing begins, so that the
-//! two can be timed apart.
+//! Decoding does without: it reads each parameter when it packs it. Here reading is over before
+//! packing begins, so that the two can be timed apart.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -37,8 +38,8 @@ impl LoadedWeights {
         Ok(LoadedWeights { tensors: names.into_iter().map(read).collect::<Result<_>>()? })
     }
 
-    /// Random parameters for `half`, the same for the same configuration: weights small enough that sums of products keep
-    /// their size, scales near 1.
+    /// Random parameters for `half`, the same for the same configuration: weights small enough that
+    /// sums of products keep their size, scales near 1.
     ///
     /// # Errors
     /// [`tessera::Error::Declare`] if the configuration cannot be honoured.

@@ -1,7 +1,8 @@
 //! Single steps, timed call by call: no clip and no tiles, with input and states made up.
 //!
-//! What is measured is what [`tessera::Vae::decode`] runs: the same passes, kernels and threads, unless a [`Variant`] says
-//! otherwise. What the times mean is for the caller to say; [`crate::roofline`] draws them.
+//! What is measured is what [`tessera::Vae::decode`] runs: the same passes, kernels and threads,
+//! unless a [`Variant`] says otherwise. What the times mean is for the caller to say;
+//! [`crate::roofline`] draws them.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -53,8 +54,8 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
-    /// The least seconds for so much arithmetic and traffic: those of whichever takes longer (the roofline model of
-    /// Williams, Waterman and Patterson, 2009).
+    /// The least seconds for so much arithmetic and traffic: those of whichever takes longer (the
+    /// roofline model of Williams, Waterman and Patterson, 2009).
     pub fn least_seconds(&self, flops: f64, bytes: f64) -> f64 {
         (flops / self.flops).max(bytes / self.bandwidth)
     }
@@ -154,8 +155,8 @@ impl<'a> Bench<'a> {
     /// Compiles `step` and packs its weights.
     ///
     /// # Errors
-    /// [`Error::Declare`]; [`Error::Memory`] if it takes more than is available; [`Error::Internal`] if a variant's graph
-    /// has no kernel.
+    /// [`Error::Declare`]; [`Error::Memory`] if it takes more than is available;
+    /// [`Error::Internal`] if a variant's graph has no kernel.
     pub fn prepare(&self, step: &Step, variant: &Variant) -> Result<Prepared> {
         let mut last = Instant::now();
         let mut lap = || std::mem::replace(&mut last, Instant::now()).elapsed().as_secs_f64();

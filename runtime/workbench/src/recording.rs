@@ -1,5 +1,5 @@
-//! The activations of one run, kept on disk while it goes on: to compare another run with, or to write to a file of the form that
-//! [`crate::tap_file`] reads.
+//! The activations of one run, kept on disk while it goes on: to compare another run with, or to
+//! write to a file of the form that [`crate::tap_file`] reads.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -97,7 +97,8 @@ impl Recording {
     /// Writes all of them, with what was run and what came of it. `tiling` is how frames were cut.
     ///
     /// # Errors
-    /// [`files::Error::Encode`], [`files::Error::Write`], [`files::Error::NotInPlace`], [`files::Error::Spill`].
+    /// [`files::Error::Encode`], [`files::Error::Write`], [`files::Error::NotInPlace`],
+    /// [`files::Error::Spill`].
     pub fn write(
         &mut self,
         to: TapWriter,
@@ -154,7 +155,8 @@ impl TapWriter {
     /// Opens a file for activations.
     ///
     /// # Errors
-    /// [`files::Error::UnknownOutput`] unless the path ends in `.safetensors`; [`files::Error::OutputPlace`].
+    /// [`files::Error::UnknownOutput`] unless the path ends in `.safetensors`;
+    /// [`files::Error::OutputPlace`].
     pub fn create(path: &Path) -> Result<TapWriter> {
         require_ending(path, ENDING, ".safetensors, for activations")?;
         Ok(TapWriter { file: StagedFile::create(path)?, path: path.into() })

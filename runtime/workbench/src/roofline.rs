@@ -20,7 +20,8 @@ pub struct Point {
     pub seconds: f64,
 }
 
-/// The points that compute anything, under the roof, as SVG text. A point's area grows with its share of the time.
+/// The points that compute anything, under the roof, as SVG text. A point's area grows with its
+/// share of the time.
 ///
 /// # Errors
 /// What the drawing library says.

@@ -17,7 +17,8 @@ impl SvgFile {
     /// Opens a file.
     ///
     /// # Errors
-    /// [`files::Error::UnknownOutput`] unless the path ends in `.svg`; [`files::Error::OutputPlace`].
+    /// [`files::Error::UnknownOutput`] unless the path ends in `.svg`;
+    /// [`files::Error::OutputPlace`].
     pub fn create(path: &Path) -> Result<SvgFile> {
         require_ending(path, "svg", ".svg, for a picture")?;
         Ok(SvgFile { file: StagedFile::create(path)?, path: path.into() })

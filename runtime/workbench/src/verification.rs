@@ -1,10 +1,12 @@
-//! A run compared with another of the same input, activation by activation: with another backend's, or with what a file has of the
-//! reference implementation.
+//! A run compared with another of the same input, activation by activation: with another backend's,
+//! or with what a file has of the reference implementation.
 //!
-//! Activations are compared where the model names them, as what a module returns, channel-first and in f32, whatever a backend makes of the
-//! ops around: each is declared as an output of the step, a tap, and no pass may take an output away or change its type. What a pass
-//! would fuse across it stays apart in that program. So the program without taps, the one that a user runs, is run too, and what it makes is the
-//! last row, [`OUTPUT`]: a jump there alone is a fault of what is fused without taps.
+//! Activations are compared where the model names them, as what a module returns, channel-first and
+//! in f32, whatever a backend makes of the ops around: each is declared as an output of the step, a
+//! tap, and no pass may take an output away or change its type. What a pass would fuse across it
+//! stays apart in that program. So the program without taps, the one that a user runs, is run too,
+//! and what it makes is the last row, [`OUTPUT`]: a jump there alone is a fault of what is fused
+//! without taps.
 
 use std::ops::ControlFlow;
 
@@ -42,8 +44,9 @@ pub struct Verification {
     pub report: Report,
 }
 
-/// How a run whose activations are looked at differs from others: all of them are laid open, and frames go through whole unless tiles of a
-/// size are asked for, since other tiles are other activations.
+/// How a run whose activations are looked at differs from others: all of them are laid open, and
+/// frames go through whole unless tiles of a size are asked for, since other tiles are other
+/// activations.
 fn with_taps(options: &RunOptions) -> RunOptions {
     in_comparable_tiles(options).with_taps(Taps::All)
 }
@@ -75,8 +78,9 @@ pub fn record(
 /// Runs `input` by `options` and compares it with `against`.
 ///
 /// # Errors
-/// As [`RunInput::run`]; [`files::Error::Spill`]; [`files::Error::WrongShape`] if the file's activations are of another input,
-/// [`files::Error::MissingTensor`] if it has none of this half of the model.
+/// As [`RunInput::run`]; [`files::Error::Spill`]; [`files::Error::WrongShape`] if the file's
+/// activations are of another input, [`files::Error::MissingTensor`] if it has none of this half of
+/// the model.
 pub fn verify(
     vae: &Vae,
     input: &RunInput,
@@ -128,7 +132,8 @@ enum Others {
 }
 
 impl Others {
-    /// The activation that is to be compared with `tap`, of a clip that falls into so many steps, if there is one.
+    /// The activation that is to be compared with `tap`, of a clip that falls into so many steps,
+    /// if there is one.
     fn same(&mut self, tap: &Tap<'_>, steps: usize) -> Result<Option<Vec<f32>>> {
         let call = tap.call(steps);
         match self {

@@ -1,6 +1,7 @@
-//! What a test needs of a machine beyond a Rust toolchain, and what happens where that is not there: the test is skipped, and
-//! says so past the test harness, which shows nothing of tests that pass. Where `CI` is set a skip is a failure, unless
-//! `TESSERA_TESTS_MAY_LACK` names the need: whoever runs tests there says what they are not to show.
+//! What a test needs of a machine beyond a Rust toolchain, and what happens where that is not
+//! there: the test is skipped, and says so past the test harness, which shows nothing of tests that
+//! pass. Where `CI` is set a skip is a failure, unless `TESSERA_TESTS_MAY_LACK` names the need:
+//! whoever runs tests there says what they are not to show.
 //!
 //! Tests alone depend on this crate. It knows what is needed, and not what for.
 
@@ -21,7 +22,8 @@ pub enum Need {
     Torch,
     /// A program `ffmpeg` that can do what the test asks for.
     Ffmpeg,
-    /// A CPU that runs an instruction set, by the name that `TESSERA_ISA` takes, or with one of its extensions.
+    /// A CPU that runs an instruction set, by the name that `TESSERA_ISA` takes, or with one of its
+    /// extensions.
     Instructions(&'static str),
 }
 

@@ -3,16 +3,18 @@
 use frontend::{DeclareError, FrameSteps, Half, Position, Step, StepKind, Taps, declare, parameters, read_config};
 use passes::{Precision, pipeline};
 
-/// Parameters of half a model whose every step is declared, at most: those of published ones are fewer.
+/// Parameters of half a model whose every step is declared, at most: those of published ones are
+/// fewer.
 const MOST_PARAMETERS: usize = 800;
 /// Ops of a step that is optimised as well, at most.
 const OPS: usize = 300;
 
-/// Reads `bytes` as `config.json` and declares every kind of step over the smallest input, with all taps.
+/// Reads `bytes` as `config.json` and declares every kind of step over the smallest input, with all
+/// taps.
 ///
 /// # Panics
-/// When a configuration that was taken cannot be declared though its tensors fit the address space, or a step does not
-/// verify or cannot be optimised.
+/// When a configuration that was taken cannot be declared though its tensors fit the address space,
+/// or a step does not verify or cannot be optimised.
 pub fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok((model, _)) = read_config(text) else { return };

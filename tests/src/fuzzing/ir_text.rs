@@ -1,5 +1,6 @@
-//! The text of programs: refused at a place, or a program that prints as itself and, if it verifies, goes through every pass
-//! and every backend's planning, and is evaluated where it is small.
+//! The text of programs: refused at a place, or a program that prints as itself and, if it
+//! verifies, goes through every pass and every backend's planning, and is evaluated where it is
+//! small.
 
 use std::borrow::Cow;
 

@@ -6,7 +6,8 @@ use workbench::tap_file::TapFile;
 
 use super::with_file;
 
-/// Reads `bytes` as latents of models with 2 and with 4 channels in every layout, and as activations.
+/// Reads `bytes` as latents of models with 2 and with 4 channels in every layout, and as
+/// activations.
 ///
 /// # Panics
 /// When values are not finite, or not as many as the shape says.

@@ -1,4 +1,5 @@
-//! Clips and pictures of every format that is read here: refused, or frames of the shape that was promised.
+//! Clips and pictures of every format that is read here: refused, or frames of the shape that was
+//! promised.
 
 use tessera::media::read::{ReadOptions, open_without_ffmpeg};
 
@@ -11,7 +12,8 @@ const FRAMES: usize = 8;
 /// Reads `bytes` as what their first bytes say they are, as they come and resized.
 ///
 /// # Panics
-/// When a block of frames is not of the clip's shape, or there are fewer or more of them than were promised.
+/// When a block of frames is not of the clip's shape, or there are fewer or more of them than were
+/// promised.
 pub fn run(bytes: &[u8]) {
     let Some(ending) = ending(bytes) else { return };
     with_file(ending, bytes, |path| {

@@ -1,9 +1,9 @@
-//! Fuzz targets: functions of bytes that anybody could have written. Each must return, in little time and memory, whatever
-//! the bytes are; a panic is a finding.
+//! Fuzz targets: functions of bytes that anybody could have written. Each must return, in little
+//! time and memory, whatever the bytes are; a panic is a finding.
 //!
-//! They are run by libFuzzer (`fuzz/`, a line each) and, over the seeds and some thousand mutations of them, by the test
-//! `fuzzing` of this package. An input that was a finding is a seed from then on. Formats are told by their first bytes, so
-//! that a seed is a file as a person would have it.
+//! They are run by libFuzzer (`fuzz/`, a line each) and, over the seeds and some thousand mutations
+//! of them, by the test `fuzzing` of this package. An input that was a finding is a seed from then
+//! on. Formats are told by their first bytes, so that a seed is a file as a person would have it.
 
 pub mod config_json;
 pub mod executable_cache;
@@ -66,7 +66,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// Calls `then` with the path of a file of this ending that holds `bytes`, in a folder of this thread's own.
+/// Calls `then` with the path of a file of this ending that holds `bytes`, in a folder of this
+/// thread's own.
 fn with_file<R>(ending: &str, bytes: &[u8], then: impl FnOnce(&Path) -> R) -> R {
     thread_local! {
         static FOLDER: RefCell<Option<TempDir>> = const { RefCell::new(None) };

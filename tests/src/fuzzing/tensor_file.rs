@@ -1,4 +1,5 @@
-//! Files of tensors, safetensors, PyTorch's and NumPy's, and the index of their shards: refused, or as long as they say.
+//! Files of tensors, safetensors, PyTorch's and NumPy's, and the index of their shards: refused, or
+//! as long as they say.
 
 use tessera::checkpoint::Checkpoint;
 use tessera::shard_index::ShardIndex;

@@ -1,10 +1,12 @@
-//! Differential tests: random programs, and steps of random VAE configurations, computed in every way there is and compared with
-//! the evaluator on the program as it was declared: behind the passes, behind the passes without one of them, in native code
-//! for each instruction set with each algorithm, in f32 and bf16, and on the PJRT plugin that `TESSERA_PJRT_PLUGIN` names.
+//! Differential tests: random programs, and steps of random VAE configurations, computed in every
+//! way there is and compared with the evaluator on the program as it was declared: behind the
+//! passes, behind the passes without one of them, in native code for each instruction set with each
+//! algorithm, in f32 and bf16, and on the PJRT plugin that `TESSERA_PJRT_PLUGIN` names.
 //!
-//! A few dozen cases each, the same every time. `PROPTEST_CASES=10000` runs more, `PROPTEST_RNG_SEED=7` others. What fails
-//! shrinks, first as a case, then as a program, and is written as a filetest; see `fail`. While a program runs in code that may
-//! end the process, it stands in a file as well.
+//! A few dozen cases each, the same every time. `PROPTEST_CASES=10000` runs more,
+//! `PROPTEST_RNG_SEED=7` others. What fails shrinks, first as a case, then as a program, and is
+//! written as a filetest; see `fail`. While a program runs in code that may end the process, it
+//! stands in a file as well.
 
 // How packages run a program in their own tests.
 #[path = "../../../backend-cpu/tests/common/mod.rs"]
@@ -48,7 +50,8 @@ fn check(declared: &Declared<'_>, way: &Way, client: Option<&Client>) -> Result<
     })
 }
 
-/// The first way in which a program comes out differently, and how; else the number of ways that were compared.
+/// The first way in which a program comes out differently, and how; else the number of ways that
+/// were compared.
 fn first_difference(graph: &Graph, seed: u64, ways: &[Way], client: Option<&Client>) -> Result<usize, (Way, String)> {
     let declared = Declared::new(graph, seed);
     let mut compared = 0;
@@ -64,7 +67,8 @@ fn fail(name: &str, case: &str, graph: &Graph, seed: u64, way: Way, client: Opti
     let message = check(&Declared::new(&small, seed), &way, client).err().unwrap_or_default();
     let path = write_filetest(&failures(), name, &small, &format!("{way}, seed {seed}:\n{message}"));
     panic!(
-        "{way}, seed {seed}: {message}\n{}\nThis program is in {}; moved to {} it is a filetest, which runs in every way.{case}",
+        "{way}, seed {seed}: {message}\n{}\nThis program is in {}; moved to {} it is a filetest, which runs in every \
+         way.{case}",
         ir::text::print(&small),
         path.display(),
         regressions().display()

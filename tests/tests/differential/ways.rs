@@ -1,4 +1,5 @@
-//! Every way to compute a program, each compared with the evaluator on the program as it was declared.
+//! Every way to compute a program, each compared with the evaluator on the program as it was
+//! declared.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -38,7 +39,8 @@ pub(crate) struct Way {
 pub(crate) enum Computed {
     /// The evaluator, in f64.
     Evaluator,
-    /// Native code: with which algorithm for convolutions (else the one of least cost), on how many threads.
+    /// Native code: with which algorithm for convolutions (else the one of least cost), on how many
+    /// threads.
     Native(Target, Option<Algorithm>, usize),
     /// StableHLO on a plugin.
     Plugin,
@@ -58,8 +60,8 @@ impl fmt::Display for Way {
     }
 }
 
-/// The ways of a program through the evaluator and native code. Which algorithms are forced and on how many threads depends on
-/// `seed`, where not `every` one is wanted.
+/// The ways of a program through the evaluator and native code. Which algorithms are forced and on
+/// how many threads depends on `seed`, where not `every` one is wanted.
 pub(crate) fn ways(graph: &Graph, seed: u64, every: bool) -> Vec<Way> {
     let seed = seed as usize;
     let convolves = graph.nodes().any(|(_, node)| matches!(node.op, Op::Convolution { .. }));
@@ -125,7 +127,8 @@ impl<'a> Declared<'a> {
         Ok(cell.get().and_then(Option::as_ref))
     }
 
-    /// Computes the program one way. Whether there was something to compare: numbers may be too large for f32.
+    /// Computes the program one way. Whether there was something to compare: numbers may be too
+    /// large for f32.
     ///
     /// # Errors
     /// It cannot be computed, or something else comes out.

@@ -1,4 +1,5 @@
-//! A tensor of a file: what it is, where its bytes are, and these in row-major, little-endian order.
+//! A tensor of a file: what it is, where its bytes are, and these in row-major, little-endian
+//! order.
 
 use std::ops::Range;
 use std::sync::OnceLock;

@@ -1,4 +1,5 @@
-//! NumPy's arrays as tensors: an `.npy` holds one, called `array`, an `.npz` is a zip archive of several.
+//! NumPy's arrays as tensors: an `.npy` holds one, called `array`, an `.npz` is a zip archive of
+//! several.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -89,8 +90,8 @@ fn element(descr: &str) -> Result<Dtype, String> {
         "c8" => Dtype::C64,
         "V2" => {
             return Err(format!(
-                "its elements are {descr}, two bytes without a type, which is how NumPy saves bfloat16; save it as float32, \
-                 array.astype('float32')"
+                "its elements are {descr}, two bytes without a type, which is how NumPy saves bfloat16; save it as \
+                 float32, array.astype('float32')"
             ));
         }
         "O" => return Err("it holds Python objects, which are not executed; save an array of float32".into()),

@@ -1,13 +1,14 @@
-//! Python pickles as `torch.save` writes them, read without executing anything: a fixed list of opcodes and of
-//! globals, and all else is refused by name. The list of globals is in `globals`.
+//! Python pickles as `torch.save` writes them, read without executing anything: a fixed list of
+//! opcodes and of globals, and all else is refused by name. The list of globals is in `globals`.
 //!
-//! A pickle is a program for a stack machine that may call any function of Python. Here it builds dictionaries,
-//! lists, texts, numbers and *descriptions* of tensors, and that is all it can do. Objects lie in one list and refer
-//! to each other by place: objects that hold themselves are no danger to this reader, and whoever walks them bounds
-//! the walk. Memory is bounded by [`SIZE_LIMIT`] and [`OBJECT_LIMIT`].
+//! A pickle is a program for a stack machine that may call any function of Python. Here it builds
+//! dictionaries, lists, texts, numbers and *descriptions* of tensors, and that is all it can do.
+//! Objects lie in one list and refer to each other by place: objects that hold themselves are no
+//! danger to this reader, and whoever walks them bounds the walk. Memory is bounded by
+//! [`SIZE_LIMIT`] and [`OBJECT_LIMIT`].
 //!
-//! Kept crates read pickles of plain data (`serde-pickle`: no persistent ids, which is what storages are) or are part
-//! of a whole framework (candle, burn).
+//! Kept crates read pickles of plain data (`serde-pickle`: no persistent ids, which is what
+//! storages are) or are part of a whole framework (candle, burn).
 
 use std::collections::HashMap;
 
@@ -17,8 +18,8 @@ use super::globals::Global;
 
 /// The longest pickle that is read, in bytes: that of 436 tensors takes 60 kB.
 pub(super) const SIZE_LIMIT: usize = 16 << 20;
-/// The most objects that a pickle may make, and the most that may lie on its stack: 436 tensors take some five
-/// thousand.
+/// The most objects that a pickle may make, and the most that may lie on its stack: 436 tensors
+/// take some five thousand.
 const OBJECT_LIMIT: usize = 1 << 20;
 
 /// A value; what is large lies among the objects.
@@ -184,7 +185,8 @@ impl<'a> Machine<'a> {
             }
             // REDUCE, BUILD, BINPERSID
             b'R' => self.call()?,
-            // Attributes: of a dictionary that holds a module's state its versions, of a tensor nothing that counts.
+            // Attributes: of a dictionary that holds a module's state its versions, of a tensor
+            // nothing that counts.
             b'b' => self.pop().map(drop)?,
             b'Q' => self.persistent()?,
             _ => return Err(unknown(opcode, at)),
@@ -315,8 +317,9 @@ impl<'a> Machine<'a> {
         let global = Global::find(module, name).ok_or_else(|| {
             let shown = |text: &str| text.escape_debug().take(80).collect::<String>();
             format!(
-                "its pickle would have Python load `{}.{}`, which is not among what tensors need; it was not executed. If you \
-                 trust the file, load it in Python and save the dictionary of tensors alone (`state_dict()`), best as safetensors",
+                "its pickle would have Python load `{}.{}`, which is not among what tensors need; it was not executed. \
+                 If you trust the file, load it in Python and save the dictionary of tensors alone (`state_dict()`), \
+                 best as safetensors",
                 shown(module),
                 shown(name)
             )
@@ -452,8 +455,8 @@ fn as_size(value: Value) -> Option<usize> {
 
 fn unknown(opcode: u8, at: usize) -> String {
     format!(
-        "its pickle has opcode 0x{opcode:02x} at byte {at}, which is not among those that `torch.save` needs for tensors; save \
-         a dictionary of tensors alone, as `state_dict()` gives it"
+        "its pickle has opcode 0x{opcode:02x} at byte {at}, which is not among those that `torch.save` needs for \
+         tensors; save a dictionary of tensors alone, as `state_dict()` gives it"
     )
 }
 

@@ -1,8 +1,8 @@
 //! Files of every kind that is read, and of kinds that are not.
 //!
-//! The files of `tests/data` that end in `.pt` were written by PyTorch 2.15: `views` of `base = arange(24)` in all
-//! the ways in which tensors share a storage, among numbers and names; a file of the old format, a program, and a
-//! whole module.
+//! The files of `tests/data` that end in `.pt` were written by PyTorch 2.15: `views` of `base =
+//! arange(24)` in all the ways in which tensors share a storage, among numbers and names; a file of
+//! the old format, a program, and a whole module.
 
 use std::io::Write;
 

@@ -1,5 +1,5 @@
-//! What `torch.save` writes since PyTorch 1.6: a zip archive of a pickle and of the storages that its tensors are
-//! views into.
+//! What `torch.save` writes since PyTorch 1.6: a zip archive of a pickle and of the storages that
+//! its tensors are views into.
 //!
 //! ```text
 //! NAME/data.pkl     dictionaries and descriptions of tensors: see `pickle`
@@ -7,8 +7,9 @@
 //! NAME/byteorder    `little` or `big`; files of old versions have none
 //! ```
 //!
-//! Tensors in dictionaries and lists are named by their keys, `state_dict.decoder.conv_in.weight`; one that is alone
-//! is called `tensor`. What else is in there, numbers of steps and names, is passed over.
+//! Tensors in dictionaries and lists are named by their keys, `state_dict.decoder.conv_in.weight`;
+//! one that is alone is called `tensor`. What else is in there, numbers of steps and names, is
+//! passed over.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -42,7 +43,8 @@ pub(super) fn bare_pickle(bytes: &[u8]) -> Option<String> {
         _ => return None,
     };
     Some(if rest.starts_with(LEGACY_MAGIC) || rest.get(9..).is_some_and(|rest| rest.starts_with(LEGACY_MAGIC)) {
-        "it is in the format that `torch.save` had before PyTorch 1.6; load it in PyTorch and save it again, best as safetensors"
+        "it is in the format that `torch.save` had before PyTorch 1.6; load it in PyTorch and save it again, best as \
+         safetensors"
             .into()
     } else {
         "it is a Python pickle that `torch.save` did not write, and is not executed; save the tensors as safetensors"
@@ -66,8 +68,8 @@ pub(super) fn entries(bytes: &[u8], members: &[Member]) -> Result<Vec<Entry>, St
     };
     let member = |name: &str| members.iter().find(|member| member.name.strip_prefix(root) == Some(name));
     if member("constants.pkl").is_some() || members.iter().any(|m| m.name.starts_with(&format!("{root}code/"))) {
-        return Err("it is a TorchScript archive (torch.jit.save), a program and not a checkpoint; load it with torch.jit.load \
-                    and save its state_dict(), best as safetensors"
+        return Err("it is a TorchScript archive (torch.jit.save), a program and not a checkpoint; load it with \
+                    torch.jit.load and save its state_dict(), best as safetensors"
             .into());
     }
     let big_endian = match member("byteorder").map(|member| member.content(bytes)).transpose()?.as_deref() {

@@ -1,5 +1,6 @@
-//! What animated pictures have in common: the canvas on which each frame is painted over the ones before, and some undone
-//! before the next; how long frames are shown; which are there when the file is cut off.
+//! What animated pictures have in common: the canvas on which each frame is painted over the ones
+//! before, and some undone before the next; how long frames are shown; which are there when the
+//! file is cut off.
 
 use std::path::Path;
 
@@ -31,8 +32,9 @@ impl Delays {
     }
 }
 
-/// The frames to read of a file that is cut off or damaged behind `whole` of them: as many as were asked for, if those are
-/// there. All that are left is no clip, unless somebody asks for just these.
+/// The frames to read of a file that is cut off or damaged behind `whole` of them: as many as were
+/// asked for, if those are there. All that are left is no clip, unless somebody asks for just
+/// these.
 pub(super) fn whole_frames(path: &Path, format: &str, whole: usize, asked: Option<usize>) -> Result<usize> {
     if let Some(asked) = asked.filter(|&asked| asked <= whole) {
         return Ok(asked);
@@ -103,8 +105,8 @@ impl Canvas {
         rgb.extend(self.pixels().iter().flat_map(|&[r, g, b, _]| [r, g, b]));
     }
 
-    /// Undoes the frame before as it asked for, and paints this one: `pixels` are the rectangle's, RGBA, row by row. What
-    /// juts out of the canvas is not seen.
+    /// Undoes the frame before as it asked for, and paints this one: `pixels` are the rectangle's,
+    /// RGBA, row by row. What juts out of the canvas is not seen.
     pub(super) fn paint(&mut self, place: Rectangle, pixels: &[u8], blend: Blend, dispose: Dispose) {
         match self.undo.take() {
             Some(Undo::Clear(area)) => (0..area.height).for_each(|row| self.row(area, row).fill(0)),

@@ -1,4 +1,5 @@
-//! Arrays: a tensor of a safetensors file, or an `.npy`. Floats, or pixels in eight bits, in any order of axes.
+//! Arrays: a tensor of a safetensors file, or an `.npy`. Floats, or pixels in eight bits, in any
+//! order of axes.
 //!
 //! Which axis is which and what values mean is told in [`crate::layout`].
 
@@ -111,8 +112,8 @@ impl ArrayReader {
         }
         let no_clip = |problem: &str| {
             let problem = format!(
-                "an array of {dtype} {shape:?}; {problem}; expected [B, C, T, H, W], [B, T, H, W, C] or [B, T, C, H, W] \
-                 with three channels, or one of them without B, or one frame"
+                "an array of {dtype} {shape:?}; {problem}; expected [B, C, T, H, W], [B, T, H, W, C] or [B, T, C, H, \
+                 W] with three channels, or one of them without B, or one frame"
             );
             bad(path, problem)
         };

@@ -1,5 +1,5 @@
-//! An open file that a clip is in, and what it is called: read from several places at once, each at a position of its own, where
-//! an open file has one for all.
+//! An open file that a clip is in, and what it is called: read from several places at once, each at
+//! a position of its own, where an open file has one for all.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};

@@ -1,4 +1,5 @@
-//! What a file is: told by its first bytes. Its name's ending is asked only where they are of no format that is read here.
+//! What a file is: told by its first bytes. Its name's ending is asked only where they are of no
+//! format that is read here.
 
 use std::io::Read;
 use std::path::Path;
@@ -45,7 +46,8 @@ impl Content {
     /// What the file is. `None` if it may be a clip, of no format that is read here.
     ///
     /// # Errors
-    /// [`files::Error::Read`]; [`Error::BadClip`] if it is empty, or something that is no clip, such as an HTML page.
+    /// [`files::Error::Read`]; [`Error::BadClip`] if it is empty, or something that is no clip,
+    /// such as an HTML page.
     pub(super) fn of(clip: &ClipFile) -> Result<Option<Content>> {
         let path = &clip.name;
         let mut head = vec![];

@@ -1,7 +1,9 @@
-//! Clips that are not decoded here, through an `ffmpeg` on the PATH: it writes portable pixmaps to a pipe.
+//! Clips that are not decoded here, through an `ffmpeg` on the PATH: it writes portable pixmaps to
+//! a pipe.
 //!
-//! A pixmap says its own size, so that nothing need be known of the clip beforehand. The child gets its arguments as they
-//! are (no shell), may open nothing but the file, stops at the first error, and is killed when the reader is dropped.
+//! A pixmap says its own size, so that nothing need be known of the clip beforehand. The child gets
+//! its arguments as they are (no shell), may open nothing but the file, stops at the first error,
+//! and is killed when the reader is dropped.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -16,7 +18,8 @@ use super::reader::check_size;
 use crate::error::{Error, Result, bad, unsupported};
 use crate::frame_rate::FrameRate;
 
-/// Lines of the child's complaints that are kept for the message, the last ones, and how long one may be.
+/// Lines of the child's complaints that are kept for the message, the last ones, and how long one
+/// may be.
 const COMPLAINTS: usize = 3;
 const MAX_COMPLAINT: u64 = 400;
 /// Head of a file in which the kind of its video is looked for.
@@ -24,8 +27,8 @@ const HEAD: u64 = 1 << 16;
 /// A line of a pixmap's head, at most.
 const MAX_LINE: u64 = 64;
 
-/// How it is asked for each frame of the clip once, however long the clip shows it: in the words of versions from 5.1 on, and of
-/// those before 9.
+/// How it is asked for each frame of the clip once, however long the clip shows it: in the words of
+/// versions from 5.1 on, and of those before 9.
 const EVERY_FRAME_ONCE: [[&str; 2]; 2] = [["-fps_mode", "passthrough"], ["-vsync", "passthrough"]];
 
 /// Who decodes what is not decoded here.
@@ -76,15 +79,18 @@ impl Ffmpeg {
         Ok(clip)
     }
 
-    /// Starts the child with the option by which it returns each frame once, and reads the first picture's head.
+    /// Starts the child with the option by which it returns each frame once, and reads the first
+    /// picture's head.
     fn decode(ffmpeg: &str, every_frame_once: [&str; 2], path: &Path, reason: &str) -> Result<Ffmpeg> {
         let child = Command::new(ffmpeg)
             .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-xerror", "-protocol_whitelist", "file", "-i"])
             .arg(source(path))
-            // The first track of video that is no picture beside a clip: no cover, no pictures of chapters.
+            // The first track of video that is no picture beside a clip: no cover, no pictures of
+            // chapters.
             .args(["-map", "0:V:0"])
             .args(every_frame_once)
-            // Times that grow by the unit they are counted in: some versions complain of others, which no pixmap has.
+            // Times that grow by the unit they are counted in: some versions complain of others,
+            // which no pixmap has.
             .args(["-vf", "settb=1/25,setpts=N", "-enc_time_base", "1/25"])
             .args(["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"])
             .args(["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"])
@@ -138,7 +144,8 @@ impl Ffmpeg {
         }
     }
 
-    /// Waits for the child, which has closed its output. Of a file that is cut off it only complains: that is an error too.
+    /// Waits for the child, which has closed its output. Of a file that is cut off it only
+    /// complains: that is an error too.
     fn end(&mut self) -> Result<()> {
         let problem = match self.child.wait() {
             Ok(status) if status.success() => String::new(),
@@ -247,15 +254,15 @@ fn advice(path: &Path) -> String {
     let mut converted = path.file_stem().unwrap_or_default().to_os_string();
     converted.push("-yuv420p.mp4");
     format!(
-        "put ffmpeg on the PATH and it will be used, or convert the clip to what is read without it, H.264 of 8 bits and 4:2:0 \
-         (yuv420p), where there is one: ffmpeg -i {} -c:v libx264 -crf 12 -pix_fmt yuv420p {}",
+        "put ffmpeg on the PATH and it will be used, or convert the clip to what is read without it, H.264 of 8 bits \
+         and 4:2:0 (yuv420p), where there is one: ffmpeg -i {} -c:v libx264 -crf 12 -pix_fmt yuv420p {}",
         name(path),
         name(Path::new(&converted))
     )
 }
 
-/// The average rate as the tool beside ffmpeg tells it, or the one that it takes the clip to have; `None` if it is not there or
-/// does not know.
+/// The average rate as the tool beside ffmpeg tells it, or the one that it takes the clip to have;
+/// `None` if it is not there or does not know.
 fn rate_by_ffprobe(ffprobe: &str, path: &Path) -> Option<FrameRate> {
     let output = Command::new(ffprobe)
         .args(["-loglevel", "quiet", "-protocol_whitelist", "file", "-select_streams", "V:0"])
@@ -274,7 +281,8 @@ fn rate_by_ffprobe(ffprobe: &str, path: &Path) -> Option<FrameRate> {
     rate("avg_frame_rate=").or_else(|| rate("r_frame_rate="))
 }
 
-/// The same to two digits behind the point, which ffmpeg tells about a clip that it is to do nothing with.
+/// The same to two digits behind the point, which ffmpeg tells about a clip that it is to do
+/// nothing with.
 fn rate_by_ffmpeg(ffmpeg: &str, path: &Path) -> Option<FrameRate> {
     let output = Command::new(ffmpeg)
         .args(["-nostdin", "-hide_banner", "-loglevel", "info", "-protocol_whitelist", "file", "-i"])
@@ -286,7 +294,8 @@ fn rate_by_ffmpeg(ffmpeg: &str, path: &Path) -> Option<FrameRate> {
     told_rate(&String::from_utf8_lossy(&output.stderr))
 }
 
-/// The rate in what ffmpeg tells about a clip: `Stream #0:0: Video: hevc (Main), yuv420p, 64x48, 23.98 fps, 24k tbn`.
+/// The rate in what ffmpeg tells about a clip: `Stream #0:0: Video: hevc (Main), yuv420p, 64x48,
+/// 23.98 fps, 24k tbn`.
 fn told_rate(told: &str) -> Option<FrameRate> {
     let is_clip = |line: &&str| {
         line.trim_start().starts_with("Stream #0:")
@@ -375,7 +384,8 @@ mod tests {
         assert_eq!(told_rate("Stream #0:0: Audio: aac, 5 fps"), None);
     }
 
-    /// A program that takes the arguments of an ffmpeg which knows one of the two options, and returns two frames.
+    /// A program that takes the arguments of an ffmpeg which knows one of the two options, and
+    /// returns two frames.
     #[cfg(unix)]
     fn pretended(folder: &Path, known: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
@@ -401,7 +411,8 @@ esac
         );
         std::fs::write(&path, script).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        // Another test's child may still hold the file open to be written, as it was when that was started.
+        // Another test's child may still hold the file open to be written, as it was when that was
+        // started.
         while Command::new(&path)
             .arg("-version")
             .output()

@@ -1,4 +1,5 @@
-//! A folder of PNGs, JPEGs and WebPs, a frame each, in the natural order of their names (`2.png` before `10.png`).
+//! A folder of PNGs, JPEGs and WebPs, a frame each, in the natural order of their names (`2.png`
+//! before `10.png`).
 
 use std::cmp::Ordering;
 use std::fs;
@@ -17,8 +18,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Looks at the head of every picture. A file is one if it begins or is named as one; others and hidden ones are passed
-    /// over.
+    /// Looks at the head of every picture. A file is one if it begins or is named as one; others
+    /// and hidden ones are passed over.
     pub(super) fn open(path: &Path) -> Result<Folder> {
         Folder::of(Folder::pictures(path)?)
     }
@@ -124,7 +125,8 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Runs of digits compare as numbers, all else as text; names that are the same so far compare as text.
+/// Runs of digits compare as numbers, all else as text; names that are the same so far compare as
+/// text.
 fn natural_order(a: &str, b: &str) -> Ordering {
     let (mut rest_a, mut rest_b) = (a, b);
     loop {

@@ -1,4 +1,5 @@
-//! GIF: each frame is painted over the ones before, as its disposal method says. Unpainted pixels are white.
+//! GIF: each frame is painted over the ones before, as its disposal method says. Unpainted pixels
+//! are white.
 
 use std::io::{BufRead, BufReader};
 use std::num::NonZeroU64;
@@ -27,8 +28,9 @@ pub(super) struct Gif {
 }
 
 impl Gif {
-    /// Looks at every block, for the number of frames and the rate; the first `asked` frames will be read, or all. A file
-    /// that ends where the next block would begin, without a mark of its end, is whole.
+    /// Looks at every block, for the number of frames and the rate; the first `asked` frames will
+    /// be read, or all. A file that ends where the next block would begin, without a mark of
+    /// its end, is whole.
     pub(super) fn open(clip: &ClipFile, asked: Option<usize>) -> Result<Gif> {
         let path = &clip.name;
         let decoder = start(clip)?;

@@ -1,4 +1,5 @@
-//! H.264 samples of an MP4 to planes, and what the stream says of their colours. The container is [`super::mp4`].
+//! H.264 samples of an MP4 to planes, and what the stream says of their colours. The container is
+//! [`super::mp4`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -65,7 +66,8 @@ impl SampleDecoder {
             length_prefixed_to_annexb(sample, self.length).map_err(|cause| Trouble::Damaged(cause.to_string()))?;
         let mut stream = std::mem::take(&mut self.sets);
         stream.extend(units);
-        // Both the decoder and what it is given are not ours: should it panic, another decoder may do.
+        // Both the decoder and what it is given are not ours: should it panic, another decoder may
+        // do.
         let decoded = catch_unwind(AssertUnwindSafe(|| self.decoder.decode(&stream)));
         let frame = match decoded {
             Ok(Ok(frame)) => frame,
@@ -93,8 +95,8 @@ pub(super) struct Signal {
 }
 
 impl Signal {
-    /// Reads the sequence parameter set `nal`, with its NAL header, up to the video usability information (ITU-T H.264
-    /// (08/2021), 7.3.2.1.1 and E.1.1).
+    /// Reads the sequence parameter set `nal`, with its NAL header, up to the video usability
+    /// information (ITU-T H.264 (08/2021), 7.3.2.1.1 and E.1.1).
     pub(super) fn read(nal: &[u8]) -> Result<Signal, Trouble> {
         let bits = Bits::of_escaped(nal.get(1..).unwrap_or_default());
         parse(&mut bits.0.iter().copied())
@@ -104,7 +106,8 @@ impl Signal {
     /// Where chroma samples lie (H.264, figure E-1).
     pub(super) fn chroma(self) -> Chroma {
         let across = if matches!(self.chroma, 1 | 3 | 5) { Siting::Between } else { Siting::First };
-        // Types 4 and 5, at the lower of two rows, are next to unused; they are taken for the ones between.
+        // Types 4 and 5, at the lower of two rows, are next to unused; they are taken for the ones
+        // between.
         let down = if matches!(self.chroma, 2 | 3) { Siting::First } else { Siting::Between };
         Chroma { across, down }
     }
@@ -234,7 +237,8 @@ mod tests {
         assert!(matches!(Signal::read(&[0x67, 100, 0, 30]), Err(Trouble::Damaged(_))));
         // A set may be of any bytes: these say nothing of colours.
         assert_eq!(Signal::read(&[0x67; 40]).unwrap(), Signal::default());
-        // x264's of a clip marked as of limited range and unspecified matrix; cut off, it says neither.
+        // x264's of a clip marked as of limited range and unspecified matrix; cut off, it says
+        // neither.
         let set = *b"\x67\x64\0\x0a\xac\xd9\x4d\x69\xa8\x10\x10\x12\0\0\x03\0\x02\0\0\x03\0\x20\x1e\x24\x4b\x2c";
         assert_eq!(Signal::read(&set).unwrap(), Signal { full_range: Some(false), matrix: Some(2), chroma: 0 });
         assert!(matches!(Signal::read(&set[..10]), Err(Trouble::Damaged(_))));

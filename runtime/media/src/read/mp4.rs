@@ -1,10 +1,12 @@
 //! MP4 and QuickTime files with H.264: frames in the order they are shown.
 //!
-//! Samples are stored in the order of decoding; a frame is held until no sample that is still to come is shown before it.
-//! What the decoder cannot do is left to ffmpeg, also when it turns up on the way.
+//! Samples are stored in the order of decoding; a frame is held until no sample that is still to
+//! come is shown before it. What the decoder cannot do is left to ffmpeg, also when it turns up on
+//! the way.
 //!
-//! Where the samples are is found by [`scan`]: along the boxes of the file ([`boxes`]), in the video track's index ([`index`],
-//! [`description`]) and, where there are any, in its fragments ([`fragments`]).
+//! Where the samples are is found by [`scan`]: along the boxes of the file ([`boxes`]), in the
+//! video track's index ([`index`], [`description`]) and, where there are any, in its fragments
+//! ([`fragments`]).
 
 mod boxes;
 mod description;
@@ -28,7 +30,8 @@ use crate::error::{Error, Result, bad, unsupported};
 use description::Colours;
 use index::Track;
 
-/// Frames that may be stored before one that is shown before them: the size of a decoder's picture buffer (H.264, A.3.1).
+/// Frames that may be stored before one that is shown before them: the size of a decoder's picture
+/// buffer (H.264, A.3.1).
 const MAX_REORDER: usize = 16;
 /// Bytes of a sample: what is beyond is damaged.
 const MAX_SAMPLE: u32 = 1 << 28;
@@ -105,7 +108,8 @@ impl Mp4 {
         Ok(mp4)
     }
 
-    /// Decodes until the first frame of `waiting` is the next to return; false if there is none any more.
+    /// Decodes until the first frame of `waiting` is the next to return; false if there is none any
+    /// more.
     fn decode_due(&mut self) -> Result<bool> {
         loop {
             self.waiting.sort_by_key(|&(time, _)| time);
@@ -224,7 +228,8 @@ fn read_sample(path: &Path, file: &mut FileBytes, track: &Track, index: usize) -
     Ok(bytes)
 }
 
-/// The matrix of a code of ITU-T H.273 (07/2021), table 4; `None` for those that are no luma weights.
+/// The matrix of a code of ITU-T H.273 (07/2021), table 4; `None` for those that are no luma
+/// weights.
 fn matrix_of_code(code: u8) -> Option<Matrix> {
     Some(match code {
         1 => BT709,

@@ -1,4 +1,5 @@
-//! NumPy's `.npy`, mapped into memory: what its bytes are, in which order. What they mean is the array reader's to know.
+//! NumPy's `.npy`, mapped into memory: what its bytes are, in which order. What they mean is the
+//! array reader's to know.
 
 use std::io::Read;
 

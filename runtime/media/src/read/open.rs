@@ -24,31 +24,36 @@ pub const KNOWN_INPUTS: &str = ".mp4, .m4v, .mov (H.264), .gif, .y4m, a folder o
 #[cfg(not(feature = "codecs"))]
 pub const KNOWN_INPUTS: &str = ".y4m, .npy, .safetensors";
 
-/// Opens the clip at `path`; see [`KNOWN_INPUTS`]. What a file begins with says what it is, whatever its name.
+/// Opens the clip at `path`; see [`KNOWN_INPUTS`]. What a file begins with says what it is,
+/// whatever its name.
 ///
-/// - H.264 is decoded here, fragmented files included, or by ffmpeg if it has what the decoder cannot do (such as interlacing
-///   or ten bits). Frames come in the order they are shown; an edit list is honoured; each frame is returned once, whatever
-///   the rate and however it varies, also through ffmpeg.
-///   Chroma is interpolated where it lies; an unspecified matrix is BT.601 and an unspecified range limited, as ffmpeg has
-///   it for every size.
-/// - Pictures are turned upright as their EXIF says. Transparency is dropped, 16 bits become 8, and gray becomes RGB;
-///   unpainted pixels of a GIF are white. Of an animation that is cut off, whole frames are read if
-///   [`ReadOptions::frames`] asks for no more.
-/// - Arrays (`.npy`; in `.safetensors` the tensor `sample` or `video`, or the only one) are floats or pixels u8, with axes
-///   [B, C, T, H, W], [B, T, H, W, C] or [B, T, C, H, W], or one of them without the batch, or one frame: told by where there
-///   are three channels. Floats [B, C, T, H, W] are in [-1, 1], as [`create`](crate::create) writes them; those that look as if they
-///   were in [0, 1] are an error unless [`ReadOptions::range`] says which. Other axes are what ComfyUI and diffusers write, in
-///   [0, 1], unless their values are clearly negative.
+/// - H.264 is decoded here, fragmented files included, or by ffmpeg if it has what the decoder
+///   cannot do (such as interlacing or ten bits). Frames come in the order they are shown; an edit
+///   list is honoured; each frame is returned once, whatever the rate and however it varies, also
+///   through ffmpeg. Chroma is interpolated where it lies; an unspecified matrix is BT.601 and an
+///   unspecified range limited, as ffmpeg has it for every size.
+/// - Pictures are turned upright as their EXIF says. Transparency is dropped, 16 bits become 8, and
+///   gray becomes RGB; unpainted pixels of a GIF are white. Of an animation that is cut off, whole
+///   frames are read if [`ReadOptions::frames`] asks for no more.
+/// - Arrays (`.npy`; in `.safetensors` the tensor `sample` or `video`, or the only one) are floats
+///   or pixels u8, with axes [B, C, T, H, W], [B, T, H, W, C] or [B, T, C, H, W], or one of them
+///   without the batch, or one frame: told by where there are three channels. Floats [B, C, T, H,
+///   W] are in [-1, 1], as [`create`](crate::create) writes them; those that look as if they were
+///   in [0, 1] are an error unless [`ReadOptions::range`] says which. Other axes are what ComfyUI
+///   and diffusers write, in [0, 1], unless their values are clearly negative.
 ///
 /// # Errors
-/// [`files::Error::MissingFile`], [`files::Error::Read`], [`Error::BadClip`], [`Error::UnsupportedInput`], [`Error::TooFewFrames`];
-/// [`Error::InvalidClip`] for options that make no sense; those of [`files::tensor_file::TensorFile::open`],
-/// [`files::Error::MissingTensor`], [`files::Error::WrongDtype`], [`files::Error::WrongShape`] for safetensors.
+/// [`files::Error::MissingFile`], [`files::Error::Read`], [`Error::BadClip`],
+/// [`Error::UnsupportedInput`], [`Error::TooFewFrames`]; [`Error::InvalidClip`] for options that
+/// make no sense; those of [`files::tensor_file::TensorFile::open`],
+/// [`files::Error::MissingTensor`], [`files::Error::WrongDtype`], [`files::Error::WrongShape`] for
+/// safetensors.
 pub fn open(path: &Path, options: ReadOptions) -> Result<Box<dyn ClipReader>> {
     open_with(path, options, Fallback::Ffmpeg)
 }
 
-/// As [`open`], but starts no other program: what is not decoded here is [`Error::UnsupportedInput`].
+/// As [`open`], but starts no other program: what is not decoded here is
+/// [`Error::UnsupportedInput`].
 ///
 /// # Errors
 /// Those of [`open`].
@@ -56,7 +61,8 @@ pub fn open_without_ffmpeg(path: &Path, options: ReadOptions) -> Result<Box<dyn 
     open_with(path, options, Fallback::None)
 }
 
-/// The files that [`open`] reads for this path: itself, or the pictures of a folder. None where it is nothing that can be read.
+/// The files that [`open`] reads for this path: itself, or the pictures of a folder. None where it
+/// is nothing that can be read.
 pub fn files(path: &Path) -> Vec<PathBuf> {
     match path.is_dir() {
         #[cfg(feature = "codecs")]

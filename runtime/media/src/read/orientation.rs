@@ -1,4 +1,5 @@
-//! The orientation that EXIF gives a picture: cameras store what the sensor saw, and say how to turn it.
+//! The orientation that EXIF gives a picture: cameras store what the sensor saw, and say how to
+//! turn it.
 //!
 //! Where a file holds its EXIF, each format's own reader knows. EXIF that is damaged says nothing.
 
@@ -9,7 +10,8 @@ use exif::{Error, Exif, In, Reader, Tag};
 use super::pictures::{PictureShape, PictureSource};
 use crate::error::Result;
 
-/// How a stored picture is turned to be upright, by the number of the tag `Orientation` (EXIF 2.32, 4.6.4).
+/// How a stored picture is turned to be upright, by the number of the tag `Orientation` (EXIF 2.32,
+/// 4.6.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Orientation(u8);
 
@@ -42,7 +44,8 @@ impl Orientation {
         self.0 >= 5
     }
 
-    /// Fills `out` with the picture turned; `rgb` is as stored, interleaved, of this width and height.
+    /// Fills `out` with the picture turned; `rgb` is as stored, interleaved, of this width and
+    /// height.
     fn turn(self, rgb: &[u8], (width, height): (usize, usize), out: &mut Vec<u8>) {
         let from_right = matches!(self.0, 2 | 3 | 7 | 8);
         let from_below = matches!(self.0, 3 | 4 | 6 | 7);

@@ -9,7 +9,8 @@ use super::png::Png;
 use super::webp::WebP;
 use crate::error::Result;
 
-/// The picture or pictures in a file of this content; of an animation the first `frames` will be read, or all.
+/// The picture or pictures in a file of this content; of an animation the first `frames` will be
+/// read, or all.
 pub(super) fn open(clip: &ClipFile, content: Content, frames: Option<usize>) -> Result<Box<dyn PictureSource>> {
     Ok(match content {
         Content::Jpeg => {

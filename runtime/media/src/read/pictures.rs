@@ -21,7 +21,8 @@ pub(super) struct PictureShape {
 pub(super) trait PictureSource: Send {
     fn shape(&self) -> PictureShape;
 
-    /// Fills `rgb` with the next picture, interleaved 8-bit RGB; false, and nothing done, behind the last.
+    /// Fills `rgb` with the next picture, interleaved 8-bit RGB; false, and nothing done, behind
+    /// the last.
     fn next(&mut self, rgb: &mut Vec<u8>) -> Result<bool>;
 }
 

@@ -1,4 +1,5 @@
-//! PNG, a clip of one picture, and animated PNG (APNG: PNG, third edition, 11.3.7): its frames as they are shown.
+//! PNG, a clip of one picture, and animated PNG (APNG: PNG, third edition, 11.3.7): its frames as
+//! they are shown.
 //!
 //! Transparency is dropped, 16 bits become 8, gray becomes RGB.
 

@@ -1,4 +1,5 @@
-//! What a reader returns and what may be asked of it: the trait of all readers, and the checks that they share.
+//! What a reader returns and what may be asked of it: the trait of all readers, and the checks that
+//! they share.
 
 use std::path::Path;
 
@@ -6,21 +7,23 @@ use crate::error::{Error, Result, bad};
 use crate::frame_rate::FrameRate;
 use crate::layout::{Axes, ValueRange};
 
-/// A picture's pixels, at most: 8192 by 8192. Beyond it a small damaged file could ask for all memory.
+/// A picture's pixels, at most: 8192 by 8192. Beyond it a small damaged file could ask for all
+/// memory.
 pub(super) const MAX_PIXELS: u64 = 1 << 26;
 
 /// What to read of a clip, and how large.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadOptions {
-    /// Height and width to resize to, with Lanczos of three lobes: the frame is scaled, its aspect kept, until it covers
-    /// this size, and what juts out is cut off equally on both sides.
+    /// Height and width to resize to, with Lanczos of three lobes: the frame is scaled, its aspect
+    /// kept, until it covers this size, and what juts out is cut off equally on both sides.
     pub size: Option<(usize, usize)>,
     /// The first so many frames of each sample only; a clip with fewer is an error.
     pub frames: Option<usize>,
     /// The axes of an array, if they are not to be told by its shape. Of other clips an error.
     pub axes: Option<Axes>,
-    /// Which values of an array are black and white, if it is not to be told from them. Of other clips an error.
+    /// Which values of an array are black and white, if it is not to be told from them. Of other
+    /// clips an error.
     pub range: Option<ValueRange>,
 }
 
@@ -50,9 +53,9 @@ pub struct Frames {
     pub frames: usize,
     /// Row-major [C, T, H, W] with the clip's C, H, W.
     ///
-    /// A pixel p becomes 2 (p / 255) - 1, in f32, as the `VideoProcessor` of diffusers does (which is the
-    /// same as p / 127.5 - 1 in f32: doubling is exact). Floats in [-1, 1] are as they are, and v in [0, 1]
-    /// becomes 2 v - 1.
+    /// A pixel p becomes 2 (p / 255) - 1, in f32, as the `VideoProcessor` of diffusers does (which
+    /// is the same as p / 127.5 - 1 in f32: doubling is exact). Floats in [-1, 1] are as they
+    /// are, and v in [0, 1] becomes 2 v - 1.
     pub data: Vec<f32>,
 }
 
@@ -76,12 +79,13 @@ pub trait ClipReader: Send {
         None
     }
 
-    /// The next frames: `frames` of them, fewer only at a sample's end, `None` behind the last frame of the last sample.
-    /// `usize::MAX` is all that is left of a sample.
+    /// The next frames: `frames` of them, fewer only at a sample's end, `None` behind the last
+    /// frame of the last sample. `usize::MAX` is all that is left of a sample.
     ///
     /// # Errors
-    /// [`files::Error::Read`], [`Error::BadClip`], [`Error::TooFewFrames`]; [`Error::UnsupportedInput`] if the clip turns out to
-    /// hold what cannot be decoded; [`Error::InvalidClip`] if `frames` is 0.
+    /// [`files::Error::Read`], [`Error::BadClip`], [`Error::TooFewFrames`];
+    /// [`Error::UnsupportedInput`] if the clip turns out to hold what cannot be decoded;
+    /// [`Error::InvalidClip`] if `frames` is 0.
     fn read(&mut self, frames: usize) -> Result<Option<Frames>>;
 }
 

@@ -1,10 +1,12 @@
-//! Resizing by covering: the picture is scaled, its aspect kept, until it covers the target, and cut off at the centre.
+//! Resizing by covering: the picture is scaled, its aspect kept, until it covers the target, and
+//! cut off at the centre.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{F32, U8x3};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
-/// Resizes frames from one size to another with Lanczos of three lobes, widened when it shrinks, as Pillow's does.
+/// Resizes frames from one size to another with Lanczos of three lobes, widened when it shrinks, as
+/// Pillow's does.
 pub(super) struct Resize {
     resizer: Resizer,
     options: ResizeOptions,
@@ -13,7 +15,8 @@ pub(super) struct Resize {
 }
 
 impl Resize {
-    /// From and to (height, width); both were checked to be sizes of pictures. `None` if nothing is to be done.
+    /// From and to (height, width); both were checked to be sizes of pictures. `None` if nothing is
+    /// to be done.
     pub(super) fn new(from: (usize, usize), to: Option<(usize, usize)>) -> Option<Resize> {
         let to = to.filter(|&to| to != from)?;
         let centre = Some((0.5, 0.5));
@@ -34,7 +37,8 @@ impl Resize {
         Ok(())
     }
 
-    /// A plane of values. The filter overshoots beside edges; the result is kept within the plane's own range.
+    /// A plane of values. The filter overshoots beside edges; the result is kept within the plane's
+    /// own range.
     pub(super) fn plane(&mut self, from: &[f32], to: &mut Vec<f32>) -> Result<(), String> {
         let low = from.iter().copied().fold(f32::INFINITY, f32::min);
         let high = from.iter().copied().fold(f32::NEG_INFINITY, f32::max);

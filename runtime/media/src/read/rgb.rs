@@ -28,7 +28,8 @@ impl Siting {
         if self == Siting::Full { pixels } else { pixels.div_ceil(2) }
     }
 
-    /// The two samples that pixel `at` lies between, and how many quarters of the second: linear interpolation.
+    /// The two samples that pixel `at` lies between, and how many quarters of the second: linear
+    /// interpolation.
     fn at(self, at: usize, samples: usize) -> (usize, usize, u16) {
         let (near, last) = (at / 2, samples - 1);
         match (self, at % 2) {

@@ -1,6 +1,6 @@
-//! A clip that comes through a pipe, a socket or whatever else gives bytes: put aside on disk, in a file without a name, so that
-//! it can be read as often as a clip that is a file. Y4M, the one format that says where each frame ends as it comes, can be
-//! taken without waiting for the end.
+//! A clip that comes through a pipe, a socket or whatever else gives bytes: put aside on disk, in a
+//! file without a name, so that it can be read as often as a clip that is a file. Y4M, the one
+//! format that says where each frame ends as it comes, can be taken without waiting for the end.
 
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::path::Path;
@@ -28,12 +28,14 @@ pub struct Spooled {
 }
 
 impl Spooled {
-    /// Takes all frames that come through `from`, or the first so many, which `name` stands for in messages.
+    /// Takes all frames that come through `from`, or the first so many, which `name` stands for in
+    /// messages.
     ///
     /// # Errors
-    /// [`Error::UnsupportedInput`](crate::Error::UnsupportedInput) with what came, if that is not Y4M;
-    /// [`Error::BadClip`](crate::Error::BadClip), [`Error::TooFewFrames`](crate::Error::TooFewFrames),
-    /// [`files::Error::Read`]; [`files::Error::Spill`] where there is no room for it on disk.
+    /// [`Error::UnsupportedInput`](crate::Error::UnsupportedInput) with what came, if that is not
+    /// Y4M; [`Error::BadClip`](crate::Error::BadClip),
+    /// [`Error::TooFewFrames`](crate::Error::TooFewFrames), [`files::Error::Read`];
+    /// [`files::Error::Spill`] where there is no room for it on disk.
     pub fn receive(name: &Path, from: impl Read, frames: Option<usize>) -> Result<Spooled> {
         let read_error = |cause| files::Error::Read { path: name.into(), cause };
         let mut from = BufReader::new(from);
@@ -75,7 +77,8 @@ impl Spooled {
         Ok(Spooled { clip: ClipFile { name: name.into(), file: Arc::new(file), length } })
     }
 
-    /// Takes all bytes that come from `from`, which `name` stands for in messages: a clip of any format that is decoded here.
+    /// Takes all bytes that come from `from`, which `name` stands for in messages: a clip of any
+    /// format that is decoded here.
     ///
     /// # Errors
     /// [`files::Error::Read`]; [`files::Error::Spill`] where there is no room for it on disk.

@@ -1,4 +1,5 @@
-//! What our writers write, read back; every other format from bytes made here; and every way to be refused.
+//! What our writers write, read back; every other format from bytes made here; and every way to be
+//! refused.
 
 mod array_files;
 #[cfg(feature = "codecs")]
@@ -155,9 +156,10 @@ fn bad_y4m_is_refused() {
     assert!(message("YUV4MPEG2 W2 H2 Cmono\nFRAME\nabcdFRAM").contains("no FRAME line where frame 1"));
     assert!(message("YUV4MPEG2 W8192 H8192\nFRAME\n").contains("cut off in frame 0"));
     let (_folder, path) = file("clip.y4m", b"YUV4MPEG2 W2 H2 C420p10\n");
-    assert!(
-        matches!(y4m::Y4m::open(&ClipFile::open(&path).unwrap()), Err(Error::UnsupportedInput { problem, .. }) if problem.contains("C420p10"))
-    );
+    assert!(matches!(
+        y4m::Y4m::open(&ClipFile::open(&path).unwrap()),
+        Err(Error::UnsupportedInput { problem, .. }) if problem.contains("C420p10")
+    ));
 }
 
 // ---- places

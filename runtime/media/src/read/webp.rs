@@ -1,7 +1,8 @@
-//! WebP, a clip of one picture, and animated WebP: its frames as they are shown. Transparency is dropped.
+//! WebP, a clip of one picture, and animated WebP: its frames as they are shown. Transparency is
+//! dropped.
 //!
-//! The chunks (RFC 9649, 2) are read here and the picture in them by a decoder of stills, so that frames are disposed of as
-//! the specification has it.
+//! The chunks (RFC 9649, 2) are read here and the picture in them by a decoder of stills, so that
+//! frames are disposed of as the specification has it.
 
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -127,7 +128,8 @@ fn picture_file(file: &mut FileBytes, picture: &Picture) -> std::io::Result<Vec<
         file.take(range.end - range.start).read_to_end(&mut content)?;
         contents.push((kind, content));
     }
-    // Transparency beside a lossy picture needs a head that announces it; the size in it is the picture's own.
+    // Transparency beside a lossy picture needs a head that announces it; the size in it is the
+    // picture's own.
     let lossy = contents.iter().find(|(kind, _)| *kind == b"VP8 ");
     let size = lossy.and_then(|(_, content)| content.get(6..10));
     let with_alpha = contents.iter().any(|(kind, _)| *kind == b"ALPH");
@@ -244,7 +246,8 @@ fn is_picture(kind: &Kind) -> bool {
     [b"VP8 ", b"VP8L", b"ALPH"].contains(&kind)
 }
 
-/// The chunks in a part of the file, and where their contents are; the last one may end behind the part.
+/// The chunks in a part of the file, and where their contents are; the last one may end behind the
+/// part.
 fn walk(file: &mut FileBytes, part: Range<u64>) -> std::io::Result<Vec<(Kind, Range<u64>)>> {
     let mut chunks = vec![];
     let mut at = part.start;

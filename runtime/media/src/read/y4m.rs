@@ -143,8 +143,8 @@ impl PictureSource for Y4m {
     }
 }
 
-/// The next line without its end, or `None` at the file's end. A line that is too long or not ended is cut, and so fits
-/// nothing that is expected.
+/// The next line without its end, or `None` at the file's end. A line that is too long or not ended
+/// is cut, and so fits nothing that is expected.
 pub(super) fn line(file: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut bytes = vec![];
     if file.take(MAX_LINE).read_until(b'\n', &mut bytes)? == 0 {

@@ -1,5 +1,5 @@
-//! GIF that loops for ever, with a palette of 256 colours for each frame (NeuQuant), not dithered: a dither that changes
-//! from frame to frame flickers.
+//! GIF that loops for ever, with a palette of 256 colours for each frame (NeuQuant), not dithered:
+//! a dither that changes from frame to frame flickers.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,8 +11,8 @@ use crate::clip::ClipShape;
 use crate::error::{Error, Result};
 use crate::frame_rate::FrameRate;
 
-/// About so many of a frame's pixels are looked at for its palette: all of a small frame, one in ten of 480x720. Looking
-/// at all there takes five times as long and gains 0.5 dB.
+/// About so many of a frame's pixels are looked at for its palette: all of a small frame, one in
+/// ten of 480x720. Looking at all there takes five times as long and gains 0.5 dB.
 const PALETTE_PIXELS: usize = 1 << 15;
 /// Units of a frame's delay in a second.
 const UNITS: u64 = 100;
@@ -28,14 +28,16 @@ struct Gif<W: Write> {
     frames: u64,
 }
 
-/// The rate at which a clip of this rate is played: up to the one that the shortest delay allows, any is kept on average.
+/// The rate at which a clip of this rate is played: up to the one that the shortest delay allows,
+/// any is kept on average.
 pub(super) fn played_rate(rate: FrameRate) -> FrameRate {
     let fastest = UNITS as f64 / SHORTEST_DELAY as f64;
     if rate.per_second() > fastest { FrameRate::new(fastest).unwrap_or(rate) } else { rate }
 }
 
-/// Begins a clip, called `name` in messages, in what `to` opens. Delays are in hundredths of a second: a frame's is rounded so
-/// that the clip as a whole keeps its length; above 50 frames a second it plays slower.
+/// Begins a clip, called `name` in messages, in what `to` opens. Delays are in hundredths of a
+/// second: a frame's is rounded so that the clip as a whole keeps its length; above 50 frames a
+/// second it plays slower.
 pub(super) fn open<'a, W: Write + Send + 'a>(
     name: &Path,
     shape: ClipShape,

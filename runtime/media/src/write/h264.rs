@@ -1,8 +1,9 @@
 //! Frames to H.264 access units, with the colours signalled. The container is not known here.
 //!
-//! High profile, 4:2:0, BT.709 limited range, no reordering of frames. Quality is constant. On a real clip ffmpeg reads
-//! back 49 dB of luma PSNR and 45.6 dB of RGB at 480x720 (47 and 37.8 at 128x192, where 4:2:0 alone, losslessly encoded,
-//! reaches 39), so that what one sees is what was decoded.
+//! High profile, 4:2:0, BT.709 limited range, no reordering of frames. Quality is constant. On a
+//! real clip ffmpeg reads back 49 dB of luma PSNR and 45.6 dB of RGB at 480x720 (47 and 37.8 at
+//! 128x192, where 4:2:0 alone, losslessly encoded, reaches 39), so that what one sees is what was
+//! decoded.
 
 use rusty_h264::{Encoder, EncoderConfig, Preset, YuvPlanes};
 use shiguredo_mp4::bitstream::h264::{H264NalUnitType, parse_annexb_nal_units};
@@ -34,7 +35,8 @@ pub(super) struct AccessUnit {
     pub(super) key: bool,
     /// Slices, each behind its length in four bytes; parameter sets are apart.
     pub(super) slices: Vec<u8>,
-    /// Where the encoder repeated them: the sequence's and the picture's parameter set, as NAL units.
+    /// Where the encoder repeated them: the sequence's and the picture's parameter set, as NAL
+    /// units.
     pub(super) parameter_sets: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -44,8 +46,8 @@ impl FrameEncoder {
         let (columns, rows) = (shape.width.div_ceil(16), shape.height.div_ceil(16));
         if columns.max(rows) > MAX_MACROBLOCKS_A_SIDE || columns.saturating_mul(rows) > MAX_MACROBLOCKS {
             return Err(format!(
-                "frames of {}x{} (width x height) are beyond H.264 level 5.2 (at most 8688 a side and 9.4 million pixels); \
-                 write PNGs or .y4m",
+                "frames of {}x{} (width x height) are beyond H.264 level 5.2 (at most 8688 a side and 9.4 million \
+                 pixels); write PNGs or .y4m",
                 shape.width, shape.height
             ));
         }
@@ -62,8 +64,8 @@ impl FrameEncoder {
         Ok(FrameEncoder { encoder, shape, planes: Planes::default() })
     }
 
-    /// Encodes interleaved RGB. An odd width or height is made even by repeating the last column or row: 4:2:0 has no
-    /// odd sizes, and a crop cannot say one.
+    /// Encodes interleaved RGB. An odd width or height is made even by repeating the last column or
+    /// row: 4:2:0 has no odd sizes, and a crop cannot say one.
     pub(super) fn encode(&mut self, rgb: &[u8]) -> Result<AccessUnit, String> {
         BT709.halved(rgb, self.shape.width, &mut self.planes);
         let Planes { luma, blue, red } = &self.planes;
@@ -92,9 +94,10 @@ impl FrameEncoder {
     }
 }
 
-/// The sequence parameter set with video usability information (Annex E), which the encoder leaves out: it writes a flag 0
-/// for it last of all. Added are square pixels, BT.709 in limited range, where chroma lies, and that frames come in the order they are shown,
-/// without which some players wait for several before they show one.
+/// The sequence parameter set with video usability information (Annex E), which the encoder leaves
+/// out: it writes a flag 0 for it last of all. Added are square pixels, BT.709 in limited range,
+/// where chroma lies, and that frames come in the order they are shown, without which some players
+/// wait for several before they show one.
 fn with_usability_information(nal: &[u8]) -> Vec<u8> {
     let mut bits = Bits::of_escaped(&nal[1..]);
     // The stop bit and what is behind it, then the flag.

@@ -1,4 +1,5 @@
-//! MP4 with one H.264 track (`avc1`), its index in front of the frames, so that a browser can start before it has all.
+//! MP4 with one H.264 track (`avc1`), its index in front of the frames, so that a browser can start
+//! before it has all.
 
 use std::io::{self, Seek, SeekFrom, Write};
 use std::num::NonZeroU32;
@@ -17,7 +18,8 @@ use crate::frame_rate::FrameRate;
 
 /// Size and type in front of a box's payload.
 const BOX_HEADER: usize = 8;
-/// Space kept in front for the index, at most: a million frames. A longer clip has its index behind the frames.
+/// Space kept in front for the index, at most: a million frames. A longer clip has its index behind
+/// the frames.
 const MAX_INDEX: usize = 1 << 24;
 
 struct Mp4<W> {
@@ -30,7 +32,8 @@ struct Mp4<W> {
     timescale: NonZeroU32,
 }
 
-/// Begins a clip, called `name` in messages, in what `to` opens. Per frame it keeps a few bytes for the index, nothing else.
+/// Begins a clip, called `name` in messages, in what `to` opens. Per frame it keeps a few bytes for
+/// the index, nothing else.
 pub(super) fn open<'a, W: Write + Seek + Send + 'a>(
     name: &Path,
     shape: ClipShape,
@@ -60,7 +63,8 @@ fn failed(problem: impl ToString) -> Fault {
 fn sample_entry(sequence: Vec<u8>, picture: Vec<u8>) -> Result<SampleEntry, Fault> {
     let config = H264SampleEntryConfig { length_size: LengthSize::FourBytes };
     let mut entry = build_avc1_box(&[sequence], &[picture], &config).map_err(failed)?;
-    // ColourInformationBox of ISO/IEC 14496-12, 12.1.5: primaries, transfer, matrix, and full range or not.
+    // ColourInformationBox of ISO/IEC 14496-12, 12.1.5: primaries, transfer, matrix, and full range
+    // or not.
     let code = [0, BT709_CODE];
     let payload = [b"nclx".as_slice(), &code, &code, &code, &[0]].concat();
     entry.unknown_boxes.push(UnknownBox {
@@ -74,7 +78,8 @@ fn sample_entry(sequence: Vec<u8>, picture: Vec<u8>) -> Result<SampleEntry, Faul
 impl<W: Write + Seek + Send> FrameSink<W> for Mp4<W> {
     fn frame(&mut self, rgb: &[u8]) -> Result<(), Fault> {
         let unit = self.encoder.encode(rgb).map_err(failed)?;
-        // The first frame's parameter sets describe all of them: nothing about the stream changes on the way.
+        // The first frame's parameter sets describe all of them: nothing about the stream changes
+        // on the way.
         let first = self.end == self.muxer.initial_boxes_bytes().len() as u64;
         let sample_entry = match unit.parameter_sets {
             Some((sequence, picture)) if first => Some(sample_entry(sequence, picture)?),

@@ -25,7 +25,8 @@ pub(super) struct PictureFiles {
 }
 
 impl PictureFiles {
-    /// Opens the first sample's file, so that what is wrong with the place or the clip is found now.
+    /// Opens the first sample's file, so that what is wrong with the place or the clip is found
+    /// now.
     pub(super) fn create(
         path: &Path,
         shape: ClipShape,

@@ -1,4 +1,5 @@
-//! A folder of PNGs: `frame-00000.png` and so on, 8-bit RGB; for a batch in subfolders `0`, `1` and so on.
+//! A folder of PNGs: `frame-00000.png` and so on, 8-bit RGB; for a batch in subfolders `0`, `1` and
+//! so on.
 
 use std::fs::{self, File};
 use std::io::BufWriter;
@@ -42,7 +43,8 @@ impl PngFolder {
     }
 }
 
-/// Whether an entry of an output folder was written by us: a frame, or a sample's subfolder with nothing but frames.
+/// Whether an entry of an output folder was written by us: a frame, or a sample's subfolder with
+/// nothing but frames.
 fn is_ours(path: &Path) -> bool {
     let is_folder = path.is_dir() && !path.is_symlink();
     if !is_folder {

@@ -1,5 +1,5 @@
-//! Encoders of one clip, over whatever takes bytes: frames of pixels go in, what they are written to comes back. Where that is,
-//! and what its errors are called, is the caller's.
+//! Encoders of one clip, over whatever takes bytes: frames of pixels go in, what they are written
+//! to comes back. Where that is, and what its errors are called, is the caller's.
 
 use std::io;
 use std::path::Path;

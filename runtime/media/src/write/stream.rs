@@ -1,7 +1,8 @@
-//! A clip into whatever takes bytes, called by a name in messages: a pipe, standard output, a socket, a `Vec<u8>`.
+//! A clip into whatever takes bytes, called by a name in messages: a pipe, standard output, a
+//! socket, a `Vec<u8>`.
 //!
-//! Nothing of it waits for the end, and so nothing can be taken back: what came out before an error stays out. Opening and
-//! waiting is the caller's.
+//! Nothing of it waits for the end, and so nothing can be taken back: what came out before an error
+//! stays out. Opening and waiting is the caller's.
 
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ use crate::colour::frame_pixels;
 use crate::error::{Error, Result};
 use crate::frame_rate::FrameRate;
 
-/// Refuses a clip that cannot be handed on as it comes: another format than Y4M, by the ending of the name that the stream has,
-/// or more samples than one.
+/// Refuses a clip that cannot be handed on as it comes: another format than Y4M, by the ending of
+/// the name that the stream has, or more samples than one.
 ///
 /// # Errors
 /// [`Error::UnsupportedClip`], [`files::Error::UnknownOutput`], [`Error::InvalidClip`].
@@ -30,8 +31,8 @@ pub fn check_stream(name: &Path, shape: ClipShape) -> Result<()> {
     let ending = name.extension().unwrap_or_default().to_string_lossy();
     if !ending.is_empty() && Format::of(name)? != Format::Y4m {
         return refuse(format!(
-            ".{ending} cannot be streamed: it appears in its place when it is complete, and this is no place for a file; what \
-             streams, frame by frame, is y4m, under a name that ends in .y4m or has no ending"
+            ".{ending} cannot be streamed: it appears in its place when it is complete, and this is no place for a \
+             file; what streams, frame by frame, is y4m, under a name that ends in .y4m or has no ending"
         ));
     }
     if shape.batch > 1 {
@@ -40,8 +41,8 @@ pub fn check_stream(name: &Path, shape: ClipShape) -> Result<()> {
     check_pictures(name, shape)
 }
 
-/// Hands frames on to `to`, as Y4M, each when it is complete. `name` is what the stream is called in messages. In
-/// [`Output::paths`] is that name.
+/// Hands frames on to `to`, as Y4M, each when it is complete. `name` is what the stream is called
+/// in messages. In [`Output::paths`] is that name.
 ///
 /// # Errors
 /// Those of [`check_stream`]; [`Error::Stream`].
@@ -55,13 +56,14 @@ pub fn stream<'a>(
     PictureStream::boxed(name, shape, y4m::open(shape, rate, || Ok(Counted::new(to))))
 }
 
-/// Writes a clip to `to`, in the format that the ending of `name` says: all that [`create`](super::create) writes to one file.
-/// MP4 and arrays are not written from front to back, which is why `to` can seek: a file, or a `Cursor<&mut Vec<u8>>`. It is
-/// complete at [`ClipWriter::finish`]; in [`Output::paths`] is the name.
+/// Writes a clip to `to`, in the format that the ending of `name` says: all that
+/// [`create`](super::create) writes to one file. MP4 and arrays are not written from front to back,
+/// which is why `to` can seek: a file, or a `Cursor<&mut Vec<u8>>`. It is complete at
+/// [`ClipWriter::finish`]; in [`Output::paths`] is the name.
 ///
 /// # Errors
-/// [`files::Error::UnknownOutput`], [`Error::InvalidClip`]; [`Error::UnsupportedClip`] also for a folder of PNGs, and for more
-/// than one sample unless it is an array; [`Error::Stream`].
+/// [`files::Error::UnknownOutput`], [`Error::InvalidClip`]; [`Error::UnsupportedClip`] also for a
+/// folder of PNGs, and for more than one sample unless it is an array; [`Error::Stream`].
 pub fn write_to<'a>(
     name: &Path,
     to: impl Write + Seek + Send + 'a,

@@ -1,4 +1,5 @@
-//! Every format written and read back by a reader that is not its writer, and every way to be refused.
+//! Every format written and read back by a reader that is not its writer, and every way to be
+//! refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ const OUTPUTS: &[&str] = if cfg!(feature = "codecs") {
     &["a.safetensors", "a.npy", "a.y4m"]
 };
 
-/// A smooth clip that moves; all values in [-1, 1] but for one beyond in the first frame and a NaN in the last pixel.
+/// A smooth clip that moves; all values in [-1, 1] but for one beyond in the first frame and a NaN
+/// in the last pixel.
 fn clip(shape: ClipShape) -> Vec<f32> {
     let [batch, channels, frames, height, width] = shape.axes();
     let mut data = Vec::new();

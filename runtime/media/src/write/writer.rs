@@ -1,4 +1,5 @@
-//! What takes a clip's frames in order: the trait of all writers, and the check that they make of their caller.
+//! What takes a clip's frames in order: the trait of all writers, and the check that they make of
+//! their caller.
 
 use std::path::{Path, PathBuf};
 
@@ -16,19 +17,23 @@ pub struct Output {
 
 /// Takes a clip's frames in order and writes them.
 ///
-/// A value x becomes the pixel round(clamp(x / 2 + 0.5, 0, 1) * 255), halves to the even number, as the postprocessing of
-/// diffusers does; NaN becomes 0. Arrays keep values as they are. After an error the writer is of no more use: drop it.
+/// A value x becomes the pixel round(clamp(x / 2 + 0.5, 0, 1) * 255), halves to the even number, as
+/// the postprocessing of diffusers does; NaN becomes 0. Arrays keep values as they are. After an
+/// error the writer is of no more use: drop it.
 pub trait ClipWriter: Send {
-    /// Appends a block. Blocks of a sample come in the order of frames; samples one after the other.
+    /// Appends a block. Blocks of a sample come in the order of frames; samples one after the
+    /// other.
     ///
     /// # Errors
     /// [`Error::FrameOrder`], [`files::Error::Encode`], [`files::Error::Write`], [`Error::Stream`].
     fn write(&mut self, sample: usize, frames: &FrameBlock<'_>) -> Result<()>;
 
-    /// Puts the output in its place, replacing what was there. With several files, each appears whole, one by one.
+    /// Puts the output in its place, replacing what was there. With several files, each appears
+    /// whole, one by one.
     ///
     /// # Errors
-    /// [`Error::FrameOrder`] if frames are missing, [`files::Error::Write`], [`files::Error::NotInPlace`].
+    /// [`Error::FrameOrder`] if frames are missing, [`files::Error::Write`],
+    /// [`files::Error::NotInPlace`].
     fn finish(self: Box<Self>) -> Result<Output>;
 }
 

@@ -1,7 +1,9 @@
-//! Y4M: uncompressed planes that ffmpeg, x264 and other video tools read. 4:4:4, so that odd sizes and every colour are kept.
-//! The one format that streams: it is written from front to back, each frame as it comes.
+//! Y4M: uncompressed planes that ffmpeg, x264 and other video tools read. 4:4:4, so that odd sizes
+//! and every colour are kept. The one format that streams: it is written from front to back, each
+//! frame as it comes.
 //!
-//! The format cannot say which matrix made its Y'CbCr, and what reads it takes BT.601 in limited range: so that is written.
+//! The format cannot say which matrix made its Y'CbCr, and what reads it takes BT.601 in limited
+//! range: so that is written.
 
 use std::io::{self, Write};
 

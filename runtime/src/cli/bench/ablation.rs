@@ -33,7 +33,8 @@ impl TimedVariant {
     }
 }
 
-/// The step as it is, without each pass that can be left out, without all of them, by each algorithm.
+/// The step as it is, without each pass that can be left out, without all of them, by each
+/// algorithm.
 fn variants(target: Target, precision: Precision) -> Vec<(String, Variant)> {
     let pipeline = cpu_pipeline(precision);
     let leave_out = |names: &[&str]| {

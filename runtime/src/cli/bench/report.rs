@@ -18,12 +18,13 @@ use crate::cli::table::table;
 
 /// What `--json` prints, for its help.
 pub(super) const JSON_FIELDS: &str = "\
-Its fields: model, step {kind, batch, frames, height, width}, element, isa, threads, cpu, algorithm (null: the estimated best \
-of each), without_passes, repeats, ceilings {gflops, gbytes_per_second}, seconds {load, declare, passes, codegen, pack, first, \
-run (the median), runs}, flops, bytes, gflops_per_second, share_of_peak, arena_bytes, weight_bytes, peak_rss_bytes (null where \
-the system does not tell), kinds [{kind, calls, seconds, flops, bytes}], calls [{module, kernel, kind, algorithm (null but for \
-convolutions), seconds, flops, bytes_read, bytes_written}], in the order in which they run. With --ablation: model to cpu and \
-repeats as above, and variants [{variant, seconds, runs, ratio, calls, bytes, arena_bytes}].";
+Its fields: model, step {kind, batch, frames, height, width}, element, isa, threads, cpu, algorithm (null: the \
+estimated best of each), without_passes, repeats, ceilings {gflops, gbytes_per_second}, seconds {load, declare, \
+passes, codegen, pack, first, run (the median), runs}, flops, bytes, gflops_per_second, share_of_peak, arena_bytes, \
+weight_bytes, peak_rss_bytes (null where the system does not tell), kinds [{kind, calls, seconds, flops, bytes}], \
+calls [{module, kernel, kind, algorithm (null but for convolutions), seconds, flops, bytes_read, bytes_written}], in \
+the order in which they run. With --ablation: model to cpu and repeats as above, and variants [{variant, seconds, \
+runs, ratio, calls, bytes, arena_bytes}].";
 
 /// All that there is to report.
 pub(super) struct Context<'a> {
@@ -257,7 +258,8 @@ impl Context<'_> {
             row(
                 "run",
                 format!(
-                    "{run:.4} s, the median of {} ({least:.4} to {most:.4}; the first took {:.4}), {:.4} outside of kernels",
+                    "{run:.4} s, the median of {} ({least:.4} to {most:.4}; the first took {:.4}), {:.4} outside of \
+                     kernels",
                     runs.len(),
                     first.seconds,
                     (run - total.seconds).max(0.0)

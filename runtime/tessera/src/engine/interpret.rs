@@ -1,5 +1,6 @@
-//! The evaluator as an engine: the declared graph, op by op, as `ir` defines it; in bf16, the graph behind the passes, since
-//! what is rounded where is theirs to say. Slow; what the CPU backend is judged by.
+//! The evaluator as an engine: the declared graph, op by op, as `ir` defines it; in bf16, the graph
+//! behind the passes, since what is rounded where is theirs to say. Slow; what the CPU backend is
+//! judged by.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -81,8 +82,8 @@ fn extent(tensor: &Tensor<f32>) -> Extent {
     Extent::of(tensor.data.iter().map(|value| f64::from(*value)))
 }
 
-/// The tensors of one run. Parameters are read from the checkpoint when the evaluator first asks for them, which also
-/// tells how far it has come and is where it can be stopped.
+/// The tensors of one run. Parameters are read from the checkpoint when the evaluator first asks
+/// for them, which also tells how far it has come and is where it can be stopped.
 struct RunBindings<'a> {
     checkpoint: &'a Checkpoint,
     /// Row-major in the shape that the graph declares.

@@ -1,7 +1,7 @@
 //! What runs a step: the CPU backend, a PJRT plugin or the evaluator, behind one trait.
 //!
-//! An engine knows one step at a time. Which steps a clip falls into, and what goes from one to the next, is in
-//! [`crate::steps`] and [`crate::clip`].
+//! An engine knows one step at a time. Which steps a clip falls into, and what goes from one to the
+//! next, is in [`crate::steps`] and [`crate::clip`].
 
 mod cpu;
 mod interpret;
@@ -46,8 +46,8 @@ pub(crate) struct Work<'a, E: Engine + ?Sized> {
 
 /// Runs steps. A step goes through three calls whose times are told apart: compile, bind, run.
 pub(crate) trait Engine: Sync {
-    /// Whether it looks at every op where [`crate::Inspection::check_finite`] asks for it. Of one that cannot look inside its programs what modules
-    /// return is looked at, as taps.
+    /// Whether it looks at every op where [`crate::Inspection::check_finite`] asks for it. Of one
+    /// that cannot look inside its programs what modules return is looked at, as taps.
     const LOOKS_INSIDE: bool;
 
     /// A tensor that a step made.

@@ -1,5 +1,6 @@
-//! A PJRT plugin as an engine: the pass pipeline, StableHLO, and a program of the plugin's on one of its devices. Weights and
-//! states stay on the device; a step's states are given up to it, and it writes its own over them.
+//! A PJRT plugin as an engine: the pass pipeline, StableHLO, and a program of the plugin's on one
+//! of its devices. Weights and states stay on the device; a step's states are given up to it, and
+//! it writes its own over them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -43,7 +44,8 @@ pub(crate) struct PjrtSession {
 }
 
 impl PjrtSession {
-    /// Takes hold of the plugin's first device. Compiled programs are kept in the folder `cache`, if there is one.
+    /// Takes hold of the plugin's first device. Compiled programs are kept in the folder `cache`,
+    /// if there is one.
     pub(crate) fn open(plugin: &Path, cache: Option<&Path>) -> Result<PjrtSession> {
         let plugin = Plugin::load(plugin)?;
         let client = Client::new(&plugin, &Attributes::new())?;
@@ -270,8 +272,8 @@ fn in_step(step: &Step, cause: PjrtError) -> Error {
     }
 }
 
-/// Waits for a run, so that the observer can end it: what the device has begun it finishes, but nobody waits for it. How far
-/// it is, plugins do not tell.
+/// Waits for a run, so that the observer can end it: what the device has begun it finishes, but
+/// nobody waits for it. How far it is, plugins do not tell.
 fn wait(run: &Run, observe: &mut StepObserver<'_>) -> Result<()> {
     let [mut pause, longest] = PAUSES;
     while !run.is_done()? {

@@ -1,10 +1,11 @@
-//! What control groups leave of memory, of the first version and the second: the group of this process and every group around it
-//! that can be seen.
+//! What control groups leave of memory, of the first version and the second: the group of this
+//! process and every group around it that can be seen.
 //!
-//! What a group uses counts without the cached files and the kernel's own caches that make way when memory is asked for, used
-//! lately or not. A limit that throttles (`memory.high`) counts like one that kills. Where the hierarchies are mounted, and
-//! which part of them, `/proc/self/mountinfo` tells: a container may see its own group as the root, or paths in
-//! `/proc/self/cgroup` that no mount of its own has.
+//! What a group uses counts without the cached files and the kernel's own caches that make way when
+//! memory is asked for, used lately or not. A limit that throttles (`memory.high`) counts like one
+//! that kills. Where the hierarchies are mounted, and which part of them, `/proc/self/mountinfo`
+//! tells: a container may see its own group as the root, or paths in `/proc/self/cgroup` that no
+//! mount of its own has.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -67,8 +68,8 @@ impl Mount {
     }
 }
 
-/// The bytes that this process's groups leave it, at least; `None` where no group has a limit, or none can be seen. `root` is the
-/// file system's.
+/// The bytes that this process's groups leave it, at least; `None` where no group has a limit, or
+/// none can be seen. `root` is the file system's.
 pub(super) fn bytes_left(root: &Path) -> Option<u64> {
     let mounts = mounts(&read(&root.join("proc/self/mountinfo")));
     let memberships = read(&root.join("proc/self/cgroup"));
@@ -96,7 +97,8 @@ fn left_in_hierarchy(root: &Path, mounts: &[Mount], version: Version, group: &Pa
     let mut shown: Vec<(&Mount, PathBuf)> =
         mounts.iter().filter_map(|mount| Some((*mount, mount.folder(group)?))).collect();
     if shown.is_empty() {
-        // A path from outside of what is mounted here: what is seen at the mount is around us all the same.
+        // A path from outside of what is mounted here: what is seen at the mount is around us all
+        // the same.
         shown.extend(mounts.into_iter().map(|mount| (mount, mount.point.clone())));
     }
     let under_root = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
@@ -108,7 +110,8 @@ fn left_in_hierarchy(root: &Path, mounts: &[Mount], version: Version, group: &Pa
     left.min()
 }
 
-/// Whether a group's limit is one of the groups in it too: in the first version that could be chosen.
+/// Whether a group's limit is one of the groups in it too: in the first version that could be
+/// chosen.
 fn counts_children(group: &Path) -> bool {
     read(&group.join("memory.use_hierarchy")).trim() != "0"
 }
@@ -122,7 +125,8 @@ fn left(group: &Path, version: Version) -> Option<u64> {
         lines.find_map(|(found, value)| (found == name).then(|| value.trim().parse::<u64>().ok())?)
     };
     let limits = version.limits().iter().filter_map(|file| number(file));
-    // Of the first version: the tightest limit around it, those of groups that cannot be seen from here included.
+    // Of the first version: the tightest limit around it, those of groups that cannot be seen from
+    // here included.
     let limit = limits.chain(field("hierarchical_memory_limit")).min()?;
     let reclaimable = version.reclaimable().iter().filter_map(|name| field(name)).fold(0, u64::saturating_add);
     let used = number(version.usage()).unwrap_or(0).saturating_sub(reclaimable);
@@ -196,7 +200,8 @@ mod tests {
             ("sys/fs/cgroup/memory/memory.usage_in_bytes", "500000"),
         ];
         assert_eq!(left_with(&version_1), Some(0));
-        // The first version tells of limits that are out of sight; a group may not have counted those in it.
+        // The first version tells of limits that are out of sight; a group may not have counted
+        // those in it.
         let nested = [
             ("proc/self/cgroup", "4:cpu,memory:/a/b\n"),
             ("sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "9223372036854771712"),
@@ -258,7 +263,8 @@ mod tests {
             left_with(&files)
         };
         // Both versions side by side, the second without controllers or with them.
-        let hybrid = "25 1 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n26 25 0:23 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw\n";
+        let hybrid = "25 1 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n26 25 0:23 / /sys/fs/cgroup/unified rw shared:9 \
+                      - cgroup2 cgroup2 rw\n";
         assert_eq!(left(hybrid, "/a", &[limit("sys/fs/cgroup/unified/a", 7), limit("sys/fs/cgroup/a", 3)]), Some(7));
         // A folder with a space in its name, and a part of the hierarchy: the container's own.
         let part = "30 1 0:23 /docker/abc /my\\040groups rw - cgroup2 cgroup2 rw,nsdelegate\n";

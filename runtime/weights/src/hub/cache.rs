@@ -1,5 +1,6 @@
-//! Filling the hub's cache on disk. Where its folders are, what a branch or tag stood for, and finding a file is `hf-hub`'s;
-//! locks, content that is on its way, and links, which that crate has only beside its own downloads, are here:
+//! Filling the hub's cache on disk. Where its folders are, what a branch or tag stood for, and
+//! finding a file is `hf-hub`'s; locks, content that is on its way, and links, which that crate has
+//! only beside its own downloads, are here:
 //!
 //! ```text
 //! models--OWNER--NAME/blobs/ETAG                     content
@@ -9,10 +10,12 @@
 //! .locks/models--OWNER--NAME/ETAG.lock
 //! ```
 //!
-//! Whatever lies in `blobs` without `.incomplete` is whole: it gets its name only when its length and checksum are right.
+//! Whatever lies in `blobs` without `.incomplete` is whole: it gets its name only when its length
+//! and checksum are right.
 //!
-//! `hf-hub` puts revisions, commits and files into paths as they are, so they come here checked: a [`HubId`] by its
-//! `parse`, what the hub answers by `client`, a shard's name by [`crate::shard_index`].
+//! `hf-hub` puts revisions, commits and files into paths as they are, so they come here checked: a
+//! [`HubId`] by its `parse`, what the hub answers by `client`, a shard's name by
+//! [`crate::shard_index`].
 
 use std::fs::{self, File};
 use std::io;
@@ -82,10 +85,12 @@ impl RepositoryCache {
         self.folder.join("blobs").join(format!("{etag}.incomplete"))
     }
 
-    /// A file of the revision asked for, if it is here; for a branch or tag, of the commit it stood for when last asked.
+    /// A file of the revision asked for, if it is here; for a branch or tag, of the commit it stood
+    /// for when last asked.
     pub(super) fn find(&self, file: &str) -> Option<PathBuf> {
         let path = self.revision.get(file)?;
-        // What stands in refs is not ours, and hf-hub takes it as it is: it may lead out of the cache.
+        // What stands in refs is not ours, and hf-hub takes it as it is: it may lead out of the
+        // cache.
         let commit = path.strip_prefix(self.folder.join("snapshots")).ok()?.iter().next()?;
         self.find_commit(commit.to_str()?, file)
     }
@@ -100,8 +105,9 @@ impl RepositoryCache {
         self.revision.pointer_path(commit).join(file)
     }
 
-    /// Waits until no other process writes this content. The lock ends when the file is dropped; where there can be none, two
-    /// processes do the same work, and what they write are the same bytes at the same places.
+    /// Waits until no other process writes this content. The lock ends when the file is dropped;
+    /// where there can be none, two processes do the same work, and what they write are the
+    /// same bytes at the same places.
     pub(super) fn lock(
         &self,
         etag: &str,
@@ -168,7 +174,8 @@ impl RepositoryCache {
     }
 }
 
-/// A link at `path`; where the system or the file system allows no symbolic ones, a hard one or a copy.
+/// A link at `path`; where the system or the file system allows no symbolic ones, a hard one or a
+/// copy.
 fn link(relative: &Path, blob: &Path, path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     let made = std::os::unix::fs::symlink(relative, path);

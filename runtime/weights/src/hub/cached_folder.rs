@@ -1,8 +1,9 @@
 //! A folder of the hub's cache that someone names as a model: which snapshot in it is meant.
 //!
-//! People copy these folders from machine to machine, or find them by looking for the weights, so all that may be meant are
-//! taken: the folder of a repository, its `snapshots`, and the cache if one repository is in it. A snapshot itself is a
-//! model's folder like any other. What fetching makes of such folders is in `cache`.
+//! People copy these folders from machine to machine, or find them by looking for the weights, so
+//! all that may be meant are taken: the folder of a repository, its `snapshots`, and the cache if
+//! one repository is in it. A snapshot itself is a model's folder like any other. What fetching
+//! makes of such folders is in `cache`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,14 @@
-//! Requests to the hub: what a file of a repository is (HEAD), and its content (GET), resumed where it broke off and checked.
+//! Requests to the hub: what a file of a repository is (HEAD), and its content (GET), resumed where
+//! it broke off and checked.
 //!
 //! | request | what of the answer counts |
 //! |---|---|
 //! | `HEAD ENDPOINT/OWNER/NAME/resolve/REVISION/FILE` | `x-repo-commit`; `x-linked-etag`, else `etag`; `x-linked-size`, else `content-length`; for an error `x-error-code` and `x-error-message` |
 //! | `GET` of the same, with `Range: bytes=N-` | 206 with the `content-range` asked for, or 200 from the start |
 //!
-//! Large files have their SHA-256 as etag, which is compared. Knows no cache; what a failure means to a person is in `failure`.
-//! Addresses are made here too: hf-hub has them only beside its own downloads, and escapes nothing but `/`.
+//! Large files have their SHA-256 as etag, which is compared. Knows no cache; what a failure means
+//! to a person is in `failure`. Addresses are made here too: hf-hub has them only beside its own
+//! downloads, and escapes nothing but `/`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -33,7 +35,8 @@ const COMMIT_HEADER: &str = "x-repo-commit";
 const REDIRECTS: u32 = 5;
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 18;
-/// How often content that is not what was announced is asked for: it is a transfer's fault once, not twice.
+/// How often content that is not what was announced is asked for: it is a transfer's fault once,
+/// not twice.
 const DAMAGED_LIMIT: u32 = 2;
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -46,7 +49,8 @@ pub(super) struct Remote {
     url: String,
     /// The commit that the revision stands for.
     pub(super) commit: String,
-    /// Names the content: the SHA-256 of a large file, git's hash of a small one. Safe as a file's name.
+    /// Names the content: the SHA-256 of a large file, git's hash of a small one. Safe as a file's
+    /// name.
     pub(super) etag: String,
     /// Bytes.
     pub(super) size: u64,
@@ -126,8 +130,9 @@ impl Client {
         }
     }
 
-    /// A repository that was renamed answers with a redirect to another path of the hub, which is followed; one to another
-    /// host leads to the content, and carries itself the headers that describe it.
+    /// A repository that was renamed answers with a redirect to another path of the hub, which is
+    /// followed; one to another host leads to the content, and carries itself the headers that
+    /// describe it.
     fn head_once(&self, url: &str) -> Result<Remote, Attempt> {
         let mut url = url.to_owned();
         for _ in 0..=REDIRECTS {
@@ -163,7 +168,8 @@ impl Client {
         Err(Attempt::Final(Failure::Protocol(format!("more than {REDIRECTS} redirects"))))
     }
 
-    /// Sends one request, through the proxy to its address, and with the token if that is the hub's.
+    /// Sends one request, through the proxy to its address, and with the token if that is the
+    /// hub's.
     fn send(&self, method: Method, url: &str, start: Option<u64>) -> Result<Response<Body>, Attempt> {
         let is_question = method == Method::HEAD;
         let mut request = Request::builder().method(method).uri(url);
@@ -201,8 +207,8 @@ impl Client {
         is_same_host && (is_same_door || other.scheme_str() == Some("https"))
     }
 
-    /// What a status that is no success means. A hub says so in `x-error-code` and `x-error-message`; without them the status has
-    /// to do.
+    /// What a status that is no success means. A hub says so in `x-error-code` and
+    /// `x-error-message`; without them the status has to do.
     fn refusal(&self, answer: &Response<Body>) -> Attempt {
         let (status, headers) = (answer.status(), answer.headers());
         let said = header(headers, "x-error-message").map(plain_line).filter(|said| !said.is_empty());
@@ -239,8 +245,8 @@ impl Client {
         })
     }
 
-    /// Brings the content of `remote` to `partial`, which may hold the start of it, and checks length and checksum.
-    /// `progress` is told the bytes that are there.
+    /// Brings the content of `remote` to `partial`, which may hold the start of it, and checks
+    /// length and checksum. `progress` is told the bytes that are there.
     pub(super) fn download(
         &self,
         remote: &Remote,
@@ -251,7 +257,8 @@ impl Client {
         if let Some(folder) = partial.parent() {
             fs::create_dir_all(folder).map_err(on_disk)?;
         }
-        // Written by place and not by appending: where there are no locks, two processes may write the same bytes.
+        // Written by place and not by appending: where there are no locks, two processes may write
+        // the same bytes.
         let mut options = OpenOptions::new();
         let mut file = options.create(true).truncate(false).write(true).read(true).open(partial).map_err(on_disk)?;
         let mut here = file.metadata().map_err(on_disk)?.len();
@@ -267,7 +274,8 @@ impl Client {
                 Err(Attempt::Final(failure)) => return Err(failure),
                 Err(Attempt::Again(failure)) => failure,
             };
-            // A server that keeps breaking off is asked on for as long as each attempt gets further.
+            // A server that keeps breaking off is asked on for as long as each attempt gets
+            // further.
             failures = if here > furthest { 1 } else { failures + 1 };
             furthest = furthest.max(here);
             if matches!(failure, Failure::Damaged(_)) {
@@ -386,8 +394,8 @@ fn check(remote: &Remote, file: &mut File) -> Result<(), Attempt> {
     Err(Attempt::Again(Failure::Damaged(format!("its SHA-256 is {found}, expected {}", remote.etag))))
 }
 
-/// TLS in Rust and inline assembly: no C compiler is needed to build it, but it needs these instructions. Certificates are
-/// those that the system trusts, which a company's mirror needs.
+/// TLS in Rust and inline assembly: no C compiler is needed to build it, but it needs these
+/// instructions. Certificates are those that the system trusts, which a company's mirror needs.
 fn tls() -> Result<TlsConfig, String> {
     #[cfg(target_arch = "x86_64")]
     let supported = {

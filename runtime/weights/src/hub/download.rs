@@ -14,6 +14,6 @@ pub struct Download<'a> {
     pub bytes_total: u64,
 }
 
-/// Called often while a file is downloaded, and not at all for one in the cache. Breaking stops the call with
-/// [`crate::Error::Interrupted`]; what is here already is kept for the next call.
+/// Called often while a file is downloaded, and not at all for one in the cache. Breaking stops the
+/// call with [`crate::Error::Interrupted`]; what is here already is kept for the next call.
 pub type OnDownload<'a> = dyn FnMut(Download<'_>) -> ControlFlow<()> + 'a;

@@ -1,4 +1,5 @@
-//! Why a file or a model was not had from the hub, and what that means to the person who asked for it.
+//! Why a file or a model was not had from the hub, and what that means to the person who asked for
+//! it.
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -68,11 +69,12 @@ impl Failure {
             Failure::NoFile => format!("`{file}` is not in the repository at revision `{revision}`"),
             Failure::NoRevision => format!("`{repository}` has no branch, tag or commit `{revision}`"),
             Failure::NoRepository => format!(
-                "there is no path of this name here, and the hub shows no repository `{repository}`; check the spelling, or \
-                 if it is private: {token}"
+                "there is no path of this name here, and the hub shows no repository `{repository}`; check the \
+                 spelling, or if it is private: {token}"
             ),
             Failure::Gated => format!(
-                "`{repository}` is gated: ask for access on its page on the hub, and send a token of that account; {token}"
+                "`{repository}` is gated: ask for access on its page on the hub, and send a token of that account; \
+                 {token}"
             ),
             Failure::Disabled => format!("the hub has disabled the repository `{repository}`: nobody can read it"),
             Failure::ExpiredToken => {
@@ -82,14 +84,14 @@ impl Failure {
                 format!("the hub does not know the token that was sent (of HF_TOKEN or the token file): {renew}")
             }
             Failure::Denied(status, said) => format!(
-                "`{file}`: the hub refuses access ({status}{}), as it also does where there is no repository `{repository}`; \
-                 check the spelling; {token}",
+                "`{file}`: the hub refuses access ({status}{}), as it also does where there is no repository \
+                 `{repository}`; check the spelling; {token}",
                 said.map_or(String::new(), |said| format!(": {said}"))
             ),
             Failure::Unreachable(problem) => format!("`{file}`: the hub cannot be reached: {problem}"),
             Failure::Cut { done, total, problem } => format!(
-                "`{file}`: the download broke off {} times in a row ({problem}); {done} of {total} bytes are here and kept, the \
-                 next call goes on from there",
+                "`{file}`: the download broke off {} times in a row ({problem}); {done} of {total} bytes are here and \
+                 kept, the next call goes on from there",
                 options.attempts
             ),
             Failure::Damaged(problem) => {

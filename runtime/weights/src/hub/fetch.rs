@@ -1,10 +1,11 @@
-//! Fetching a model: the order in which files are looked for, and what is done where the hub gives nothing.
+//! Fetching a model: the order in which files are looked for, and what is done where the hub gives
+//! nothing.
 //!
-//! Only what is needed is fetched: config.json and the weights of the VAE. Requests are in `client`, the folders on disk in `cache`,
-//! what a failure means in `failure`.
+//! Only what is needed is fetched: config.json and the weights of the VAE. Requests are in
+//! `client`, the folders on disk in `cache`, what a failure means in `failure`.
 //!
-//! The crate `hf-hub` says where the cache is, how its folders are named and what a branch stood for. It is built without its
-//! own downloads; the workspace's manifest says why.
+//! The crate `hf-hub` says where the cache is, how its folders are named and what a branch stood
+//! for. It is built without its own downloads; the workspace's manifest says why.
 
 use std::path::{Path, PathBuf};
 
@@ -19,14 +20,16 @@ use crate::file_names::{CONFIG_FILE, VAE_FOLDER, WEIGHTS_CANDIDATES, WEIGHTS_FIL
 use crate::model_files::{ModelFiles, WeightFiles};
 use crate::shard_index::ShardIndex;
 
-/// Finds a model's files in the cache, fetching those that are not there or that the revision has moved on from.
-/// `config` takes the place of the repository's config.json.
+/// Finds a model's files in the cache, fetching those that are not there or that the revision has
+/// moved on from. `config` takes the place of the repository's config.json.
 ///
-/// Files are looked for in `vae/` and then at the top. All are of one commit. Where the hub does not give them, for whatever
-/// reason, a model that is whole in the cache will do, which is said in the log.
+/// Files are looked for in `vae/` and then at the top. All are of one commit. Where the hub does
+/// not give them, for whatever reason, a model that is whole in the cache will do, which is said in
+/// the log.
 ///
 /// # Errors
-/// [`Error::Hub`] with what is missing or went wrong, and what to do; [`Error::ShardIndex`]; [`Error::Interrupted`].
+/// [`Error::Hub`] with what is missing or went wrong, and what to do; [`Error::ShardIndex`];
+/// [`Error::Interrupted`].
 pub(crate) fn fetch(
     id: &HubId,
     config: Option<&Path>,
@@ -50,8 +53,8 @@ fn obtain<T>(id: &HubId, options: &HubOptions, mut find: impl FnMut(&mut Session
     let cached = find(&mut Session { id, cache: &cache, hub: None, commit: None });
     let not_cached = |missing: &str| {
         format!(
-            "`{missing}` of revision `{}` is not in the cache ({}); run once with a connection, or copy the cache folder of a \
-             machine that has it, or name a folder with the model's files",
+            "`{missing}` of revision `{}` is not in the cache ({}); run once with a connection, or copy the cache \
+             folder of a machine that has it, or name a folder with the model's files",
             id.revision(),
             cache.folder().display()
         )
@@ -120,8 +123,8 @@ impl Missing {
         let (repository, revision) = (id.repository(), id.revision());
         let problem = match self {
             Missing::File(missing) => format!(
-                "no VAE in `{repository}` at revision `{revision}`: looked for {CONFIG_FILE} with {} in `{VAE_FOLDER}/` and at \
-                 the top; `{missing}` is missing",
+                "no VAE in `{repository}` at revision `{revision}`: looked for {CONFIG_FILE} with {} in \
+                 `{VAE_FOLDER}/` and at the top; `{missing}` is missing",
                 WEIGHTS_CANDIDATES.map(|candidate| candidate.file).join(" or ")
             ),
             Missing::Shard(shard) => {
@@ -188,8 +191,8 @@ impl Session<'_> {
         Err(Missing::File(nested))
     }
 
-    /// A file's place in the cache, fetched if need be; `None` if the repository has no such file, or, where the hub is not
-    /// asked, the cache.
+    /// A file's place in the cache, fetched if need be; `None` if the repository has no such file,
+    /// or, where the hub is not asked, the cache.
     fn file(&mut self, file: &str, progress: &mut OnDownload<'_>) -> Found<Option<PathBuf>> {
         let revision = self.commit.as_deref().unwrap_or(self.id.revision());
         if let Some(cached) = self.cache.find_commit(revision, file) {
@@ -218,7 +221,8 @@ impl Session<'_> {
     ) -> std::result::Result<PathBuf, Failure> {
         let mut report = |bytes_done| progress(Download { file, bytes_done, bytes_total: remote.size });
         if !self.cache.blob(&remote.etag).is_file() {
-            // Another process may be fetching the same file: it is left to finish, and its result taken.
+            // Another process may be fetching the same file: it is left to finish, and its result
+            // taken.
             let _lock = self.cache.lock(&remote.etag, &mut || report(0))?;
             if !self.cache.blob(&remote.etag).is_file() {
                 client.download(remote, &self.cache.partial(&remote.etag), &mut report)?;
@@ -247,7 +251,8 @@ impl Session<'_> {
         Ok(None)
     }
 
-    /// Notes what the revision stands for, once all files are here: a call without the hub then finds them.
+    /// Notes what the revision stands for, once all files are here: a call without the hub then
+    /// finds them.
     fn finish(&self) {
         if let Some(commit) = &self.commit {
             self.cache.note(commit);

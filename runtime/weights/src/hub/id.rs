@@ -5,8 +5,8 @@ use std::fmt;
 /// The revision of an id that names none.
 pub(super) const DEFAULT_REVISION: &str = "main";
 
-/// A model on the hub: `owner/name`, and a branch, tag or commit of it. Only [`HubId::parse`] makes one: both parts become
-/// paths in the cache, and hf-hub looks at neither.
+/// A model on the hub: `owner/name`, and a branch, tag or commit of it. Only [`HubId::parse`] makes
+/// one: both parts become paths in the cache, and hf-hub looks at neither.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubId {
     repository: String,
@@ -34,12 +34,13 @@ impl HubId {
             let repeated = part.contains("--") || part.contains("..");
             if part.is_empty() || part.len() > PART_LIMIT || edges || repeated || !part.chars().all(known) {
                 return Err(format!(
-                    "`{part}` cannot be the owner or name in an id: it takes 1 to {PART_LIMIT} letters, digits, `.`, `_` \
-                     and `-`, the last three neither doubled nor at an end"
+                    "`{part}` cannot be the owner or name in an id: it takes 1 to {PART_LIMIT} letters, digits, `.`, \
+                     `_` and `-`, the last three neither doubled nor at an end"
                 ));
             }
         }
-        // A revision becomes a path in the cache: what git forbids in a reference's name is forbidden here too.
+        // A revision becomes a path in the cache: what git forbids in a reference's name is
+        // forbidden here too.
         let forbidden = |c: char| c.is_control() || c.is_whitespace() || "\\:~^?*[\"<>|".contains(c);
         let component =
             |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with('.') || part.contains("..");

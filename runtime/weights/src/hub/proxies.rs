@@ -1,7 +1,9 @@
-//! The proxies that are set, by the variables that most programs follow. Which of them leads to an address is in `route`.
+//! The proxies that are set, by the variables that most programs follow. Which of them leads to an
+//! address is in `route`.
 //!
-//! `https_proxy` is for `https` addresses, `http_proxy` for `http` ones, `all_proxy` for what has none of its own; each name in
-//! small letters comes before the one in capitals. `no_proxy` lists who is asked directly.
+//! `https_proxy` is for `https` addresses, `http_proxy` for `http` ones, `all_proxy` for what has
+//! none of its own; each name in small letters comes before the one in capitals. `no_proxy` lists
+//! who is asked directly.
 
 use std::ffi::OsString;
 use std::fmt;

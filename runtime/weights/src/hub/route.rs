@@ -1,5 +1,6 @@
-//! Which proxy leads to an address, and which addresses are asked directly: hosts with all below them, addresses and networks,
-//! each with a port or without. A proxy that cannot be used is an error and never gone around.
+//! Which proxy leads to an address, and which addresses are asked directly: hosts with all below
+//! them, addresses and networks, each with a port or without. A proxy that cannot be used is an
+//! error and never gone around.
 
 use std::net::IpAddr;
 

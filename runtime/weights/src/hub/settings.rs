@@ -1,5 +1,5 @@
-//! How the hub is reached and where its files are kept, by the variables of Python's hub client and by its rules. What a proxy
-//! is set to is in `proxies`.
+//! How the hub is reached and where its files are kept, by the variables of Python's hub client and
+//! by its rules. What a proxy is set to is in `proxies`.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -28,7 +28,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// How to reach the hub, and where its files are kept: made by [`HubOptions::from_env`], and changed field by field.
+/// How to reach the hub, and where its files are kept: made by [`HubOptions::from_env`], and
+/// changed field by field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HubOptions {
@@ -46,8 +47,8 @@ pub struct HubOptions {
     pub answer_timeout: Duration,
     /// How long to wait for a connection, an answer, or the next bytes of a file's content.
     pub timeout: Duration,
-    /// How often in a row a request may fail, without having brought a byte, before it is given up. Where the model is whole in
-    /// the cache, questions about its files are asked once.
+    /// How often in a row a request may fail, without having brought a byte, before it is given up.
+    /// Where the model is whole in the cache, questions about its files are asked once.
     pub attempts: u32,
     /// The pause after the first failure; each further one is twice as long.
     pub first_pause: Duration,
@@ -67,15 +68,18 @@ impl HubOptions {
     /// | `HF_HUB_ETAG_TIMEOUT`, `HF_HUB_DOWNLOAD_TIMEOUT` | seconds to wait for an answer about a file, and for its content |
     /// | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | proxies, by their names in small letters first |
     ///
-    /// In folders and files a leading `~` is the home folder, and `$NAME` and `${NAME}` are variables.
+    /// In folders and files a leading `~` is the home folder, and `$NAME` and `${NAME}` are
+    /// variables.
     ///
     /// # Errors
-    /// [`Error::Hub`] if nothing says where the cache is, the token cannot be one, or a time is none.
+    /// [`Error::Hub`] if nothing says where the cache is, the token cannot be one, or a time is
+    /// none.
     pub fn from_env() -> Result<HubOptions> {
         HubOptions::from_variables(ir::knobs::get, ir::knobs::home_folder(), ir::knobs::any)
     }
 
-    /// [`Self::from_env`] for these variables and this home folder; `mentioned` gives those that a path mentions.
+    /// [`Self::from_env`] for these variables and this home folder; `mentioned` gives those that a
+    /// path mentions.
     pub(super) fn from_variables(
         variable: impl Fn(&str) -> Option<OsString>,
         home: Option<PathBuf>,
@@ -147,7 +151,8 @@ fn token_of(file: &Path) -> Option<Token> {
     }
 }
 
-/// A path as a shell would read it: `~` in front, `$NAME` and `${NAME}`. What names no variable stays as it is.
+/// A path as a shell would read it: `~` in front, `$NAME` and `${NAME}`. What names no variable
+/// stays as it is.
 fn expanded(path: OsString, home: Option<&Path>, variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
     let Some(text) = path.to_str() else { return path.into() };
     let mut rest = text;

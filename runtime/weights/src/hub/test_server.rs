@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// The repository that the server has; `old/name` redirects to it, and `moved/name` by a whole address.
+/// The repository that the server has; `old/name` redirects to it, and `moved/name` by a whole
+/// address.
 pub(super) const REPOSITORY: &str = "owner/name";
 
 /// What a branch or tag stands for.

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-/// Components that compilers and trainers put in front of any other; a name with them is the very name without them.
+/// Components that compilers and trainers put in front of any other; a name with them is the very
+/// name without them.
 pub(super) const WRAPPERS: [&str; 5] =
     ["_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wrapped_module", "_forward_module"];
 
@@ -32,7 +33,8 @@ impl<'a> Spelling<'a> {
         (0..self.clean.len()).map(|start| &self.clean[start..])
     }
 
-    /// Those ends that begin with a known component, without all that are unknown; the last component stays.
+    /// Those ends that begin with a known component, without all that are unknown; the last
+    /// component stays.
     pub(super) fn ends_of(&self, known: &HashSet<&str>) -> impl Iterator<Item = Vec<usize>> {
         let is_known = |place: &usize| known.contains(self.all[*place]);
         let last = self.all.len() - 1;
@@ -52,7 +54,8 @@ impl<'a> Spelling<'a> {
         self.join(&places)
     }
 
-    /// What is passed over where only the components at these places are kept: wrappers in front, and all behind the first.
+    /// What is passed over where only the components at these places are kept: wrappers in front,
+    /// and all behind the first.
     pub(super) fn passed_over(&self, kept: &[usize]) -> Vec<&'a str> {
         let is_passed_over = |place: &usize| !kept.contains(place) && (*place > kept[0] || !self.clean.contains(place));
         (0..self.all.len()).filter(is_passed_over).map(|place| self.all[place]).collect()

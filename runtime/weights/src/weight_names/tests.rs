@@ -61,7 +61,8 @@ fn any_prefix_and_any_wrapper_is_found() {
 #[test]
 fn a_vae_is_found_in_a_pipeline() {
     let mut names = renamed(|name| format!("vae.{name}"));
-    // A text encoder, a transformer, and an adapter whose tensor of another shape is none of the model's.
+    // A text encoder, a transformer, and an adapter whose tensor of another shape is none of the
+    // model's.
     names.extend(
         ["text_encoder.encoder.norm.weight", "transformer.conv_in.conv.weight", "encoder.final"].map(Into::into),
     );
@@ -116,7 +117,8 @@ fn halves_may_lie_apart_or_be_missing() {
     assert_eq!(find_in(&["w".into()]).unwrap().account(1), None);
 }
 
-/// Two dialects of made-up authors. `old` calls `conv_in.conv` by `0` and shares the other names; `older` numbers everything.
+/// Two dialects of made-up authors. `old` calls `conv_in.conv` by `0` and shares the other names;
+/// `older` numbers everything.
 fn dialects() -> Vec<Dialect> {
     let old = Dialect::new("old", |name| match name {
         "encoder.0.weight" => Some(ENCODER[0].into()),
@@ -195,7 +197,8 @@ fn a_dialect_is_taken_in_the_right_shapes_alone() {
     tensors[2].1 = vec![3];
     let account = find_spelled(&tensors).unwrap().account(0).unwrap();
     assert_eq!(account, "the model's weights are those under `x.` in old naming");
-    // Whole by none: most of it is shown, so that what is missing or of another shape is told by the model's names.
+    // Whole by none: most of it is shown, so that what is missing or of another shape is told by
+    // the model's names.
     tensors.truncate(4);
     let found = find_spelled(&tensors).unwrap();
     assert_eq!(found.found[ENCODER[0]].raw, OLDER[0]);

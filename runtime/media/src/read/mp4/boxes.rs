@@ -1,6 +1,8 @@
-//! Boxes of MP4 and QuickTime files (ISO/IEC 14496-12, 4.2): walking along them, and having one parsed.
+//! Boxes of MP4 and QuickTime files (ISO/IEC 14496-12, 4.2): walking along them, and having one
+//! parsed.
 //!
-//! Walking looks at nothing but sizes and kinds, so that what is in a box that is not read cannot matter.
+//! Walking looks at nothing but sizes and kinds, so that what is in a box that is not read cannot
+//! matter.
 
 use std::panic::catch_unwind;
 
@@ -38,7 +40,8 @@ impl<'a> BoxBytes<'a> {
         }
     }
 
-    /// The boxes in it. QuickTime ends some lists with a size of 0, or with bytes too few for a box.
+    /// The boxes in it. QuickTime ends some lists with a size of 0, or with bytes too few for a
+    /// box.
     pub(super) fn children(self) -> Result<Vec<BoxBytes<'a>>, Trouble> {
         list(self.payload)
     }
@@ -57,7 +60,8 @@ impl<'a> BoxBytes<'a> {
     /// Has it parsed.
     pub(super) fn decode<T: Decode>(self) -> Result<T, Trouble> {
         let what = self.kind.escape_ascii();
-        // The parser is given what others wrote: should it panic, the box is of a kind that it does not know.
+        // The parser is given what others wrote: should it panic, the box is of a kind that it does
+        // not know.
         match catch_unwind(|| T::decode(self.whole)) {
             Ok(Ok((parsed, _))) => Ok(parsed),
             Ok(Err(cause)) => Err(rare(format!("box `{what}` cannot be parsed: {cause}"))),
@@ -81,8 +85,8 @@ pub(super) fn list(mut bytes: &[u8]) -> Result<Vec<BoxBytes<'_>>, Trouble> {
     Ok(found)
 }
 
-/// Kind and size, header included, of the box that `bytes` begin with; no size where it reaches to the end of what it is in.
-/// `None` if they are too few, or the size is less than that of a header.
+/// Kind and size, header included, of the box that `bytes` begin with; no size where it reaches to
+/// the end of what it is in. `None` if they are too few, or the size is less than that of a header.
 pub(super) fn header(bytes: &[u8]) -> Option<([u8; 4], Option<u64>)> {
     let kind = word(bytes, 4)?.to_be_bytes();
     match word(bytes, 0)? {

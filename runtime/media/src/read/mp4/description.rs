@@ -1,4 +1,5 @@
-//! Sample descriptions (`stsd`): the codec of a video track, its parameter sets, and its colours where the container tells.
+//! Sample descriptions (`stsd`): the codec of a video track, its parameter sets, and its colours
+//! where the container tells.
 
 use shiguredo_mp4::boxes::AvccBox;
 
@@ -45,7 +46,8 @@ impl Description {
         for part in list(entry.payload.get(VISUAL_FIELDS..).unwrap_or_default())? {
             match &part.kind {
                 b"avcC" if description.config.is_none() => description.config = Some(part.decode()?),
-                // There may be a profile (`prof`) beside them; of several the last one holds, as for ffmpeg.
+                // There may be a profile (`prof`) beside them; of several the last one holds, as
+                // for ffmpeg.
                 b"colr" => description.colours = Colours::read(part.payload).or(description.colours),
                 _ => {}
             }

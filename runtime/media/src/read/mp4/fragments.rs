@@ -1,4 +1,5 @@
-//! Fragments (`moof`) of an MP4 that was written piece by piece: the samples that each adds (ISO/IEC 14496-12, 8.8).
+//! Fragments (`moof`) of an MP4 that was written piece by piece: the samples that each adds
+//! (ISO/IEC 14496-12, 8.8).
 
 use shiguredo_mp4::boxes::{TfdtBox, TfhdBox, TrexBox, TrunBox};
 
@@ -30,10 +31,11 @@ impl Part {
 }
 
 impl Track {
-    /// Takes the samples of the fragment `moof`, which begins at `at` of a file of `length` bytes. Of other tracks only what says
-    /// where this one's samples are is looked at.
+    /// Takes the samples of the fragment `moof`, which begins at `at` of a file of `length` bytes.
+    /// Of other tracks only what says where this one's samples are is looked at.
     pub(super) fn read_fragment(&mut self, fragment: BoxBytes<'_>, at: u64, length: u64) -> Result<(), Trouble> {
-        // Where the samples of the part before end, which the next begin behind unless they say where; unknown if it is damaged.
+        // Where the samples of the part before end, which the next begin behind unless they say
+        // where; unknown if it is damaged.
         let mut end = Some(at);
         for traf in fragment.children()?.into_iter().filter(|child| &child.kind == b"traf") {
             let header: TfhdBox = traf.child(b"tfhd")?.decode()?;
@@ -59,7 +61,8 @@ impl Track {
         Ok(())
     }
 
-    /// Takes the samples of this track's part, which are at `start` unless they say otherwise; returns where they end.
+    /// Takes the samples of this track's part, which are at `start` unless they say otherwise;
+    /// returns where they end.
     fn read_part(&mut self, part: &Part, traf: BoxBytes<'_>, start: u64, length: u64) -> Result<u64, Trouble> {
         let description = part.description.wrapping_sub(1);
         if description as usize >= self.descriptions.len() {
@@ -110,7 +113,8 @@ fn runs(traf: BoxBytes<'_>, before: u64, length: u64) -> Result<Vec<TrunBox>, Tr
     let mut count = before;
     boxes
         .map(|run| {
-            // A run can say in a few bytes to have any number of samples: what would take memory is looked at first.
+            // A run can say in a few bytes to have any number of samples: what would take memory is
+            // looked at first.
             count += u64::from(word(run.payload, 4).unwrap_or(0));
             check_count(count, length)?;
             run.decode()

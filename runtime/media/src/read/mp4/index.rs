@@ -1,7 +1,8 @@
-//! A file's index (`moov`): the video track that is read, and where each of its samples is and when it is shown.
+//! A file's index (`moov`): the video track that is read, and where each of its samples is and when
+//! it is shown.
 //!
-//! Of other tracks, sound of any kind, text, time codes, nothing is looked at but what they are. Which samples the pieces of a
-//! fragmented file add is in [`super::fragments`].
+//! Of other tracks, sound of any kind, text, time codes, nothing is looked at but what they are.
+//! Which samples the pieces of a fragmented file add is in [`super::fragments`].
 
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -37,7 +38,8 @@ pub(super) struct Track {
     /// When the next sample is decoded, and how long all of them are shown.
     pub(super) end: i64,
     duration: u64,
-    /// What samples of fragments are like unless they say otherwise, of all tracks; `None` if there are no fragments.
+    /// What samples of fragments are like unless they say otherwise, of all tracks; `None` if there
+    /// are no fragments.
     pub(super) defaults: Option<Vec<TrexBox>>,
 }
 
@@ -54,7 +56,8 @@ pub(super) struct Sample {
 }
 
 impl Track {
-    /// The first video track of the box `moov`, but for pictures of chapters: ffmpeg's choice. `length` is the file's.
+    /// The first video track of the box `moov`, but for pictures of chapters: ffmpeg's choice.
+    /// `length` is the file's.
     pub(super) fn read(movie: BoxBytes<'_>, length: u64) -> Result<Track, Trouble> {
         let parts = movie.children()?;
         if parts.iter().any(|part| &part.kind == b"cmov") {
@@ -179,7 +182,8 @@ pub(super) fn check_count(count: u64, length: u64) -> Result<(), Trouble> {
     }
 }
 
-/// When a sample is shown that is decoded at `decoded`. Offsets below 0 come where the format has none, too.
+/// When a sample is shown that is decoded at `decoded`. Offsets below 0 come where the format has
+/// none, too.
 pub(super) fn shown_at(decoded: i64, offset: Option<i64>) -> i64 {
     decoded.saturating_add(offset.map_or(0, |offset| i64::from(offset as i32)))
 }

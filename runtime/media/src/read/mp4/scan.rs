@@ -1,4 +1,5 @@
-//! Boxes at the top of a file: the index and the fragments among them are read, all others passed over.
+//! Boxes at the top of a file: the index and the fragments among them are read, all others passed
+//! over.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -9,7 +10,8 @@ use super::boxes::{BoxBytes, HEADER, header};
 use super::index::Track;
 use crate::error::{Error, Result, bad, unsupported};
 
-/// Boxes at the top of a file, and bytes of one that is read: what is beyond is damaged. A fragment may be a single frame.
+/// Boxes at the top of a file, and bytes of one that is read: what is beyond is damaged. A fragment
+/// may be a single frame.
 const MAX_BOXES: usize = 1 << 22;
 const MAX_INDEX: u64 = 1 << 28;
 /// What the first box of a file may be.
@@ -31,7 +33,8 @@ struct Scan<'a> {
     length: u64,
 }
 
-/// The video track that is read of a file of `length` bytes, with all its samples; they are in the file.
+/// The video track that is read of a file of `length` bytes, with all its samples; they are in the
+/// file.
 ///
 /// # Errors
 /// [`Error::UnsupportedInput`] if ffmpeg may help.
@@ -74,8 +77,8 @@ impl Scan<'_> {
             let Some(place) = self.next(at)? else {
                 let problem = match fragments {
                     true => {
-                        "it is a piece of a fragmented MP4 without its beginning (`moov`); put the piece that is sent first \
-                         in front of it: cat init.mp4 piece.m4s > whole.mp4"
+                        "it is a piece of a fragmented MP4 without its beginning (`moov`); put the piece that is sent \
+                         first in front of it: cat init.mp4 piece.m4s > whole.mp4"
                     }
                     false => "it has no index (`moov`); it is cut off, or was never finished",
                 };

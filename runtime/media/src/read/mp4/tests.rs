@@ -1,4 +1,5 @@
-//! Decoded planes against those of ffmpeg: of a committed clip by their checksums, and of others where there is an ffmpeg.
+//! Decoded planes against those of ffmpeg: of a committed clip by their checksums, and of others
+//! where there is an ffmpeg.
 
 mod fragmented;
 mod tracks;
@@ -11,7 +12,8 @@ use super::*;
 use crate::colour::Matrix;
 use crate::{ClipShape, FrameBlock, FrameRate, create};
 
-/// 70x50, High profile, CABAC, groups of I, B and P frames of which B frames are stored behind those they come before.
+/// 70x50, High profile, CABAC, groups of I, B and P frames of which B frames are stored behind
+/// those they come before.
 const B_FRAMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/b-frames.mp4");
 
 fn open(path: &Path) -> Result<Mp4> {
@@ -82,7 +84,8 @@ fn kind(bytes: &[u8]) -> [u8; 4] {
     bytes[4..8].try_into().unwrap()
 }
 
-/// The box `bytes` with another one in its place, or in that of the box below it that `path` leads to.
+/// The box `bytes` with another one in its place, or in that of the box below it that `path` leads
+/// to.
 fn rewritten(bytes: &[u8], path: &[&[u8; 4]], edit: &dyn Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let Some((next, path)) = path.split_first() else { return edit(bytes) };
     let children = boxes::list(&bytes[8..]).unwrap();
@@ -149,7 +152,8 @@ fn b_frames_come_in_the_order_they_are_shown() {
 
 #[test]
 fn edit_lists_cut_frames_away() {
-    // The one edit of the file: its duration in thousandths and its start in 1/24000 s, each behind another word.
+    // The one edit of the file: its duration in thousandths and its start in 1/24000 s, each behind
+    // another word.
     let bytes = std::fs::read(B_FRAMES).unwrap();
     let list = bytes.windows(4).position(|window| window == b"elst").unwrap() + 12;
     let start = u32::from_be_bytes(bytes[list + 4..list + 8].try_into().unwrap());
@@ -249,7 +253,8 @@ fn planes_are_those_of_ffmpeg() {
 /// Panics unless a clip is decoded to the planes that ffmpeg decodes it to.
 fn compare(path: &Path, what: &str) {
     let name = path.to_str().unwrap();
-    // Each frame once, in the words of new versions and of old ones, which drop frames at equal times all the same.
+    // Each frame once, in the words of new versions and of old ones, which drop frames at equal
+    // times all the same.
     let decode = |once| {
         let times = ["-vf", "settb=1/25,setpts=N", "-enc_time_base", "1/25", once, "passthrough"];
         ffmpeg(&[&["-i", name], &times[..], &["-f", "rawvideo", "-pix_fmt", "yuv420p", "-"]].concat())

@@ -224,7 +224,8 @@ fn fragmented_clips_and_sound_of_quicktime_are_read_here() {
 
 #[test]
 fn both_ways_to_tell_colours_are_the_same_colours() {
-    // One stream, which says that it does not know its matrix; `colr` says BT.709, as `nclc` and as `nclx`.
+    // One stream, which says that it does not know its matrix; `colr` says BT.709, as `nclc` and as
+    // `nclx`.
     let [nclc, nclx] = ["nclc.mov", "nclx.mp4"].map(|name| read_here(name).unwrap().1);
     assert!(nclc == nclx);
     let unmarked = fs::read(format!("{DATA}nclc.mov")).unwrap();

@@ -1,4 +1,5 @@
-//! PNG, JPEG and WebP, alone and in folders, upright, animated, under any name; and every way to be refused.
+//! PNG, JPEG and WebP, alone and in folders, upright, animated, under any name; and every way to be
+//! refused.
 
 use super::*;
 use crate::error::Remedy;
@@ -55,7 +56,8 @@ fn every_kind_of_png_is_read() {
 
 #[test]
 fn jpegs_are_read() {
-    // Made by ffmpeg and cjpeg: 16x8, left half (200, 60, 40), right half (20, 90, 220); and the same in gray.
+    // Made by ffmpeg and cjpeg: 16x8, left half (200, 60, 40), right half (20, 90, 220); and the
+    // same in gray.
     for (name, expected) in [("halves.jpg", [[200, 60, 40], [20, 90, 220]]), ("gray.jpg", [[100; 3], [84; 3]])] {
         let found = pixels(format!("{DATA}{name}").as_ref());
         assert_eq!(found.len(), 16 * 8 * 3);
@@ -235,7 +237,8 @@ fn jpegs_are_turned_upright() {
         for big_endian in [false, true] {
             let exif = [b"Exif\0\0", &orientation::tests::exif(number, big_endian)[..]].concat();
             let size = if number < 5 { (16, 8) } else { (8, 16) };
-            // As telephones write it: other segments of the same marker before and behind, one of which goes on with EXIF.
+            // As telephones write it: other segments of the same marker before and behind, one of
+            // which goes on with EXIF.
             let others: [&[(u8, &[u8])]; 3] = [
                 &[(0xe1, &exif)],
                 &[(0xe1, b"http://ns.adobe.com/xap/1.0/\0<x/>"), (0xe1, &exif), (0xe2, b"MPF\0II*\0")],
@@ -374,7 +377,8 @@ fn what_is_no_clip_is_called_what_it_is() {
 
 // ---- animations
 
-/// A frame of one colour: left, top, width, height, colour, whether it is painted over what is there, disposal.
+/// A frame of one colour: left, top, width, height, colour, whether it is painted over what is
+/// there, disposal.
 type PngFrame = (u32, u32, u32, u32, [u8; 4], bool, ::png::DisposeOp);
 
 const RED: [u8; 4] = [255, 0, 0, 255];
@@ -396,7 +400,8 @@ const PAINTED: [[(u8, u8); 4]; 5] = [
     [(0, 0), (255, 0), (7, 8), (7, 8)],
 ];
 
-/// An animated PNG of 4 x 1 pixels, an eighth of a second a frame. Its default picture is the first frame, or none.
+/// An animated PNG of 4 x 1 pixels, an eighth of a second a frame. Its default picture is the first
+/// frame, or none.
 fn animated_png(frames: &[PngFrame], default_is_first: bool) -> Vec<u8> {
     let mut bytes = vec![];
     let mut encoder = ::png::Encoder::new(&mut bytes, 4, 1);
@@ -447,7 +452,8 @@ fn animated_pngs_are_read_frame_by_frame() {
     }
 }
 
-/// Truncates the file everywhere: it is refused, or read as a whole, and the whole frames before the cut can be asked for.
+/// Truncates the file everywhere: it is refused, or read as a whole, and the whole frames before
+/// the cut can be asked for.
 fn cut_everywhere(name: &str, bytes: &[u8], may_be_whole: usize, expected: &[[(u8, u8); 4]]) {
     let mut most = 0;
     for end in 1..bytes.len() {

@@ -74,7 +74,8 @@ fn gif_loops_and_keeps_its_length() {
         assert_eq!((frame.width, frame.height), (64, 48));
         let rgb: Vec<u8> = frame.buffer.chunks_exact(4).flat_map(|pixel| pixel[..3].to_vec()).collect();
         let error = mean_error(&rgb, &expected(shape, 0, count));
-        // These frames fill the whole colour cube; 256 colours spread evenly over it would be off by 10.
+        // These frames fill the whole colour cube; 256 colours spread evenly over it would be off
+        // by 10.
         assert!(error < 14.0, "frame {count}: {error}");
         (count, delay) = (count + 1, delay + u32::from(frame.delay));
     }

@@ -1,4 +1,5 @@
-//! Fragmented files, made here of the committed clip in every way that says where samples are and when.
+//! Fragmented files, made here of the committed clip in every way that says where samples are and
+//! when.
 
 use shiguredo_mp4::boxes::{
     MfhdBox, MoofBox, MoovBox, MvexBox, StszBox, SttsBox, TfdtBox, TfhdBox, TrafBox, TrexBox, TrunBox, TrunSample,
@@ -146,7 +147,8 @@ fn fragment(style: Style, samples: &[Stored], first: usize, at: usize) -> Vec<u8
         let mut at_run = data + noise.len();
         let runs = samples.chunks(style.run).enumerate().map(|(i, run)| {
             let said = style.defaults == Defaults::Nowhere;
-            // A first run behind another part, and a later one behind the first, need not say where they are.
+            // A first run behind another part, and a later one behind the first, need not say where
+            // they are.
             let implied = i % 2 == 1 || i == 0 && style.base == Base::Previous && style.sound;
             let data_offset = (!implied).then_some(at_run as i32);
             at_run += run.iter().map(|sample| sample.bytes.len()).sum::<usize>();
@@ -237,7 +239,8 @@ fn fragments_that_are_cut_off_are_an_error_and_whole_ones_frames() {
     let bytes = fragmented(PLAIN, 4);
     let starts: Vec<usize> =
         (0..bytes.len() - 3).filter(|&at| &bytes[at..at + 4] == b"sidx").map(|at| at - 4).collect();
-    // Where boxes end, with how many fragments in front: behind a `sidx` of 32 bytes, too, and in front of the last box.
+    // Where boxes end, with how many fragments in front: behind a `sidx` of 32 bytes, too, and in
+    // front of the last box.
     let before = starts.iter().enumerate();
     let mut ends: Vec<_> = before.flat_map(|(fragments, &at)| [(at, fragments), (at + 32, fragments)]).collect();
     ends.push((bytes.len() - 8, starts.len()));

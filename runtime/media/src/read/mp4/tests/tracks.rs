@@ -15,7 +15,8 @@ fn track(handler: &[u8; 4], descriptions: &[u8]) -> Vec<u8> {
     boxed(b"trak", &[&boxed(b"mdia", &[&handler, &boxed(b"minf", &[&table])])])
 }
 
-/// An entry of QuickTime's description of AAC: version 1 has four numbers more than version 0, version 2 nine.
+/// An entry of QuickTime's description of AAC: version 1 has four numbers more than version 0,
+/// version 2 nine.
 fn sound(version: u16) -> Vec<u8> {
     let more = [0, 16, 36][usize::from(version)];
     let fields = [&[0, 0, 0, 0, 0, 0, 0, 1][..], &version.to_be_bytes(), &[0; 18], &vec![0; more]].concat();
@@ -141,7 +142,8 @@ fn the_stream_has_the_last_word_on_colours() {
 
 #[test]
 fn parameter_sets_may_come_with_the_samples() {
-    // `avc3`: those of the description moved in front of the first sample, which is written behind all others.
+    // `avc3`: those of the description moved in front of the first sample, which is written behind
+    // all others.
     let original = std::fs::read(B_FRAMES).unwrap();
     let sets = {
         let clip = open(B_FRAMES.as_ref()).unwrap();
