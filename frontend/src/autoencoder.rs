@@ -32,17 +32,18 @@ pub enum Medium {
     /// Videos: the reference's tensors are `[batch, channel, time, height, width]`.
     #[default]
     Video,
-    /// Images, here videos of one frame: the reference's tensors are `[batch, channel, height, width]`.
+    /// Images, here videos of one frame: the reference's tensors are `[batch, channel, height,
+    /// width]`.
     Image,
 }
 
-/// Another spelling of a checkpoint's tensors than the declaration's own, as the files have it that the model's authors or
-/// other programs wrote.
+/// Another spelling of a checkpoint's tensors than the declaration's own, as the files have it that
+/// the model's authors or other programs wrote.
 pub struct Dialect {
     /// What it is called in messages.
     pub name: &'static str,
-    /// The declaration's name for a name of this spelling, without whatever stands in front of the model's names; `None`
-    /// where the spelling has no such name.
+    /// The declaration's name for a name of this spelling, without whatever stands in front of the
+    /// model's names; `None` where the spelling has no such name.
     pub translate: Box<Translate>,
 }
 
@@ -58,8 +59,9 @@ impl Dialect {
 
 /// A video or image autoencoder with its configuration.
 ///
-/// Sizes are of one axis: height and width are treated alike. Nothing here overflows for sizes of any length; what is
-/// beyond the address space comes out as `usize::MAX`, and is refused when it is declared.
+/// Sizes are of one axis: height and width are treated alike. Nothing here overflows for sizes of
+/// any length; what is beyond the address space comes out as `usize::MAX`, and is refused when it
+/// is declared.
 pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// The class that `config.json` names.
     fn class_name(&self) -> &'static str;
@@ -84,7 +86,8 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// Frames for one latent frame, the first one aside.
     fn temporal_compression(&self) -> usize;
 
-    /// What the height and width of the input of `half` must be multiples of: 1 where it rounds down by itself.
+    /// What the height and width of the input of `half` must be multiples of: 1 where it rounds
+    /// down by itself.
     fn size_unit(&self, half: Half) -> usize {
         let _ = half;
         1
@@ -93,17 +96,19 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// Height and width in pixels of the videos that the model was trained on.
     fn training_size(&self) -> [usize; 2];
 
-    /// How a clip's frames fall into the steps of `half`, and where else they may be cut with the same result.
+    /// How a clip's frames fall into the steps of `half`, and where else they may be cut with the
+    /// same result.
     fn frame_steps(&self, half: Half) -> FrameSteps;
 
     /// Frames that a step of this kind makes of so many frames of its input.
     fn result_frames(&self, kind: StepKind, frames: usize) -> usize;
 
-    /// Declares what a step makes of its input `[batch, channel, time, height, width]`: the sample of latents, the moments of
-    /// a sample.
+    /// Declares what a step makes of its input `[batch, channel, time, height, width]`: the sample
+    /// of latents, the moments of a sample.
     ///
     /// # Errors
-    /// With a configuration without [`Self::problems`], only where tensors do not fit the address space.
+    /// With a configuration without [`Self::problems`], only where tensors do not fit the address
+    /// space.
     fn declare(&self, d: &mut Declaration<'_>, input: Value) -> Result<Value, BuildError>;
 
     /// The numbers by which pipelines scale latents.
@@ -112,7 +117,8 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// The tiles into which the reference cuts the input of `half` unless told otherwise.
     fn tile_rule(&self, half: Half) -> TileRule;
 
-    /// The range into which the reference brings results of `half`, behind the blending of tiles, if it does.
+    /// The range into which the reference brings results of `half`, behind the blending of tiles,
+    /// if it does.
     fn result_range(&self, half: Half, tiled: bool) -> Option<[f32; 2]> {
         let _ = (half, tiled);
         None
@@ -125,7 +131,8 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
 }
 
 impl dyn Autoencoder + '_ {
-    /// Height or width of the latents of a sample with this height or width in pixels, rounded down as encoders do.
+    /// Height or width of the latents of a sample with this height or width in pixels, rounded down
+    /// as encoders do.
     pub fn latent_size(&self, pixels: usize) -> usize {
         pixels / self.spatial_compression()
     }

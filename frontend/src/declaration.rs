@@ -160,8 +160,8 @@ impl Declaration<'_> {
         }
     }
 
-    /// [`Self::returns`] for a module that takes frames one by one, as a batch of images: a video as `[batch * time, channel,
-    /// height, width]`.
+    /// [`Self::returns`] for a module that takes frames one by one, as a batch of images: a video
+    /// as `[batch * time, channel, height, width]`.
     pub(crate) fn returns_images(&mut self, video: Value) -> Result<(), BuildError> {
         if self.taps.contains(self.builder.path()) {
             let images = self.transpose(video, smallvec![0, 2, 1, 3, 4])?;

@@ -5,14 +5,14 @@ use std::ops::Range;
 /// Where a half may cut a clip along time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameSteps {
-    /// Steps of so many frames; what is left over joins the first. Cut elsewhere, a clip gives other numbers: norms gather their
-    /// statistics over a step's frames.
+    /// Steps of so many frames; what is left over joins the first. Cut elsewhere, a clip gives
+    /// other numbers: norms gather their statistics over a step's frames.
     Fixed {
         /// Frames of a step.
         frames: usize,
     },
-    /// A first step of `first` frames, then steps of some units each, and the same numbers however many units go into one. Frames
-    /// behind the last whole unit are not read.
+    /// A first step of `first` frames, then steps of some units each, and the same numbers however
+    /// many units go into one. Frames behind the last whole unit are not read.
     Free {
         /// Frames of the first step.
         first: usize,
@@ -43,7 +43,8 @@ impl FrameSteps {
         }
     }
 
-    /// The same with so many frames a step, where that gives the same numbers: they must be whole units.
+    /// The same with so many frames a step, where that gives the same numbers: they must be whole
+    /// units.
     pub fn with_frames(self, frames: usize) -> Option<Self> {
         match self {
             Self::Free { first, unit, .. } if frames > 0 && frames.is_multiple_of(unit) => {
@@ -53,8 +54,8 @@ impl FrameSteps {
         }
     }
 
-    /// The frames of each step of a clip: of 13 in fixed steps of 2, they are 3 + 2 + 2 + 2 + 2 + 2; without
-    /// frames there are none.
+    /// The frames of each step of a clip: of 13 in fixed steps of 2, they are 3 + 2 + 2 + 2 + 2 +
+    /// 2; without frames there are none.
     pub fn of_clip(self, clip: usize) -> ClipSteps {
         let (first, each, clip) = match self {
             Self::Fixed { frames } => (frames + clip % frames, frames, clip),

@@ -8,8 +8,8 @@ pub struct TileRule {
     pub size: [usize; 2],
     /// The share of its height and of its width that a tile has in common with the next one.
     pub overlap: [f64; 2],
-    /// So many neighbouring rows, and columns, of a result are blended with one weight: more than 1 where what is blended are
-    /// patches.
+    /// So many neighbouring rows, and columns, of a result are blended with one weight: more than 1
+    /// where what is blended are patches.
     pub grain: usize,
     /// The largest height and width of frames that are not cut, as a share of a tile's.
     pub whole_share: f64,

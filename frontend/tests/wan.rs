@@ -1,4 +1,5 @@
-//! `AutoencoderKLWan` and `AutoencoderKLQwenImage`: published sizes, what is refused, steps, tiles, names.
+//! `AutoencoderKLWan` and `AutoencoderKLQwenImage`: published sizes, what is refused, steps, tiles,
+//! names.
 
 use frontend::{
     Autoencoder, ConfigError, DeclareError, FrameSteps, Half, Position, Step, StepKind, Taps, declare, parameters,

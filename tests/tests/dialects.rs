@@ -1,4 +1,5 @@
-//! Checkpoints in the names of others: the golden ones, renamed by tables of this file's own, decode and encode to the same bits.
+//! Checkpoints in the names of others: the golden ones, renamed by tables of this file's own,
+//! decode and encode to the same bits.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,8 @@ use tempfile::TempDir;
 use tessera::{RunOptions, Vae, VideoView};
 use tests::goldens;
 
-/// The golden checkpoint of a model in a file of its own beside its configuration, each tensor renamed and its shape changed.
+/// The golden checkpoint of a model in a file of its own beside its configuration, each tensor
+/// renamed and its shape changed.
 fn renamed(model: &str, rename: impl Fn(&str, &mut Vec<usize>) -> String) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let golden = goldens().join("models").join(model);

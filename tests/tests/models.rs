@@ -103,7 +103,8 @@ fn check(model: &str) {
     }
 }
 
-/// Runs untiled cases of a model with other numbers of frames a step, where they give the same numbers.
+/// Runs untiled cases of a model with other numbers of frames a step, where they give the same
+/// numbers.
 fn check_step_frames(model: &str, cases: &[&str]) {
     let vae = Vae::open(&goldens().join("models").join(model)).expect("the checkpoint opens");
     for name in cases {
@@ -142,7 +143,8 @@ fn activations_are_of_the_steps_of_the_reference() {
     assert!(error.ends_with("cut otherwise than into steps of 2, a clip gives other numbers"), "{error}");
 }
 
-/// What is tapped in each step of a case with taps is what the case holds, but for what the goldens' tool passes over.
+/// What is tapped in each step of a case with taps is what the case holds, but for what the
+/// goldens' tool passes over.
 #[test]
 fn taps_are_the_modules_that_the_goldens_hold() {
     struct Names<'a>(&'a Case, usize);

@@ -1,6 +1,8 @@
-//! Checkpoints under the names that a model's authors gave to its tensors: they decode to the bits of diffusers' names.
+//! Checkpoints under the names that a model's authors gave to its tensors: they decode to the bits
+//! of diffusers' names.
 //!
-//! The golden checkpoints are renamed by tables of this file, which know nothing of the code that reads such files.
+//! The golden checkpoints are renamed by tables of this file, which know nothing of the code that
+//! reads such files.
 
 use std::fs;
 
@@ -26,8 +28,8 @@ fn leaf(name: &str) -> String {
     name.to_owned()
 }
 
-/// The authors' name of a tensor of a Wan with so many residual blocks a level of the encoder; with a list of layers for each level
-/// if it `is_residual`, of all levels else.
+/// The authors' name of a tensor of a Wan with so many residual blocks a level of the encoder; with
+/// a list of layers for each level if it `is_residual`, of all levels else.
 fn wan(name: &str, blocks: usize, is_residual: bool) -> String {
     if let Some(rest) = name.strip_prefix("quant_conv") {
         return format!("conv1{rest}");

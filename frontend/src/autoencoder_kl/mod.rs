@@ -1,8 +1,8 @@
-//! `AutoencoderKL`: images by 3x3 convolutions, group norms, attention at the lowest resolution. Stable Diffusion, SDXL, SD 3,
-//! FLUX.1 and many others.
+//! `AutoencoderKL`: images by 3x3 convolutions, group norms, attention at the lowest resolution.
+//! Stable Diffusion, SDXL, SD 3, FLUX.1 and many others.
 //!
-//! From diffusers' `autoencoder_kl.py` and `vae.py`. Norms and attention see the whole image, so tiles give other numbers than
-//! the image in one piece.
+//! From diffusers' `autoencoder_kl.py` and `vae.py`. Norms and attention see the whole image, so
+//! tiles give other numbers than the image in one piece.
 
 mod blocks;
 mod config;
@@ -87,7 +87,8 @@ impl Autoencoder for Config {
         }
     }
 
-    /// `enable_tiling` has no arguments: a tile is as large as the images that the model was trained on.
+    /// `enable_tiling` has no arguments: a tile is as large as the images that the model was
+    /// trained on.
     fn tile_rule(&self, _half: Half) -> TileRule {
         TileRule::new([self.sample_size; 2], [OVERLAP; 2])
     }

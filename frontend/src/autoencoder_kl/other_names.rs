@@ -1,10 +1,11 @@
-//! Other names of the model's tensors: those of its authors' code, latent diffusion (LDM), which most single files have, FLUX's
-//! `ae.safetensors` among them; and those that diffusers gave to the layers of attention before it had one class for all.
+//! Other names of the model's tensors: those of its authors' code, latent diffusion (LDM), which
+//! most single files have, FLUX's `ae.safetensors` among them; and those that diffusers gave to the
+//! layers of attention before it had one class for all.
 //!
 //! A name is its modules and, last, its parameter, which is called the same.
 
-/// The declaration's name of the tensor that LDM calls `name`, if it has one of that name. The decoder's levels are numbered from the
-/// highest resolution down there.
+/// The declaration's name of the tensor that LDM calls `name`, if it has one of that name. The
+/// decoder's levels are numbered from the highest resolution down there.
 pub(super) fn of_ldm(levels: usize, name: &str) -> Option<String> {
     let (module, parameter) = name.rsplit_once('.')?;
     let path: Vec<&str> = module.split('.').collect();

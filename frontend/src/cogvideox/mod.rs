@@ -1,7 +1,8 @@
-//! `AutoencoderKLCogVideoX`: causal 3D convolutions, group norms that the latents modulate in the decoder.
+//! `AutoencoderKLCogVideoX`: causal 3D convolutions, group norms that the latents modulate in the
+//! decoder.
 //!
-//! From diffusers' `autoencoder_kl_cogvideox.py`. Steps are the reference's, 2 latent frames or 8 frames: group norms gather
-//! their statistics over a step's frames.
+//! From diffusers' `autoencoder_kl_cogvideox.py`. Steps are the reference's, 2 latent frames or 8
+//! frames: group norms gather their statistics over a step's frames.
 
 mod blocks;
 mod config;
@@ -83,8 +84,9 @@ impl Autoencoder for Config {
         }
     }
 
-    /// `invert_scale_latents` is not among the numbers: it concerns the image that conditions the image-to-video pipeline of
-    /// diffusers, whose latents it divides rather than multiplies, and never decoding.
+    /// `invert_scale_latents` is not among the numbers: it concerns the image that conditions the
+    /// image-to-video pipeline of diffusers, whose latents it divides rather than multiplies,
+    /// and never decoding.
     fn latent_scaling(&self) -> LatentScaling {
         LatentScaling {
             scaling_factor: self.scaling_factor,
@@ -94,7 +96,8 @@ impl Autoencoder for Config {
         }
     }
 
-    /// Half the height and width of the videos that the model was trained on, with a sixth and a fifth in common.
+    /// Half the height and width of the videos that the model was trained on, with a sixth and a
+    /// fifth in common.
     fn tile_rule(&self, _half: Half) -> TileRule {
         TileRule::new([self.sample_height / 2, self.sample_width / 2], [1.0 / 6.0, 1.0 / 5.0])
     }

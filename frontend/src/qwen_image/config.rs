@@ -1,11 +1,14 @@
-//! The configuration of an `AutoencoderKLQwenImage`: its fields, and the network of Wan that they describe.
+//! The configuration of an `AutoencoderKLQwenImage`: its fields, and the network of Wan that they
+//! describe.
 //!
-//! Fields and defaults are those of diffusers' class, spelling included. Reading them from text is in [`crate::config_json`].
+//! Fields and defaults are those of diffusers' class, spelling included. Reading them from text is
+//! in [`crate::config_json`].
 
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::wan::{self, Network};
 
-/// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of Qwen-Image.
+/// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of
+/// Qwen-Image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Channels of the first level.
@@ -16,7 +19,8 @@ pub struct Config {
     pub dim_mult: Vec<usize>,
     /// Residual blocks of each level; the decoder has one more.
     pub num_res_blocks: usize,
-    /// Scales of the encoder, 1 the highest and each level half the one before, whose residual blocks attention follows.
+    /// Scales of the encoder, 1 the highest and each level half the one before, whose residual
+    /// blocks attention follows.
     pub attn_scales: Vec<f64>,
     /// Whether the sampler behind each level but the last halves the number of frames.
     pub temperal_downsample: Vec<bool>,

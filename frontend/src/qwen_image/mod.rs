@@ -1,4 +1,5 @@
-//! `AutoencoderKLQwenImage`: the network of Wan 2.1 for images, which are videos of one frame; it takes more of them too.
+//! `AutoencoderKLQwenImage`: the network of Wan 2.1 for images, which are videos of one frame; it
+//! takes more of them too.
 //!
 //! From diffusers' `autoencoder_kl_qwenimage.py`.
 

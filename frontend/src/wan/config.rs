@@ -1,7 +1,7 @@
 //! The configuration of an `AutoencoderKLWan`: its fields, and the network that they describe.
 //!
-//! Fields and defaults are those of diffusers' class, spelling included. Reading them from text is in [`crate::config_json`], what
-//! follows from them and which values are allowed in `network`.
+//! Fields and defaults are those of diffusers' class, spelling included. Reading them from text is
+//! in [`crate::config_json`], what follows from them and which values are allowed in `network`.
 
 use super::network::Network;
 use crate::config_json::{Configuration, Reader, Violation};
@@ -19,7 +19,8 @@ pub struct Config {
     pub dim_mult: Vec<usize>,
     /// Residual blocks of each level; the decoder has one more.
     pub num_res_blocks: usize,
-    /// Scales of the encoder, 1 the highest and each level half the one before, whose residual blocks attention follows.
+    /// Scales of the encoder, 1 the highest and each level half the one before, whose residual
+    /// blocks attention follows.
     pub attn_scales: Vec<f64>,
     /// Whether the sampler behind each level but the last halves the number of frames.
     pub temperal_downsample: Vec<bool>,

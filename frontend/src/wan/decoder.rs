@@ -27,8 +27,8 @@ pub(super) fn decoder(network: &Network, d: &mut Declaration<'_>, latents: Value
     d.scope("conv_out", |d| causal_convolution(d, hidden, outputs))
 }
 
-/// Residual blocks and a sampler, if the level has one; with a shortcut around all of them where the network has shortcuts
-/// (`WanUpBlock`, `WanResidualUpBlock`).
+/// Residual blocks and a sampler, if the level has one; with a shortcut around all of them where
+/// the network has shortcuts (`WanUpBlock`, `WanResidualUpBlock`).
 fn up_block(
     network: &Network,
     d: &mut Declaration<'_>,

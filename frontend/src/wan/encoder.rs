@@ -1,4 +1,5 @@
-//! The encoder: video, in patches, to what `quant_conv` makes mean and log-variance of the latents of (`WanEncoder3d`).
+//! The encoder: video, in patches, to what `quant_conv` makes mean and log-variance of the latents
+//! of (`WanEncoder3d`).
 
 use ir::{BuildError, Value};
 

@@ -1,8 +1,10 @@
-//! `AutoencoderKLWan`: causal 3D convolutions behind zeros, norms over the channels of each position, attention in each frame; in
-//! Wan 2.2 over patches of pixels, with shortcuts around blocks.
+//! `AutoencoderKLWan`: causal 3D convolutions behind zeros, norms over the channels of each
+//! position, attention in each frame; in Wan 2.2 over patches of pixels, with shortcuts around
+//! blocks.
 //!
-//! From diffusers' `autoencoder_kl_wan.py`. Nothing looks beyond a position but convolutions and the attention of a frame, so a
-//! clip may be cut anywhere behind its first frame, which is a step of its own: the samplers over time leave it alone.
+//! From diffusers' `autoencoder_kl_wan.py`. Nothing looks beyond a position but convolutions and
+//! the attention of a frame, so a clip may be cut anywhere behind its first frame, which is a step
+//! of its own: the samplers over time leave it alone.
 
 mod blocks;
 mod config;

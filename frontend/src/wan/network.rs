@@ -1,5 +1,5 @@
-//! The network of this family, whatever class describes it: its sizes, what follows from them, which are allowed, and the steps of
-//! both halves. Reading a configuration is each class's own.
+//! The network of this family, whatever class describes it: its sizes, what follows from them,
+//! which are allowed, and the steps of both halves. Reading a configuration is each class's own.
 
 use ir::rearrange::{BlockOrder, depth_to_space, space_to_depth};
 use ir::{Axis, BuildError, Value};
@@ -27,10 +27,12 @@ const TILE: usize = 256;
 /// The share of a tile that the next one covers too: tiles begin every 192 pixels.
 const OVERLAP: f64 = 0.25;
 
-/// Height and width in pixels of the smaller of the sizes that the published models were trained on.
+/// Height and width in pixels of the smaller of the sizes that the published models were trained
+/// on.
 const TRAINING_SIZE: [usize; 2] = [480, 832];
 
-/// The order of a patch's channels: those of the video, then the columns, then the rows of the patch.
+/// The order of a patch's channels: those of the video, then the columns, then the rows of the
+/// patch.
 const PATCH_ORDER: BlockOrder = [Axis::Channel, Axis::Time, Axis::Width, Axis::Height];
 
 /// What the networks of the family differ in.
@@ -46,13 +48,15 @@ pub(crate) struct Network {
     pub(crate) latents: usize,
     /// Residual blocks of each level; the decoder has one more.
     pub(crate) layers: usize,
-    /// Scales of the encoder, 1 the highest and each level half the one before, whose residual blocks attention follows.
+    /// Scales of the encoder, 1 the highest and each level half the one before, whose residual
+    /// blocks attention follows.
     pub(crate) attention_scales: Vec<f64>,
     /// Whether the sampler behind each level but the last halves the number of frames.
     pub(crate) halves_time: Vec<bool>,
     /// Whether blocks have shortcuts without weights around them, and names by level.
     pub(crate) is_residual: bool,
-    /// Channels of what the first convolution reads and of what the last one gives: those of patches.
+    /// Channels of what the first convolution reads and of what the last one gives: those of
+    /// patches.
     pub(crate) channels: [usize; 2],
     /// Height and width of the patches of pixels that the network takes for one.
     pub(crate) patch: usize,
@@ -73,7 +77,8 @@ impl Network {
         self.multiples.iter().rev().map(|multiple| self.decoder_base.saturating_mul(*multiple)).collect()
     }
 
-    /// Whether the decoder's sampler behind this level, from the lowest resolution up, doubles the number of frames.
+    /// Whether the decoder's sampler behind this level, from the lowest resolution up, doubles the
+    /// number of frames.
     pub(super) fn doubles_time(&self, level: usize) -> bool {
         self.halves_time[self.halves_time.len() - 1 - level]
     }
@@ -99,8 +104,8 @@ impl Network {
         1 << self.halves_time.iter().filter(|halves| **halves).count()
     }
 
-    /// What the height and width of an input must be multiples of: patches are whole, and so are the blocks of which shortcuts take
-    /// means. Convolutions round down.
+    /// What the height and width of an input must be multiples of: patches are whole, and so are
+    /// the blocks of which shortcuts take means. Convolutions round down.
     pub(crate) fn size_unit(&self, half: Half) -> usize {
         match half {
             Half::Decoder => 1,
@@ -133,8 +138,8 @@ impl Network {
         }
     }
 
-    /// Tiles of `enable_tiling`. Patches: the reference blends them whole; and when it encodes, it counts a tile's size in them, but
-    /// not the size from which on frames are tiled.
+    /// Tiles of `enable_tiling`. Patches: the reference blends them whole; and when it encodes, it
+    /// counts a tile's size in them, but not the size from which on frames are tiled.
     pub(crate) fn tile_rule(&self, half: Half) -> TileRule {
         let rule = TileRule::new([TILE, TILE], [OVERLAP, OVERLAP]);
         match half {
@@ -180,7 +185,8 @@ impl Network {
 
 /// Violations of the fields that all classes of the family have by the same names.
 impl Network {
-    /// Whatever of the shared fields cannot be honoured. `patch_size` and the fields of `channels` are named by the class.
+    /// Whatever of the shared fields cannot be honoured. `patch_size` and the fields of `channels`
+    /// are named by the class.
     pub(crate) fn violations(&self, channels: &[&'static str]) -> Vec<Violation> {
         let mut found = vec![];
         let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));

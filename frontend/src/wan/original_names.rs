@@ -1,12 +1,15 @@
-//! The names that the model's authors gave to its tensors (`Wan2.1_VAE.pth`, `Wan2.2_VAE.pth`), as other programs have them too.
+//! The names that the model's authors gave to its tensors (`Wan2.1_VAE.pth`, `Wan2.2_VAE.pth`), as
+//! other programs have them too.
 //!
-//! A name is its modules and, last, its parameter, which is called the same. Modules are numbered in lists: of a residual block
-//! (norm, activation, convolution, norm, activation, dropout, convolution), of the layers of all levels, or, with shortcuts, of
-//! the levels and then of the layers of each.
+//! A name is its modules and, last, its parameter, which is called the same. Modules are numbered
+//! in lists: of a residual block (norm, activation, convolution, norm, activation, dropout,
+//! convolution), of the layers of all levels, or, with shortcuts, of the levels and then of the
+//! layers of each.
 
 use super::network::Network;
 
-/// The declaration's name of the tensor that the authors call `name`, if they have one of that name.
+/// The declaration's name of the tensor that the authors call `name`, if they have one of that
+/// name.
 pub(super) fn own_name(network: &Network, name: &str) -> Option<String> {
     let (module, parameter) = name.rsplit_once('.')?;
     let path: Vec<&str> = module.split('.').collect();

@@ -1,4 +1,5 @@
-//! Shortcuts without weights around the blocks of a level: what a sampler does, done by moving, averaging and repeating channels.
+//! Shortcuts without weights around the blocks of a level: what a sampler does, done by moving,
+//! averaging and repeating channels.
 
 use ir::rearrange::{CHANNELS_SLOWEST, channel_means, depth_to_space, repeat_channels, space_to_depth};
 use ir::{BuildError, PadMode, Value};
@@ -18,7 +19,8 @@ fn factors(resampling: Option<Resampling>) -> [usize; 3] {
     }
 }
 
-/// Blocks of places as channels, of which neighbours are averaged (`AvgDown3D`). Frames that a block lacks are zeros before the first.
+/// Blocks of places as channels, of which neighbours are averaged (`AvgDown3D`). Frames that a
+/// block lacks are zeros before the first.
 pub(super) fn average_down(
     d: &mut Declaration<'_>,
     input: Value,
@@ -45,8 +47,8 @@ pub(super) fn average_down(
     })
 }
 
-/// Channels, each repeated as often as it takes, as blocks of places (`DupUp3D`). Of the first frame of a clip the last alone
-/// stays.
+/// Channels, each repeated as often as it takes, as blocks of places (`DupUp3D`). Of the first
+/// frame of a clip the last alone stays.
 pub(super) fn duplicate_up(
     d: &mut Declaration<'_>,
     input: Value,

@@ -61,7 +61,8 @@ pub fn create(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn 
 /// Opens a writer for images, clips of one frame: [`create`], but that arrays are [B, C, H, W].
 ///
 /// # Errors
-/// As [`create`]; [`Error::UnsupportedClip`](crate::Error::UnsupportedClip) for more than one frame.
+/// As [`create`]; [`Error::UnsupportedClip`](crate::Error::UnsupportedClip) for more than one
+/// frame.
 pub fn create_images(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn ClipWriter>> {
     if shape.frames > 1 {
         let problem = format!("an image is one frame, and this clip has {}", shape.frames);

@@ -38,8 +38,8 @@ Examples:
 
 /// Decode latents to a clip, pictures or an array
 ///
-/// Without --model and --latents it decodes a small demo that is part of the program: a scene of Big Buck Bunny, (c)
-/// Blender Foundation, CC BY 3.0.
+/// Without --model and --latents it decodes a small demo that is part of the program: a scene of
+/// Big Buck Bunny, (c) Blender Foundation, CC BY 3.0.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {

@@ -29,8 +29,9 @@ Examples:
 
 /// Encode a video to latents
 ///
-/// What is written is the posterior's mean, [B, T, C, H, W], or [B, C, H, W] with a model of images, scaled as a diffusers pipeline keeps latents. Height and width that
-/// are no multiples of the model's compression lose their last rows and columns, as in the reference.
+/// What is written is the posterior's mean, [B, T, C, H, W], or [B, C, H, W] with a model of
+/// images, scaled as a diffusers pipeline keeps latents. Height and width that are no multiples of
+/// the model's compression lose their last rows and columns, as in the reference.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(super) struct Arguments {
@@ -53,7 +54,8 @@ pub(super) struct Arguments {
     /// Names the draw's noise: the same seed, the same noise on every machine
     #[arg(long, value_name = "N", default_value_t, requires = "sample", help_heading = "Output")]
     seed: u64,
-    /// Write what the model's encode() makes, [B, C, T, H, W] or [B, C, H, W]: do not multiply with config.json's scaling_factor
+    /// Write what the model's encode() makes, [B, C, T, H, W] or [B, C, H, W]: do not multiply with
+    /// config.json's scaling_factor
     #[arg(long, help_heading = "Output")]
     unscaled: bool,
     /// Write mean and log-variance, `parameters` [B, 2C, T, H, W] or [B, 2C, H, W], unscaled

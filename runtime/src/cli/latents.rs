@@ -14,17 +14,19 @@ use super::{Console, Failure, advice};
 #[derive(Args)]
 #[command(next_help_heading = "Latents")]
 pub(super) struct LatentsArguments {
-    /// Latents, a tensor with five axes, or four for a single video or, with a model of images, for a batch of images: safetensors, what torch.save writes, NumPy's .npy and .npz,
-    /// or ComfyUI's .latent. #TENSOR says which where there are several and none is named `latents`. Of moments, as `tessera
-    /// encode --moments` writes them, the mean
+    /// Latents, a tensor with five axes, or four for a single video or, with a model of images, for
+    /// a batch of images: safetensors, what torch.save writes, NumPy's .npy and .npz,
+    /// or ComfyUI's .latent. #TENSOR says which where there are several and none is named
+    /// `latents`. Of moments, as `tessera encode --moments` writes them, the mean
     #[arg(long, value_name = "FILE[#TENSOR]")]
     pub(super) latents: Option<PathBuf>,
-    /// Order of the latents' axes; `auto` takes what fits the model's channels, if both do: btchw for a pipeline's latents,
-    /// bcthw for unscaled ones, and says that it is a guess; with a model of images bchw, if there are four axes
+    /// Order of the latents' axes; `auto` takes what fits the model's channels, if both do: btchw
+    /// for a pipeline's latents, bcthw for unscaled ones, and says that it is a guess; with a
+    /// model of images bchw, if there are four axes
     #[arg(long, value_name = "LAYOUT", value_enum, default_value_t, requires = "latents")]
     latents_layout: Layout,
-    /// The latents are what the model's decode() takes: do not divide by config.json's scaling_factor. Not needed for what
-    /// `tessera encode` or ComfyUI wrote
+    /// The latents are what the model's decode() takes: do not divide by config.json's
+    /// scaling_factor. Not needed for what `tessera encode` or ComfyUI wrote
     #[arg(long, requires = "latents")]
     unscaled: bool,
 }

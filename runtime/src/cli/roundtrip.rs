@@ -1,7 +1,7 @@
 //! `tessera roundtrip`: a video to latents and back, and how much is lost on the way.
 //!
-//! The video is read twice, once to encode and once to compare: what is held of it does not grow with its length, but for
-//! the latents.
+//! The video is read twice, once to encode and once to compare: what is held of it does not grow
+//! with its length, but for the latents.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -41,9 +41,10 @@ Examples:
 
 /// Encode a video, decode it again, and show what is lost
 ///
-/// Writes the video beside its reconstruction, and a contact sheet of a few frames: the source above, the reconstruction below.
-/// Tells for every frame its peak signal-to-noise ratio (PSNR, in dB, over red, green and blue) and its structural similarity
-/// (SSIM, at most 1, of the luma). Frames are brought to multiples of the model's compression, and the last few left out where they
+/// Writes the video beside its reconstruction, and a contact sheet of a few frames: the source
+/// above, the reconstruction below. Tells for every frame its peak signal-to-noise ratio (PSNR, in
+/// dB, over red, green and blue) and its structural similarity (SSIM, at most 1, of the luma).
+/// Frames are brought to multiples of the model's compression, and the last few left out where they
 /// do not come back from the latents.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -173,8 +174,9 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     console.say(&format!("{}\n{}", frames_table(clip, &compared), table::table(&summary, &[])))
 }
 
-/// The video as far as it can come back: resized to multiples of the compression, without last frames that have no latents of
-/// their own. What was asked for in so many words is refused rather than changed.
+/// The video as far as it can come back: resized to multiples of the compression, without last
+/// frames that have no latents of their own. What was asked for in so many words is refused rather
+/// than changed.
 fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, console: Console) -> Result<Video, Error> {
     let model = vae.model();
     vae.encoded_shape(&video.shape)?;
@@ -211,8 +213,9 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, console: Console)
     video.resized(good_height, good_width, good_frames)
 }
 
-/// The options with a budget from which what comparing holds is taken away: of a step's frames the source, both side by side
-/// and the pixels on their way to a picture; for each thread a frame in f64 with the means that similarity is made of.
+/// The options with a budget from which what comparing holds is taken away: of a step's frames the
+/// source, both side by side and the pixels on their way to a picture; for each thread a frame in
+/// f64 with the means that similarity is made of.
 fn with_room_to_compare(mut options: RunOptions, vae: &Vae, clip: ClipShape) -> Result<RunOptions, Error> {
     let frame = [clip.channels, clip.height, clip.width].into_iter().fold(size_of::<f32>(), usize::saturating_mul);
     let model = vae.model();

@@ -1,7 +1,9 @@
-//! Blending the tiles of one batch of frames to whole frames, as diffusers' `blend_v` and `blend_h` do, bit for bit.
+//! Blending the tiles of one batch of frames to whole frames, as diffusers' `blend_v` and `blend_h`
+//! do, bit for bit.
 //!
-//! A tile is blended with the one above it and then with the one to its left, each as *their* blending left them. Tiles
-//! come row by row; of earlier ones only the strips are kept that later ones are blended with.
+//! A tile is blended with the one above it and then with the one to its left, each as *their*
+//! blending left them. Tiles come row by row; of earlier ones only the strips are kept that later
+//! ones are blended with.
 
 use std::collections::TryReserveError;
 
@@ -70,8 +72,8 @@ impl<'a> Blender<'a> {
     }
 }
 
-/// The weights of the earlier and the later tile at element `at` of `extent`, of which so many neighbours have one weight: computed in
-/// f64 and rounded, as torch does with numbers of Python.
+/// The weights of the earlier and the later tile at element `at` of `extent`, of which so many
+/// neighbours have one weight: computed in f64 and rounded, as torch does with numbers of Python.
 fn weights(at: usize, extent: usize, grain: usize) -> (f32, f32) {
     let later = (at / grain) as f64 / (extent / grain) as f64;
     ((1.0 - later) as f32, later as f32)

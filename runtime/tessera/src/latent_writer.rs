@@ -1,4 +1,5 @@
-//! Writing what the encoder made, while it is made: latents as a pipeline keeps them, as the decoder takes them, or the moments.
+//! Writing what the encoder made, while it is made: latents as a pipeline keeps them, as the
+//! decoder takes them, or the moments.
 //!
 //! The file says in its metadata which it is: see [`crate::latents`], which reads it back.
 
@@ -35,7 +36,8 @@ pub enum LatentContent {
     Moments,
 }
 
-/// A safetensors file of f32 that takes moments as they come; it appears whole at [`Self::finish`] or not at all.
+/// A safetensors file of f32 that takes moments as they come; it appears whole at [`Self::finish`]
+/// or not at all.
 pub struct LatentWriter {
     array: Box<ArrayWriter>,
     posterior: Posterior,
@@ -48,7 +50,8 @@ impl LatentWriter {
     /// Opens a file for what becomes of moments of this shape, of a model of videos or images.
     ///
     /// # Errors
-    /// [`files::Error::UnknownOutput`] unless the path ends in `.safetensors`; [`media::Error::InvalidClip`]; [`files::Error::OutputPlace`].
+    /// [`files::Error::UnknownOutput`] unless the path ends in `.safetensors`;
+    /// [`media::Error::InvalidClip`]; [`files::Error::OutputPlace`].
     pub fn create(path: &Path, moments: ClipShape, content: LatentContent, medium: Medium) -> Result<LatentWriter> {
         require_ending(path, ENDING, ".safetensors, for latents")?;
         moments.check()?;
@@ -72,10 +75,12 @@ impl LatentWriter {
         Ok(LatentWriter { array, posterior: Posterior::new(draw), content, shape: moments })
     }
 
-    /// Appends moments [2 C, T, H, W]. Blocks of a sample come in the order of frames; samples one after the other.
+    /// Appends moments [2 C, T, H, W]. Blocks of a sample come in the order of frames; samples one
+    /// after the other.
     ///
     /// # Errors
-    /// [`media::Error::FrameOrder`], [`files::Error::Write`]; [`Error::Scaling`](crate::Error::Scaling) if the model's scaling makes no sense.
+    /// [`media::Error::FrameOrder`], [`files::Error::Write`];
+    /// [`Error::Scaling`](crate::Error::Scaling) if the model's scaling makes no sense.
     pub fn write(&mut self, sample: usize, moments: &FrameBlock<'_>) -> Result<()> {
         let channels = self.shape.channels / 2;
         let latents = |posterior: &mut Posterior| Latents {
@@ -97,7 +102,8 @@ impl LatentWriter {
     /// Puts the file in its place, replacing what was there.
     ///
     /// # Errors
-    /// [`media::Error::FrameOrder`] if frames are missing, [`files::Error::Write`], [`files::Error::NotInPlace`].
+    /// [`media::Error::FrameOrder`] if frames are missing, [`files::Error::Write`],
+    /// [`files::Error::NotInPlace`].
     pub fn finish(self) -> Result<Output> {
         Ok(self.array.finish()?)
     }

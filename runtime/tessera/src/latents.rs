@@ -1,11 +1,12 @@
-//! Latents to decode: read from a file, brought to [B, C, T, H, W]; those of images are of one frame.
+//! Latents to decode: read from a file, brought to [B, C, T, H, W]; those of images are of one
+//! frame.
 //!
 //! What a file says of its latents is read here, and what it leaves open is decided, by
 //! [`Latents::read_with_account`] with an account of how.
 //!
-//! ComfyUI's `.latent` is a safetensors file with a tensor `latent_tensor`, [B, C, T, H, W] as its VAE takes it.
-//! Files of the time before it marked them with `latent_format_version_0` are scaled by Stable Diffusion's factor,
-//! which ComfyUI undoes as it loads them; so is it here.
+//! ComfyUI's `.latent` is a safetensors file with a tensor `latent_tensor`, [B, C, T, H, W] as its
+//! VAE takes it. Files of the time before it marked them with `latent_format_version_0` are scaled
+//! by Stable Diffusion's factor, which ComfyUI undoes as it loads them; so is it here.
 
 use std::fmt;
 use std::path::Path;
@@ -24,11 +25,11 @@ const COMFY_NAME: &str = "latent_tensor";
 const COMFY_MARK: &str = "latent_format_version_0";
 /// What [`COMFY_NAME`] is divided by where the mark is missing, as ComfyUI does it.
 const COMFY_OLD_FACTOR: f32 = 0.18215;
-/// The tensors taken when a file holds several and none is named, the first that is there; `samples` are ComfyUI's in
-/// memory.
+/// The tensors taken when a file holds several and none is named, the first that is there;
+/// `samples` are ComfyUI's in memory.
 const USUAL_NAMES: [&str; 3] = [USUAL_NAME, COMFY_NAME, "samples"];
-/// The tensor of a distribution's mean and log-variance, [B, 2 C, T, H, W], unscaled: diffusers' attribute of that
-/// name.
+/// The tensor of a distribution's mean and log-variance, [B, 2 C, T, H, W], unscaled: diffusers'
+/// attribute of that name.
 pub(crate) const MOMENTS_NAME: &str = "parameters";
 /// What a missing file should have been.
 const LATENTS_HINT: &str = "expected latents as FILE or FILE#TENSOR";
@@ -43,9 +44,10 @@ pub(crate) const SCALED_LABEL: &str = "scaled";
 /// The order of axes in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LatentsLayout {
-    /// [B, T, C, H, W] for scaled latents (as the diffusers pipeline saves them), [B, C, T, H, W] for unscaled ones
-    /// (as `vae.decode` takes them), if the channel axis fits the model; else the other one if that fits. A file that
-    /// says its layout in its metadata, as those we write, is read in that.
+    /// [B, T, C, H, W] for scaled latents (as the diffusers pipeline saves them), [B, C, T, H, W]
+    /// for unscaled ones (as `vae.decode` takes them), if the channel axis fits the model; else
+    /// the other one if that fits. A file that says its layout in its metadata, as those we
+    /// write, is read in that.
     #[default]
     Auto,
     /// [B, C, T, H, W].
@@ -87,7 +89,8 @@ pub struct Latents {
     pub shape: [usize; 5],
 }
 
-/// How latents of a file were read: what the file or the caller said, and what was decided where they did not.
+/// How latents of a file were read: what the file or the caller said, and what was decided where
+/// they did not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LatentsAccount {
     /// Never `Auto`.
@@ -144,17 +147,18 @@ impl Latents {
         Ok(scaling.scale(&mut self.data, self.shape)?)
     }
 
-    /// Reads `FILE[#TENSOR]`: safetensors, what `torch.save` writes, `.npy` or `.npz`, told apart by their content.
-    /// Without `#TENSOR` it is the file's only tensor with elements, or the one named `latents`, `latent_tensor` or
-    /// `samples`. F32, F16, BF16 and F64 are accepted, in five axes, or in four for a single video or, in
-    /// [`LatentsLayout::Bchw`], a batch of images. `unscaled` says
-    /// that the file's values are already those that the decoder takes; here it only decides which layout
-    /// [`LatentsLayout::Auto`] prefers: see [`Self::unscale`]. Of moments
-    /// (see [`Stored::moments`]) it is the mean.
+    /// Reads `FILE[#TENSOR]`: safetensors, what `torch.save` writes, `.npy` or `.npz`, told apart
+    /// by their content. Without `#TENSOR` it is the file's only tensor with elements, or the
+    /// one named `latents`, `latent_tensor` or `samples`. F32, F16, BF16 and F64 are accepted,
+    /// in five axes, or in four for a single video or, in [`LatentsLayout::Bchw`], a batch of
+    /// images. `unscaled` says that the file's values are already those that the decoder takes;
+    /// here it only decides which layout [`LatentsLayout::Auto`] prefers: see
+    /// [`Self::unscale`]. Of moments (see [`Stored::moments`]) it is the mean.
     ///
     /// # Errors
-    /// Those of [`TensorFile::open`]; [`files::Error::MissingTensor`] or [`Error::AmbiguousTensor`]; [`files::Error::WrongDtype`];
-    /// [`files::Error::WrongShape`] unless it has these axes, none of them empty, with `latent_channels` where the layout
+    /// Those of [`TensorFile::open`]; [`files::Error::MissingTensor`] or
+    /// [`Error::AmbiguousTensor`]; [`files::Error::WrongDtype`]; [`files::Error::WrongShape`]
+    /// unless it has these axes, none of them empty, with `latent_channels` where the layout
     /// has channels; [`Error::NonFinite`].
     pub fn read(
         source: impl AsRef<Path>,
@@ -240,7 +244,8 @@ impl Latents {
 }
 
 impl Latents {
-    /// The first `frames` of each sample, and of each the upper left corner; what is smaller stays as it is.
+    /// The first `frames` of each sample, and of each the upper left corner; what is smaller stays
+    /// as it is.
     pub fn corner(&self, frames: usize, height: usize, width: usize) -> Latents {
         let [batch, channels, all_frames, all_rows, all_columns] = self.shape;
         let shape = [batch, channels, frames.min(all_frames), height.min(all_rows), width.min(all_columns)];
@@ -258,9 +263,11 @@ impl Latents {
 /// What a file says of the latents in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// Whether they are scaled as a pipeline has them; `None` where nothing says so, as in files of other programs.
+    /// Whether they are scaled as a pipeline has them; `None` where nothing says so, as in files of
+    /// other programs.
     pub scaled: Option<bool>,
-    /// Whether it is a tensor `parameters` [B, 2 C, T, H, W]: mean and log-variance, which are never scaled.
+    /// Whether it is a tensor `parameters` [B, 2 C, T, H, W]: mean and log-variance, which are
+    /// never scaled.
     pub moments: bool,
 }
 

@@ -34,14 +34,16 @@ pub enum Backend {
 /// Whether frames are cut into tiles that are run apart and blended; see [`crate::tiling`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TilingChoice {
-    /// With a PJRT plugin, whole frames. Else frames go through whole where that fits the memory budget, or in the largest tiles that do, shared out
-    /// evenly, with overlaps as near as they divide to those asked for.
+    /// With a PJRT plugin, whole frames. Else frames go through whole where that fits the memory
+    /// budget, or in the largest tiles that do, shared out evenly, with overlaps as near as
+    /// they divide to those asked for.
     #[default]
     Auto,
     /// Frames go through whole, or are refused.
     Off,
-    /// Tiles of this size in pixels, as diffusers' `enable_tiling` has them: only frames larger than a tile are cut. A size
-    /// that does not divide is refused; [`crate::Tiling::nearest`] finds one that does.
+    /// Tiles of this size in pixels, as diffusers' `enable_tiling` has them: only frames larger
+    /// than a tile are cut. A size that does not divide is refused; [`crate::Tiling::nearest`]
+    /// finds one that does.
     Size {
         /// Height of a tile in pixels.
         height: usize,
@@ -50,12 +52,13 @@ pub enum TilingChoice {
     },
 }
 
-/// What is run at once, by workers: each runs one step at a time, with its share of the threads and with memory of its own. All
-/// threads of a worker work on one kernel; a worker more means fewer threads that wait for each other at its end. Results are
-/// the same bits.
+/// What is run at once, by workers: each runs one step at a time, with its share of the threads and
+/// with memory of its own. All threads of a worker work on one kernel; a worker more means fewer
+/// threads that wait for each other at its end. Results are the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Parallel {
-    /// Samples, or tiles, if a step is small enough that this is faster; see [`crate::memory_plan`].
+    /// Samples, or tiles, if a step is small enough that this is faster; see
+    /// [`crate::memory_plan`].
     #[default]
     Auto,
     /// Samples of a batch of latents or of a clip in memory, where frames go through whole.
@@ -116,18 +119,21 @@ impl Default for MemoryBudget {
 pub struct RunOptions {
     /// What runs the steps.
     pub backend: Backend,
-    /// From 1 to [`MOST_THREADS`]; by default as many as the system offers. Results do not depend on it.
+    /// From 1 to [`MOST_THREADS`]; by default as many as the system offers. Results do not depend
+    /// on it.
     pub threads: Option<usize>,
     /// For [`Backend::Cpu`]; by default what [`Target::from_env_or_probe`] finds.
     pub target: Option<Target>,
     /// What elements are computed with and kept in. Inputs and results are f32 in any case.
     pub precision: Precision,
-    /// For [`Backend::Pjrt`]; by default the one that [`backend_tpu_stablehlo::pjrt::locate::PLUGIN_VARIABLE`] names.
+    /// For [`Backend::Pjrt`]; by default the one that
+    /// [`backend_tpu_stablehlo::pjrt::locate::PLUGIN_VARIABLE`] names.
     pub plugin: Option<PluginSpec>,
-    /// For [`Backend::Pjrt`]: how hard the plugin optimises; by default [`Optimization::OF_TPUS`] on TPUs, elsewhere what the
-    /// plugin chooses.
+    /// For [`Backend::Pjrt`]: how hard the plugin optimises; by default [`Optimization::OF_TPUS`]
+    /// on TPUs, elsewhere what the plugin chooses.
     pub optimization: Option<Optimization>,
-    /// For [`Backend::Pjrt`]: the folder where compiled programs are kept from run to run, if they are.
+    /// For [`Backend::Pjrt`]: the folder where compiled programs are kept from run to run, if they
+    /// are.
     pub program_cache: Option<PathBuf>,
     /// What to look at while steps run.
     pub inspection: Inspection,
@@ -137,15 +143,18 @@ pub struct RunOptions {
     pub tiling: TilingChoice,
     /// What neighbouring tiles have in common; by default what those of the reference have.
     pub overlap: Option<Overlap>,
-    /// Latent frames of every step but the first, where results do not depend on it; by default as many as the reference takes.
-    /// Activations are of the reference's steps: with [`Self::taps`] there is no choice.
+    /// Latent frames of every step but the first, where results do not depend on it; by default as
+    /// many as the reference takes. Activations are of the reference's steps: with
+    /// [`Self::taps`] there is no choice.
     pub step_frames: Option<usize>,
-    /// What may run at once, as far as the memory budget allows. The evaluator runs one step at a time. So does a
-    /// PJRT plugin, unless batch or tiles are asked for: then two, so that tensors of the one travel while the other runs.
+    /// What may run at once, as far as the memory budget allows. The evaluator runs one step at a
+    /// time. So does a PJRT plugin, unless batch or tiles are asked for: then two, so that
+    /// tensors of the one travel while the other runs.
     pub parallel: Parallel,
-    /// How much memory it may take, with whatever other calls of this process take at the same time: a call that does not fit
-    /// beside them waits. What cannot be done within it is refused before any work. The evaluator and PJRT
-    /// plugins, whose memory is not planned here, have no regard for it.
+    /// How much memory it may take, with whatever other calls of this process take at the same
+    /// time: a call that does not fit beside them waits. What cannot be done within it is
+    /// refused before any work. The evaluator and PJRT plugins, whose memory is not planned
+    /// here, have no regard for it.
     pub memory: MemoryBudget,
     /// Ends the call from another thread.
     pub cancellation: Option<Cancellation>,
@@ -208,7 +217,8 @@ impl RunOptions {
     /// How the frames of a clip fall into steps of `half`.
     ///
     /// # Errors
-    /// [`Error::StepFrames`] if steps of [`Self::step_frames`] would give other numbers, or activations are to be looked at.
+    /// [`Error::StepFrames`] if steps of [`Self::step_frames`] would give other numbers, or
+    /// activations are to be looked at.
     pub fn frame_steps(&self, model: &dyn Autoencoder, half: Half) -> Result<FrameSteps> {
         let usual = model.frame_steps(half);
         let Some(asked) = self.step_frames else { return Ok(usual) };

@@ -1,12 +1,15 @@
-//! Tiles: which windows of a frame are decoded or encoded apart, and which part of each result ends up where.
+//! Tiles: which windows of a frame are decoded or encoded apart, and which part of each result ends
+//! up where.
 //!
-//! Pure geometry, with the arithmetic of diffusers' `enable_tiling`, `tiled_decode` and `tiled_encode`, truncations
-//! included. Running tiles is in `clip`, blending them in `blend`, choosing them by memory in [`crate::memory_plan`].
+//! Pure geometry, with the arithmetic of diffusers' `enable_tiling`, `tiled_decode` and
+//! `tiled_encode`, truncations included. Running tiles is in `clip`, blending them in `blend`,
+//! choosing them by memory in [`crate::memory_plan`].
 //!
-//! Along one axis tile n starts at n times the *stride*, reaches over the *tile*, and is cut off where the input ends. Of
-//! its result the first *limit* elements are kept; its first *blend* elements are faded into the last ones of the tile
-//! before. Stride and tile count the input's elements (latents or pixels), blend and limit the result's. diffusers
-//! truncates them one by one, so that they need not belong together: such a geometry gives frames of a wrong size there,
+//! Along one axis tile n starts at n times the *stride*, reaches over the *tile*, and is cut off
+//! where the input ends. Of its result the first *limit* elements are kept; its first *blend*
+//! elements are faded into the last ones of the tile before. Stride and tile count the input's
+//! elements (latents or pixels), blend and limit the result's. diffusers truncates them one by one,
+//! so that they need not belong together: such a geometry gives frames of a wrong size there,
 //! and is refused here.
 
 use std::fmt;
@@ -16,7 +19,8 @@ use frontend::{Autoencoder, Half};
 
 use crate::error::{Error, Result};
 
-/// How many units in the last place around k / n the overlap factor is looked for that truncates to k on all four counts.
+/// How many units in the last place around k / n the overlap factor is looked for that truncates to
+/// k on all four counts.
 const NUDGES: i64 = 4;
 
 /// The size of tiles in pixels, and the share of each that it has in common with the next one.
@@ -72,7 +76,8 @@ pub struct Band {
     pub input: Range<usize>,
     /// Elements that a tile's result has along this axis.
     pub result: usize,
-    /// What is kept of the result, and where it goes: its first elements, as many as this range is long.
+    /// What is kept of the result, and where it goes: its first elements, as many as this range is
+    /// long.
     pub output: Range<usize>,
     /// The first elements of the result that are blended with as many last ones of the band before.
     pub blend: usize,
@@ -117,7 +122,8 @@ impl Axis {
         for start in (0..size).step_by(self.stride) {
             let input = start..size.min(start.saturating_add(self.tile));
             let result = scaled(input.len());
-            // Too few pixels at the lower or right border for a latent of their own; those before have seen them.
+            // Too few pixels at the lower or right border for a latent of their own; those before have seen
+            // them.
             if result == 0 && start > 0 {
                 break;
             }
@@ -178,10 +184,12 @@ impl Tiling {
         Self { height, width, overlap: Overlap::of(model, half) }
     }
 
-    /// Tiles of this height and width in pixels, of which so many lie between the beginning of one and that of the next.
+    /// Tiles of this height and width in pixels, of which so many lie between the beginning of one
+    /// and that of the next.
     ///
     /// # Errors
-    /// [`Error::Tiling`] if a stride is no multiple of the spatial compression, 0, or longer than a tile.
+    /// [`Error::Tiling`] if a stride is no multiple of the spatial compression, 0, or longer than a
+    /// tile.
     pub fn strided(model: &dyn Autoencoder, half: Half, size: [usize; 2], stride: [usize; 2]) -> Result<Self> {
         let compression = model.spatial_compression();
         let factor = |axis: usize| {
@@ -204,8 +212,9 @@ impl Tiling {
         Ok(tiling)
     }
 
-    /// Whether the input is larger than one tile, or than the share of one that the model's [`frontend::TileRule`] says, so that
-    /// diffusers tiles it at all. Height and width are the input's: of latents for the decoder, of pixels for the encoder.
+    /// Whether the input is larger than one tile, or than the share of one that the model's
+    /// [`frontend::TileRule`] says, so that diffusers tiles it at all. Height and width are the
+    /// input's: of latents for the decoder, of pixels for the encoder.
     pub fn applies(&self, model: &dyn Autoencoder, half: Half, height: usize, width: usize) -> bool {
         let whole = |pixels: usize| {
             let pixels = (pixels as f64 * model.tile_rule(half).whole_share) as usize;
@@ -251,8 +260,8 @@ impl Tiling {
         Err(Error::Tiling { tiling: *self, half, problem: problems.join("; ") })
     }
 
-    /// This tiling if it divides in both halves of the model; else with the nearest sizes that are multiples of the spatial
-    /// compression, and then the nearest overlaps that divide.
+    /// This tiling if it divides in both halves of the model; else with the nearest sizes that are
+    /// multiples of the spatial compression, and then the nearest overlaps that divide.
     #[must_use]
     pub fn nearest(&self, model: &dyn Autoencoder) -> Self {
         let compression = model.spatial_compression();
@@ -264,8 +273,8 @@ impl Tiling {
         Self { height, width, overlap }
     }
 
-    /// The tiles of a frame whose input has this height and width. Also where [`Self::applies`] says no: diffusers would
-    /// not ask then.
+    /// The tiles of a frame whose input has this height and width. Also where [`Self::applies`]
+    /// says no: diffusers would not ask then.
     ///
     /// # Errors
     /// As [`Self::check`].
@@ -286,7 +295,8 @@ fn nearest_multiple(pixels: usize, compression: usize) -> usize {
     (pixels.saturating_add(compression / 2) / compression).max(1).saturating_mul(compression)
 }
 
-/// The next smaller and the next larger tile that divides with this overlap, where there are any of up to twice the size.
+/// The next smaller and the next larger tile that divides with this overlap, where there are any of
+/// up to twice the size.
 fn nearest_sizes(half: Half, pixels: usize, factor: f64, compression: usize) -> Vec<usize> {
     let works = |latents: &usize| divides(half, latents * compression, factor, compression);
     let latents = pixels / compression;
@@ -321,7 +331,8 @@ impl Grid {
         [&self.rows, &self.columns].map(|bands| bands.last().map_or(0, |band| band.output.end))
     }
 
-    /// How many of its last elements each band leaves to the next one to blend with; none for the last.
+    /// How many of its last elements each band leaves to the next one to blend with; none for the
+    /// last.
     pub(crate) fn left_to_next(bands: &[Band], band: usize) -> usize {
         bands.get(band + 1).map_or(0, |next| next.blend)
     }
@@ -372,7 +383,8 @@ mod tests {
         assert!(tiling.applies(model, Half::Decoder, 31, 45));
         assert!(!tiling.applies(model, Half::Encoder, 240, 360));
         assert!(tiling.applies(model, Half::Encoder, 240, 361));
-        // A tile that just covers the height still has a second row, as in diffusers: the stride is shorter.
+        // A tile that just covers the height still has a second row, as in diffusers: the stride is
+        // shorter.
         assert_eq!(tiling.grid(model, Half::Decoder, 30, 90).unwrap().rows.len(), 2);
     }
 
@@ -426,8 +438,9 @@ mod tests {
         assert_eq!(grid.output_size(), [50, 37]);
     }
 
-    /// Every tiling that is not refused, over many sizes: outputs follow upon each other from first to last, inputs leave
-    /// nothing out, and what is blended lies on the same place of the frame.
+    /// Every tiling that is not refused, over many sizes: outputs follow upon each other from first
+    /// to last, inputs leave nothing out, and what is blended lies on the same place of the
+    /// frame.
     #[test]
     fn windows_cover_everything_exactly_once() {
         let factors = [0.0, 0.1, 0.125, 1.0 / 6.0, 0.2, 0.25, 1.0 / 3.0, 0.5, 0.7, 0.9];

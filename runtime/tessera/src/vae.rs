@@ -32,8 +32,9 @@ use crate::video::{Video, VideoBuilder, VideoView};
 
 /// A model that is open: its declaration, and its weights, mapped.
 ///
-/// What a call makes is kept for later ones: packed weights, compiled steps, memory and threads, plans. Several threads may
-/// call at once; see [`RunOptions::memory`] and [`RunOptions::cancellation`].
+/// What a call makes is kept for later ones: packed weights, compiled steps, memory and threads,
+/// plans. Several threads may call at once; see [`RunOptions::memory`] and
+/// [`RunOptions::cancellation`].
 pub struct Vae {
     model: Arc<dyn Autoencoder>,
     warnings: Vec<String>,
@@ -53,7 +54,8 @@ pub fn read_config(path: &Path) -> Result<(Arc<dyn Autoencoder>, Vec<ConfigWarni
 }
 
 impl Vae {
-    /// Opens the model in a folder, or a weights file with its configuration beside it; see [`locate`].
+    /// Opens the model in a folder, or a weights file with its configuration beside it; see
+    /// [`locate`].
     ///
     /// # Errors
     /// Those of [`locate`] and [`Self::open_files`].
@@ -61,8 +63,9 @@ impl Vae {
         Vae::open_files(&locate(model, None)?)
     }
 
-    /// Opens a model whose files are known; see [`crate::model::resolve`]. Which tensors a half needs is checked when
-    /// that half is first asked for, so that a checkpoint of one half will do for it.
+    /// Opens a model whose files are known; see [`crate::model::resolve`]. Which tensors a half
+    /// needs is checked when that half is first asked for, so that a checkpoint of one half
+    /// will do for it.
     ///
     /// # Errors
     /// Those of [`read_config`] and [`Checkpoint::open`].
@@ -70,8 +73,8 @@ impl Vae {
         Vae::open_prefixed(files, None)
     }
 
-    /// [`Self::open_files`] with only those of the weights whose names begin with `prefix`, where files hold several
-    /// models.
+    /// [`Self::open_files`] with only those of the weights whose names begin with `prefix`, where
+    /// files hold several models.
     ///
     /// # Errors
     /// As [`Self::open_files`]; [`weights::Error::NoPrefix`].
@@ -88,20 +91,22 @@ impl Vae {
         Ok(vae)
     }
 
-    /// The model of a configuration and a checkpoint that are open already. The model's tensors are found among the
-    /// checkpoint's also where others stand beside them and where their names have more in them than the model's; see
-    /// [`Checkpoint::account`].
+    /// The model of a configuration and a checkpoint that are open already. The model's tensors are
+    /// found among the checkpoint's also where others stand beside them and where their names
+    /// have more in them than the model's; see [`Checkpoint::account`].
     ///
     /// # Errors
-    /// [`weights::Error::Ambiguous`] if they hold the model more than once, [`weights::Error::DuplicateTensor`] a tensor;
-    /// [`Error::Declare`] if the configuration cannot be honoured; one that was read can.
+    /// [`weights::Error::Ambiguous`] if they hold the model more than once,
+    /// [`weights::Error::DuplicateTensor`] a tensor; [`Error::Declare`] if the configuration
+    /// cannot be honoured; one that was read can.
     pub fn new(model: Arc<dyn Autoencoder>, checkpoint: Checkpoint) -> Result<Vae> {
         let (session, warnings) = session(&*model, checkpoint)?;
         Ok(Vae { model, warnings, session: RwLock::new(Arc::new(session)) })
     }
 
-    /// Takes other weights for this model from here on, and forgets all that was made of the earlier ones. Calls that run
-    /// end on those. Returns warnings as [`Self::warnings`] has them.
+    /// Takes other weights for this model from here on, and forgets all that was made of the
+    /// earlier ones. Calls that run end on those. Returns warnings as [`Self::warnings`] has
+    /// them.
     ///
     /// # Errors
     /// As [`Self::new`]; then the earlier weights stay.
@@ -111,8 +116,9 @@ impl Vae {
         Ok(warnings)
     }
 
-    /// Gives back the memory of all that calls have left: packed weights, programs, arenas, a plugin with what is on its device.
-    /// The next call makes what it needs anew. Calls that run keep theirs until they end.
+    /// Gives back the memory of all that calls have left: packed weights, programs, arenas, a
+    /// plugin with what is on its device. The next call makes what it needs anew. Calls that
+    /// run keep theirs until they end.
     pub fn free(&self) {
         let mut session = self.session.write().unwrap_or_else(PoisonError::into_inner);
         *session = Arc::new(Session::new(session.checkpoint.clone()));
@@ -185,15 +191,15 @@ impl Vae {
         }
     }
 
-    /// Decodes unscaled latents [B, C, T, H, W]; see [`Latents::unscale`] for a pipeline's. `sink` gets the
-    /// frames of each sample in order, unclamped, a step's at a time: [`crate::media::ClipWriter::write`] takes them
-    /// as they are.
+    /// Decodes unscaled latents [B, C, T, H, W]; see [`Latents::unscale`] for a pipeline's. `sink`
+    /// gets the frames of each sample in order, unclamped, a step's at a time:
+    /// [`crate::media::ClipWriter::write`] takes them as they are.
     ///
     /// # Errors
-    /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`], [`Error::Budget`],
-    /// [`files::Error::Spill`], [`Error::Memory`], [`Error::Threads`], [`Error::Target`]; [`Error::NonFiniteResult`] at the
-    /// first frame with non-finite values; [`Error::Interrupted`] if the observer breaks; what `sink` and the observer
-    /// return.
+    /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`],
+    /// [`Error::Budget`], [`files::Error::Spill`], [`Error::Memory`], [`Error::Threads`],
+    /// [`Error::Target`]; [`Error::NonFiniteResult`] at the first frame with non-finite values;
+    /// [`Error::Interrupted`] if the observer breaks; what `sink` and the observer return.
     pub fn decode<'a>(
         &self,
         latents: impl Into<VideoView<'a>>,
@@ -278,13 +284,15 @@ impl Vae {
         })
     }
 
-    /// Encodes a video of this shape whose frames come as they are asked for: [`Self::encode`] in memory that does
-    /// not depend on the length of the clip. `next` is asked for the frames of each sample in order, a step's at a
-    /// time: it is given the sample and how many, and returns row-major [C, T, H, W]. `sink` gets the moments of each
-    /// sample in the same way, in the shape that [`Self::encoded_shape`] tells.
+    /// Encodes a video of this shape whose frames come as they are asked for: [`Self::encode`] in
+    /// memory that does not depend on the length of the clip. `next` is asked for the frames of
+    /// each sample in order, a step's at a time: it is given the sample and how many, and
+    /// returns row-major [C, T, H, W]. `sink` gets the moments of each sample in the same way,
+    /// in the shape that [`Self::encoded_shape`] tells.
     ///
     /// # Errors
-    /// As [`Self::encode`], and what `next` returns; [`media::Error::InvalidClip`] if it gives another number of values.
+    /// As [`Self::encode`], and what `next` returns; [`media::Error::InvalidClip`] if it gives
+    /// another number of values.
     pub fn encode_stream(
         &self,
         clip: &ClipShape,
@@ -391,7 +399,8 @@ impl Vae {
         })
     }
 
-    /// The plan of an earlier call like this one, where it still fits, or a new one; and whether it is the former.
+    /// The plan of an earlier call like this one, where it still fits, or a new one; and whether it
+    /// is the former.
     fn plan(
         &self,
         job: &Job<'_>,
@@ -466,7 +475,8 @@ struct Job<'a> {
     options: &'a RunOptions,
 }
 
-/// Hands frames of a clip of this shape, which come in order, to `sink` once they are seen to be numbers.
+/// Hands frames of a clip of this shape, which come in order, to `sink` once they are seen to be
+/// numbers.
 fn finite<'a>(
     half: Half,
     shape: ClipShape,
@@ -485,7 +495,8 @@ fn finite<'a>(
     }
 }
 
-/// Hands results to `sink` brought into a range, if there is one. Non-finite values stay, to be seen.
+/// Hands results to `sink` brought into a range, if there is one. Non-finite values stay, to be
+/// seen.
 fn in_range<'a>(
     range: Option<[f32; 2]>,
     sink: &'a mut dyn FnMut(usize, &[f32]) -> Result<()>,

@@ -1,8 +1,10 @@
-//! Files of activations: safetensors with `input` and `output`, [B, C, T, H, W] or, of images, [B, C, H, W], and, of every module and every call of it,
-//! `tap.CALL.PATH`. The metadata says what was run, each value in JSON: `op` (`decode` or `encode`), `shape`, `tiling`.
+//! Files of activations: safetensors with `input` and `output`, [B, C, T, H, W] or, of images, [B,
+//! C, H, W], and, of every module and every call of it, `tap.CALL.PATH`. The metadata says what was
+//! run, each value in JSON: `op` (`decode` or `encode`), `shape`, `tiling`.
 //!
-//! CALL counts a module's calls from 0, as the reference makes them: the steps of a clip, and with tiles all steps of the first tile, then
-//! those of the second. `tools/taps.py` writes such files of PyTorch, [`crate::recording`] of ours.
+//! CALL counts a module's calls from 0, as the reference makes them: the steps of a clip, and with
+//! tiles all steps of the first tile, then those of the second. `tools/taps.py` writes such files
+//! of PyTorch, [`crate::recording`] of ours.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -57,7 +59,8 @@ impl TapFile {
         modules.filter(|module| seen.insert(*module)).map(str::to_owned).collect()
     }
 
-    /// The half of the model whose activations these are: as the metadata says, else as its modules are called.
+    /// The half of the model whose activations these are: as the metadata says, else as its modules
+    /// are called.
     pub fn half(&self) -> Half {
         match self.label("op").as_ref().and_then(Value::as_str) {
             Some("encode") => Half::Encoder,
@@ -67,8 +70,8 @@ impl TapFile {
         }
     }
 
-    /// The tiles that frames were cut into, if the metadata says so: height and width in pixels, and their overlaps, or nothing,
-    /// which are the model's own.
+    /// The tiles that frames were cut into, if the metadata says so: height and width in pixels,
+    /// and their overlaps, or nothing, which are the model's own.
     pub fn tiling(&self, model: &dyn Autoencoder) -> Option<Tiling> {
         let tiling = self.label("tiling")?;
         if tiling.as_object().is_some_and(Map::is_empty) {
@@ -90,7 +93,8 @@ impl TapFile {
     /// What was run.
     ///
     /// # Errors
-    /// [`files::Error::MissingTensor`] if the file does not hold it; [`files::Error::WrongDtype`]; [`files::Error::WrongShape`].
+    /// [`files::Error::MissingTensor`] if the file does not hold it; [`files::Error::WrongDtype`];
+    /// [`files::Error::WrongShape`].
     pub fn input(&self) -> Result<RunInput> {
         let input = self.video("input")?;
         Ok(RunInput::of(self.half(), input.data, input.shape))
@@ -121,11 +125,12 @@ impl TapFile {
         files::Error::WrongShape { path: self.path().into(), tensor: name.into(), found, problem }.into()
     }
 
-    /// What `module` returned at this call, for this sample, row-major; `None` if it is not there. `shape` is that of one sample, with a
-    /// batch of one in front.
+    /// What `module` returned at this call, for this sample, row-major; `None` if it is not there.
+    /// `shape` is that of one sample, with a batch of one in front.
     ///
     /// # Errors
-    /// [`files::Error::WrongShape`] if it is of another shape or has no such sample; [`files::Error::WrongDtype`].
+    /// [`files::Error::WrongShape`] if it is of another shape or has no such sample;
+    /// [`files::Error::WrongDtype`].
     pub fn activation(&self, module: &str, call: usize, sample: usize, shape: &[usize]) -> Result<Option<Vec<f32>>> {
         let name = tensor_name(module, call);
         let Some(view) = self.file.tensor(&name) else { return Ok(None) };

@@ -1,5 +1,6 @@
-//! Arrays: the values as they are, f32 row-major [B, C, T, H, W] or, of images, [B, C, H, W], as tensor `sample` of a safetensors file or as NumPy's
-//! `.npy`. Each block is written where it belongs, so what is written to can seek. Tensors of other names go the same way, such
+//! Arrays: the values as they are, f32 row-major [B, C, T, H, W] or, of images, [B, C, H, W], as
+//! tensor `sample` of a safetensors file or as NumPy's `.npy`. Each block is written where it
+//! belongs, so what is written to can seek. Tensors of other names go the same way, such
 //! as latents; what is in them is their writers' to know.
 
 use std::borrow::Cow;
@@ -141,10 +142,12 @@ impl ArrayWriter {
         Ok(ArrayWriter { array, progress: Progress::new(path, shape) })
     }
 
-    /// Opens a safetensors file for one tensor of f32, of this shape and label; blocks are [C, T, H, W] all the same.
+    /// Opens a safetensors file for one tensor of f32, of this shape and label; blocks are [C, T,
+    /// H, W] all the same.
     ///
     /// # Errors
-    /// [`Error::InvalidClip`](crate::Error::InvalidClip), [`files::Error::OutputPlace`], [`files::Error::Encode`].
+    /// [`Error::InvalidClip`](crate::Error::InvalidClip), [`files::Error::OutputPlace`],
+    /// [`files::Error::Encode`].
     pub fn tensor(path: &Path, shape: ClipShape, label: TensorLabel<'_>) -> Result<ArrayWriter> {
         shape.check()?;
         ArrayWriter::create(path, shape, &Header::tensor(path, shape, label)?)
