@@ -12,7 +12,7 @@ use backend_cpu::isa::Isa;
 use backend_cpu::target::Target;
 use backend_cpu::tile::Algorithm;
 use clap::Args;
-use frontend::{Autoencoder, Half, Step, StepKind};
+use frontend::{Autoencoder, Half, Published, Step, StepKind};
 use passes::pipeline::without;
 use passes::{Precision, cpu_pipeline};
 use tessera::memory::peak_resident_bytes;
@@ -62,6 +62,11 @@ pub(super) struct Arguments {
     /// Make weights up: time does not depend on them
     #[arg(long, help_heading = "Model")]
     random_weights: bool,
+    #[arg(long, value_name = "NAME", help_heading = "Model", requires = "random_weights", conflicts_with = "config",
+        value_parser = published_name, help = format!(
+        "The published model whose size --random-weights take: {} [default: the first]", published_names()
+    ))]
+    published: Option<&'static Published>,
     /// Which step: decode-first, -next or -whole, encode-first, -next or -whole
     #[arg(long, value_name = "STEP", default_value = "decode-first", help_heading = "Step")]
     step: StepKind,
@@ -222,7 +227,7 @@ impl Arguments {
         if self.random_weights {
             let started = Instant::now();
             let (name, model) = match &self.config {
-                None => published()?,
+                None => published(self.published.unwrap_or(&frontend::published()[0]))?,
                 Some(path) => {
                     files.reads("the configuration", path)?;
                     let (model, warnings) = read_config(path)?;
@@ -258,12 +263,20 @@ impl Arguments {
     }
 }
 
-/// The published model that is taken where none is named, and what to call it.
-fn published() -> Result<(String, Arc<dyn Autoencoder>), Error> {
-    let first = &frontend::published()[0];
-    let path = Path::new(first.name);
-    let (model, _) = frontend::read_config(first.config).map_err(|cause| Error::Config { path: path.into(), cause })?;
-    Ok((format!("the published {} VAE's size", first.name), model))
+fn published_names() -> String {
+    frontend::published().iter().map(|published| published.name).collect::<Vec<_>>().join(", ")
+}
+
+fn published_name(name: &str) -> Result<&'static Published, String> {
+    let found = frontend::published().iter().find(|published| published.name.eq_ignore_ascii_case(name));
+    found.ok_or_else(|| format!("known are {}", published_names()))
+}
+
+/// A published model, and what to call it.
+fn published(named: &Published) -> Result<(String, Arc<dyn Autoencoder>), Error> {
+    let path = Path::new(named.name);
+    let (model, _) = frontend::read_config(named.config).map_err(|cause| Error::Config { path: path.into(), cause })?;
+    Ok((format!("the published {} VAE's size", named.name), model))
 }
 
 /// What Ctrl-C between runs comes to.
