@@ -51,9 +51,9 @@ pub use writer::{ClipWriter, Output};
 /// folder of PNGs, or one array.
 ///
 /// # Errors
-/// [`files::Error::UnknownOutput`], [`Error::InvalidClip`](crate::Error::InvalidClip),
-/// [`Error::UnsupportedClip`](crate::Error::UnsupportedClip), [`files::Error::OutputPlace`];
-/// [`Error::NoCodecs`](crate::Error::NoCodecs).
+/// [`files::Error::UnknownOutput`], [`Error::InvalidClip`],
+/// [`Error::UnsupportedClip`], [`files::Error::OutputPlace`];
+/// [`Error::NoCodecs`].
 pub fn create(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn ClipWriter>> {
     create_as(path, shape, rate, ArrayAxes::Bcthw)
 }
@@ -61,7 +61,7 @@ pub fn create(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn 
 /// Opens a writer for images, clips of one frame: [`create`], but that arrays are [B, C, H, W].
 ///
 /// # Errors
-/// As [`create`]; [`Error::UnsupportedClip`](crate::Error::UnsupportedClip) for more than one
+/// As [`create`]; [`Error::UnsupportedClip`] for more than one
 /// frame.
 pub fn create_images(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<Box<dyn ClipWriter>> {
     if shape.frames > 1 {

@@ -27,7 +27,7 @@ impl LoadedWeights {
     /// All parameters of `half`.
     ///
     /// # Errors
-    /// [`weights::Error::NotTheModel`] if the checkpoint lacks one or has it in another shape.
+    /// [`tessera::Error::Weights`] if the checkpoint lacks one or has it in another shape.
     pub fn read(vae: &Vae, half: Half) -> Result<LoadedWeights> {
         vae.check_weights(half)?;
         let names = parameters(vae.model(), half)?;
