@@ -9,6 +9,7 @@
 //! | [`autoencoder`] | what every model answers: sizes, steps, the declaration, scaling, tiles |
 //! | [`registry`] | the models by the class that `config.json` names |
 //! | [`config_json`] | reading fields from `config.json`, for all models alike |
+//! | `config_rules` | what configurations of several classes must obey |
 //! | [`step`] | halves and steps |
 //! | [`frame_steps`] | how the frames of a clip fall into steps |
 //! | [`declaration`] | declaring a step, with taps |
@@ -30,6 +31,7 @@ pub mod autoencoder;
 pub mod autoencoder_kl;
 pub mod cogvideox;
 pub mod config_json;
+mod config_rules;
 pub mod declaration;
 pub mod frame_steps;
 pub mod latent_scaling;

@@ -5,15 +5,7 @@
 //! [`crate::config_json`].
 
 use crate::config_json::{Configuration, Reader, Violation};
-
-/// Largest number of channels.
-const MOST_CHANNELS: usize = 1 << 16;
-/// Largest number of levels.
-const MOST_LEVELS: usize = 12;
-/// Largest number of residual blocks a level.
-const MOST_LAYERS: usize = 64;
-/// Largest height and width of a sample in pixels.
-const MOST_PIXELS: usize = 1 << 20;
+use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_PIXELS};
 
 const DOWN_BLOCK: &str = "DownEncoderBlock2D";
 const UP_BLOCK: &str = "UpDecoderBlock2D";
@@ -138,63 +130,22 @@ impl Configuration for Config {
             }
         }
 
-        let levels = self.levels();
-        if !(1..=MOST_LEVELS).contains(&levels) {
-            report(&["block_out_channels"], format!("expected a list of 1 to {MOST_LEVELS} numbers, found {levels}"));
-        }
-        for (i, &channels) in self.block_out_channels.iter().enumerate() {
-            if !(1..=MOST_CHANNELS).contains(&channels) {
-                let expected = format!("expected whole numbers from 1 to {MOST_CHANNELS}");
-                report(&["block_out_channels"], format!("{expected}, found {channels} at index {i}"));
-            } else if self.norm_num_groups > 0 && !channels.is_multiple_of(self.norm_num_groups) {
-                let message = format!(
-                    "expected a divisor of every channel count, but {} groups do not divide block_out_channels[{i}] = \
-                     {channels}",
-                    self.norm_num_groups
-                );
-                report(&["norm_num_groups", "block_out_channels"], message);
-            }
-        }
-        for (field, types, only) in [
-            ("down_block_types", &self.down_block_types, DOWN_BLOCK),
-            ("up_block_types", &self.up_block_types, UP_BLOCK),
-        ] {
-            for (i, found) in types.iter().enumerate().filter(|(_, found)| *found != only) {
-                report(&[field], format!("expected \"{only}\" everywhere, found {found:?} at index {i}"));
-            }
-            if types.len() != levels {
-                let found = types.len();
-                let message =
-                    format!("expected {levels} types, as block_out_channels has {levels} numbers, found {found}");
-                report(&[field, "block_out_channels"], message);
-            }
-        }
-        if !["silu", "swish"].contains(&self.act_fn.to_lowercase().as_str()) {
-            report(&["act_fn"], format!("expected \"silu\" or its other name \"swish\", found {:?}", self.act_fn));
-        }
-
-        if !(self.scaling_factor.is_finite() && self.scaling_factor != 0.0) {
-            let message = format!("expected a finite number other than 0, found {:?}", self.scaling_factor);
-            report(&["scaling_factor"], message);
-        }
-        if let Some(shift) = self.shift_factor.filter(|shift| !shift.is_finite()) {
-            report(&["shift_factor"], format!("expected a finite number or null, found {shift:?}"));
-        }
-        for (field, values) in [("latents_mean", &self.latents_mean), ("latents_std", &self.latents_std)] {
-            let Some(values) = values else { continue };
-            let channels = self.latent_channels;
-            if values.len() != channels {
-                let message = format!("expected {channels} numbers, one a latent channel, found {}", values.len());
-                report(&[field, "latent_channels"], message);
-            }
-            let positive = field == "latents_std";
-            for (i, value) in values.iter().enumerate() {
-                if !value.is_finite() || (positive && *value <= 0.0) {
-                    let kind = if positive { "finite numbers greater than 0" } else { "finite numbers" };
-                    report(&[field], format!("expected {kind}, found {value:?} at index {i}"));
-                }
-            }
-        }
+        found.extend(config_rules::levels(
+            &self.block_out_channels,
+            self.norm_num_groups,
+            [
+                ("down_block_types", &self.down_block_types, DOWN_BLOCK),
+                ("up_block_types", &self.up_block_types, UP_BLOCK),
+            ],
+        ));
+        found.extend(config_rules::activation(&self.act_fn));
+        found.extend(config_rules::scaling(self.scaling_factor, self.shift_factor));
+        found.extend(config_rules::latent_statistics(
+            "latent_channels",
+            self.latent_channels,
+            self.latents_mean.as_deref(),
+            self.latents_std.as_deref(),
+        ));
         found
     }
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::config_json::{Configuration, Field, Reader, Violation};
+use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_PIXELS};
 
 /// How a causal convolution continues its input past the borders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -141,14 +142,6 @@ impl Default for Config {
 const DOWN_BLOCK: &str = "CogVideoXDownBlock3D";
 const UP_BLOCK: &str = "CogVideoXUpBlock3D";
 
-/// Largest number of channels; the largest convolution's weights then stay below 2^40 bytes.
-const MOST_CHANNELS: usize = 1 << 16;
-/// Largest number of levels.
-const MOST_LEVELS: usize = 12;
-/// Largest number of residual blocks a level.
-const MOST_LAYERS: usize = 64;
-/// Largest height or width of a sample in pixels.
-const MOST_PIXELS: usize = 1 << 20;
 /// Largest temporal compression ratio.
 const MOST_COMPRESSION: f64 = 4096.0;
 
@@ -243,48 +236,16 @@ impl Configuration for Config {
             report(&["layers_per_block"], format!("expected a whole number from 0 to {MOST_LAYERS}, found {found}"));
         }
 
-        let levels = self.levels();
-        if !(1..=MOST_LEVELS).contains(&levels) {
-            report(&["block_out_channels"], format!("expected a list of 1 to {MOST_LEVELS} numbers, found {levels}"));
-        }
-        for (i, &channels) in self.block_out_channels.iter().enumerate() {
-            if !(1..=MOST_CHANNELS).contains(&channels) {
-                report(
-                    &["block_out_channels"],
-                    format!("expected whole numbers from 1 to {MOST_CHANNELS}, found {channels} at index {i}"),
-                );
-            } else if self.norm_num_groups > 0 && channels % self.norm_num_groups != 0 {
-                report(
-                    &["norm_num_groups", "block_out_channels"],
-                    format!(
-                        "expected a divisor of every channel count, but {} groups do not divide \
-                         block_out_channels[{i}] = {channels}",
-                        self.norm_num_groups
-                    ),
-                );
-            }
-        }
-        for (field, types, only) in [
-            ("down_block_types", &self.down_block_types, DOWN_BLOCK),
-            ("up_block_types", &self.up_block_types, UP_BLOCK),
-        ] {
-            for (i, found) in types.iter().enumerate().filter(|(_, found)| *found != only) {
-                report(&[field], format!("expected \"{only}\" everywhere, found {found:?} at index {i}"));
-            }
-            if types.len() != levels {
-                report(
-                    &[field, "block_out_channels"],
-                    format!(
-                        "expected {levels} types, as block_out_channels has {levels} numbers, found {}",
-                        types.len()
-                    ),
-                );
-            }
-        }
-
-        if !["silu", "swish"].contains(&self.act_fn.to_lowercase().as_str()) {
-            report(&["act_fn"], format!("expected \"silu\" or its other name \"swish\", found {:?}", self.act_fn));
-        }
+        found.extend(config_rules::levels(
+            &self.block_out_channels,
+            self.norm_num_groups,
+            [
+                ("down_block_types", &self.down_block_types, DOWN_BLOCK),
+                ("up_block_types", &self.up_block_types, UP_BLOCK),
+            ],
+        ));
+        found.extend(config_rules::activation(&self.act_fn));
+        let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));
         if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
             report(&["norm_eps"], format!("expected a finite number greater than 0, found {:?}", self.norm_eps));
         }
@@ -295,32 +256,14 @@ impl Configuration for Config {
                 format!("expected a number from 1 to {MOST_COMPRESSION}, found {ratio:?}"),
             );
         }
-
-        if !(self.scaling_factor.is_finite() && self.scaling_factor != 0.0) {
-            report(
-                &["scaling_factor"],
-                format!("expected a finite number other than 0, found {:?}", self.scaling_factor),
-            );
-        }
-        if let Some(shift) = self.shift_factor.filter(|shift| !shift.is_finite()) {
-            report(&["shift_factor"], format!("expected a finite number or null, found {shift:?}"));
-        }
-        for (field, values) in [("latents_mean", &self.latents_mean), ("latents_std", &self.latents_std)] {
-            let Some(values) = values else { continue };
-            if values.len() != self.latent_channels {
-                report(
-                    &[field, "latent_channels"],
-                    format!("expected {} numbers, one a latent channel, found {}", self.latent_channels, values.len()),
-                );
-            }
-            let positive = field == "latents_std";
-            for (i, value) in values.iter().enumerate() {
-                if !value.is_finite() || (positive && *value <= 0.0) {
-                    let kind = if positive { "finite numbers greater than 0" } else { "finite numbers" };
-                    report(&[field], format!("expected {kind}, found {value:?} at index {i}"));
-                }
-            }
-        }
+        found.extend(config_rules::scaling(self.scaling_factor, self.shift_factor));
+        found.extend(config_rules::latent_statistics(
+            "latent_channels",
+            self.latent_channels,
+            self.latents_mean.as_deref(),
+            self.latents_std.as_deref(),
+        ));
+        let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));
         for (field, used) in
             [("use_quant_conv", self.use_quant_conv), ("use_post_quant_conv", self.use_post_quant_conv)]
         {

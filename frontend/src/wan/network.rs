@@ -7,18 +7,13 @@ use ir::{Axis, BuildError, Value};
 use super::{decoder, encoder, original_names};
 use crate::autoencoder::{Channels, Dialect};
 use crate::config_json::Violation;
+use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::layers::pointwise_convolution;
 use crate::step::{Half, Position, StepKind};
 use crate::tile_rule::TileRule;
 
-/// Largest number of channels.
-const MOST_CHANNELS: usize = 1 << 16;
-/// Largest number of levels.
-const MOST_LEVELS: usize = 12;
-/// Largest number of residual blocks a level.
-const MOST_LAYERS: usize = 64;
 /// Largest height and width of a patch.
 const MOST_PATCH: usize = 64;
 
@@ -299,22 +294,6 @@ impl Network {
 
     /// Means and deviations of the latents that do not fit.
     pub(crate) fn scaling_violations(&self, mean: &[f64], deviation: &[f64]) -> Vec<Violation> {
-        let mut found = vec![];
-        for (field, values) in [("latents_mean", mean), ("latents_std", deviation)] {
-            if values.len() != self.latents {
-                let message =
-                    format!("expected {} numbers, one a latent channel, found {}", self.latents, values.len());
-                found.push(Violation::new(&[field, "z_dim"], message));
-            }
-            let positive = field == "latents_std";
-            for (i, value) in values.iter().enumerate() {
-                if !value.is_finite() || (positive && *value <= 0.0) {
-                    let kind = if positive { "finite numbers greater than 0" } else { "finite numbers" };
-                    let message = format!("expected {kind}, found {value:?} at index {i}");
-                    found.push(Violation::new(&[field], message));
-                }
-            }
-        }
-        found
+        config_rules::latent_statistics("z_dim", self.latents, Some(mean), Some(deviation))
     }
 }
