@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use ir::Recipe;
 
+use crate::blocking::Algorithm;
 use crate::target::Target;
-use crate::tile::Algorithm;
 
 /// What a graph is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@
 
 mod common;
 
+use backend_cpu::blocking::Algorithm;
 use backend_cpu::isa::Isa;
 use backend_cpu::options::CompileOptions;
 use backend_cpu::program::compile;
-use backend_cpu::tile::Algorithm;
 
 /// Runs `text` every way and compares.
 fn check(text: &str) {

@@ -12,8 +12,8 @@ pub(crate) const MOST_LAYERS: usize = 64;
 /// Largest height or width of a sample in pixels.
 pub(crate) const MOST_PIXELS: usize = 1 << 20;
 
-/// `block_out_channels` with as many block types of the one kind each that there is, and group norms
-/// whose groups divide every channel count.
+/// `block_out_channels` with as many block types of the one kind each that there is, and group
+/// norms whose groups divide every channel count.
 pub(crate) fn levels(channels: &[usize], groups: usize, types: [(&'static str, &[String], &str); 2]) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));
@@ -64,7 +64,8 @@ pub(crate) fn scaling(factor: f64, shift: Option<f64>) -> Vec<Violation> {
     found
 }
 
-/// `latents_mean` and `latents_std`, one number for each of the channels that `channels_field` tells.
+/// `latents_mean` and `latents_std`, one number for each of the channels that `channels_field`
+/// tells.
 pub(crate) fn latent_statistics(
     channels_field: &'static str,
     channels: usize,

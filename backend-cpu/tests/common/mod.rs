@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use backend_cpu::blocking::Algorithm;
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::isa::Isa;
 use backend_cpu::options::CompileOptions;
 use backend_cpu::program::{States, Workspace, compile};
-use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::{ParameterSource, Weights};
 use half::bf16;
 use ir::analysis::weight_only;

@@ -191,9 +191,9 @@ impl Vae {
         }
     }
 
-    /// Decodes unscaled latents [B, C, T, H, W]; see [`crate::Latents::unscale`] for a pipeline's. `sink`
-    /// gets the frames of each sample in order, in the reference's range, a step's at a time:
-    /// [`crate::media::ClipWriter::write`] takes them as they are.
+    /// Decodes unscaled latents [B, C, T, H, W]; see [`crate::Latents::unscale`] for a pipeline's.
+    /// `sink` gets the frames of each sample in order, in the reference's range, a step's at a
+    /// time: [`crate::media::ClipWriter::write`] takes them as they are.
     ///
     /// # Errors
     /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`],

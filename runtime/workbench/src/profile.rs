@@ -8,13 +8,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use backend_cpu::blocking::Algorithm;
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::ceiling;
 use backend_cpu::inspect::Inspection;
 use backend_cpu::options::CompileOptions;
 use backend_cpu::program::{Executable, Program, RunError, States, Workspace};
 use backend_cpu::target::Target;
-use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::Weights;
 use frontend::{Autoencoder, Step, Taps, declare};
 use half::{bf16, f16};
