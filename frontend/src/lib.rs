@@ -7,6 +7,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`autoencoder`] | what every model answers: sizes, steps, the declaration, scaling, tiles |
+//! | [`recognition`] | which models a file without `config.json` may hold |
 //! | [`registry`] | the models by the class that `config.json` names |
 //! | [`config_json`] | reading fields from `config.json`, for all models alike |
 //! | `config_rules` | what configurations of several classes must obey |
@@ -38,6 +39,7 @@ pub mod latent_scaling;
 mod layers;
 pub mod parameters;
 pub mod qwen_image;
+pub mod recognition;
 pub mod registry;
 pub mod step;
 pub mod tile_rule;
@@ -49,6 +51,7 @@ pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;
 pub use latent_scaling::{LatentScaling, ScalingError};
 pub use parameters::{parameters, tap_names};
+pub use recognition::{Recognised, TensorShapes, recognise};
 pub use registry::{Published, published, read_config};
 pub use step::{Half, Position, Step, StepKind};
 pub use tile_rule::TileRule;

@@ -4,11 +4,13 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`].
 
+use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_PIXELS};
+use crate::recognition::TensorShapes;
 
-const DOWN_BLOCK: &str = "DownEncoderBlock2D";
-const UP_BLOCK: &str = "UpDecoderBlock2D";
+pub(super) const DOWN_BLOCK: &str = "DownEncoderBlock2D";
+pub(super) const UP_BLOCK: &str = "UpDecoderBlock2D";
 
 /// The configuration of the autoencoder. [`Config::default`] is that of a class without any fields,
 /// which nobody published.
@@ -147,5 +149,9 @@ impl Configuration for Config {
             self.latents_std.as_deref(),
         ));
         found
+    }
+
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        recognition::config(tensors)
     }
 }

@@ -12,6 +12,7 @@ mod decoder;
 mod encoder;
 mod network;
 mod original_names;
+mod recognition;
 mod shortcuts;
 
 use ir::{BuildError, Value};

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use files::tensor_file::{Dtype, TensorFile, TensorView, describe};
 use ir::Dims;
@@ -21,11 +22,11 @@ const SHOWN: usize = 12;
 
 /// A model's weights, mapped and not copied. Names are the files' until [`Checkpoint::named`] finds
 /// the model's among them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Checkpoint {
     /// The weights file, or the index of the shards.
     path: PathBuf,
-    files: Vec<TensorFile>,
+    files: Arc<[TensorFile]>,
     tensors: BTreeMap<String, Entry>,
     /// Which tensors were taken for the model's, where that was not plain.
     account: Option<String>,
@@ -106,7 +107,7 @@ impl Checkpoint {
             file.names().into_iter().map(move |name| (name.clone(), Entry { file: place, raw: name, seen_as: None }))
         };
         let tensors = files.iter().enumerate().flat_map(entries).collect();
-        Checkpoint { path, files, tensors, account: None }
+        Checkpoint { path, files: files.into(), tensors, account: None }
     }
 
     /// Only the tensors whose names begin with `prefix`, and without it.
@@ -183,6 +184,11 @@ impl Checkpoint {
     /// How many tensors there are.
     pub fn len(&self) -> usize {
         self.tensors.len()
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
     }
 
     /// Whether there is no tensor at all.

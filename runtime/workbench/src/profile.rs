@@ -166,7 +166,7 @@ impl<'a> Bench<'a> {
         let passes = lap();
         self.check_memory(step, &graph)?;
         lap();
-        let options = CompileOptions { algorithm: variant.algorithm, ..self.target.into() };
+        let options = CompileOptions::from(self.target).with_algorithm(variant.algorithm);
         let program = Arc::new(lowering::compile(step, &graph, options)?);
         let codegen = lap();
         let executable = self.workspace.pool().install(|| program.bind(&self.weights));

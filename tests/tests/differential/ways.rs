@@ -148,7 +148,7 @@ impl<'a> Declared<'a> {
                 outputs.into_iter().map(|(_, tensor)| tensor.data).collect()
             }
             Computed::Native(target, algorithm, threads) => {
-                let options = CompileOptions { algorithm, ..target.into() };
+                let options = CompileOptions::from(target).with_algorithm(algorithm);
                 wide(native::run(&lowered, options, threads, &tensors(&lowered, leaves)?))
             }
             Computed::Plugin => {

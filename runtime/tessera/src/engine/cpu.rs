@@ -84,7 +84,7 @@ impl Engine for CpuEngine<'_> {
                 Arc::new(lowering::optimize(step, &declared, cpu_pipeline(self.options.precision))?)
             }
         };
-        let options = CompileOptions { choices: Some(&self.steps.choices), ..self.target.into() };
+        let options = CompileOptions::from(self.target).with_choices(&self.steps.choices);
         let program = lowering::compile(step, &graph, options)?;
         Ok(Arc::new(program))
     }
