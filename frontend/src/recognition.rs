@@ -41,6 +41,12 @@ impl TensorShapes<'_> {
         self.by_end.contains_key(name)
     }
 
+    /// Whether there is a tensor of this half: every spelling has its name in theirs.
+    fn has_half(&self, half: Half) -> bool {
+        let prefix = format!("{half}.");
+        self.by_end.keys().any(|name| name.starts_with(&prefix))
+    }
+
     /// Number of axes of a tensor.
     pub(crate) fn rank(&self, name: &str) -> Option<usize> {
         self.by_end.get(name).map(|shape| shape.len())
@@ -140,7 +146,7 @@ pub fn recognise(tensors: &TensorShapes<'_>) -> Vec<Recognised> {
             .filter(|(_, published)| published.class_name() == class.name)
             .collect();
         let relatives: Vec<_> = of_class.iter().map(|(name, _)| *name).collect();
-        let same = of_class.into_iter().filter(|(_, published)| have_same_tensors(&**published, &*model));
+        let same = of_class.into_iter().filter(|(_, published)| have_same_tensors(tensors, &**published, &*model));
         let before = found.len();
         found.extend(same.map(|(name, model)| Recognised {
             model,
@@ -154,14 +160,11 @@ pub fn recognise(tensors: &TensorShapes<'_>) -> Vec<Recognised> {
     found
 }
 
-/// Whether two models have tensors of the same names and shapes; not where one cannot be declared.
-fn have_same_tensors(published: &dyn Autoencoder, found: &dyn Autoencoder) -> bool {
-    [Half::Encoder, Half::Decoder].into_iter().all(|half| {
-        match (parameters(published, half), parameters(found, half)) {
-            (Ok(published), Ok(found)) => published == found,
-            _ => false,
-        }
-    })
+/// Whether two models have tensors of the same names and shapes in the halves that are there; not
+/// where one cannot be declared.
+fn have_same_tensors(tensors: &TensorShapes<'_>, published: &dyn Autoencoder, found: &dyn Autoencoder) -> bool {
+    let are_same = |half| matches!((parameters(published, half), parameters(found, half)), (Ok(a), Ok(b)) if a == b);
+    Half::ALL.into_iter().filter(|half| tensors.has_half(*half)).all(are_same)
 }
 
 #[cfg(test)]

@@ -12,17 +12,15 @@ use weights::{Checkpoint, ExpectedHalf};
 use crate::error::{Error, Result};
 use crate::parameters;
 
-/// A model that was recognised, its weights by its own names, and a sentence that says so.
+/// A model that was recognised, and a sentence that says by what.
 pub(crate) struct Recognition {
     pub(crate) model: Arc<dyn Autoencoder>,
-    pub(crate) checkpoint: Checkpoint,
     pub(crate) account: String,
 }
 
 /// A model whose tensors are in a file.
 struct Candidate {
     recognised: Recognised,
-    checkpoint: Checkpoint,
     /// Halves that are whole.
     halves: usize,
     /// Tensors beside them that are not the model's.
@@ -46,7 +44,7 @@ impl Candidate {
 ///
 /// # Errors
 /// [`Error::Unrecognised`] with what was found instead.
-pub(crate) fn recognise(checkpoint: Checkpoint) -> Result<Recognition> {
+pub(crate) fn recognise(checkpoint: &Checkpoint) -> Result<Recognition> {
     let path = checkpoint.path().to_owned();
     let shapes: TensorShapes<'_> = checkpoint.signatures().map(|tensor| (tensor.name, tensor.shape)).collect();
     let mut candidates = vec![];
@@ -74,7 +72,6 @@ pub(crate) fn recognise(checkpoint: Checkpoint) -> Result<Recognition> {
             halves: halves.len() - faults.len(),
             others: others(&named, &halves),
             is_named: is_named(&path, &recognised),
-            checkpoint: named,
             recognised,
         });
     }
@@ -91,11 +88,7 @@ pub(crate) fn recognise(checkpoint: Checkpoint) -> Result<Recognition> {
     candidates.retain(|candidate| rank(candidate) == best);
     let chosen = candidates.iter().position(|candidate| candidate.is_named).unwrap_or(0);
     let chosen = candidates.remove(chosen);
-    Ok(Recognition {
-        account: account(&chosen, &candidates),
-        model: chosen.recognised.model,
-        checkpoint: chosen.checkpoint,
-    })
+    Ok(Recognition { account: account(&chosen, &candidates), model: chosen.recognised.model })
 }
 
 /// One sentence about what was taken, and what else it may be.

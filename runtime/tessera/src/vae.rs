@@ -100,7 +100,7 @@ impl Vae {
     /// # Errors
     /// [`Error::Unrecognised`]; as [`Self::new`].
     pub fn recognised(checkpoint: Checkpoint) -> Result<Vae> {
-        let Recognition { model, checkpoint, account } = recognition::recognise(checkpoint)?;
+        let Recognition { model, account } = recognition::recognise(&checkpoint)?;
         Ok(Vae { recognition: Some(account), ..Vae::new(model, checkpoint)? })
     }
 
