@@ -49,7 +49,7 @@ pub use autoencoder::{Autoencoder, Channels, Dialect, Medium, Translate};
 pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration};
 pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;
-pub use latent_scaling::{LatentScaling, ScalingError};
+pub use latent_scaling::{LatentScaling, ScalingError, Spread, StoredStatistics};
 pub use parameters::{parameters, tap_names};
 pub use recognition::{Recognised, TensorShapes, recognise};
 pub use registry::{Published, published, read_config};
