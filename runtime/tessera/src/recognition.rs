@@ -55,14 +55,15 @@ pub(crate) fn recognise(checkpoint: &Checkpoint) -> Result<Recognition> {
             near.push(format!("it looks like {}, but its tensors do not tell enough: {problem}", model.class_name()));
             continue;
         }
-        let halves = [parameters::expected(model, Half::Encoder)?, parameters::expected(model, Half::Decoder)?];
-        let named = match checkpoint.clone().named(&halves, &parameters::dialects(model)) {
+        let parts = parameters::all(model)?;
+        let named = match checkpoint.clone().named(&parts, &parameters::dialects(model)) {
             Ok(named) => named,
             Err(fault) => {
                 near.push(format!("it looks like {}, but: {fault}", model.class_name()));
                 continue;
             }
         };
+        let halves = &parts[..Half::ALL.len()];
         let faults: Vec<_> = halves.iter().filter_map(|half| named.check(half).err()).collect();
         if let [_, fault] = &faults[..] {
             near.push(format!("it looks like {}, but: {}", model.class_name(), problem_of(fault)));
@@ -70,7 +71,7 @@ pub(crate) fn recognise(checkpoint: &Checkpoint) -> Result<Recognition> {
         }
         candidates.push(Candidate {
             halves: halves.len() - faults.len(),
-            others: others(&named, &halves),
+            others: others(&named, &parts),
             is_named: is_named(&path, &recognised),
             recognised,
         });
@@ -109,8 +110,8 @@ fn account(chosen: &Candidate, equals: &[Candidate]) -> String {
 }
 
 /// How many tensors beside the model's are not its own.
-fn others(checkpoint: &Checkpoint, halves: &[ExpectedHalf]) -> usize {
-    let expected = halves.iter().flat_map(|half| &half.tensors);
+fn others(checkpoint: &Checkpoint, parts: &[ExpectedHalf]) -> usize {
+    let expected = parts.iter().flat_map(|half| &half.tensors);
     checkpoint.len() - expected.filter(|(name, _)| checkpoint.has(name)).count()
 }
 

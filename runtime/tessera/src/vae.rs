@@ -489,8 +489,7 @@ fn plugin(session: &Session, options: &RunOptions) -> Result<Arc<PjrtSession>> {
 
 /// A session over the tensors of `checkpoint` that are the model's, and what was passed over.
 fn session(model: &dyn Autoencoder, checkpoint: Checkpoint) -> Result<(Session, Vec<String>)> {
-    let mut parts = vec![parameters::expected(model, Half::Encoder)?, parameters::expected(model, Half::Decoder)?];
-    parts.extend(parameters::statistics(model));
+    let parts = parameters::all(model)?;
     let checkpoint = checkpoint.named(&parts, &parameters::dialects(model))?;
     let warnings = checkpoint.unexpected(&parts, |name| model.leaves_unread(name)).into_iter().collect();
     Ok((Session::new(Arc::new(checkpoint)), warnings))
