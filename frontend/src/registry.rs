@@ -6,9 +6,12 @@ use serde_json::{Map, Value};
 
 use crate::autoencoder::Autoencoder;
 use crate::autoencoder_kl;
+use crate::autoencoder_tiny;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
+use crate::flux2;
 use crate::qwen_image;
+use crate::qwen_image_21;
 use crate::wan;
 
 /// A model with its configuration, and what was passed over.
@@ -20,11 +23,14 @@ struct Class {
     read: fn(&Map<String, Value>) -> ReadModel,
 }
 
-const CLASSES: [Class; 4] = [
+const CLASSES: [Class; 7] = [
     class::<cogvideox::Config>(),
     class::<wan::Config>(),
     class::<qwen_image::Config>(),
+    class::<qwen_image_21::Config>(),
     class::<autoencoder_kl::Config>(),
+    class::<flux2::Config>(),
+    class::<autoencoder_tiny::Config>(),
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
@@ -68,6 +74,7 @@ pub fn published() -> &'static [Published] {
         Published { name: "Wan-2.1", config: r#"{"_class_name": "AutoencoderKLWan"}"# },
         Published { name: "Wan-2.2", config: include_str!("wan/wan-2.2.json") },
         Published { name: "Qwen-Image", config: r#"{"_class_name": "AutoencoderKLQwenImage"}"# },
+        Published { name: "Qwen-Image-2.1", config: r#"{"_class_name": "AutoencoderKLQwenImage21"}"# },
         Published { name: "SD-1.5", config: stable_diffusion!(r#""sample_size": 512"#) },
         Published { name: "SDXL", config: stable_diffusion!(r#""sample_size": 1024, "scaling_factor": 0.13025"#) },
         Published {
@@ -84,6 +91,9 @@ pub fn published() -> &'static [Published] {
                 "use_quant_conv": false, "use_post_quant_conv": false"#
             ),
         },
+        Published { name: "FLUX.2", config: r#"{"_class_name": "AutoencoderKLFlux2"}"# },
+        Published { name: "TAESD", config: r#"{"_class_name": "AutoencoderTiny"}"# },
+        Published { name: "TAEF1", config: r#"{"_class_name": "AutoencoderTiny", "latent_channels": 16}"# },
     ]
 }
 

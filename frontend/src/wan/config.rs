@@ -3,8 +3,8 @@
 //! Fields and defaults are those of diffusers' class, spelling included. Reading them from text is
 //! in [`crate::config_json`], what follows from them and which values are allowed in `network`.
 
-use super::network::Network;
 use crate::config_json::{Configuration, Reader, Violation};
+use crate::network::Describes;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of Wan 2.1.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,24 +69,6 @@ impl Default for Config {
             patch_size: None,
             scale_factor_temporal: Some(4),
             scale_factor_spatial: Some(8),
-        }
-    }
-}
-
-impl Config {
-    /// The network that this describes.
-    pub(super) fn network(&self) -> Network {
-        Network {
-            encoder_base: self.base_dim,
-            decoder_base: self.decoder_base_dim.unwrap_or(self.base_dim),
-            multiples: self.dim_mult.clone(),
-            latents: self.z_dim,
-            layers: self.num_res_blocks,
-            attention_scales: self.attn_scales.clone(),
-            halves_time: self.temperal_downsample.clone(),
-            is_residual: self.is_residual,
-            channels: [self.in_channels, self.out_channels],
-            patch: self.patch_size.unwrap_or(1),
         }
     }
 }
