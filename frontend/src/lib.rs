@@ -20,6 +20,7 @@
 //! | [`autoencoder_kl`] | `AutoencoderKL` |
 //! | [`flux2`] | `AutoencoderKLFlux2` |
 //! | [`autoencoder_tiny`] | `AutoencoderTiny` |
+//! | [`taehv`] | `TAEHV`, its authors' and not diffusers' |
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
@@ -48,6 +49,7 @@ pub mod qwen_image;
 pub mod qwen_image_21;
 pub mod registry;
 pub mod step;
+pub mod taehv;
 pub mod tile_rule;
 pub mod wan;
 

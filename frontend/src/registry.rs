@@ -12,6 +12,7 @@ use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration,
 use crate::flux2;
 use crate::qwen_image;
 use crate::qwen_image_21;
+use crate::taehv;
 use crate::wan;
 
 /// A model with its configuration, and what was passed over.
@@ -23,7 +24,7 @@ struct Class {
     read: fn(&Map<String, Value>) -> ReadModel,
 }
 
-const CLASSES: [Class; 7] = [
+const CLASSES: [Class; 8] = [
     class::<cogvideox::Config>(),
     class::<wan::Config>(),
     class::<qwen_image::Config>(),
@@ -31,6 +32,7 @@ const CLASSES: [Class; 7] = [
     class::<autoencoder_kl::Config>(),
     class::<flux2::Config>(),
     class::<autoencoder_tiny::Config>(),
+    class::<taehv::Config>(),
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
@@ -93,6 +95,14 @@ pub fn published() -> &'static [Published] {
         },
         Published { name: "FLUX.2", config: r#"{"_class_name": "AutoencoderKLFlux2"}"# },
         Published { name: "TAESD", config: r#"{"_class_name": "AutoencoderTiny"}"# },
+        Published { name: "TAEW2.1", config: r#"{"_class_name": "TAEHV"}"# },
+        Published { name: "TAEW2.2", config: r#"{"_class_name": "TAEHV", "latent_channels": 48, "patch_size": 2}"# },
+        Published { name: "TAEHV-1.5", config: r#"{"_class_name": "TAEHV", "latent_channels": 32, "patch_size": 2}"# },
+        Published {
+            name: "TAELTX-2",
+            config: r#"{"_class_name": "TAEHV", "latent_channels": 128, "patch_size": 4,
+                "encoder_time_downscale": [true, true, true], "decoder_time_upscale": [true, true, true]}"#,
+        },
         Published { name: "TAEF1", config: r#"{"_class_name": "AutoencoderTiny", "latent_channels": 16}"# },
     ]
 }
