@@ -21,6 +21,14 @@ pub enum FrameSteps {
         /// Frames of a step: a multiple of the unit.
         frames: usize,
     },
+    /// Steps of some units each, and the same numbers however many units go into one; the last may
+    /// end within a unit, which the model fills up.
+    Ragged {
+        /// Frames that are not cut apart.
+        unit: usize,
+        /// Frames of a step: a multiple of the unit.
+        frames: usize,
+    },
     /// All frames in one step.
     Whole,
 }
@@ -29,7 +37,7 @@ impl FrameSteps {
     /// Frames of a step that is neither the first nor the last; `None` where there is but one.
     pub fn usual(self) -> Option<usize> {
         match self {
-            Self::Fixed { frames } | Self::Free { frames, .. } => Some(frames),
+            Self::Fixed { frames } | Self::Free { frames, .. } | Self::Ragged { frames, .. } => Some(frames),
             Self::Whole => None,
         }
     }
@@ -39,6 +47,7 @@ impl FrameSteps {
         match self {
             Self::Fixed { frames } => (2 * frames - 1).min(clip),
             Self::Free { first, frames, .. } => first.max(frames).min(clip),
+            Self::Ragged { frames, .. } => frames.min(clip),
             Self::Whole => clip,
         }
     }
@@ -50,7 +59,10 @@ impl FrameSteps {
             Self::Free { first, unit, .. } if frames > 0 && frames.is_multiple_of(unit) => {
                 Some(Self::Free { first, unit, frames })
             }
-            Self::Free { .. } | Self::Fixed { .. } | Self::Whole => None,
+            Self::Ragged { unit, .. } if frames > 0 && frames.is_multiple_of(unit) => {
+                Some(Self::Ragged { unit, frames })
+            }
+            Self::Free { .. } | Self::Fixed { .. } | Self::Ragged { .. } | Self::Whole => None,
         }
     }
 
@@ -62,6 +74,7 @@ impl FrameSteps {
             Self::Free { first, unit, frames } => {
                 (first, frames, first.min(clip) + clip.saturating_sub(first) / unit * unit)
             }
+            Self::Ragged { frames, .. } => (frames, frames, clip),
             Self::Whole => (clip, clip.max(1), clip),
         };
         ClipSteps { clip, first, each, front: 0, back: count(clip, first, each) }
@@ -150,6 +163,17 @@ mod tests {
         let long = FREE.with_frames(usize::MAX / 4 * 4).unwrap();
         assert_eq!((lengths(long, 24), long.most(24)), (vec![1, 20], 24));
         assert_eq!(FREE.most(100), 8);
+    }
+
+    #[test]
+    fn a_ragged_clip_ends_anywhere() {
+        let ragged = FrameSteps::Ragged { unit: 4, frames: 8 };
+        for (clip, steps) in [(0, vec![]), (1, vec![1]), (8, vec![8]), (17, vec![8, 8, 1])] {
+            assert_eq!(lengths(ragged, clip), steps);
+        }
+        assert_eq!(lengths(ragged.with_frames(4).unwrap(), 9), [4, 4, 1]);
+        assert_eq!((ragged.with_frames(0), ragged.with_frames(6), ragged.usual()), (None, None, Some(8)));
+        assert_eq!((ragged.most(5), ragged.most(100)), (5, 8));
     }
 
     #[test]

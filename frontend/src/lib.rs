@@ -11,6 +11,7 @@
 //! | [`registry`] | the models by the class that `config.json` names |
 //! | [`config_json`] | reading fields from `config.json`, for all models alike |
 //! | `config_rules` | what configurations of several classes must obey |
+//! | `network` | networks that several classes describe |
 //! | [`step`] | halves and steps |
 //! | [`frame_steps`] | how the frames of a clip fall into steps |
 //! | [`declaration`] | declaring a step, with taps |
@@ -18,9 +19,13 @@
 //! | [`latent_scaling`], [`tile_rule`] | what pipelines do to latents; the tiles that a model takes by itself |
 //! | `layers` | modules that models share |
 //! | [`autoencoder_kl`] | `AutoencoderKL` |
+//! | [`flux2`] | `AutoencoderKLFlux2` |
+//! | [`autoencoder_tiny`] | `AutoencoderTiny` |
+//! | [`taehv`] | `TAEHV`, its authors' and not diffusers' |
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
+//! | [`qwen_image_21`] | `AutoencoderKLQwenImage21` |
 //!
 //! A model is one folder: its configuration, its modules, and its answers in `mod.rs`. No other
 //! crate names one.
@@ -30,18 +35,23 @@
 
 pub mod autoencoder;
 pub mod autoencoder_kl;
+pub mod autoencoder_tiny;
 pub mod cogvideox;
 pub mod config_json;
 mod config_rules;
 pub mod declaration;
+pub mod flux2;
 pub mod frame_steps;
 pub mod latent_scaling;
 mod layers;
+mod network;
 pub mod parameters;
 pub mod qwen_image;
+pub mod qwen_image_21;
 pub mod recognition;
 pub mod registry;
 pub mod step;
+pub mod taehv;
 pub mod tile_rule;
 pub mod wan;
 

@@ -7,7 +7,7 @@
 //! of a norm, numbers by which latents are scaled) is that of the published models with the same
 //! tensors, else the class's default.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::autoencoder::Autoencoder;
@@ -52,6 +52,12 @@ impl TensorShapes<'_> {
         self.by_end.get(name).map(|shape| shape.len())
     }
 
+    /// The numbers in a list of layers that have tensors, in order.
+    pub(crate) fn numbers(&self, list: &str) -> BTreeSet<usize> {
+        let number = |name: &str| name.strip_prefix(list)?.strip_prefix('.')?.split('.').next()?.parse().ok();
+        self.by_end.keys().filter_map(|name| number(name)).collect()
+    }
+
     /// Length of an axis of the first of these tensors that is there.
     fn axis(&self, names: &[&str], axis: usize) -> Option<usize> {
         let shape = names.iter().find_map(|name| self.by_end.get(name))?;
@@ -82,30 +88,26 @@ pub(crate) struct BlockNames {
 }
 
 /// Output channels of the first block of each level, from the highest resolution down, and how many
-/// blocks a level of the encoder has.
+/// blocks a level has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Levels {
     pub(crate) channels: Vec<usize>,
-    pub(crate) layers: usize,
+    pub(crate) blocks: usize,
 }
 
 impl Levels {
-    /// The levels of a model whose decoder has one block a level more than its encoder, of the half
-    /// that is there. Levels have numbers from the highest resolution down in the encoder, and in
-    /// the decoder from the lowest up, or down by `decoder_downwards`.
-    pub(crate) fn of(
-        tensors: &TensorShapes<'_>,
-        encoder: &[BlockNames],
-        decoder: &[BlockNames],
-        decoder_downwards: &[BlockNames],
-    ) -> Option<Self> {
-        let of = |names: &[BlockNames]| names.iter().find_map(|names| names.widths(tensors));
-        let upwards = || of(decoder).map(|levels| levels.into_iter().rev().collect());
-        let (levels, more) = match of(encoder) {
-            Some(levels) => (levels, 0),
-            None => (upwards().or_else(|| of(decoder_downwards))?, 1),
-        };
-        Some(Self { layers: levels[0].len() - more, channels: levels.iter().map(|level| level[0]).collect() })
+    /// The levels in the first of these spellings that has any, by their numbers from the highest
+    /// resolution down.
+    pub(crate) fn downwards(tensors: &TensorShapes<'_>, spellings: &[BlockNames]) -> Option<Self> {
+        let levels = spellings.iter().find_map(|names| names.widths(tensors))?;
+        Some(Self { blocks: levels[0].len(), channels: levels.iter().map(|level| level[0]).collect() })
+    }
+
+    /// The same of levels that are numbered from the lowest resolution up.
+    pub(crate) fn upwards(tensors: &TensorShapes<'_>, spellings: &[BlockNames]) -> Option<Self> {
+        let mut levels = Self::downwards(tensors, spellings)?;
+        levels.channels.reverse();
+        Some(levels)
     }
 }
 

@@ -6,10 +6,14 @@ use serde_json::{Map, Value};
 
 use crate::autoencoder::Autoencoder;
 use crate::autoencoder_kl;
+use crate::autoencoder_tiny;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
+use crate::flux2;
 use crate::qwen_image;
+use crate::qwen_image_21;
 use crate::recognition::TensorShapes;
+use crate::taehv;
 use crate::wan;
 
 /// A model with its configuration, and what was passed over.
@@ -23,11 +27,15 @@ pub(crate) struct Class {
     pub(crate) recognise: fn(&TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>>,
 }
 
-pub(crate) const CLASSES: [Class; 4] = [
+pub(crate) const CLASSES: [Class; 8] = [
     class::<cogvideox::Config>(),
     class::<wan::Config>(),
     class::<qwen_image::Config>(),
+    class::<qwen_image_21::Config>(),
     class::<autoencoder_kl::Config>(),
+    class::<flux2::Config>(),
+    class::<autoencoder_tiny::Config>(),
+    class::<taehv::Config>(),
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
@@ -75,6 +83,7 @@ pub fn published() -> &'static [Published] {
         Published { name: "Wan-2.1", config: r#"{"_class_name": "AutoencoderKLWan"}"# },
         Published { name: "Wan-2.2", config: include_str!("wan/wan-2.2.json") },
         Published { name: "Qwen-Image", config: r#"{"_class_name": "AutoencoderKLQwenImage"}"# },
+        Published { name: "Qwen-Image-2.1", config: r#"{"_class_name": "AutoencoderKLQwenImage21"}"# },
         Published { name: "SD-1.5", config: stable_diffusion!(r#""sample_size": 512"#) },
         Published { name: "SDXL", config: stable_diffusion!(r#""sample_size": 1024, "scaling_factor": 0.13025"#) },
         Published {
@@ -91,6 +100,17 @@ pub fn published() -> &'static [Published] {
                 "use_quant_conv": false, "use_post_quant_conv": false"#
             ),
         },
+        Published { name: "FLUX.2", config: r#"{"_class_name": "AutoencoderKLFlux2"}"# },
+        Published { name: "TAESD", config: r#"{"_class_name": "AutoencoderTiny"}"# },
+        Published { name: "TAEW2.1", config: r#"{"_class_name": "TAEHV"}"# },
+        Published { name: "TAEW2.2", config: r#"{"_class_name": "TAEHV", "latent_channels": 48, "patch_size": 2}"# },
+        Published { name: "TAEHV-1.5", config: r#"{"_class_name": "TAEHV", "latent_channels": 32, "patch_size": 2}"# },
+        Published {
+            name: "TAELTX-2",
+            config: r#"{"_class_name": "TAEHV", "latent_channels": 128, "patch_size": 4,
+                "encoder_time_downscale": [true, true, true], "decoder_time_upscale": [true, true, true]}"#,
+        },
+        Published { name: "TAEF1", config: r#"{"_class_name": "AutoencoderTiny", "latent_channels": 16}"# },
     ]
 }
 

@@ -130,6 +130,22 @@ fn a_model_of_images_is_recognised_where_its_norms_are_usual() {
     );
 }
 
+/// A name of `AutoencoderTiny` as its authors' two lists of layers have it.
+fn in_taesd(name: &str, _shape: &mut Vec<usize>) -> String {
+    if let Some(rest) = name.strip_prefix("encoder.layers.") {
+        return format!("taesd_encoder.{rest}");
+    }
+    let (layer, rest) = name.strip_prefix("decoder.layers.").and_then(|rest| rest.split_once('.')).expect("a layer");
+    format!("taesd_decoder.{}.{rest}", layer.parse::<usize>().expect("a number") + 1)
+}
+
+#[test]
+fn tiny_models_come_out_of_their_authors_files() {
+    let expected = results(&goldens().join("models/autoencoder-tiny"));
+    let folder = renamed("autoencoder-tiny", in_taesd);
+    assert!(results(folder.path()) == expected);
+}
+
 #[test]
 fn images_come_out_of_latent_diffusions_files() {
     let expected = results(&goldens().join("models/autoencoder-kl"));
@@ -137,6 +153,20 @@ fn images_come_out_of_latent_diffusions_files() {
     for prefix in ["", "vae.", "first_stage_model."] {
         let folder = renamed("autoencoder-kl", |name, shape| format!("{prefix}{}", in_ldm(name, shape)));
         assert!(results(folder.path()) == expected, "with `{prefix}` in front");
+    }
+    let expected_of_flux2 = results(&goldens().join("models/flux2"));
+    for inside in [false, true] {
+        let folder = renamed("flux2", |name, shape| match name {
+            // The authors' code has these convolutions within the halves.
+            "quant_conv.weight" | "quant_conv.bias" if inside => format!("encoder.{name}"),
+            "post_quant_conv.weight" | "post_quant_conv.bias" if inside => format!("decoder.{name}"),
+            _ => in_ldm(name, shape),
+        });
+        assert!(results(folder.path()) == expected_of_flux2, "FLUX.2's, {inside}");
+        let own = Vae::open(&goldens().join("models/flux2")).expect("the checkpoint opens");
+        let vae = Vae::open(folder.path()).expect("the checkpoint opens");
+        assert_eq!(vae.latent_scaling().expect("statistics"), own.latent_scaling().expect("statistics"));
+        assert_eq!(vae.warnings(), &[] as &[String]);
     }
     let folder = renamed("autoencoder-kl", in_older_diffusers);
     assert!(results(folder.path()) == expected, "older diffusers");

@@ -193,6 +193,16 @@ fn autoencoder_kl() {
 }
 
 #[test]
+fn flux2() {
+    check("flux2");
+}
+
+#[test]
+fn autoencoder_tiny() {
+    check("autoencoder-tiny");
+}
+
+#[test]
 fn wan_2_1() {
     check("wan-2.1");
 }
@@ -205,6 +215,11 @@ fn wan_2_2() {
 #[test]
 fn qwen_image() {
     check("qwen-image");
+}
+
+#[test]
+fn qwen_image_2_1() {
+    check("qwen-image-2.1");
 }
 
 #[test]

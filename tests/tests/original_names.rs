@@ -131,6 +131,13 @@ fn qwen_image_under_its_authors_names() {
 }
 
 #[test]
+fn qwen_image_2_1_under_its_authors_names() {
+    check("qwen-image-2.1", "qwen_image_2.1_vae.safetensors", ["decode-image", "encode-image-batch-2"], |name| {
+        wan(name, 1, true)
+    });
+}
+
+#[test]
 fn the_table_has_the_names_that_are_known() {
     for (own, original) in [
         ("decoder.mid_block.resnets.0.norm1.gamma", "decoder.middle.0.residual.0.gamma"),

@@ -18,7 +18,14 @@ pub(super) fn config(tensors: &TensorShapes<'_>) -> Option<Config> {
     if !(is_decoder || is_encoder) {
         return None;
     }
-    let levels = Levels::of(tensors, &[names("encoder.down_blocks")], &[names("decoder.up_blocks")], &[])?;
+    let encoder = Levels::downwards(tensors, &[names("encoder.down_blocks")]);
+    let levels = match encoder {
+        Some(levels) => levels,
+        None => {
+            let levels = Levels::upwards(tensors, &[names("decoder.up_blocks")])?;
+            Levels { blocks: levels.blocks - 1, ..levels }
+        }
+    };
     let latents = tensors.inputs(&["decoder.conv_in.conv.weight"]);
     let moments = tensors.outputs(&["encoder.conv_out.conv.weight"]);
     let output = tensors.outputs(&["decoder.conv_out.conv.weight"]);
@@ -29,7 +36,7 @@ pub(super) fn config(tensors: &TensorShapes<'_>) -> Option<Config> {
         down_block_types: vec![DOWN_BLOCK.to_owned(); levels.channels.len()],
         up_block_types: vec![UP_BLOCK.to_owned(); levels.channels.len()],
         block_out_channels: levels.channels,
-        layers_per_block: levels.layers,
+        layers_per_block: levels.blocks,
         latent_channels: latents.or(moments.map(|moments| moments / 2))?,
         use_quant_conv: tensors.has("quant_conv.weight"),
         use_post_quant_conv: tensors.has("post_quant_conv.weight"),

@@ -5,8 +5,9 @@
 //! in [`crate::config_json`].
 
 use crate::config_json::{Configuration, Reader, Violation};
+use crate::network::Describes;
 use crate::recognition::TensorShapes;
-use crate::wan::{self, Network};
+use crate::wan;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of
 /// Qwen-Image.
@@ -62,24 +63,6 @@ impl Default for Config {
             input_channels,
             latents_mean,
             latents_std,
-        }
-    }
-}
-
-impl Config {
-    /// The network that this describes.
-    pub(super) fn network(&self) -> Network {
-        Network {
-            encoder_base: self.base_dim,
-            decoder_base: self.base_dim,
-            multiples: self.dim_mult.clone(),
-            latents: self.z_dim,
-            layers: self.num_res_blocks,
-            attention_scales: self.attn_scales.clone(),
-            halves_time: self.temperal_downsample.clone(),
-            is_residual: false,
-            channels: [self.input_channels; 2],
-            patch: 1,
         }
     }
 }

@@ -6,6 +6,7 @@
 use super::network::Network;
 use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
+use crate::network::Describes;
 use crate::recognition::TensorShapes;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of Wan 2.1.
@@ -75,24 +76,6 @@ impl Default for Config {
     }
 }
 
-impl Config {
-    /// The network that this describes.
-    pub(super) fn network(&self) -> Network {
-        Network {
-            encoder_base: self.base_dim,
-            decoder_base: self.decoder_base_dim.unwrap_or(self.base_dim),
-            multiples: self.dim_mult.clone(),
-            latents: self.z_dim,
-            layers: self.num_res_blocks,
-            attention_scales: self.attn_scales.clone(),
-            halves_time: self.temperal_downsample.clone(),
-            is_residual: self.is_residual,
-            channels: [self.in_channels, self.out_channels],
-            patch: self.patch_size.unwrap_or(1),
-        }
-    }
-}
-
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLWan";
 
@@ -123,8 +106,15 @@ impl Configuration for Config {
     }
 
     fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
-        let network = recognition::network(tensors)?;
-        Some(Self {
+        Some(Self::of_network(recognition::network(tensors).filter(|network| !network.is_planar)?))
+    }
+}
+
+impl Config {
+    /// The configuration of a network, of which only tensors are known: without the numbers by which
+    /// latents are scaled.
+    pub(crate) fn of_network(network: Network) -> Self {
+        Self {
             base_dim: network.encoder_base,
             decoder_base_dim: Some(network.decoder_base).filter(|&base| base != network.encoder_base),
             z_dim: network.latents,
@@ -139,6 +129,6 @@ impl Configuration for Config {
             out_channels: network.channels[1],
             patch_size: Some(network.patch).filter(|&patch| patch > 1),
             ..Self::default()
-        })
+        }
     }
 }

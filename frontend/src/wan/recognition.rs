@@ -27,7 +27,7 @@ struct Level {
 }
 
 /// The network that a file with these tensors may hold.
-pub(super) fn network(tensors: &TensorShapes<'_>) -> Option<Network> {
+pub(crate) fn network(tensors: &TensorShapes<'_>) -> Option<Network> {
     let is_residual = ["decoder.up_blocks.0.upsampler.resample.1", "decoder.upsamples.0.upsamples.0.residual.2"]
         .into_iter()
         .chain(["encoder.down_blocks.0.downsampler.resample.1", "encoder.downsamples.0.downsamples.0.residual.2"])
@@ -64,6 +64,12 @@ pub(super) fn network(tensors: &TensorShapes<'_>) -> Option<Network> {
     };
     let attends = |level: &Level| level.attends;
     let attention_scales = encoder.iter().flatten().enumerate().filter(|(_, level)| attends(level));
+    let first = ["encoder.conv_in.weight", "encoder.conv1.weight", "decoder.conv_in.weight", "decoder.conv1.weight"];
+    let is_planar = match first.into_iter().find_map(|name| tensors.rank(name))? {
+        5 => false,
+        4 => true,
+        _ => return None,
+    };
     Some(Network {
         encoder_base,
         decoder_base,
@@ -75,6 +81,7 @@ pub(super) fn network(tensors: &TensorShapes<'_>) -> Option<Network> {
         attention_scales: attention_scales.map(|(level, _)| 0.5_f64.powi(level as i32)).collect(),
         halves_time,
         is_residual,
+        is_planar,
         channels,
         patch: patch(channels),
         multiples,

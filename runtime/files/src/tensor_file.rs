@@ -228,7 +228,7 @@ pub fn describe<'a>(count: usize, tensors: impl Iterator<Item = (&'a str, Tensor
 
 impl TensorView<'_> {
     /// The element types that [`Self::to_f32`] can read, for messages.
-    pub const FLOATS: &str = "F32, F16, BF16, F64, F8_E4M3 or F8_E5M2";
+    pub const FLOATS: &'static str = "F32, F16, BF16, F64, F8_E4M3 or F8_E5M2";
 
     /// Whether [`Self::to_f32`] can read it: f32, f16, bf16, f64, or floats of eight bits.
     pub fn is_float(&self) -> bool {

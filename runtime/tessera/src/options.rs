@@ -236,7 +236,9 @@ impl RunOptions {
                     FrameSteps::Fixed { frames } => {
                         format!("cut otherwise than into steps of {frames}, a clip gives other numbers")
                     }
-                    FrameSteps::Free { unit, .. } => format!("a step takes a multiple of {unit} frames, not {frames}"),
+                    FrameSteps::Free { unit, .. } | FrameSteps::Ragged { unit, .. } => {
+                        format!("a step takes a multiple of {unit} frames, not {frames}")
+                    }
                     FrameSteps::Whole => "all frames of a clip go through in one step".into(),
                 })
             },
