@@ -173,11 +173,14 @@ fn have_same_tensors(tensors: &TensorShapes<'_>, published: &dyn Autoencoder, fo
 mod tests {
     use super::*;
 
-    /// Both halves' tensors of a model, under a prefix.
+    /// Both halves' tensors of a model and the statistics of its latents, under a prefix.
     fn tensors(model: &dyn Autoencoder) -> Vec<(String, Vec<usize>)> {
         let of = |half| parameters(model, half).unwrap();
         let both = of(Half::Encoder).into_iter().chain(of(Half::Decoder));
-        both.map(|(name, shape)| (format!("vae.model.{name}"), shape.to_vec())).collect()
+        let both = both.map(|(name, shape)| (name, shape.to_vec()));
+        let statistics = model.stored_statistics().into_iter().flat_map(|stored| stored.names());
+        let all = both.chain(statistics.map(|name| (name.to_owned(), vec![1])));
+        all.map(|(name, shape)| (format!("vae.model.{name}"), shape)).collect()
     }
 
     #[test]
