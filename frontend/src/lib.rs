@@ -18,6 +18,7 @@
 //! | [`mod@parameters`] | the tensors that a checkpoint must hold, the modules that can be tapped |
 //! | [`latent_scaling`], [`tile_rule`] | what pipelines do to latents; the tiles that a model takes by itself |
 //! | `layers` | modules that models share |
+//! | [`autoencoder_dc`] | `AutoencoderDC` |
 //! | [`autoencoder_kl`] | `AutoencoderKL` |
 //! | [`flux2`] | `AutoencoderKLFlux2` |
 //! | [`autoencoder_tiny`] | `AutoencoderTiny` |
@@ -34,6 +35,7 @@
 //! caller's.
 
 pub mod autoencoder;
+pub mod autoencoder_dc;
 pub mod autoencoder_kl;
 pub mod autoencoder_tiny;
 pub mod cogvideox;

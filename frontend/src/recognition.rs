@@ -183,27 +183,34 @@ mod tests {
         all.map(|(name, shape)| (format!("vae.model.{name}"), shape)).collect()
     }
 
+    /// Classes that do not look for themselves: their checkpoints come in folders, with config.json.
+    const NOT_LOOKED_FOR: &[&str] = &["AutoencoderDC"];
+
+    /// The published models of all other classes.
+    fn looked_for() -> impl Iterator<Item = (&'static str, Arc<dyn Autoencoder>)> {
+        let all = published().iter().map(|published| (published.name, read_config(published.config).unwrap().0));
+        all.filter(|(_, model)| !NOT_LOOKED_FOR.contains(&model.class_name()))
+    }
+
     #[test]
     fn published_models_are_recognised_by_their_tensors() {
-        for published in published() {
-            let (model, _) = read_config(published.config).unwrap();
+        for (name, model) in looked_for() {
             let tensors = tensors(&*model);
             let found = recognise(&tensors.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect());
-            let found = found.iter().find(|found| found.published == Some(published.name));
-            let found = found.unwrap_or_else(|| panic!("{} is not recognised", published.name));
+            let found = found.iter().find(|found| found.published == Some(name));
+            let found = found.unwrap_or_else(|| panic!("{name} is not recognised"));
             assert_eq!(found.model.fields(), model.fields());
         }
     }
 
     #[test]
     fn decoders_alone_are_recognised() {
-        for published in published() {
-            let (model, _) = read_config(published.config).unwrap();
+        for (name, model) in looked_for() {
             let tensors: Vec<_> = tensors(&*model);
             let decoder =
                 tensors.iter().filter(|(name, _)| !name.contains("encoder.") && !name.contains(".quant_conv"));
             let found = recognise(&decoder.map(|(name, shape)| (name.as_str(), &shape[..])).collect());
-            assert!(found.iter().any(|found| found.published == Some(published.name)), "{}", published.name);
+            assert!(found.iter().any(|found| found.published == Some(name)), "{name}");
         }
     }
 

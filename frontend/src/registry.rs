@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::autoencoder::Autoencoder;
+use crate::autoencoder_dc;
 use crate::autoencoder_kl;
 use crate::autoencoder_tiny;
 use crate::cogvideox;
@@ -27,13 +28,14 @@ pub(crate) struct Class {
     pub(crate) recognise: fn(&TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>>,
 }
 
-pub(crate) const CLASSES: [Class; 8] = [
+pub(crate) const CLASSES: &[Class] = &[
     class::<cogvideox::Config>(),
     class::<wan::Config>(),
     class::<qwen_image::Config>(),
     class::<qwen_image_21::Config>(),
     class::<autoencoder_kl::Config>(),
     class::<flux2::Config>(),
+    class::<autoencoder_dc::Config>(),
     class::<autoencoder_tiny::Config>(),
     class::<taehv::Config>(),
 ];
@@ -101,6 +103,7 @@ pub fn published() -> &'static [Published] {
             ),
         },
         Published { name: "FLUX.2", config: r#"{"_class_name": "AutoencoderKLFlux2"}"# },
+        Published { name: "Sana", config: include_str!("autoencoder_dc/sana.json") },
         Published { name: "TAESD", config: r#"{"_class_name": "AutoencoderTiny"}"# },
         Published { name: "TAEW2.1", config: r#"{"_class_name": "TAEHV"}"# },
         Published { name: "TAEW2.2", config: r#"{"_class_name": "TAEHV", "latent_channels": 48, "patch_size": 2}"# },

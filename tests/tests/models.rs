@@ -198,6 +198,11 @@ fn flux2() {
 }
 
 #[test]
+fn autoencoder_dc() {
+    check("autoencoder-dc");
+}
+
+#[test]
 fn autoencoder_tiny() {
     check("autoencoder-tiny");
 }

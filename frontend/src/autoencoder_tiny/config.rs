@@ -4,13 +4,10 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`].
 
-use ir::{BuildError, Value};
-
 use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
-use crate::declaration::Declaration;
-use crate::layers;
+use crate::layers::Function;
 use crate::recognition::TensorShapes;
 
 /// Largest factor of one resize.
@@ -73,32 +70,6 @@ impl Default for Config {
             scaling_factor: 1.0,
             shift_factor: 0.0,
             block_out_channels: None,
-        }
-    }
-}
-
-/// The activation function within blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Function {
-    Relu,
-    Silu,
-}
-
-impl Function {
-    /// That of this name.
-    fn named(name: &str) -> Option<Self> {
-        match name.to_lowercase().as_str() {
-            "relu" => Some(Self::Relu),
-            "silu" | "swish" => Some(Self::Silu),
-            _ => None,
-        }
-    }
-
-    /// Applies it.
-    pub(super) fn of(self, d: &mut Declaration<'_>, input: Value) -> Result<Value, BuildError> {
-        match self {
-            Self::Relu => layers::relu(d, input),
-            Self::Silu => d.silu(input),
         }
     }
 }
@@ -183,7 +154,7 @@ impl Configuration for Config {
             }
         }
         if Function::named(&self.act_fn).is_none() {
-            let message = format!("expected \"relu\", \"silu\" or its other name \"swish\", found {:?}", self.act_fn);
+            let message = format!("expected {}, found {:?}", Function::KNOWN, self.act_fn);
             report(&["act_fn"], message);
         }
         if self.upsample_fn != "nearest" {
