@@ -51,4 +51,4 @@ pub use latent_scaling::{LatentScaling, ScalingError};
 pub use parameters::{parameters, tap_names};
 pub use registry::{Published, published, read_config};
 pub use step::{Half, Position, Step, StepKind};
-pub use tile_rule::TileRule;
+pub use tile_rule::{FrameTileRule, SurplusFrame, TileRule};
