@@ -66,4 +66,4 @@ pub use parameters::{parameters, tap_names};
 pub use recognition::{Recognised, TensorShapes, recognise};
 pub use registry::{Published, published, read_config};
 pub use step::{Half, Position, Step, StepKind};
-pub use tile_rule::TileRule;
+pub use tile_rule::{FrameTileRule, SurplusFrame, TileRule};
