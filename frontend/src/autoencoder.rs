@@ -6,6 +6,7 @@ use std::fmt;
 
 use ir::{BuildError, Value};
 
+use crate::condition::Condition;
 use crate::config_json::ConfigProblem;
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
@@ -93,6 +94,12 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
         1
     }
 
+    /// The least height and width of latents that `half` takes, or makes.
+    fn least_latents(&self, half: Half) -> usize {
+        let _ = half;
+        1
+    }
+
     /// Height and width in pixels of the videos that the model was trained on.
     fn training_size(&self) -> [usize; 2];
 
@@ -102,6 +109,12 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
 
     /// Frames that a step of this kind makes of so many frames of its input.
     fn result_frames(&self, kind: StepKind, frames: usize) -> usize;
+
+    /// What steps of `half` read beside the video, in the order of their inputs.
+    fn conditions(&self, half: Half) -> Vec<Condition> {
+        let _ = half;
+        vec![]
+    }
 
     /// Declares what a step makes of its input `[batch, channel, time, height, width]`: the sample
     /// of latents, the moments of a sample.
@@ -152,9 +165,10 @@ impl dyn Autoencoder + '_ {
 
     /// The least height and width that `half` takes.
     pub fn least_size(&self, half: Half) -> usize {
+        let latents = self.least_latents(half);
         match half {
-            Half::Decoder => 1,
-            Half::Encoder => self.spatial_compression(),
+            Half::Decoder => latents,
+            Half::Encoder => self.sample_size(latents),
         }
     }
 

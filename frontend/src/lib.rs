@@ -13,6 +13,7 @@
 //! | [`step`] | halves and steps |
 //! | [`frame_steps`] | how the frames of a clip fall into steps |
 //! | [`declaration`] | declaring a step, with taps |
+//! | [`condition`] | what a step reads beside its video |
 //! | [`mod@parameters`] | the tensors that a checkpoint must hold, the modules that can be tapped |
 //! | [`latent_scaling`], [`tile_rule`] | what pipelines do to latents; the tiles that a model takes by itself |
 //! | `layers` | modules that models share |
@@ -20,6 +21,8 @@
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
+//! | [`ltx`] | `AutoencoderKLLTXVideo` |
+//! | [`ltx2`] | `AutoencoderKLLTX2Video` |
 //!
 //! A model is one folder: its configuration, its modules, and its answers in `mod.rs`. No other
 //! crate names one.
@@ -30,12 +33,15 @@
 pub mod autoencoder;
 pub mod autoencoder_kl;
 pub mod cogvideox;
+pub mod condition;
 pub mod config_json;
 mod config_rules;
 pub mod declaration;
 pub mod frame_steps;
 pub mod latent_scaling;
 mod layers;
+pub mod ltx;
+pub mod ltx2;
 pub mod parameters;
 pub mod qwen_image;
 pub mod registry;
@@ -44,6 +50,7 @@ pub mod tile_rule;
 pub mod wan;
 
 pub use autoencoder::{Autoencoder, Channels, Dialect, Medium, Translate};
+pub use condition::{Condition, ConditionKind, TIMESTEP};
 pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration};
 pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;

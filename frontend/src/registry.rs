@@ -8,6 +8,8 @@ use crate::autoencoder::Autoencoder;
 use crate::autoencoder_kl;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
+use crate::ltx;
+use crate::ltx2;
 use crate::qwen_image;
 use crate::wan;
 
@@ -20,11 +22,13 @@ struct Class {
     read: fn(&Map<String, Value>) -> ReadModel,
 }
 
-const CLASSES: [Class; 4] = [
+const CLASSES: [Class; 6] = [
     class::<cogvideox::Config>(),
     class::<wan::Config>(),
     class::<qwen_image::Config>(),
     class::<autoencoder_kl::Config>(),
+    class::<ltx::Config>(),
+    class::<ltx2::Config>(),
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
@@ -84,6 +88,11 @@ pub fn published() -> &'static [Published] {
                 "use_quant_conv": false, "use_post_quant_conv": false"#
             ),
         },
+        Published { name: "LTX-Video-0.9.0", config: r#"{"_class_name": "AutoencoderKLLTXVideo"}"# },
+        Published { name: "LTX-Video-0.9.1", config: include_str!("ltx/ltx-video-0.9.1.json") },
+        Published { name: "LTX-Video-0.9.5", config: include_str!("ltx/ltx-video-0.9.5.json") },
+        Published { name: "LTX-2", config: r#"{"_class_name": "AutoencoderKLLTX2Video", "decoder_causal": false}"# },
+        Published { name: "LTX-2.3", config: include_str!("ltx2/ltx-2.3.json") },
     ]
 }
 

@@ -103,6 +103,22 @@ pub fn weight_only(graph: &Graph) -> Vec<bool> {
     fixed
 }
 
+/// Whether each value is made of numbers and vectors that the caller gives, and of parameters and
+/// constants: a setting, such as the timestep of a diffusion, and what is computed of it, as many
+/// numbers however large the videos are.
+pub fn of_settings(graph: &Graph) -> Vec<bool> {
+    let weights = weight_only(graph);
+    let mut settings: Vec<bool> = Vec::with_capacity(graph.len());
+    for (value, node) in graph.nodes() {
+        let operand = |operand: &Value| settings[operand.index()] || weights[operand.index()];
+        settings.push(match &node.op {
+            Op::Input { ty, .. } => ty.layout.is_plain() && ty.rank() <= 1,
+            op => !op.is_leaf() && !weights[value.index()] && op.operands().iter().all(operand),
+        });
+    }
+    settings
+}
+
 /// Arithmetic and memory traffic of ops, each run by itself: every operand is read once and every
 /// result written once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

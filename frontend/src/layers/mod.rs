@@ -15,10 +15,10 @@ use ir::{BuildError, Builder, TensorType, Value};
 
 pub(crate) use attention::{AttentionWeights, frame_attention};
 pub(crate) use convolution::{
-    convolution, kernel, kernel_type, planar_convolution, planar_pointwise, pointwise_convolution,
+    bordered_convolution, convolution, kernel, kernel_type, planar_convolution, planar_pointwise, pointwise_convolution,
 };
 pub(crate) use history::{FramesBefore, KERNEL_REACH, behind, leave_zeros};
-pub(crate) use linear::{linear, tokens};
+pub(crate) use linear::{linear, linear_of_vector, returns_vector, tokens};
 pub(crate) use norm::group_norm;
 
 type Built = Result<Value, BuildError>;

@@ -282,11 +282,20 @@ impl Tiling {
         self.check(model, half)?;
         let compression = model.spatial_compression();
         let bands = |pixels, factor, size| Axis::new(half, pixels, factor, compression).bands(half, size, compression);
-        Ok(Grid {
-            rows: bands(self.height, self.overlap.height, height),
-            columns: bands(self.width, self.overlap.width, width),
-            grain: model.tile_rule(half).grain,
-        })
+        let rows = bands(self.height, self.overlap.height, height);
+        let columns = bands(self.width, self.overlap.width, width);
+        let least = model.least_size(half);
+        for (axis, bands) in [("high", &rows), ("wide", &columns)] {
+            if let Some(band) = bands.iter().find(|band| bands.len() > 1 && band.input.len() < least) {
+                let what = if half == Half::Decoder { "latents" } else { "pixels" };
+                let problem = format!(
+                    "one of them would be {} {what} {axis}, of which the model needs {least}; take tiles of another size",
+                    band.input.len()
+                );
+                return Err(Error::Tiling { tiling: *self, half, problem });
+            }
+        }
+        Ok(Grid { rows, columns, grain: model.tile_rule(half).grain })
     }
 }
 
