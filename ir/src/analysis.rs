@@ -246,6 +246,27 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_numbers_and_what_is_made_of_them() {
+        let graph = parse(
+            r#"graph @g {
+  %0 = input {name = "video"} : tensor<1x4x3x8x8xf32, ncthw>
+  %1 = input {name = "timestep"} : tensor<1xf32>
+  %2 = parameter {name = "scale"} : tensor<1xf32>
+  %3 = multiply %1, %2 : tensor<1xf32>
+  %4 = add %2, %2 : tensor<1xf32>
+  %5 = reshape %3 : tensor<1x1x1x1x1xf32, ncthw>
+  %6 = resize_nearest %5 {size = [3, 8, 8], first_frame = joined} : tensor<1x1x3x8x8xf32, ncthw>
+  %7 = concatenate [%0, %6] {axis = 1} : tensor<1x5x3x8x8xf32, ncthw>
+  %8 = input {name = "tokens"} : tensor<2x3xf32>
+  return result "y" = %7
+}
+"#,
+        )
+        .unwrap();
+        assert_eq!(of_settings(&graph), [false, true, false, true, false, true, true, false, false]);
+    }
+
+    #[test]
     fn costs_follow_their_definition() {
         let graph = graph();
         let costs: Vec<Cost> = graph.nodes().map(|(v, _)| cost(&graph, v)).collect();

@@ -285,12 +285,12 @@ impl Tiling {
         let rows = bands(self.height, self.overlap.height, height);
         let columns = bands(self.width, self.overlap.width, width);
         let least = model.least_size(half);
-        for (axis, bands) in [("high", &rows), ("wide", &columns)] {
+        for (line, bands) in [("rows", &rows), ("columns", &columns)] {
             if let Some(band) = bands.iter().find(|band| bands.len() > 1 && band.input.len() < least) {
-                let what = if half == Half::Decoder { "latents" } else { "pixels" };
+                let of = if half == Half::Decoder { "latents" } else { "pixels" };
+                let found = band.input.len();
                 let problem = format!(
-                    "one of them would be {} {what} {axis}, of which the model needs {least}; take tiles of another size",
-                    band.input.len()
+                    "one of them would have {found} {line} of {of}, and the model needs {least}; take tiles of another size"
                 );
                 return Err(Error::Tiling { tiling: *self, half, problem });
             }
@@ -511,5 +511,23 @@ mod tests {
             "{what}"
         );
         assert!(size - last < compression, "{what}");
+    }
+
+    /// What a model mirrors at its borders must be there.
+    #[test]
+    fn tiles_smaller_than_the_model_takes_are_refused() {
+        let published = frontend::published().iter().find(|published| published.name == "LTX-2").unwrap();
+        let (model, _) = frontend::read_config(published.config).unwrap();
+        let tiling = Tiling::of(&*model, Half::Decoder);
+        // 480 pixels: tiles begin at 0 and 14.
+        let error = tiling.grid(&*model, Half::Decoder, 15, 20).unwrap_err().to_string();
+        let expected = "one of them would have 1 rows of latents, and the model needs 2; take tiles of another size";
+        assert!(error.ends_with(expected), "{error}");
+        assert!(tiling.grid(&*model, Half::Encoder, 480, 640).is_ok());
+        assert_eq!(tiling.grid(&*model, Half::Decoder, 16, 20).unwrap().tiles(), 4);
+        let candidates = crate::tile_sizes::candidates(&*model, Half::Decoder, [15, 23], tiling.overlap);
+        assert!(!candidates.is_empty());
+        let bands = candidates.iter().flat_map(|candidate| candidate.grid.rows.iter().chain(&candidate.grid.columns));
+        assert!({ bands }.all(|band| band.input.len() >= 2));
     }
 }
