@@ -54,7 +54,7 @@ pub use condition::{Condition, ConditionKind, TIMESTEP};
 pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration};
 pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;
-pub use latent_scaling::{LatentScaling, ScalingError};
+pub use latent_scaling::{LatentScaling, ScalingError, Spread, StoredStatistics};
 pub use parameters::{parameters, tap_names};
 pub use registry::{Published, published, read_config};
 pub use step::{Half, Position, Step, StepKind};

@@ -93,6 +93,7 @@ impl Autoencoder for Config {
             shift_factor: self.shift_factor,
             latents_mean: self.latents_mean.clone(),
             latents_std: self.latents_std.clone(),
+            ..LatentScaling::default()
         }
     }
 

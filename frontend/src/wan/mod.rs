@@ -74,10 +74,9 @@ impl Autoencoder for Config {
 
     fn latent_scaling(&self) -> LatentScaling {
         LatentScaling {
-            scaling_factor: 1.0,
-            shift_factor: None,
             latents_mean: Some(self.latents_mean.clone()),
             latents_std: Some(self.latents_std.clone()),
+            ..LatentScaling::default()
         }
     }
 

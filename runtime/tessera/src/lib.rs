@@ -4,8 +4,8 @@
 //! use tessera::{Latents, LatentsLayout, RunOptions, Vae};
 //!
 //! let vae = Vae::open("vae".as_ref())?;
-//! let mut latents = Latents::read("latents.safetensors", LatentsLayout::Auto, vae.model().channels().latents, false)?;
-//! latents.unscale(&vae.latent_scaling())?;
+//! let mut latents = Latents::read("latents.safetensors", LatentsLayout::Auto, vae.latent_form(), false)?;
+//! latents.unscale(&vae.latent_scaling()?)?;
 //! let rate = tessera::media::FrameRate::new(8.0)?;
 //! let mut writer = tessera::media::create("clip.mp4".as_ref(), vae.decoded_shape(&latents)?, rate)?;
 //! vae.decode(&latents, &RunOptions::default(), &mut |sample, frames| Ok(writer.write(sample, frames)?), &mut ())?;
@@ -20,6 +20,7 @@
 //! | [`options`], [`report`], [`observer`] | how to run; what it cost; progress, interruption and activations on the way |
 //! | `demo` (feature) | the small model and the latents that are part of the program |
 //! | [`latents`] | the tensor to decode; undoing the pipeline's scaling |
+//! | `latent_form` | how many channels latents have in files: as they are, or in patches |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
 //! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: non-finite values, when what ran |
 //! | `video`, [`whole_run`] | videos in memory, and a run over them |
@@ -53,6 +54,7 @@ mod engine;
 pub mod error;
 pub mod inspection;
 mod kept;
+mod latent_form;
 mod latent_writer;
 pub mod latents;
 pub mod lowering;
@@ -87,6 +89,7 @@ pub(crate) use files::{spill, text_file};
 pub use frontend::LatentScaling;
 pub use hub::{Download, HubOptions};
 pub use inspection::Inspection;
+pub use latent_form::LatentForm;
 pub use latent_writer::{LatentContent, LatentWriter};
 pub use latents::{Latents, LatentsAccount, LatentsLayout};
 pub use media::quality;

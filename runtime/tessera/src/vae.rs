@@ -16,6 +16,7 @@ use crate::conditions::{CallConditions, Conditions};
 use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
+use crate::latent_form::LatentForm;
 use crate::media::{ClipShape, FrameBlock};
 use crate::memory_ledger::LEDGER;
 use crate::memory_plan::{Decided, Plan, TilingDecision};
@@ -150,8 +151,17 @@ impl Vae {
     }
 
     /// How the model's pipeline scales latents.
-    pub fn latent_scaling(&self) -> LatentScaling {
-        self.model.latent_scaling()
+    ///
+    /// # Errors
+    /// [`weights::Error::NotTheModel`] if the numbers should be in the checkpoint and are not;
+    /// [`Error::Scaling`] if they make no sense.
+    pub fn latent_scaling(&self) -> Result<LatentScaling> {
+        parameters::scaling(&*self.model, &self.session().checkpoint)
+    }
+
+    /// How many channels the model's latents have in files.
+    pub fn latent_form(&self) -> LatentForm {
+        LatentForm { channels: self.model.channels().latents, patch: self.model.latent_scaling().patch }
     }
 
     /// Checks that the checkpoint has every tensor of `half`, in its shape, as numbers.
@@ -464,9 +474,10 @@ fn plugin(session: &Session, options: &RunOptions) -> Result<Arc<PjrtSession>> {
 
 /// A session over the tensors of `checkpoint` that are the model's, and what was passed over.
 fn session(model: &dyn Autoencoder, checkpoint: Checkpoint) -> Result<(Session, Vec<String>)> {
-    let halves = [parameters::expected(model, Half::Encoder)?, parameters::expected(model, Half::Decoder)?];
-    let checkpoint = checkpoint.named(&halves, &parameters::dialects(model))?;
-    let warnings = checkpoint.unexpected(&halves).into_iter().collect();
+    let mut parts = vec![parameters::expected(model, Half::Encoder)?, parameters::expected(model, Half::Decoder)?];
+    parts.extend(parameters::statistics(model));
+    let checkpoint = checkpoint.named(&parts, &parameters::dialects(model))?;
+    let warnings = checkpoint.unexpected(&parts, |name| model.leaves_unread(name)).into_iter().collect();
     Ok((Session::new(Arc::new(checkpoint)), warnings))
 }
 

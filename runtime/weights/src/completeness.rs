@@ -49,12 +49,14 @@ impl Checkpoint {
         Err(Error::NotTheModel { path, half, problem: problems.join("; ") })
     }
 
-    /// A warning about tensors that none of `halves` has, if there are any.
-    pub fn unexpected(&self, halves: &[ExpectedHalf]) -> Option<String> {
+    /// A warning about tensors that none of `halves` has, if there are any but those of whose names
+    /// it `is_known` that nothing reads them.
+    pub fn unexpected(&self, halves: &[ExpectedHalf], is_known: impl Fn(&str) -> bool) -> Option<String> {
         let expected = halves.iter().flat_map(|half| &half.tensors);
         let expected: HashSet<&str> = expected.map(|(name, _)| name.as_str()).collect();
         let names = self.signatures().map(|tensor| tensor.name);
-        let others: Vec<_> = names.filter(|name| !expected.contains(name)).map(|name| format!("`{name}`")).collect();
+        let others = names.filter(|name| !expected.contains(name) && !is_known(name));
+        let others: Vec<_> = others.map(|name| format!("`{name}`")).collect();
         (!others.is_empty()).then(|| {
             format!(
                 "{}: {} tensors that config.json does not describe, ignored: {}",
@@ -129,8 +131,9 @@ mod tests {
     #[test]
     fn what_no_half_has_is_counted() {
         let found = checkpoint(&[("a", Dtype::F32, &[1]), ("b", Dtype::F32, &[1]), ("c", Dtype::I64, &[1])]);
-        let warning = found.unexpected(&[half(&[("a", &[1])]), half(&[("z", &[1])])]).unwrap();
+        let warning = found.unexpected(&[half(&[("a", &[1])]), half(&[("z", &[1])])], |_| false).unwrap();
         assert!(warning.ends_with(": 2 tensors that config.json does not describe, ignored: `b`, `c`"), "{warning}");
-        assert_eq!(found.unexpected(&[half(&[("a", &[1]), ("b", &[1])]), half(&[("c", &[1])])]), None);
+        assert_eq!(found.unexpected(&[half(&[("a", &[1]), ("b", &[1])]), half(&[("c", &[1])])], |_| false), None);
+        assert_eq!(found.unexpected(&[half(&[("a", &[1])])], |name| name != "a"), None);
     }
 }
