@@ -6,6 +6,7 @@ use std::fmt;
 
 use ir::{BuildError, Value};
 
+use crate::condition::Condition;
 use crate::config_json::ConfigProblem;
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
@@ -100,6 +101,12 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
         1
     }
 
+    /// The least height and width of latents that `half` takes, or makes.
+    fn least_latents(&self, half: Half) -> usize {
+        let _ = half;
+        1
+    }
+
     /// Height and width in pixels of the videos that the model was trained on.
     fn training_size(&self) -> [usize; 2];
 
@@ -109,6 +116,12 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
 
     /// Frames that a step of this kind makes of so many frames of its input.
     fn result_frames(&self, kind: StepKind, frames: usize) -> usize;
+
+    /// What steps of `half` read beside the video, in the order of their inputs.
+    fn conditions(&self, half: Half) -> Vec<Condition> {
+        let _ = half;
+        vec![]
+    }
 
     /// Declares what a step makes of its input `[batch, channel, time, height, width]`: the sample
     /// of latents, the moments of a sample.
@@ -183,9 +196,11 @@ impl dyn Autoencoder + '_ {
 
     /// The least height and width that `half` takes.
     pub fn least_size(&self, half: Half) -> usize {
+        let latents = self.least_latents(half);
         match half {
-            Half::Encoder if !self.rounds_up() => self.spatial_compression(),
-            Half::Decoder | Half::Encoder => 1,
+            Half::Encoder if self.rounds_up() => self.sample_size(latents - 1).saturating_add(1),
+            Half::Encoder => self.sample_size(latents),
+            Half::Decoder => latents,
         }
     }
 

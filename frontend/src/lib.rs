@@ -15,6 +15,7 @@
 //! | [`step`] | halves and steps |
 //! | [`frame_steps`] | how the frames of a clip fall into steps |
 //! | [`declaration`] | declaring a step, with taps |
+//! | [`condition`] | what a step reads beside its video |
 //! | [`mod@parameters`] | the tensors that a checkpoint must hold, the modules that can be tapped |
 //! | [`latent_scaling`], [`tile_rule`] | what pipelines do to latents; the tiles that a model takes by itself |
 //! | `layers` | modules that models share |
@@ -27,6 +28,8 @@
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
 //! | [`qwen_image_21`] | `AutoencoderKLQwenImage21` |
+//! | [`ltx`] | `AutoencoderKLLTXVideo` |
+//! | [`ltx2`] | `AutoencoderKLLTX2Video` |
 //!
 //! A model is one folder: its configuration, its modules, and its answers in `mod.rs`. No other
 //! crate names one.
@@ -39,6 +42,7 @@ pub mod autoencoder_dc;
 pub mod autoencoder_kl;
 pub mod autoencoder_tiny;
 pub mod cogvideox;
+pub mod condition;
 pub mod config_json;
 mod config_rules;
 pub mod declaration;
@@ -46,6 +50,8 @@ pub mod flux2;
 pub mod frame_steps;
 pub mod latent_scaling;
 mod layers;
+pub mod ltx;
+pub mod ltx2;
 mod network;
 pub mod parameters;
 pub mod qwen_image;
@@ -58,6 +64,7 @@ pub mod tile_rule;
 pub mod wan;
 
 pub use autoencoder::{Autoencoder, Channels, Dialect, Medium, Translate};
+pub use condition::{Condition, ConditionKind, TIMESTEP};
 pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration};
 pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;

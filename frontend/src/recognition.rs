@@ -184,7 +184,7 @@ mod tests {
     }
 
     /// Classes that do not look for themselves: their checkpoints come in folders, with config.json.
-    const NOT_LOOKED_FOR: &[&str] = &["AutoencoderDC"];
+    const NOT_LOOKED_FOR: &[&str] = &["AutoencoderDC", "AutoencoderKLLTXVideo", "AutoencoderKLLTX2Video"];
 
     /// The published models of all other classes.
     fn looked_for() -> impl Iterator<Item = (&'static str, Arc<dyn Autoencoder>)> {

@@ -11,6 +11,8 @@ use crate::autoencoder_tiny;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
 use crate::flux2;
+use crate::ltx;
+use crate::ltx2;
 use crate::qwen_image;
 use crate::qwen_image_21;
 use crate::recognition::TensorShapes;
@@ -38,6 +40,8 @@ pub(crate) const CLASSES: &[Class] = &[
     class::<autoencoder_dc::Config>(),
     class::<autoencoder_tiny::Config>(),
     class::<taehv::Config>(),
+    class::<ltx::Config>(),
+    class::<ltx2::Config>(),
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
@@ -114,6 +118,11 @@ pub fn published() -> &'static [Published] {
                 "encoder_time_downscale": [true, true, true], "decoder_time_upscale": [true, true, true]}"#,
         },
         Published { name: "TAEF1", config: r#"{"_class_name": "AutoencoderTiny", "latent_channels": 16}"# },
+        Published { name: "LTX-Video-0.9.0", config: r#"{"_class_name": "AutoencoderKLLTXVideo"}"# },
+        Published { name: "LTX-Video-0.9.1", config: include_str!("ltx/ltx-video-0.9.1.json") },
+        Published { name: "LTX-Video-0.9.5", config: include_str!("ltx/ltx-video-0.9.5.json") },
+        Published { name: "LTX-2", config: r#"{"_class_name": "AutoencoderKLLTX2Video", "decoder_causal": false}"# },
+        Published { name: "LTX-2.3", config: include_str!("ltx2/ltx-2.3.json") },
     ]
 }
 

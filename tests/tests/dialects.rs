@@ -36,7 +36,8 @@ fn results(folder: &Path) -> [Vec<u32>; 2] {
     let options = RunOptions::default().with_threads(2);
     Half::ALL.map(|half| {
         vae.check_weights(half).expect("all tensors are there");
-        let shape = [1, vae.model().input_channels(half), 1, 16, 8];
+        let [height, width] = [16_usize, 8].map(|size| size.next_multiple_of(vae.model().size_unit(half)));
+        let shape = [1, vae.model().input_channels(half), 1, height, width];
         let data: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i as f32 * 0.37).sin()).collect();
         let input = VideoView { data: &data, shape };
         let result = match half {
@@ -170,4 +171,68 @@ fn images_come_out_of_latent_diffusions_files() {
     }
     let folder = renamed("autoencoder-kl", in_older_diffusers);
     assert!(results(folder.path()) == expected, "older diffusers");
+}
+
+/// A name of LTX-Video as its authors have it, by the places that blocks have in their lists. The
+/// first that is in the name counts.
+fn in_lists(name: &str, blocks: &[(&str, &str)]) -> String {
+    let found = blocks.iter().find(|(own, _)| name.contains(own));
+    let mut name = found.map_or_else(|| name.to_owned(), |(own, other)| name.replace(own, other));
+    for (own, other) in [
+        (".resnets.", ".res_blocks."),
+        (".norm3.", ".norm3.norm."),
+        (".conv_shortcut.conv.", ".conv_shortcut."),
+        ("decoder.time_embedder.", "decoder.last_time_embedder."),
+        ("decoder.scale_shift_table", "decoder.last_scale_shift_table"),
+        ("latents_mean", "per_channel_statistics.mean-of-means"),
+        ("latents_std", "per_channel_statistics.std-of-means"),
+    ] {
+        name = name.replace(own, other);
+    }
+    name
+}
+
+#[test]
+fn videos_come_out_of_the_files_of_ltx() {
+    let oldest: &[(&str, &str)] = &[
+        ("encoder.mid_block.", "encoder.down_blocks.7."),
+        ("encoder.down_blocks.0.downsamplers.0.", "encoder.down_blocks.1."),
+        ("encoder.down_blocks.0.conv_out.", "encoder.down_blocks.2."),
+        ("encoder.down_blocks.1.downsamplers.0.", "encoder.down_blocks.4."),
+        ("encoder.down_blocks.1.conv_out.", "encoder.down_blocks.5."),
+        ("encoder.down_blocks.1.", "encoder.down_blocks.3."),
+        ("encoder.down_blocks.2.", "encoder.down_blocks.6."),
+        ("decoder.mid_block.", "decoder.up_blocks.0."),
+        ("decoder.up_blocks.0.", "decoder.up_blocks.1."),
+        ("decoder.up_blocks.1.conv_in.", "decoder.up_blocks.2."),
+        ("decoder.up_blocks.1.upsamplers.0.", "decoder.up_blocks.3."),
+        ("decoder.up_blocks.1.", "decoder.up_blocks.4."),
+        ("decoder.up_blocks.2.conv_in.", "decoder.up_blocks.5."),
+        ("decoder.up_blocks.2.upsamplers.0.", "decoder.up_blocks.6."),
+        ("decoder.up_blocks.2.", "decoder.up_blocks.7."),
+    ];
+    let two_levels = [
+        ("decoder.mid_block.", "decoder.up_blocks.0."),
+        ("decoder.up_blocks.0.upsamplers.0.", "decoder.up_blocks.1."),
+        ("decoder.up_blocks.0.", "decoder.up_blocks.2."),
+        ("decoder.up_blocks.1.upsamplers.0.", "decoder.up_blocks.3."),
+        ("decoder.up_blocks.1.", "decoder.up_blocks.4."),
+    ];
+    let shuffled = [
+        ("encoder.mid_block.", "encoder.down_blocks.6."),
+        ("encoder.down_blocks.0.downsamplers.0.", "encoder.down_blocks.1."),
+        ("encoder.down_blocks.1.downsamplers.0.", "encoder.down_blocks.3."),
+        ("encoder.down_blocks.1.", "encoder.down_blocks.2."),
+        ("encoder.down_blocks.2.downsamplers.0.", "encoder.down_blocks.5."),
+        ("encoder.down_blocks.2.", "encoder.down_blocks.4."),
+    ];
+    let second = [&oldest[..7], &two_levels].concat();
+    let newer = [&shuffled[..], &two_levels].concat();
+    for (model, blocks) in [("ltx-0.9.0", oldest), ("ltx-0.9.1", &second), ("ltx-0.9.5", &newer), ("ltx-2.0", &newer)] {
+        let expected = results(&goldens().join("models").join(model));
+        for prefix in ["", "vae."] {
+            let folder = renamed(model, |name, _| format!("{prefix}{}", in_lists(name, blocks)));
+            assert!(results(folder.path()) == expected, "{model} with `{prefix}` in front");
+        }
+    }
 }

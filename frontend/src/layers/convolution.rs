@@ -1,6 +1,6 @@
-//! Convolutions with their weights and biases, over borders that are zeros or are there already.
+//! Convolutions with their weights and biases, and what they see beyond the borders.
 
-use ir::{BuildError, Builder, ElementType, Layout, TensorType, Value};
+use ir::{Border, BuildError, Builder, ElementType, Layout, TensorType, Value};
 
 use super::{Built, channels, parameter};
 use crate::declaration::Declaration;
@@ -27,7 +27,20 @@ pub(crate) fn convolution(
     strides: [usize; 3],
     padding: [[usize; 2]; 3],
 ) -> Built {
-    let product = b.convolution(input, weight, None, None, None, strides, padding, 0)?;
+    bordered_convolution(b, bias, input, weight, strides, padding, Border::ZERO)
+}
+
+/// [`convolution`] whose padding is what `border` says of each axis.
+pub(crate) fn bordered_convolution(
+    b: &mut Builder,
+    bias: &str,
+    input: Value,
+    weight: Value,
+    strides: [usize; 3],
+    padding: [[usize; 2]; 3],
+    border: Border,
+) -> Built {
+    let product = b.bordered_convolution(input, weight, None, None, None, strides, padding, 0, border)?;
     self::bias(b, bias, product)
 }
 

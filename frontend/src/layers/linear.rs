@@ -1,6 +1,6 @@
-//! Linear layers over the channels of each position.
+//! Linear layers over the channels of each position, and over vectors.
 
-use ir::{ElementType, TensorType, Value};
+use ir::{BuildError, ElementType, TensorType, Value};
 use smallvec::smallvec;
 
 use super::{Built, channels, convolution, kernel_type, parameter, space};
@@ -17,11 +17,30 @@ pub(crate) fn tokens(d: &mut Declaration<'_>, video: Value) -> Built {
 /// inputs]`, and `bias` are this module's own (`Linear`). The reference has it on tokens, and so
 /// does a tap.
 pub(crate) fn linear(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
-    let inputs = channels(d, input);
-    let weight = parameter(d, "weight", TensorType::plain(ElementType::F32, [outputs, inputs]))?;
-    let kernel = d.reshape(weight, kernel_type(outputs, inputs, [1, 1, 1]))?;
-    let output = convolution(d, "bias", input, kernel, [1, 1, 1], [[0, 0]; 3])?;
+    let output = contraction(d, input, outputs)?;
     let in_a_row = tokens(d, output)?;
     d.returns(in_a_row);
     Ok(output)
+}
+
+/// A linear layer over a vector, which is a video of one position (`Linear`). The reference has it
+/// on `[batch, channels]`, and so does a tap.
+pub(crate) fn linear_of_vector(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+    let output = contraction(d, input, outputs)?;
+    returns_vector(d, output)?;
+    Ok(output)
+}
+
+/// Says that the module whose ops are built now returns a vector, which is a video of one position.
+pub(crate) fn returns_vector(d: &mut Declaration<'_>, vector: Value) -> Result<(), BuildError> {
+    let (batch, count) = (d.ty(vector).shape[0], channels(d, vector));
+    d.returns_made(|d| d.reshape(vector, TensorType::plain(ElementType::F32, [batch, count])))
+}
+
+/// A 1x1x1 convolution by `weight`, `[outputs, inputs]`, and `bias`.
+fn contraction(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+    let inputs = channels(d, input);
+    let weight = parameter(d, "weight", TensorType::plain(ElementType::F32, [outputs, inputs]))?;
+    let kernel = d.reshape(weight, kernel_type(outputs, inputs, [1, 1, 1]))?;
+    convolution(d, "bias", input, kernel, [1, 1, 1], [[0, 0]; 3])
 }

@@ -16,11 +16,12 @@ use ir::{BuildError, Builder, TensorType, Value};
 
 pub(crate) use attention::{AttentionWeights, frame_attention};
 pub(crate) use convolution::{
-    bias, convolution, kernel, kernel_type, planar_convolution, planar_pointwise, planar_product, pointwise_convolution,
+    bias, bordered_convolution, convolution, kernel, kernel_type, planar_convolution, planar_pointwise, planar_product,
+    pointwise_convolution,
 };
 pub(crate) use elementwise::{Function, affine, relu};
 pub(crate) use history::{FramesBefore, KERNEL_REACH, behind, leave_zeros};
-pub(crate) use linear::{linear, tokens};
+pub(crate) use linear::{linear, linear_of_vector, returns_vector, tokens};
 pub(crate) use norm::group_norm;
 
 type Built = Result<Value, BuildError>;

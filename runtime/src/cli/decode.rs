@@ -10,6 +10,7 @@ use tessera::media::{FrameBlock, FrameRate, KNOWN_OUTPUTS};
 use tessera::{Latents, LatentsAccount, Vae, demo};
 
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
+use super::conditions::ConditionArguments;
 use super::inspection::InspectionArguments;
 use super::latents::{LatentsArguments, axes};
 use super::progress::{Bar, with_bar};
@@ -56,6 +57,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value = "8", value_parser = frame_rate, allow_negative_numbers = true, help_heading = "Output")]
     fps: FrameRate,
     #[command(flatten)]
+    conditions: ConditionArguments,
+    #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
     inspection: InspectionArguments,
@@ -86,7 +89,11 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     let read_seconds = started.elapsed().as_secs_f64();
 
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
+    let options = arguments
+        .run
+        .options(&mut files)?
+        .with_inspection(inspection)
+        .with_conditions(arguments.conditions.conditions());
     let mut writer = clip_writer(output, vae.decoded_shape(&latents)?, medium, arguments.fps, &mut files, console)?;
     rate_note(output, arguments.fps).iter().for_each(|note| console.note(note));
     let mut write_seconds = 0.0;

@@ -19,6 +19,7 @@ use tessera::quality::{self, FrameQuality};
 use tessera::{Error, Latents, Report, RunOptions, Vae, VideoBuilder};
 
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
+use super::conditions::ConditionArguments;
 use super::inspection::InspectionArguments;
 use super::latents::axes;
 use super::progress::{Bar, with_bar};
@@ -62,6 +63,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = frame_rate, allow_negative_numbers = true, help_heading = "Output")]
     fps: Option<FrameRate>,
     #[command(flatten)]
+    conditions: ConditionArguments,
+    #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
     inspection: InspectionArguments,
@@ -85,7 +88,11 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     let mut files = RunFiles::new();
     let vae = arguments.model.open(console, &mut files)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
+    let options = arguments
+        .run
+        .options(&mut files)?
+        .with_inspection(inspection)
+        .with_conditions(arguments.conditions.conditions());
     let video = arguments.video.open(console, &mut files)?;
     let given = Extent::of(video.shape);
     let video = comparable(&vae, video, &arguments.video, console)?;

@@ -8,6 +8,7 @@ use workbench::recording::TapWriter;
 use workbench::verification::record;
 
 use super::arguments::{ModelArguments, RunArguments};
+use super::conditions::ConditionArguments;
 use super::input::{self, InputArguments};
 use super::inspection::InspectionArguments;
 use super::progress::{Bar, with_bar};
@@ -41,6 +42,8 @@ pub(super) struct Arguments {
     #[arg(long, short, value_name = "FILE.safetensors", default_value = "taps.safetensors", help_heading = "Output")]
     output: PathBuf,
     #[command(flatten)]
+    conditions: ConditionArguments,
+    #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
     inspection: InspectionArguments,
@@ -57,7 +60,11 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     };
     let writer = TapWriter::create(&arguments.output)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
+    let options = arguments
+        .run
+        .options(&mut files)?
+        .with_inspection(inspection)
+        .with_conditions(arguments.conditions.conditions());
     let record = |bar: &mut Bar| record(&vae, &input, &options, bar);
     let (mut recording, output, report) = with_bar(console, "running", Error::Interrupted, record)?;
     trace.finish()?;

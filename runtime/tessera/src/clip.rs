@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use frontend::{Autoencoder, Step};
 
 use crate::blend::Blender;
+use crate::conditions::CallConditions;
 use crate::engine::{Engine, Work};
 use crate::error::{Error, Result};
 use crate::frame_joiner::FrameJoiner;
@@ -35,6 +36,7 @@ pub(crate) fn run<E: Engine>(
     steps: &mut Steps<'_, E>,
     model: &dyn Autoencoder,
     route: &Route,
+    conditions: &CallConditions,
     source: &mut dyn Source,
     sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     observer: &mut dyn Observer,
@@ -60,6 +62,7 @@ pub(crate) fn run<E: Engine>(
         observer,
         model,
         route,
+        conditions,
         batches,
         tile: 0,
         frames_done: 0,
@@ -91,6 +94,7 @@ struct ClipRun<'a, 'b, E: Engine> {
     observer: &'a mut dyn Observer,
     model: &'a dyn Autoencoder,
     route: &'a Route,
+    conditions: &'a CallConditions,
     batches: &'a [Batch],
     /// The first tile of those that run.
     tile: usize,
@@ -267,11 +271,16 @@ impl<E: Engine> ClipRun<'_, '_, E> {
         };
         let step_place =
             |&StepIndex { sample, batch, tile }: &StepIndex| StepPlace { sample, step: batch, tile: number(tile) };
+        let conditions = |&StepIndex { sample, tile: (row, column), .. }: &StepIndex| {
+            let grid = &self.route.grid;
+            self.conditions.of_step(sample, &grid.rows[row].input, &grid.columns[column].input)
+        };
         let to_run = steps.iter().zip(places).zip(inputs).zip(&mut *states);
         let to_run = to_run.map(|(((&step, place), input), states)| Work {
             step,
             place: step_place(place),
             input,
+            conditions: conditions(place),
             states: std::mem::take(states),
         });
         let outputs = self.steps.run(to_run.collect(), &mut observe)?;
@@ -367,7 +376,7 @@ mod tests {
             found.push((sample, data.to_vec()));
             Ok(())
         };
-        run(&mut steps, &*model, route, source, &mut sink, &mut ()).unwrap();
+        run(&mut steps, &*model, route, &CallConditions::default(), source, &mut sink, &mut ()).unwrap();
         (found, steps.account().program_runs)
     }
 
@@ -434,7 +443,8 @@ mod tests {
             let step = route.step(batch, tile);
             steps.prepare(&[step], &mut |_| ControlFlow::Continue(())).unwrap();
             let place = StepPlace { sample: 0, step: batch, tile: 0 };
-            let work = Work { step, place, input: &window, states: states.remove(&tile).unwrap_or_default() };
+            let states_before = states.remove(&tile).unwrap_or_default();
+            let work = Work { step, place, input: &window, conditions: vec![], states: states_before };
             let outputs = steps.run(vec![work], &mut |_| ControlFlow::Continue(())).unwrap().swap_remove(0);
             states.insert(tile, outputs.states);
             found.insert((batch, tile), outputs.result.to_vec());

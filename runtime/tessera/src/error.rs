@@ -104,6 +104,12 @@ pub enum Error {
         /// What is against it.
         problem: String,
     },
+    /// A condition that the model does not have, or not so.
+    #[error("{problem}")]
+    Condition {
+        /// Which, and what was expected.
+        problem: String,
+    },
     /// Options that contradict each other.
     #[error("{problem}")]
     Options {

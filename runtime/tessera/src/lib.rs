@@ -16,6 +16,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`vae`] | opening a model, decoding, encoding |
+//! | [`conditions`] | what a model is given beside its video: numbers, noise |
 //! | [`options`], [`report`], [`observer`] | how to run; what it cost; progress, interruption and activations on the way |
 //! | `demo` (feature) | the small model and the latents that are part of the program |
 //! | [`latents`] | the tensor to decode; undoing the pipeline's scaling |
@@ -47,6 +48,7 @@ pub mod amount;
 mod blend;
 mod cancellation;
 mod clip;
+pub mod conditions;
 #[cfg(any(test, feature = "demo"))]
 pub mod demo;
 mod engine;
@@ -86,6 +88,7 @@ pub mod whole_run;
 
 pub use ::{files, media};
 pub use cancellation::Cancellation;
+pub use conditions::Conditions;
 pub use error::{Error, Result};
 pub use files::{fragment, tensor_file};
 pub(crate) use files::{spill, text_file};

@@ -27,6 +27,7 @@ use passes::cpu_pipeline;
 
 use crate::amount::at_most;
 use crate::checkpoint::Checkpoint;
+use crate::conditions::CallConditions;
 use crate::error::{Error, Result};
 use crate::frame_joiner::FrameJoiner;
 use crate::frame_tiling::FrameTiling;
@@ -468,6 +469,9 @@ impl<'a> Estimator<'a> {
         let [_, channels, _, height, width] = route.shape;
         let frames = batches.iter().map(|batch| batch.frames.len()).max().unwrap_or(0);
         let mut buffers = bytes([channels, frames, height, width]);
+        // Noise of whole frames, and each worker's share of it.
+        let noise = CallConditions::bytes(plan.model, route.half, [height, width]);
+        buffers = buffers.saturating_add(noise.saturating_mul(1 + workers));
         buffers = buffers.saturating_add(workers.saturating_mul((all.results + all.taps) as u64));
         if !tiled && workers > 1 {
             // The frames of the other samples, and a result that comes back from disk.

@@ -12,6 +12,7 @@ use frontend::{Autoencoder, FrameSteps, Half, Taps};
 use passes::Precision;
 
 use crate::cancellation::Cancellation;
+use crate::conditions::Conditions;
 use crate::error::{Error, Result};
 use crate::frame_tiling::FrameTiling;
 use crate::inspection::Inspection;
@@ -163,6 +164,9 @@ pub struct RunOptions {
     /// many as the reference takes. Activations are of the reference's steps: with
     /// [`Self::taps`] there is no choice.
     pub step_frames: Option<usize>,
+    /// What the model is given beside the video: the timestep of a diffusion, noise. What only one
+    /// half takes the other passes over.
+    pub conditions: Conditions,
     /// What may run at once, as far as the memory budget allows. The evaluator runs one step at a
     /// time. So does a PJRT plugin, unless batch or tiles are asked for: then two, so that
     /// tensors of the one travel while the other runs.
@@ -208,6 +212,7 @@ setters! {
     with_overlap: overlap = Option<Overlap>;
     with_frame_tiling: frame_tiling = FrameTilingChoice;
     with_step_frames: step_frames = Option<usize>;
+    with_conditions: conditions = Conditions;
     with_parallel: parallel = Parallel;
     with_memory: memory = MemoryBudget;
     with_cancellation: cancellation = Option<Cancellation>;
@@ -253,10 +258,14 @@ impl RunOptions {
                     FrameSteps::Fixed { frames } => {
                         format!("cut otherwise than into steps of {frames}, a clip gives other numbers")
                     }
-                    FrameSteps::Free { unit, .. } | FrameSteps::Ragged { unit, .. } => {
+                    FrameSteps::Free { unit, .. }
+                    | FrameSteps::Ragged { unit, .. }
+                    | FrameSteps::WholeUnits { unit, streams: true } => {
                         format!("a step takes a multiple of {unit} frames, not {frames}")
                     }
-                    FrameSteps::Whole => "all frames of a clip go through in one step".into(),
+                    FrameSteps::Whole | FrameSteps::WholeUnits { .. } => {
+                        "all frames of a clip go through in one step".into()
+                    }
                 })
             },
             Ok,

@@ -274,11 +274,20 @@ impl Tiling {
         self.check(model, half)?;
         let compression = model.spatial_compression();
         let bands = |pixels, factor, size| Axis::new(half, pixels, factor, compression).bands(model, half, size);
-        Ok(Grid {
-            rows: bands(self.height, self.overlap.height, height),
-            columns: bands(self.width, self.overlap.width, width),
-            grain: model.tile_rule(half).grain,
-        })
+        let rows = bands(self.height, self.overlap.height, height);
+        let columns = bands(self.width, self.overlap.width, width);
+        let least = model.least_size(half);
+        for (line, bands) in [("rows", &rows), ("columns", &columns)] {
+            if let Some(band) = bands.iter().find(|band| bands.len() > 1 && band.input.len() < least) {
+                let of = if half == Half::Decoder { "latents" } else { "pixels" };
+                let found = band.input.len();
+                let problem = format!(
+                    "one of them would have {found} {line} of {of}, and the model needs {least}; take tiles of another size"
+                );
+                return Err(Error::Tiling { tiling: *self, half, problem });
+            }
+        }
+        Ok(Grid { rows, columns, grain: model.tile_rule(half).grain })
     }
 }
 
@@ -493,5 +502,23 @@ mod tests {
         let last = bands.last().unwrap().input.end;
         assert!(last == size || model.result_size(half, size - last + bands.last().unwrap().input.len()) > 0, "{what}");
         assert!(size - last < compression, "{what}");
+    }
+
+    /// What a model mirrors at its borders must be there.
+    #[test]
+    fn tiles_smaller_than_the_model_takes_are_refused() {
+        let published = frontend::published().iter().find(|published| published.name == "LTX-2").unwrap();
+        let (model, _) = frontend::read_config(published.config).unwrap();
+        let tiling = Tiling::of(&*model, Half::Decoder);
+        // 480 pixels: tiles begin at 0 and 14.
+        let error = tiling.grid(&*model, Half::Decoder, 15, 20).unwrap_err().to_string();
+        let expected = "one of them would have 1 rows of latents, and the model needs 2; take tiles of another size";
+        assert!(error.ends_with(expected), "{error}");
+        assert!(tiling.grid(&*model, Half::Encoder, 480, 640).is_ok());
+        assert_eq!(tiling.grid(&*model, Half::Decoder, 16, 20).unwrap().tiles(), 4);
+        let candidates = crate::tile_sizes::candidates(&*model, Half::Decoder, [15, 23], tiling.overlap);
+        assert!(!candidates.is_empty());
+        let bands = candidates.iter().flat_map(|candidate| candidate.grid.rows.iter().chain(&candidate.grid.columns));
+        assert!({ bands }.all(|band| band.input.len() >= 2));
     }
 }

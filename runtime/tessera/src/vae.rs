@@ -12,6 +12,7 @@ use frontend::{Autoencoder, ConfigError, ConfigWarning, Half, LatentScaling, Med
 use crate::cancellation::Cancellable;
 use crate::checkpoint::Checkpoint;
 use crate::clip;
+use crate::conditions::{CallConditions, Conditions};
 use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
@@ -373,6 +374,7 @@ impl Vae {
             Backend::Pjrt | Backend::Interpret => None,
         };
         let observer = &mut Cancellable { observer, cancellation: options.cancellation.as_ref() };
+        let conditions = &CallConditions::new(&*self.model, job.half, job.shape, &options.conditions)?;
         let session = self.session();
         let (plan, plan_kept) = self.plan(job, &session, threads, target, source.is_random_access())?;
         let KeptPlan { route, decision, native, .. } = &*plan;
@@ -388,18 +390,18 @@ impl Vae {
             (Some((target, steps)), _) => {
                 let Session { weights, checkpoint, cpu: kept, .. } = &*session;
                 let engine = CpuEngine { target, options, steps, weights, checkpoint, kept };
-                self.run_on(engine, job, route, source, sink, observer)?
+                self.run_on(engine, job, route, conditions, source, sink, observer)?
             }
             (None, Backend::Pjrt) => {
                 let plugin = plugin(&session, options)?;
                 device = Some(plugin.device().to_owned());
                 let engine = PjrtEngine::new(&plugin, &session.checkpoint, options);
-                self.run_on(engine, job, route, source, sink, observer)?
+                self.run_on(engine, job, route, conditions, source, sink, observer)?
             }
             (None, _) => {
                 let Session { checkpoint, interpreter: kept, .. } = &*session;
                 let engine = InterpretEngine { options, checkpoint, kept };
-                self.run_on(engine, job, route, source, sink, observer)?
+                self.run_on(engine, job, route, conditions, source, sink, observer)?
             }
         };
         let seconds = Seconds {
@@ -440,7 +442,9 @@ impl Vae {
         in_memory: bool,
     ) -> Result<(Arc<KeptPlan>, bool)> {
         let &Job { half, shape, options, .. } = job;
-        let asked = RunOptions { inspection: Inspection::default(), cancellation: None, ..options.clone() };
+        // What does not matter to a plan.
+        let (inspection, conditions) = (Inspection::default(), Conditions::default());
+        let asked = RunOptions { inspection, cancellation: None, conditions, ..options.clone() };
         let key = PlanKey { half, shape, in_memory, threads, target, options: asked };
         if let Some(kept) = session.plan(&key) {
             let held = LEDGER.base().unwrap_or(0);
@@ -463,12 +467,13 @@ impl Vae {
         engine: impl Engine,
         job: &Job<'_>,
         route: &Route,
+        conditions: &CallConditions,
         source: &mut dyn Source,
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Account> {
         let mut steps = Steps::new(&*self.model, job.options, engine, job.options.threads()?, route.workers)?;
-        clip::run(&mut steps, &*self.model, route, source, sink, observer)?;
+        clip::run(&mut steps, &*self.model, route, conditions, source, sink, observer)?;
         Ok(steps.account())
     }
 }
