@@ -15,7 +15,7 @@ use crate::ltx;
 use crate::ltx2;
 use crate::qwen_image;
 use crate::qwen_image_21;
-use crate::recognition::TensorShapes;
+use crate::recognition::{OfTensors, TensorShapes};
 use crate::taehv;
 use crate::wan;
 
@@ -26,8 +26,8 @@ type ReadModel = Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>), ConfigError>
 pub(crate) struct Class {
     pub(crate) name: &'static str,
     read: fn(&Map<String, Value>) -> ReadModel,
-    /// See [`Configuration::of_tensors`].
-    pub(crate) recognise: fn(&TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>>,
+    /// See [`Configuration::OF_TENSORS`].
+    pub(crate) of_tensors: Option<OfTensors<Arc<dyn Autoencoder>>>,
 }
 
 pub(crate) const CLASSES: &[Class] = &[
@@ -45,7 +45,11 @@ pub(crate) const CLASSES: &[Class] = &[
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
-    Class { name: C::CLASS, read: read::<C>, recognise: recognise::<C> }
+    let of_tensors: Option<OfTensors<Arc<dyn Autoencoder>>> = match C::OF_TENSORS {
+        Some(_) => Some(of_tensors::<C>),
+        None => None,
+    };
+    Class { name: C::CLASS, read: read::<C>, of_tensors }
 }
 
 fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -> ReadModel {
@@ -53,8 +57,8 @@ fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -
     Ok((Arc::new(config), warnings))
 }
 
-fn recognise<C: Configuration + Autoencoder + 'static>(tensors: &TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>> {
-    Some(Arc::new(C::of_tensors(tensors)?))
+fn of_tensors<C: Configuration + Autoencoder + 'static>(tensors: &TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>> {
+    Some(Arc::new(C::OF_TENSORS?(tensors)?))
 }
 
 /// The configuration of an `AutoencoderKL` in the size that all the published ones have, with these
