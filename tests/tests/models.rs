@@ -12,7 +12,7 @@ use std::sync::Arc;
 use frontend::{Half, TIMESTEP, Taps};
 use tessera::conditions::{Conditions, NoiseSource};
 use tessera::latents::Latents;
-use tessera::{Backend, Observer, Precision, Result, RunOptions, Tap, Tiling, TilingChoice, Vae, Video};
+use tessera::{Backend, Observer, Precision, Result, RunOptions, Tap, TilingChoice, Vae, Video};
 use tests::{Case, MAXIMUM_BOUND, MEAN_BOUND, Tensor, Tiles, errors, goldens, targets};
 
 /// Every way to run a step in f32: a name and the options.
@@ -75,20 +75,17 @@ fn conditions(case: &Case) -> Conditions {
 /// Runs a case; what comes out, [B, C, T, H, W].
 fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Observer) -> Vec<f32> {
     let half = if case.op() == "decode" { Half::Decoder } else { Half::Encoder };
-    let tiling = match case.tiles() {
-        Tiles::Off => None,
-        Tiles::Usual => Some(Tiling::of(vae.model(), half)),
+    options.tiling = match case.tiles() {
+        Tiles::Off => TilingChoice::Off,
+        Tiles::Usual => TilingChoice::Usual,
         Tiles::Strided { size, stride } => {
             // Where the reference counts in patches when it encodes, its tiles are larger than it says.
             let rule = |half| vae.model().tile_rule(half).size[0];
             let [size, stride] =
                 [size, stride].map(|pair| pair.map(|pixels| pixels * rule(half) / rule(Half::Decoder)));
-            Some(Tiling::strided(vae.model(), half, size, stride).expect("the reference's tiles fit"))
+            TilingChoice::Strided { size, stride }
         }
     };
-    options.tiling =
-        tiling.map_or(TilingChoice::Off, |Tiling { height, width, .. }| TilingChoice::Size { height, width });
-    options.overlap = tiling.map(|tiling| tiling.overlap);
     options.conditions = conditions(case);
     let input = &case.tensors["input"];
     let (data, shape) = (input.data.clone(), shape(input));

@@ -217,10 +217,13 @@ fn count(reader: &mut dyn ClipReader) -> Result<usize, Error> {
 #[command(next_help_heading = "Running")]
 pub(super) struct RunArguments {
     /// `auto`: frames go through whole if that fits the memory budget, else in the largest tiles
-    /// that do; `off`: whole or not at all; or tiles of this height and width in pixels, as
-    /// diffusers' enable_tiling has them
-    #[arg(long, value_name = "auto|off|HxW", default_value = "auto", value_parser = tiling)]
+    /// that do; `off`: whole or not at all; `default`: in the model's own tiles; or tiles of this
+    /// height and width in pixels, as diffusers' enable_tiling has them
+    #[arg(long, value_name = "auto|off|default|HxW", default_value = "auto", value_parser = tiling)]
     tiling: TilingChoice,
+    /// With --tiling HxW, the pixels from one tile to the next, down and to the right
+    #[arg(long, value_name = "HxW", value_parser = height_by_width, conflicts_with = "tile_overlap")]
+    tile_stride: Option<(usize, usize)>,
     /// The share of a tile's height and width that the next one covers too [default: the model's
     /// own]
     #[arg(long, value_name = "H,W", value_parser = overlap)]
@@ -332,7 +335,7 @@ impl RunArguments {
             .with_program_cache(program_cache)
             .with_precision(self.dtype)
             .with_threads(self.threads.map(|threads| threads as usize))
-            .with_tiling(self.tiling)
+            .with_tiling(with_stride(self.tiling, self.tile_stride)?)
             .with_overlap(self.tile_overlap)
             .with_frame_tiling(self.tile_frames.unwrap_or_default())
             .with_step_frames(self.step_frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX)))
@@ -380,10 +383,27 @@ pub(super) fn tiling(text: &str) -> Result<TilingChoice, String> {
     match text {
         "auto" => Ok(TilingChoice::Auto),
         "off" => Ok(TilingChoice::Off),
+        "default" => Ok(TilingChoice::Usual),
         _ => match height_by_width(text) {
             Ok((height, width)) => Ok(TilingChoice::Size { height, width }),
-            Err(problem) => Err(format!("{problem}, or `auto` or `off`")),
+            Err(problem) => Err(format!("{problem}, or `auto`, `off` or `default`")),
         },
+    }
+}
+
+/// Tiles with what `--tile-stride` says of them.
+///
+/// # Errors
+/// If it says something of tiles that have no size.
+pub(super) fn with_stride(tiling: TilingChoice, stride: Option<(usize, usize)>) -> Result<TilingChoice, Error> {
+    match (tiling, stride) {
+        (_, None) => Ok(tiling),
+        (TilingChoice::Size { height, width }, Some((down, right))) => {
+            Ok(TilingChoice::Strided { size: [height, width], stride: [down, right] })
+        }
+        (_, Some(_)) => Err(Error::Options {
+            problem: "--tile-stride is of tiles of a size: name it, as in --tiling 256x256".into(),
+        }),
     }
 }
 
@@ -438,6 +458,12 @@ mod tests {
         assert_eq!(height_by_width("480x720"), Ok((480, 720)));
         assert_eq!(tiling("240X360"), Ok(TilingChoice::Size { height: 240, width: 360 }));
         assert_eq!((tiling("auto"), tiling("off")), (Ok(TilingChoice::Auto), Ok(TilingChoice::Off)));
+        assert_eq!(tiling("default"), Ok(TilingChoice::Usual));
+        let strided = TilingChoice::Strided { size: [256, 240], stride: [192, 180] };
+        let sized = TilingChoice::Size { height: 256, width: 240 };
+        assert_eq!(with_stride(sized, Some((192, 180))).unwrap(), strided);
+        assert_eq!(with_stride(TilingChoice::Usual, None).unwrap(), TilingChoice::Usual);
+        assert!(with_stride(TilingChoice::Auto, Some((192, 180))).is_err());
         for text in ["480", "0x8", "8x", "ax8", "-8x8"] {
             assert!(height_by_width(text).is_err() && tiling(text).is_err(), "{text}");
         }

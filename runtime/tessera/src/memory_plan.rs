@@ -164,14 +164,7 @@ impl Plan<'_> {
     pub(crate) fn decide(&self) -> Result<Decided> {
         let [.., height, width] = self.shape;
         let whole = || Grid::whole(self.model, self.half, height, width);
-        let asked = match self.options.tiling {
-            TilingChoice::Size { height, width } => {
-                let tiling = Tiling { height, width, overlap: self.overlap() };
-                tiling.check(self.model, self.half)?;
-                Some(tiling)
-            }
-            TilingChoice::Off | TilingChoice::Auto => None,
-        };
+        let asked = self.options.tiling.tiling(self.model, self.half, self.options.overlap)?;
         // What is asked for: its tiles if it has any, the grid, and why.
         let (tiling, grid, reason) = match (asked, self.options.tiling) {
             (Some(tiling), _) if tiling.applies(self.model, self.half, height, width) => {
