@@ -12,7 +12,7 @@ use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::{LatentScaling, StoredStatistics};
 use crate::step::{Half, StepKind};
-use crate::tile_rule::TileRule;
+use crate::tile_rule::{FrameTileRule, TileRule};
 
 /// Channels of what goes into a model and comes out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,12 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// Frames for one latent frame, the first one aside.
     fn temporal_compression(&self) -> usize;
 
+    /// Whether the encoder makes a latent of what is left over of height and width, when so many
+    /// latents are taken from them as go into them; else it is left out.
+    fn rounds_up(&self) -> bool {
+        false
+    }
+
     /// What the height and width of the input of `half` must be multiples of: 1 where it rounds
     /// down by itself.
     fn size_unit(&self, half: Half) -> usize {
@@ -143,6 +149,14 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// The tiles into which the reference cuts the input of `half` unless told otherwise.
     fn tile_rule(&self, half: Half) -> TileRule;
 
+    /// The tiles along time into which the reference cuts the input of `half`, by itself or when
+    /// asked to; `None` where it has none. Each is a clip of its own, which falls into steps as any
+    /// clip does.
+    fn frame_tile_rule(&self, half: Half) -> Option<FrameTileRule> {
+        let _ = half;
+        None
+    }
+
     /// The range into which the reference brings results of `half`, behind the blending of tiles,
     /// if it does.
     fn result_range(&self, half: Half, tiled: bool) -> Option<[f32; 2]> {
@@ -157,10 +171,13 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
 }
 
 impl dyn Autoencoder + '_ {
-    /// Height or width of the latents of a sample with this height or width in pixels, rounded down
-    /// as encoders do.
+    /// Height or width of the latents of a sample with this height or width in pixels, rounded as
+    /// the encoder does.
     pub fn latent_size(&self, pixels: usize) -> usize {
-        pixels / self.spatial_compression()
+        match self.rounds_up() {
+            true => pixels.div_ceil(self.spatial_compression()),
+            false => pixels / self.spatial_compression(),
+        }
     }
 
     /// Height or width in pixels of what latents of this height or width decode to.
@@ -180,8 +197,8 @@ impl dyn Autoencoder + '_ {
     pub fn least_size(&self, half: Half) -> usize {
         let latents = self.least_latents(half);
         match half {
-            Half::Decoder => latents,
-            Half::Encoder => self.sample_size(latents),
+            Half::Encoder if !self.rounds_up() => self.sample_size(latents),
+            Half::Decoder | Half::Encoder => latents,
         }
     }
 
@@ -215,6 +232,21 @@ impl dyn Autoencoder + '_ {
             2 => of(0).saturating_add(of(1)),
             count => of(0).saturating_add(of(1).saturating_mul(count - 2)).saturating_add(of(count - 1)),
         }
+    }
+
+    /// Frames of the input of `half` that a step takes where nothing is said: those of a step, or of
+    /// a tile along time where the reference always cuts clips into such tiles; else one.
+    pub fn usual_frames(&self, half: Half) -> usize {
+        let of_tile = || {
+            let FrameTileRule { frames, .. } = self.frame_tile_rule(half).filter(|rule| rule.usual)?;
+            Some(
+                1 + match half {
+                    Half::Decoder => frames / self.temporal_compression(),
+                    Half::Encoder => frames,
+                },
+            )
+        };
+        self.frame_steps(half).usual().or_else(of_tile).unwrap_or(1)
     }
 
     /// Frames that a clip of latents decodes to.

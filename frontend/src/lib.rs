@@ -58,4 +58,4 @@ pub use latent_scaling::{LatentScaling, ScalingError, Spread, StoredStatistics};
 pub use parameters::{parameters, tap_names};
 pub use registry::{Published, published, read_config};
 pub use step::{Half, Position, Step, StepKind};
-pub use tile_rule::TileRule;
+pub use tile_rule::{FrameTileRule, SurplusFrame, TileRule};

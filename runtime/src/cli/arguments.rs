@@ -14,8 +14,8 @@ use tessera::model::{ModelSource, locate, resolve_config};
 use tessera::options::MOST_THREADS;
 use tessera::vae::read_config;
 use tessera::{
-    Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae,
-    demo, resolve,
+    Backend, Error, FrameTiling, FrameTilingChoice, HubOptions, MemoryBudget, ModelSpec, Overlap, Parallel, Precision,
+    RunOptions, TilingChoice, Vae, demo, resolve,
 };
 
 use super::progress::DownloadBar;
@@ -219,6 +219,10 @@ pub(super) struct RunArguments {
     /// own]
     #[arg(long, value_name = "H,W", value_parser = overlap)]
     tile_overlap: Option<Overlap>,
+    /// Tiles along time of N frames of the sample at a stride of STRIDE, such as 16/12, of models
+    /// that have them; `off`: none [default: what the reference does by itself]
+    #[arg(long, value_name = "N/STRIDE|off", value_parser = tile_frames)]
+    tile_frames: Option<FrameTilingChoice>,
     /// The most memory to hold, such as 8GiB, 500MB, or 70% of what is available [default: 70%]
     #[arg(long, value_name = "SIZE", value_parser = budget)]
     memory_budget: Option<MemoryBudget>,
@@ -324,6 +328,7 @@ impl RunArguments {
             .with_threads(self.threads.map(|threads| threads as usize))
             .with_tiling(self.tiling)
             .with_overlap(self.tile_overlap)
+            .with_frame_tiling(self.tile_frames.unwrap_or_default())
             .with_step_frames(self.step_frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX)))
             .with_parallel(self.parallel)
             .with_memory(self.memory_budget.unwrap_or_default()))
@@ -384,6 +389,18 @@ pub(super) fn overlap(text: &str) -> Result<Overlap, String> {
     Ok(Overlap { height, width })
 }
 
+/// Frames of tiles along time, and their stride.
+pub(super) fn tile_frames(text: &str) -> Result<FrameTilingChoice, String> {
+    if text == "off" {
+        return Ok(FrameTilingChoice::Off);
+    }
+    let numbers = text.split_once('/').and_then(|(n, s)| Some((n.trim().parse().ok()?, s.trim().parse().ok()?)));
+    let (frames, stride) = numbers.filter(|&(frames, stride)| frames > 0 && stride > 0).ok_or(
+        "expected the frames of a tile and from one to the next, N/STRIDE, such as 16/12, or `off`".to_owned(),
+    )?;
+    Ok(FrameTilingChoice::Of(FrameTiling { frames, stride }))
+}
+
 /// A precision by its name.
 pub(super) fn precision(name: &str) -> Result<Precision, String> {
     let known = Precision::ALL.map(Precision::name).join(", ");
@@ -417,6 +434,12 @@ mod tests {
         assert_eq!((tiling("auto"), tiling("off")), (Ok(TilingChoice::Auto), Ok(TilingChoice::Off)));
         for text in ["480", "0x8", "8x", "ax8", "-8x8"] {
             assert!(height_by_width(text).is_err() && tiling(text).is_err(), "{text}");
+        }
+        let along_time = FrameTiling { frames: 16, stride: 12 };
+        assert_eq!(tile_frames("16/12"), Ok(FrameTilingChoice::Of(along_time)));
+        assert_eq!(tile_frames("off"), Ok(FrameTilingChoice::Off));
+        for text in ["16", "16/", "0/4", "4/0", "-4/4", "16x12", "auto"] {
+            assert!(tile_frames(text).unwrap_err().starts_with("expected the frames of a tile"), "{text}");
         }
         assert_eq!(overlap("0.5, 0"), Ok(Overlap { height: 0.5, width: 0.0 }));
         for text in ["0.5", "1,0", "0,-0.1", "NaN,0", "a,b"] {

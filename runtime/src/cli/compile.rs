@@ -13,10 +13,10 @@ use frontend::{Half, Step, StepKind};
 use passes::Precision;
 use serde_json::{Value, json};
 use tessera::amount::{bytes, count};
-use tessera::{Overlap, TileOrder, TilingChoice};
+use tessera::{FrameTilingChoice, Overlap, TileOrder, TilingChoice};
 use workbench::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
 
-use super::arguments::{ModelArguments, height_by_width, overlap, precision, tiling};
+use super::arguments::{ModelArguments, height_by_width, overlap, precision, tile_frames, tiling};
 use super::plugin::{self, reexecution};
 use super::run_files::RunFiles;
 use super::table::table;
@@ -79,6 +79,10 @@ pub(super) struct Arguments {
     /// own]
     #[arg(long, value_name = "H,W", value_parser = overlap, help_heading = "Video")]
     tile_overlap: Option<Overlap>,
+    /// Tiles along time of N frames at a stride of STRIDE, of models that have them; `off`: none
+    /// [default: what the reference does by itself]
+    #[arg(long, value_name = "N/STRIDE|off", value_parser = tile_frames, help_heading = "Video")]
+    tile_frames: Option<FrameTilingChoice>,
     /// The devices to compile for, as the plugin names them, such as v6e:1x1
     #[arg(long, value_name = "TOPOLOGY", help_heading = "Target")]
     target: String,
@@ -125,6 +129,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         kind: arguments.step,
         tiling: arguments.tiling,
         overlap: arguments.tile_overlap,
+        frame_tiling: arguments.tile_frames.unwrap_or_default(),
         precision: arguments.dtype,
     };
     let plugin = plugin?;

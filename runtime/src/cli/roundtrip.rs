@@ -226,8 +226,14 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, console: Console)
 fn with_room_to_compare(mut options: RunOptions, vae: &Vae, clip: ClipShape) -> Result<RunOptions, Error> {
     let frame = [clip.channels, clip.height, clip.width].into_iter().fold(size_of::<f32>(), usize::saturating_mul);
     let model = vae.model();
-    let latent_frames = options.frame_steps(model, Half::Decoder)?.most(model.encoded_frames(clip.frames));
-    let frames = model.result_frames(StepKind::new(Half::Decoder, Position::Next), latent_frames);
+    let latent_frames = model.encoded_frames(clip.frames);
+    let frames = match options.frame_tiling(model, Half::Decoder, latent_frames)? {
+        Some(tiling) => tiling.stride.saturating_add(1),
+        None => {
+            let latent_frames = options.frame_steps(model, Half::Decoder)?.most(latent_frames);
+            model.result_frames(StepKind::new(Half::Decoder, Position::Next), latent_frames)
+        }
+    };
     let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
     options.taken = frame.saturating_mul(4 * frames + 12 * threads) as u64;
     Ok(options)

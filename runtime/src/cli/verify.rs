@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tessera::{Error, Precision, RunInput, RunOptions, TilingChoice};
+use tessera::{Error, FrameTilingChoice, Precision, RunInput, RunOptions, TilingChoice};
 use workbench::comparison::{Level, ModuleErrors, Verdict};
 use workbench::error_plot;
 use workbench::svg_file::SvgFile;
@@ -119,6 +119,9 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
             if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, file.tiling(vae.model())) {
                 options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
                 options.overlap = Some(tiling.overlap);
+            }
+            if let (FrameTilingChoice::Usual, Some(choice)) = (options.frame_tiling, file.frame_tiling()) {
+                options.frame_tiling = choice;
             }
             (named.map_or_else(|| file.input(), Ok)?, Against::File(file))
         }

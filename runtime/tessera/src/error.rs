@@ -15,6 +15,7 @@ use backend_tpu_stablehlo::pjrt::locate::LocateError;
 use frontend::{ConfigError, DeclareError, Half, ScalingError, Step};
 
 use crate::amount::at_most;
+use crate::frame_tiling::FrameTiling;
 use crate::memory_estimate::MemoryEstimate;
 use crate::non_finite::NonFiniteActivation;
 use crate::tiling::Tiling;
@@ -62,6 +63,18 @@ pub enum Error {
         half: Half,
         /// Along which axis, and the nearest sizes and overlaps that fit.
         problem: String,
+    },
+    /// Tiles along time that the model does not have, or that would give a clip of a wrong length.
+    #[error("{tiling} cannot be had of the {half}: {problem}")]
+    FrameTiling {
+        /// The tiles asked for.
+        tiling: FrameTiling,
+        /// The half of the model that they were asked for.
+        half: Half,
+        /// What is against them.
+        problem: String,
+        /// The nearest that can be had.
+        nearest: Option<FrameTiling>,
     },
     /// A step that the model does not have: an image too small to encode, an unknown module to tap,
     /// sizes beyond the address space.

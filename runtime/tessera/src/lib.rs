@@ -26,6 +26,7 @@
 //! | `video`, [`whole_run`] | videos in memory, and a run over them |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
 //! | [`tiling`], [`tile_sizes`] | the geometry of tiles; which sizes are worth a look |
+//! | [`frame_tiling`], `frame_joiner` | the geometry of tiles along time; such tiles to a clip |
 //! | [`memory_estimate`], [`amount`] | how much memory a run needs, part by part; amounts as people read them |
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
 //! | `session`, `kept`, `memory_ledger`, `cancellation` | what outlives a call, in bounded number; memory of calls that run at once; ending one |
@@ -52,6 +53,10 @@ pub mod conditions;
 pub mod demo;
 mod engine;
 pub mod error;
+mod frame_joiner;
+pub mod frame_tiling;
+#[cfg(test)]
+mod framewise;
 pub mod inspection;
 mod kept;
 mod latent_form;
@@ -86,6 +91,7 @@ pub use conditions::Conditions;
 pub use error::{Error, Result};
 pub use files::{fragment, tensor_file};
 pub(crate) use files::{spill, text_file};
+pub use frame_tiling::FrameTiling;
 pub use frontend::LatentScaling;
 pub use hub::{Download, HubOptions};
 pub use inspection::Inspection;
@@ -97,7 +103,7 @@ pub use memory_estimate::MemoryEstimate;
 pub use memory_plan::TilingDecision;
 pub use model::{ModelSpec, resolve};
 pub use observer::{Observer, Preparation, Progress, Tap};
-pub use options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
+pub use options::{Backend, FrameTilingChoice, MemoryBudget, Parallel, RunOptions, TilingChoice};
 pub use passes::Precision;
 pub use report::{Report, Seconds};
 pub use route::TileOrder;

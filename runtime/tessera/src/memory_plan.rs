@@ -29,6 +29,8 @@ use crate::amount::at_most;
 use crate::checkpoint::Checkpoint;
 use crate::conditions::CallConditions;
 use crate::error::{Error, Result};
+use crate::frame_joiner::FrameJoiner;
+use crate::frame_tiling::FrameTiling;
 use crate::lowering::{self, NativeSteps};
 use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
 use crate::memory_estimate::MemoryEstimate;
@@ -62,6 +64,10 @@ pub struct TilingDecision {
     pub rows: usize,
     /// Columns of tiles.
     pub columns: usize,
+    /// The tiles along time into which the clip was cut first, if it was.
+    pub frame_tiling: Option<FrameTiling>,
+    /// How many of those there are; 1 where there are none.
+    pub frame_tiles: usize,
     /// In which order tiles ran.
     pub order: TileOrder,
     /// What it was expected to need; `None` for the evaluator, which plans nothing ahead, and for
@@ -91,6 +97,9 @@ impl fmt::Display for TilingDecision {
                 };
                 write!(f, "{} x {} tiles of {height}x{width} pixels, {order}", self.rows, self.columns)?;
             }
+        }
+        if let Some(FrameTiling { frames, stride }) = self.frame_tiling {
+            write!(f, ", in {} tiles along time of {frames} frames at a stride of {stride}", self.frame_tiles)?;
         }
         write!(f, ": {}", self.reason)?;
         match &self.memory {
@@ -173,10 +182,13 @@ impl Plan<'_> {
             (None, _) => (None, whole(), WHOLE_FITS),
         };
         let budget = self.options.budget();
+        let frame_tiling = self.frame_tiling()?;
         let decision = |route: &Route, tiling, memory, reason| TilingDecision {
             tiling,
             rows: route.grid.rows.len(),
             columns: route.grid.columns.len(),
+            frame_tiling,
+            frame_tiles: route.frame_tiles().len().max(1),
             order: route.order,
             memory,
             budget,
@@ -192,7 +204,8 @@ impl Plan<'_> {
                 _ => WHOLE_UNPLANNED,
             };
             let decision = decision(&route, tiling, None, reason);
-            let route = Route { workers: self.plugin_workers(&route), ..route };
+            let workers = self.plugin_workers(&route);
+            let route = route.with_workers(workers);
             return Ok(Decided { route, decision, native: None });
         };
         let mut estimator = Estimator::new(self, target)?;
@@ -232,7 +245,12 @@ impl Plan<'_> {
 
     fn route(&self, grid: Grid, order: TileOrder) -> Result<Route> {
         let frame_steps = self.options.frame_steps(self.model, self.half)?;
-        Ok(Route { half: self.half, shape: self.shape, frame_steps, grid, order, workers: 1 })
+        Route::new(self.model, self.half, self.shape, frame_steps, self.frame_tiling()?, grid, order)
+    }
+
+    fn frame_tiling(&self) -> Result<Option<FrameTiling>> {
+        let [.., frames, _, _] = self.shape;
+        self.options.frame_tiling(self.model, self.half, frames)
     }
 
     /// What tiles have in common: what was asked for, or what the reference's have.
@@ -342,7 +360,7 @@ impl<'a> Estimator<'a> {
             most = most.min(plan.threads / threads_of_each.min(plan.threads));
         }
         for workers in (2..=most).rev() {
-            let route = Route { workers, ..planned.route.clone() };
+            let route = planned.route.clone().with_workers(workers);
             let memory = self.estimate(&route)?;
             if memory.total() <= budget {
                 return Ok(Planned { route, memory });
@@ -405,11 +423,7 @@ impl<'a> Estimator<'a> {
     /// What a route needs.
     fn estimate(&mut self, route: &Route) -> Result<MemoryEstimate> {
         let plan = self.plan;
-        let batches = route.batches();
-        // Batches but the first and the last are alike.
-        let mut kinds = vec![0, 1, batches.len() - 1];
-        kinds.retain(|&batch| batch < batches.len());
-        kinds.dedup();
+        let (batches, kinds) = (route.batches(), route.distinct_batches());
         let (mut programs, mut all) = (0, Requirements::default());
         let mut kept_states = 0_u64;
         let (mut seen, mut weights) = (vec![], BTreeMap::new());
@@ -441,8 +455,7 @@ impl<'a> Estimator<'a> {
         }
         let bytes = |elements: [usize; 4]| elements.into_iter().fold(size_of::<f32>(), usize::saturating_mul) as u64;
         let tiled = route.grid.tiles() > 1;
-        let result_frames = kinds.iter().map(|&batch| route.result_frames(plan.model, batch, batches[batch].len()));
-        let result_frames = result_frames.max().unwrap_or(0);
+        let result_frames = batches.iter().map(|batch| batch.result.len()).max().unwrap_or(0);
         let workers = route.workers as u64;
         // States that wait, and those that the running steps make.
         let made = workers.saturating_mul(all.states as u64);
@@ -454,7 +467,7 @@ impl<'a> Estimator<'a> {
         let states = waiting.saturating_add(made);
 
         let [_, channels, _, height, width] = route.shape;
-        let frames = batches.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+        let frames = batches.iter().map(|batch| batch.frames.len()).max().unwrap_or(0);
         let mut buffers = bytes([channels, frames, height, width]);
         // Noise of whole frames, and each worker's share of it.
         let noise = CallConditions::bytes(plan.model, route.half, [height, width]);
@@ -465,8 +478,16 @@ impl<'a> Estimator<'a> {
             let others = (workers - 1).saturating_mul(bytes([channels, frames, height, width]));
             buffers = buffers.saturating_add(others).saturating_add(all.results as u64);
         }
+        let shared = route.shared_frames();
+        if shared > 0 && !plan.in_memory {
+            // Frames that come again, and a batch twice while they are put in front of it.
+            buffers = buffers.saturating_add(bytes([channels, shared + 2 * (frames + shared), height, width]));
+        }
+        let [out_height, out_width] = route.grid.output_size();
+        let joined = FrameJoiner::most_frames(route);
+        buffers =
+            buffers.saturating_add(bytes([plan.model.result_channels(route.half), joined, out_height, out_width]));
         if tiled {
-            let [out_height, out_width] = route.grid.output_size();
             let planes = plan.model.result_channels(route.half) * result_frames;
             let strips = blend_strips(&route.grid);
             let canvas = bytes([planes, out_height, out_width, 1]).saturating_add(bytes([planes, strips, 1, 1]));

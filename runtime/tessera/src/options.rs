@@ -14,6 +14,7 @@ use passes::Precision;
 use crate::cancellation::Cancellation;
 use crate::conditions::Conditions;
 use crate::error::{Error, Result};
+use crate::frame_tiling::FrameTiling;
 use crate::inspection::Inspection;
 use crate::tiling::Overlap;
 
@@ -51,6 +52,19 @@ pub enum TilingChoice {
         /// Width of a tile in pixels.
         width: usize,
     },
+}
+
+/// Whether clips are cut along time into tiles that are clips of their own; see
+/// [`crate::frame_tiling`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FrameTilingChoice {
+    /// As the reference does by itself.
+    #[default]
+    Usual,
+    /// Clips go through as one.
+    Off,
+    /// In these tiles, where a clip is longer than one. A model that has none refuses them.
+    Of(FrameTiling),
 }
 
 /// What is run at once, by workers: each runs one step at a time, with its share of the threads and
@@ -144,6 +158,8 @@ pub struct RunOptions {
     pub tiling: TilingChoice,
     /// What neighbouring tiles have in common; by default what those of the reference have.
     pub overlap: Option<Overlap>,
+    /// Whether clips are cut along time.
+    pub frame_tiling: FrameTilingChoice,
     /// Latent frames of every step but the first, where results do not depend on it; by default as
     /// many as the reference takes. Activations are of the reference's steps: with
     /// [`Self::taps`] there is no choice.
@@ -194,6 +210,7 @@ setters! {
     with_taps: taps = Taps;
     with_tiling: tiling = TilingChoice;
     with_overlap: overlap = Option<Overlap>;
+    with_frame_tiling: frame_tiling = FrameTilingChoice;
     with_step_frames: step_frames = Option<usize>;
     with_conditions: conditions = Conditions;
     with_parallel: parallel = Parallel;
@@ -252,6 +269,26 @@ impl RunOptions {
             },
             Ok,
         )
+    }
+
+    /// The tiles along time into which a clip of so many frames of the input of `half` is cut, if it
+    /// is.
+    ///
+    /// # Errors
+    /// [`Error::FrameTiling`] if the model has no such tiles.
+    pub fn frame_tiling(&self, model: &dyn Autoencoder, half: Half, frames: usize) -> Result<Option<FrameTiling>> {
+        let tiling = match self.frame_tiling {
+            FrameTilingChoice::Off => None,
+            FrameTilingChoice::Usual => {
+                let usual = model.frame_tile_rule(half).is_some_and(|rule| rule.usual);
+                FrameTiling::of(model, half).filter(|_| usual)
+            }
+            FrameTilingChoice::Of(tiling) => {
+                tiling.check(model, half)?;
+                Some(tiling)
+            }
+        };
+        Ok(tiling.filter(|tiling| tiling.applies(model, half, frames)))
     }
 
     /// The number of threads asked for, or the default.
