@@ -259,6 +259,16 @@ fn autoencoder_kl() {
 }
 
 #[test]
+fn flux2() {
+    check("flux2");
+}
+
+#[test]
+fn autoencoder_tiny() {
+    check("autoencoder-tiny");
+}
+
+#[test]
 fn wan_2_1() {
     check("wan-2.1");
 }
@@ -296,6 +306,11 @@ fn ltx_2_0() {
 #[test]
 fn ltx_2_3() {
     check("ltx-2.3");
+}
+
+#[test]
+fn qwen_image_2_1() {
+    check("qwen-image-2.1");
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod embedding;
 mod encoder;
 mod network;
 mod original_names;
+mod recognition;
 mod rules;
 
 use ir::{BuildError, Value};
@@ -35,6 +36,7 @@ pub(crate) use network::{
     Blocks, DecoderLevel, DecoderPlan, EncoderLevel, EncoderPlan, Generation, Network, STATISTICS, Sampler,
     frame_tile_rule, leaves_unread, tile_rule,
 };
+pub(crate) use recognition::{Release, release};
 pub(crate) use rules::{Each, Stated, border_named, sampler_named};
 
 impl Autoencoder for Config {
