@@ -198,9 +198,8 @@ impl dyn Autoencoder + '_ {
     pub fn least_size(&self, half: Half) -> usize {
         let latents = self.least_latents(half);
         match half {
-            Half::Encoder if self.rounds_up() => self.sample_size(latents - 1).saturating_add(1),
-            Half::Encoder => self.sample_size(latents),
-            Half::Decoder => latents,
+            Half::Encoder if !self.rounds_up() => self.sample_size(latents),
+            Half::Decoder | Half::Encoder => latents,
         }
     }
 

@@ -86,8 +86,9 @@ impl FrameSteps {
             Self::WholeUnits { unit, streams: true } if frames > 0 && frames.is_multiple_of(unit) => {
                 Some(Self::Free { first: 1, unit, frames })
             }
-            Self::Free { .. } | Self::Fixed { .. } | Self::Ragged { .. } => None,
-            Self::Whole | Self::WholeUnits { .. } => None,
+            Self::Free { .. } | Self::Fixed { .. } | Self::Ragged { .. } | Self::Whole | Self::WholeUnits { .. } => {
+                None
+            }
         }
     }
 

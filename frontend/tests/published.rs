@@ -13,6 +13,11 @@ fn published_models_have_their_tensors() {
         ("SDXL", 248, 83_653_863),
         ("SD-3", 244, 83_819_683),
         ("FLUX.1", 244, 83_819_683),
+        ("LTX-Video-0.9.0", 188, 419_193_649),
+        ("LTX-Video-0.9.1", 292, 934_976_434),
+        ("LTX-Video-0.9.5", 224, 1_246_913_522),
+        ("LTX-2", 182, 1_222_479_601),
+        ("LTX-2.3", 168, 726_105_969),
     ];
     let found = published().iter().map(|published| {
         let (model, _) = read_config(published.config).unwrap();

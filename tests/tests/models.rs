@@ -12,7 +12,9 @@ use std::sync::Arc;
 use frontend::{Half, TIMESTEP, Taps};
 use tessera::conditions::{Conditions, NoiseSource};
 use tessera::latents::Latents;
-use tessera::{Backend, Observer, Precision, Result, RunOptions, Tap, TilingChoice, Vae, Video};
+use tessera::{
+    Backend, FrameTiling, FrameTilingChoice, Observer, Precision, Result, RunOptions, Tap, TilingChoice, Vae, Video,
+};
 use tests::{Case, MAXIMUM_BOUND, MEAN_BOUND, Tensor, Tiles, errors, goldens, targets};
 
 /// Every way to run a step in f32: a name and the options.
@@ -86,6 +88,7 @@ fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Obser
             TilingChoice::Strided { size, stride }
         }
     };
+    options.frame_tiling = frame_tiling(case);
     options.conditions = conditions(case);
     let input = &case.tensors["input"];
     let (data, shape) = (input.data.clone(), shape(input));
@@ -96,21 +99,26 @@ fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Obser
     input.run(vae, &options, observer).unwrap_or_else(|error| panic!("{}: {error}", case.name)).0.data
 }
 
-/// Whether the reference cuts the clip along time too, which it does one frame late: not done here
-/// yet.
-fn is_tiled_in_time(case: &Case) -> bool {
-    case.metadata.get("attributes").is_some_and(|attributes| attributes.get("use_framewise_decoding").is_some())
+/// The tiles along time that a case asks for.
+fn frame_tiling(case: &Case) -> FrameTilingChoice {
+    let asked = case.metadata.get("attributes").is_some_and(|of| of["use_framewise_decoding"] == true);
+    let frames = |field: &str| case.metadata["tiling"][field].as_u64().expect("a number of frames") as usize;
+    match asked {
+        true => FrameTilingChoice::Of(FrameTiling {
+            frames: frames("tile_sample_min_num_frames"),
+            stride: frames("tile_sample_stride_num_frames"),
+        }),
+        false => FrameTilingChoice::Usual,
+    }
 }
 
 fn check(model: &str) {
     let folder = goldens().join("models").join(model);
     let vae = Vae::open(&folder).expect("the checkpoint opens");
-    // Statistics of the latents that a checkpoint holds are not read yet.
-    let warnings = vae.warnings().iter().filter(|warning| !warning.contains("latents_mean"));
-    assert_eq!(warnings.collect::<Vec<_>>(), &[] as &[&String], "{model}");
+    assert_eq!(vae.warnings(), &[] as &[String], "{model}");
     let cases = Case::all(&format!("models/{model}"));
     assert!(!cases.is_empty());
-    for case in cases.iter().filter(|case| !is_tiled_in_time(case)) {
+    for case in &cases {
         let expected = case.taps();
         let taps = if expected > 0 { Taps::All } else { Taps::None };
         for (way, options) in ways() {

@@ -25,15 +25,15 @@ use crate::condition::Condition;
 use crate::config_json::{self, ConfigProblem, Configuration};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
-use crate::latent_scaling::LatentScaling;
+use crate::latent_scaling::{LatentScaling, StoredStatistics};
 use crate::step::{Half, StepKind};
-use crate::tile_rule::TileRule;
+use crate::tile_rule::{FrameTileRule, TileRule};
 
 pub use config::Config;
 pub(crate) use config::{from_first, from_last};
 pub(crate) use network::{
-    Blocks, DecoderLevel, DecoderPlan, EncoderLevel, EncoderPlan, Generation, Network, Sampler, latent_scaling,
-    tile_rule,
+    Blocks, DecoderLevel, DecoderPlan, EncoderLevel, EncoderPlan, Generation, Network, STATISTICS, Sampler,
+    frame_tile_rule, leaves_unread, tile_rule,
 };
 pub(crate) use rules::{Each, Stated, border_named, sampler_named};
 
@@ -91,11 +91,23 @@ impl Autoencoder for Config {
     }
 
     fn latent_scaling(&self) -> LatentScaling {
-        latent_scaling(self.scaling_factor)
+        LatentScaling { scaling_factor: self.scaling_factor, ..LatentScaling::default() }
+    }
+
+    fn stored_statistics(&self) -> Option<StoredStatistics> {
+        Some(STATISTICS)
+    }
+
+    fn leaves_unread(&self, name: &str) -> bool {
+        leaves_unread(name)
     }
 
     fn tile_rule(&self, _half: Half) -> TileRule {
         tile_rule()
+    }
+
+    fn frame_tile_rule(&self, half: Half) -> Option<FrameTileRule> {
+        Some(frame_tile_rule(half))
     }
 
     fn dialects(&self) -> Vec<Dialect> {

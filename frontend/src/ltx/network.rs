@@ -10,14 +10,18 @@ use crate::autoencoder::{Channels, Dialect};
 use crate::condition::{Condition, ConditionKind, TIMESTEP};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
-use crate::latent_scaling::LatentScaling;
+use crate::latent_scaling::{Spread, StoredStatistics};
 use crate::step::{Half, Position, StepKind};
-use crate::tile_rule::TileRule;
+use crate::tile_rule::{FrameTileRule, SurplusFrame, TileRule};
 
 /// Height and width in pixels of the reference's tiles.
 const TILE: usize = 512;
 /// The share of a tile that the next one covers too: tiles begin every 448 pixels.
 const OVERLAP: f64 = 0.125;
+
+/// Frames of a tile along time, and from the beginning of one to that of the next.
+const TILE_FRAMES: usize = 16;
+const TILE_STRIDE_FRAMES: usize = 8;
 
 /// Height and width in pixels that pipelines make unless told otherwise.
 const USUAL_SIZE: [usize; 2] = [512, 704];
@@ -277,12 +281,29 @@ pub(super) fn noise_name(draw: usize) -> String {
     format!("noise.{draw}")
 }
 
-/// Pipelines scale by this factor, and by numbers of the checkpoint.
-pub(crate) fn latent_scaling(scaling_factor: f64) -> LatentScaling {
-    LatentScaling { scaling_factor, ..LatentScaling::default() }
+/// Pipelines scale by numbers of the checkpoint, and a factor of the configuration.
+pub(crate) const STATISTICS: StoredStatistics =
+    StoredStatistics { mean: "latents_mean", spread: Spread::Deviation { name: "latents_std" } };
+
+/// Whether a tensor of this name is one of the statistics that the authors' files have beside those
+/// two.
+pub(crate) fn leaves_unread(name: &str) -> bool {
+    name.split('.').any(|part| part == "per_channel_statistics")
 }
 
 /// Tiles of `enable_tiling`.
 pub(crate) fn tile_rule() -> TileRule {
     TileRule::new([TILE, TILE], [OVERLAP, OVERLAP])
+}
+
+/// Tiles along time, where the attribute `use_framewise_decoding` is set (for either half). When it
+/// decodes, the reference leaves out the last frame of every tile but the first, and not the first,
+/// which the tile before has: from the second tile on frames come one late. That is done here too,
+/// for whoever asks for such tiles.
+pub(crate) fn frame_tile_rule(half: Half) -> FrameTileRule {
+    let surplus = match half {
+        Half::Decoder => SurplusFrame::Last,
+        Half::Encoder => SurplusFrame::First,
+    };
+    FrameTileRule { frames: TILE_FRAMES, stride: TILE_STRIDE_FRAMES, usual: false, surplus }
 }

@@ -13,9 +13,9 @@ use crate::condition::Condition;
 use crate::config_json::{self, ConfigProblem, Configuration};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
-use crate::latent_scaling::LatentScaling;
+use crate::latent_scaling::{LatentScaling, StoredStatistics};
 use crate::step::{Half, StepKind};
-use crate::tile_rule::TileRule;
+use crate::tile_rule::{FrameTileRule, TileRule};
 
 pub use config::Config;
 
@@ -73,11 +73,23 @@ impl Autoencoder for Config {
     }
 
     fn latent_scaling(&self) -> LatentScaling {
-        crate::ltx::latent_scaling(self.scaling_factor)
+        LatentScaling { scaling_factor: self.scaling_factor, ..LatentScaling::default() }
+    }
+
+    fn stored_statistics(&self) -> Option<StoredStatistics> {
+        Some(crate::ltx::STATISTICS)
+    }
+
+    fn leaves_unread(&self, name: &str) -> bool {
+        crate::ltx::leaves_unread(name)
     }
 
     fn tile_rule(&self, _half: Half) -> TileRule {
         crate::ltx::tile_rule()
+    }
+
+    fn frame_tile_rule(&self, half: Half) -> Option<FrameTileRule> {
+        Some(crate::ltx::frame_tile_rule(half))
     }
 
     fn dialects(&self) -> Vec<Dialect> {
