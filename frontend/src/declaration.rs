@@ -215,14 +215,24 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
         return Err(DeclareError::Ragged { step: *step, unit });
     }
 
-    if let FrameSteps::Free { first, unit, .. } = model.frame_steps(kind.half) {
-        let (fits, expected) = match kind.position {
-            Position::First | Position::Whole => (frames == first, format!("expected {first}, the first of a clip")),
-            Position::Next => (frames.is_multiple_of(unit), format!("expected a multiple of {unit}")),
-        };
-        if !fits {
-            return Err(DeclareError::Frames { step: *step, expected });
+    let units = |unit: usize| (frames.is_multiple_of(unit), format!("expected a multiple of {unit}"));
+    let (fits, expected) = match (model.frame_steps(kind.half), kind.position) {
+        (FrameSteps::Free { first, .. }, Position::First | Position::Whole) => {
+            (frames == first, format!("expected {first}, the first of a clip"))
         }
+        (FrameSteps::Free { unit, .. }, Position::Next) => units(unit),
+        (FrameSteps::WholeUnits { streams: false, .. }, Position::First | Position::Next) => {
+            (false, "expected a whole clip, since frames see those behind them".to_owned())
+        }
+        (FrameSteps::WholeUnits { .. }, Position::First) => (frames == 1, "expected 1, the first of a clip".to_owned()),
+        (FrameSteps::WholeUnits { unit, .. }, Position::Next) => units(unit),
+        (FrameSteps::WholeUnits { unit, .. }, Position::Whole) => {
+            (frames % unit == 1 % unit, format!("expected one and a multiple of {unit}"))
+        }
+        (FrameSteps::Fixed { .. } | FrameSteps::Whole, _) => (true, String::new()),
+    };
+    if !fits {
+        return Err(DeclareError::Frames { step: *step, expected });
     }
 
     let builder = Builder::new(kind.to_string().replace('-', "_"));

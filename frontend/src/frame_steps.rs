@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::step::Position;
+
 /// Where a half may cut a clip along time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameSteps {
@@ -23,6 +25,15 @@ pub enum FrameSteps {
     },
     /// All frames in one step.
     Whole,
+    /// All frames in one step: the first one, and then whole units. Frames behind the last whole
+    /// unit are not read.
+    WholeUnits {
+        /// Frames that are not cut apart.
+        unit: usize,
+        /// Whether the clip may be cut behind its first frame and between units, and gives the same
+        /// numbers.
+        streams: bool,
+    },
 }
 
 impl FrameSteps {
@@ -30,8 +41,18 @@ impl FrameSteps {
     pub fn usual(self) -> Option<usize> {
         match self {
             Self::Fixed { frames } | Self::Free { frames, .. } => Some(frames),
-            Self::Whole => None,
+            Self::Whole | Self::WholeUnits { .. } => None,
         }
+    }
+
+    /// Whether a clip is never cut.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Self::Whole | Self::WholeUnits { streams: false, .. })
+    }
+
+    /// Where in a clip the step is that comes first, where the clip is as long as may be.
+    pub fn first(self) -> Position {
+        if matches!(self, Self::Whole | Self::WholeUnits { .. }) { Position::Whole } else { Position::First }
     }
 
     /// The most frames that a step of a clip has: of so many frames, where one step takes them all.
@@ -39,7 +60,7 @@ impl FrameSteps {
         match self {
             Self::Fixed { frames } => (2 * frames - 1).min(clip),
             Self::Free { first, frames, .. } => first.max(frames).min(clip),
-            Self::Whole => clip,
+            Self::Whole | Self::WholeUnits { .. } => clip,
         }
     }
 
@@ -50,7 +71,10 @@ impl FrameSteps {
             Self::Free { first, unit, .. } if frames > 0 && frames.is_multiple_of(unit) => {
                 Some(Self::Free { first, unit, frames })
             }
-            Self::Free { .. } | Self::Fixed { .. } | Self::Whole => None,
+            Self::WholeUnits { unit, streams: true } if frames > 0 && frames.is_multiple_of(unit) => {
+                Some(Self::Free { first: 1, unit, frames })
+            }
+            Self::Free { .. } | Self::Fixed { .. } | Self::Whole | Self::WholeUnits { .. } => None,
         }
     }
 
@@ -63,6 +87,10 @@ impl FrameSteps {
                 (first, frames, first.min(clip) + clip.saturating_sub(first) / unit * unit)
             }
             Self::Whole => (clip, clip.max(1), clip),
+            Self::WholeUnits { unit, .. } => {
+                let read = clip.min(1) + clip.saturating_sub(1) / unit * unit;
+                (read, read.max(1), read)
+            }
         };
         ClipSteps { clip, first, each, front: 0, back: count(clip, first, each) }
     }
@@ -163,5 +191,18 @@ mod tests {
         assert_eq!(FrameSteps::Whole.of_clip(0).len(), 0);
         assert_eq!(FIXED.of_clip(usize::MAX).len(), usize::MAX / 2);
         assert_eq!(FIXED.of_clip(usize::MAX).nth(1), Some(3..5));
+    }
+
+    #[test]
+    fn whole_units_are_one_step_unless_they_may_be_cut() {
+        let units = |streams| FrameSteps::WholeUnits { unit: 8, streams };
+        for streams in [true, false] {
+            for (clip, steps) in [(0, vec![]), (1, vec![1]), (8, vec![1]), (9, vec![9]), (24, vec![17])] {
+                assert_eq!(lengths(units(streams), clip), steps, "{clip}");
+            }
+            assert_eq!((units(streams).usual(), units(streams).most(24)), (None, 24));
+        }
+        assert_eq!(units(true).with_frames(16), Some(FrameSteps::Free { first: 1, unit: 8, frames: 16 }));
+        assert_eq!((units(true).with_frames(4), units(false).with_frames(8)), (None, None));
     }
 }

@@ -18,6 +18,8 @@
 //! | `layers` | modules that models share |
 //! | [`autoencoder_kl`] | `AutoencoderKL` |
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
+//! | [`hunyuan_video`] | `AutoencoderKLHunyuanVideo` |
+//! | [`hunyuan_video15`] | `AutoencoderKLHunyuanVideo15` |
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
 //!
@@ -34,6 +36,8 @@ pub mod config_json;
 mod config_rules;
 pub mod declaration;
 pub mod frame_steps;
+pub mod hunyuan_video;
+pub mod hunyuan_video15;
 pub mod latent_scaling;
 mod layers;
 pub mod parameters;

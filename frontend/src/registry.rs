@@ -8,6 +8,8 @@ use crate::autoencoder::Autoencoder;
 use crate::autoencoder_kl;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
+use crate::hunyuan_video;
+use crate::hunyuan_video15;
 use crate::qwen_image;
 use crate::wan;
 
@@ -20,11 +22,13 @@ struct Class {
     read: fn(&Map<String, Value>) -> ReadModel,
 }
 
-const CLASSES: [Class; 4] = [
+const CLASSES: [Class; 6] = [
     class::<cogvideox::Config>(),
     class::<wan::Config>(),
     class::<qwen_image::Config>(),
     class::<autoencoder_kl::Config>(),
+    class::<hunyuan_video::Config>(),
+    class::<hunyuan_video15::Config>(),
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
@@ -68,6 +72,8 @@ pub fn published() -> &'static [Published] {
         Published { name: "Wan-2.1", config: r#"{"_class_name": "AutoencoderKLWan"}"# },
         Published { name: "Wan-2.2", config: include_str!("wan/wan-2.2.json") },
         Published { name: "Qwen-Image", config: r#"{"_class_name": "AutoencoderKLQwenImage"}"# },
+        Published { name: "HunyuanVideo", config: r#"{"_class_name": "AutoencoderKLHunyuanVideo"}"# },
+        Published { name: "HunyuanVideo-1.5", config: r#"{"_class_name": "AutoencoderKLHunyuanVideo15"}"# },
         Published { name: "SD-1.5", config: stable_diffusion!(r#""sample_size": 512"#) },
         Published { name: "SDXL", config: stable_diffusion!(r#""sample_size": 1024, "scaling_factor": 0.13025"#) },
         Published {

@@ -21,6 +21,7 @@ use crate::step::{Half, StepKind};
 use crate::tile_rule::TileRule;
 
 pub use config::Config;
+pub(crate) use other_names::of_ldm;
 
 /// The share of a tile that the next one covers too (`tile_overlap_factor`).
 const OVERLAP: f64 = 0.25;

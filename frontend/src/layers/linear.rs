@@ -1,6 +1,6 @@
 //! Linear layers over the channels of each position.
 
-use ir::{ElementType, TensorType, Value};
+use ir::{BuildError, ElementType, TensorType, Value};
 use smallvec::smallvec;
 
 use super::{Built, channels, convolution, kernel_type, parameter, space};
@@ -21,7 +21,13 @@ pub(crate) fn linear(d: &mut Declaration<'_>, input: Value, outputs: usize) -> B
     let weight = parameter(d, "weight", TensorType::plain(ElementType::F32, [outputs, inputs]))?;
     let kernel = d.reshape(weight, kernel_type(outputs, inputs, [1, 1, 1]))?;
     let output = convolution(d, "bias", input, kernel, [1, 1, 1], [[0, 0]; 3])?;
-    let in_a_row = tokens(d, output)?;
-    d.returns(in_a_row);
+    returns_tokens(d, output)?;
     Ok(output)
+}
+
+/// Says that the module whose ops are built now returns a video as tokens.
+pub(crate) fn returns_tokens(d: &mut Declaration<'_>, video: Value) -> Result<(), BuildError> {
+    let in_a_row = tokens(d, video)?;
+    d.returns(in_a_row);
+    Ok(())
 }

@@ -13,13 +13,14 @@ mod norm;
 
 use ir::{BuildError, Builder, TensorType, Value};
 
-pub(crate) use attention::{AttentionWeights, frame_attention};
+pub(crate) use attention::{AttentionWeights, frame_attention, frame_causal_attention};
 pub(crate) use convolution::{
     convolution, kernel, kernel_type, planar_convolution, planar_pointwise, pointwise_convolution,
+    replicated_convolution, tapped_pointwise_convolution,
 };
 pub(crate) use history::{FramesBefore, KERNEL_REACH, behind, leave_zeros};
-pub(crate) use linear::{linear, tokens};
-pub(crate) use norm::group_norm;
+pub(crate) use linear::{linear, returns_tokens, tokens};
+pub(crate) use norm::{group_norm, length_norm, length_norm_with};
 
 type Built = Result<Value, BuildError>;
 

@@ -254,7 +254,12 @@ impl RunOptions {
                         format!("cut otherwise than into steps of {frames}, a clip gives other numbers")
                     }
                     FrameSteps::Free { unit, .. } => format!("a step takes a multiple of {unit} frames, not {frames}"),
-                    FrameSteps::Whole => "all frames of a clip go through in one step".into(),
+                    FrameSteps::WholeUnits { unit, streams: true } => {
+                        format!("a step takes a multiple of {unit} frames, not {frames}")
+                    }
+                    FrameSteps::Whole | FrameSteps::WholeUnits { .. } => {
+                        "all frames of a clip go through in one step".into()
+                    }
                 })
             },
             Ok,
