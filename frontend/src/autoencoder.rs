@@ -9,7 +9,7 @@ use ir::{BuildError, Value};
 use crate::config_json::ConfigProblem;
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
-use crate::latent_scaling::LatentScaling;
+use crate::latent_scaling::{LatentScaling, StoredStatistics};
 use crate::step::{Half, StepKind};
 use crate::tile_rule::{FrameTileRule, TileRule};
 
@@ -22,7 +22,8 @@ pub struct Channels {
     pub output: usize,
     /// Of the latents.
     pub latents: usize,
-    /// Of what the encoder gives: means and log-variances of all latents.
+    /// Of what the encoder gives: means and log-variances of all latents, or the latents alone,
+    /// as many as there are.
     pub moments: usize,
 }
 
@@ -117,8 +118,21 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// space.
     fn declare(&self, d: &mut Declaration<'_>, input: Value) -> Result<Value, BuildError>;
 
-    /// The numbers by which pipelines scale latents.
+    /// The numbers by which pipelines scale latents, as far as the configuration has them.
     fn latent_scaling(&self) -> LatentScaling;
+
+    /// The tensors that hold the latents' mean and spread, which [`Self::latent_scaling`] then
+    /// lacks.
+    fn stored_statistics(&self) -> Option<StoredStatistics> {
+        None
+    }
+
+    /// Whether checkpoints of this model hold a tensor of this name, which may have a prefix, that
+    /// nothing reads.
+    fn leaves_unread(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
 
     /// The tiles into which the reference cuts the input of `half` unless told otherwise.
     fn tile_rule(&self, half: Half) -> TileRule;

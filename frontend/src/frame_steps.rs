@@ -23,6 +23,14 @@ pub enum FrameSteps {
         /// Frames of a step: a multiple of the unit.
         frames: usize,
     },
+    /// Steps of some units each, and the same numbers however many units go into one; the last may
+    /// end within a unit, which the model fills up.
+    Ragged {
+        /// Frames that are not cut apart.
+        unit: usize,
+        /// Frames of a step: a multiple of the unit.
+        frames: usize,
+    },
     /// All frames in one step.
     Whole,
     /// All frames in one step: the first one, and then whole units. Frames behind the last whole
@@ -40,7 +48,7 @@ impl FrameSteps {
     /// Frames of a step that is neither the first nor the last; `None` where there is but one.
     pub fn usual(self) -> Option<usize> {
         match self {
-            Self::Fixed { frames } | Self::Free { frames, .. } => Some(frames),
+            Self::Fixed { frames } | Self::Free { frames, .. } | Self::Ragged { frames, .. } => Some(frames),
             Self::Whole | Self::WholeUnits { .. } => None,
         }
     }
@@ -60,6 +68,7 @@ impl FrameSteps {
         match self {
             Self::Fixed { frames } => (2 * frames - 1).min(clip),
             Self::Free { first, frames, .. } => first.max(frames).min(clip),
+            Self::Ragged { frames, .. } => frames.min(clip),
             Self::Whole | Self::WholeUnits { .. } => clip,
         }
     }
@@ -71,10 +80,15 @@ impl FrameSteps {
             Self::Free { first, unit, .. } if frames > 0 && frames.is_multiple_of(unit) => {
                 Some(Self::Free { first, unit, frames })
             }
+            Self::Ragged { unit, .. } if frames > 0 && frames.is_multiple_of(unit) => {
+                Some(Self::Ragged { unit, frames })
+            }
             Self::WholeUnits { unit, streams: true } if frames > 0 && frames.is_multiple_of(unit) => {
                 Some(Self::Free { first: 1, unit, frames })
             }
-            Self::Free { .. } | Self::Fixed { .. } | Self::Whole | Self::WholeUnits { .. } => None,
+            Self::Free { .. } | Self::Fixed { .. } | Self::Ragged { .. } | Self::Whole | Self::WholeUnits { .. } => {
+                None
+            }
         }
     }
 
@@ -86,6 +100,7 @@ impl FrameSteps {
             Self::Free { first, unit, frames } => {
                 (first, frames, first.min(clip) + clip.saturating_sub(first) / unit * unit)
             }
+            Self::Ragged { frames, .. } => (frames, frames, clip),
             Self::Whole => (clip, clip.max(1), clip),
             Self::WholeUnits { unit, .. } => {
                 let read = clip.min(1) + clip.saturating_sub(1) / unit * unit;
@@ -178,6 +193,17 @@ mod tests {
         let long = FREE.with_frames(usize::MAX / 4 * 4).unwrap();
         assert_eq!((lengths(long, 24), long.most(24)), (vec![1, 20], 24));
         assert_eq!(FREE.most(100), 8);
+    }
+
+    #[test]
+    fn a_ragged_clip_ends_anywhere() {
+        let ragged = FrameSteps::Ragged { unit: 4, frames: 8 };
+        for (clip, steps) in [(0, vec![]), (1, vec![1]), (8, vec![8]), (17, vec![8, 8, 1])] {
+            assert_eq!(lengths(ragged, clip), steps);
+        }
+        assert_eq!(lengths(ragged.with_frames(4).unwrap(), 9), [4, 4, 1]);
+        assert_eq!((ragged.with_frames(0), ragged.with_frames(6), ragged.usual()), (None, None, Some(8)));
+        assert_eq!((ragged.most(5), ragged.most(100)), (5, 8));
     }
 
     #[test]

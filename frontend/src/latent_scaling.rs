@@ -1,5 +1,5 @@
 //! The scaling that a pipeline does to latents, and undoing it. Which numbers a model scales with,
-//! the model says.
+//! the model says; some are in its checkpoint.
 
 use thiserror::Error;
 
@@ -15,6 +15,83 @@ pub struct LatentScaling {
     pub latents_mean: Option<Vec<f64>>,
     /// A standard deviation for each channel; only in force together with `latents_mean`.
     pub latents_std: Option<Vec<f64>>,
+    /// Height and width of the patches of latents whose values pipelines keep as channels: mean and
+    /// deviation have a number for each channel, row and column of a patch, the channel slowest.
+    /// 1 where there are none.
+    pub patch: usize,
+}
+
+/// Latents as they are: nothing is done to them.
+impl Default for LatentScaling {
+    fn default() -> Self {
+        Self { scaling_factor: 1.0, shift_factor: None, latents_mean: None, latents_std: None, patch: 1 }
+    }
+}
+
+/// The tensors of a checkpoint that hold mean and spread of the latents, `[channels * patch *
+/// patch]` each in the order of [`LatentScaling::latents_mean`], where they are no fields of the
+/// configuration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StoredStatistics {
+    /// The name of the means.
+    pub mean: &'static str,
+    /// What tells the standard deviations.
+    pub spread: Spread,
+}
+
+/// A tensor that tells standard deviations.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Spread {
+    /// The standard deviations.
+    Deviation {
+        /// The tensor's name.
+        name: &'static str,
+    },
+    /// Variances; the standard deviation is `sqrt(variance + epsilon)`, as a batch norm has it.
+    Variance {
+        /// The tensor's name.
+        name: &'static str,
+        /// What is added to each.
+        epsilon: f64,
+    },
+}
+
+impl StoredStatistics {
+    /// The names of both tensors.
+    pub fn names(&self) -> [&'static str; 2] {
+        let (Spread::Deviation { name } | Spread::Variance { name, .. }) = self.spread;
+        [self.mean, name]
+    }
+
+    /// `scaling` with the mean and the standard deviation that these values of both tensors tell.
+    ///
+    /// # Errors
+    /// If a value is not finite, or a deviation not greater than 0.
+    pub fn in_scaling(
+        &self,
+        scaling: LatentScaling,
+        mean: &[f32],
+        spread: &[f32],
+    ) -> Result<LatentScaling, ScalingError> {
+        let [mean_name, spread_name] = self.names();
+        if let Some((channel, value)) = mean.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            return Err(ScalingError(format!("`{mean_name}` has {value} for channel {channel}, expected a number")));
+        }
+        let deviation = |value: f32| match self.spread {
+            Spread::Deviation { .. } => f64::from(value),
+            Spread::Variance { epsilon, .. } => (f64::from(value) + epsilon).sqrt(),
+        };
+        let deviations: Vec<f64> = spread.iter().map(|&value| deviation(value)).collect();
+        let is_good = |deviation: f64| deviation.is_finite() && deviation > 0.0;
+        if let Some(channel) = deviations.iter().position(|&deviation| !is_good(deviation)) {
+            let value = spread[channel];
+            let problem =
+                format!("`{spread_name}` has {value} for channel {channel}, expected a number greater than 0");
+            return Err(ScalingError(problem));
+        }
+        let latents_mean = Some(mean.iter().copied().map(f64::from).collect());
+        Ok(LatentScaling { latents_mean, latents_std: Some(deviations), ..scaling })
+    }
 }
 
 /// Numbers that scaling cannot be undone with.
@@ -62,12 +139,13 @@ impl LatentScaling {
     ) -> Result<(), ScalingError> {
         self.check(channels)?;
         let shift = self.shift_factor.unwrap_or(0.0);
-        for (i, volume) in latents.chunks_exact_mut(frames * height * width).enumerate() {
-            let (deviation, mean) = match (&self.latents_std, &self.latents_mean) {
-                (Some(deviation), Some(mean)) => (deviation[i % channels], mean[i % channels]),
-                _ => (1.0, 0.0),
-            };
-            for value in volume {
+        let statistics = self.latents_std.as_ref().zip(self.latents_mean.as_ref());
+        for (i, row) in latents.chunks_exact_mut(width.max(1)).enumerate() {
+            let channel = i / (frames * height) % channels;
+            let first = (channel * self.patch + i % height % self.patch) * self.patch;
+            for (column, value) in row.iter_mut().enumerate() {
+                let place = first + column % self.patch;
+                let (deviation, mean) = statistics.map_or((1.0, 0.0), |(std, mean)| (std[place], mean[place]));
                 *value = formula(f64::from(*value), mean + shift, deviation) as f32;
             }
         }
@@ -82,10 +160,11 @@ impl LatentScaling {
         if let Some(shift) = self.shift_factor.filter(|shift| !shift.is_finite()) {
             return fail(format!("shift_factor is {shift}, expected a number"));
         }
+        let count = channels * self.patch * self.patch;
         for (name, list) in [("latents_mean", &self.latents_mean), ("latents_std", &self.latents_std)] {
             let Some(list) = list else { continue };
-            if list.len() != channels {
-                return fail(format!("{name} has {} numbers, the latents have {channels} channels", list.len()));
+            if list.len() != count {
+                return fail(format!("{name} has {} numbers, the latents have {count} channels", list.len()));
             }
             if let Some(channel) = list.iter().position(|value| !value.is_finite()) {
                 return fail(format!("{name} has {} for channel {channel}, expected a number", list[channel]));
@@ -101,7 +180,7 @@ mod tests {
 
     #[test]
     fn scaling_is_undone() {
-        let plain = LatentScaling { scaling_factor: 0.5, shift_factor: None, latents_mean: None, latents_std: None };
+        let plain = LatentScaling { scaling_factor: 0.5, ..LatentScaling::default() };
         let unscaled = |scaling: &LatentScaling| {
             let mut latents = [1.0, 2.0, 3.0, 4.0];
             scaling.unscale(&mut latents, [2, 2, 1, 1, 1]).map(|()| latents)
@@ -129,5 +208,43 @@ mod tests {
         assert!(complaint(LatentScaling { shift_factor: Some(f64::NAN), ..plain }).contains("shift_factor is NaN"));
         let short = LatentScaling { latents_mean: Some(vec![1.0]), ..per_channel };
         assert!(complaint(short).contains("latents_mean has 1 numbers, the latents have 2 channels"));
+    }
+
+    #[test]
+    fn statistics_of_patches_are_those_of_channel_row_and_column() {
+        let mean = (0..8).map(f64::from).collect();
+        let scaling = LatentScaling {
+            latents_mean: Some(mean),
+            latents_std: Some(vec![1.0; 8]),
+            patch: 2,
+            ..LatentScaling::default()
+        };
+        let mut latents = [0.0; 2 * 4 * 2];
+        scaling.unscale(&mut latents, [1, 2, 1, 4, 2]).unwrap();
+        assert_eq!(latents, [0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 4.0, 5.0, 6.0, 7.0]);
+        let complaint = scaling.unscale(&mut [0.0; 3], [1, 3, 1, 1, 1]).unwrap_err().to_string();
+        assert!(complaint.contains("latents_mean has 8 numbers, the latents have 12 channels"), "{complaint}");
+    }
+
+    #[test]
+    fn numbers_of_a_checkpoint_are_checked() {
+        let with = |spread, values: [f32; 2]| {
+            let stored = StoredStatistics { mean: "bn.mean", spread };
+            assert_eq!(stored.names()[0], "bn.mean");
+            stored.in_scaling(LatentScaling::default(), &[0.5, 1.0], &values).map_err(|error| error.to_string())
+        };
+        let variance = Spread::Variance { name: "bn.var", epsilon: 1.0 };
+        let scaling = with(variance, [3.0, 8.0]).unwrap();
+        assert_eq!(scaling.latents_std, Some(vec![2.0, 3.0]));
+        assert_eq!(scaling.latents_mean, Some(vec![0.5, 1.0]));
+        let deviation = Spread::Deviation { name: "std" };
+        assert_eq!(with(deviation, [3.0, 8.0]).unwrap().latents_std, Some(vec![3.0, 8.0]));
+        for (spread, values) in [(variance, [3.0, -1.0]), (variance, [3.0, f32::NAN]), (deviation, [3.0, 0.0])] {
+            let complaint = with(spread, values).unwrap_err();
+            assert!(complaint.contains("for channel 1, expected a number greater than 0"), "{complaint}");
+        }
+        let stored = StoredStatistics { mean: "bn.mean", spread: variance };
+        let complaint = stored.in_scaling(LatentScaling::default(), &[f32::INFINITY], &[1.0]).unwrap_err().to_string();
+        assert!(complaint.contains("`bn.mean` has inf for channel 0"), "{complaint}");
     }
 }

@@ -216,6 +216,16 @@ fn autoencoder_kl() {
 }
 
 #[test]
+fn flux2() {
+    check("flux2");
+}
+
+#[test]
+fn autoencoder_tiny() {
+    check("autoencoder-tiny");
+}
+
+#[test]
 fn wan_2_1() {
     check("wan-2.1");
 }
@@ -238,6 +248,11 @@ fn hunyuan_video_1_5() {
 #[test]
 fn qwen_image() {
     check("qwen-image");
+}
+
+#[test]
+fn qwen_image_2_1() {
+    check("qwen-image-2.1");
 }
 
 #[test]

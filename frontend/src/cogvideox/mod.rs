@@ -8,6 +8,7 @@ mod blocks;
 mod config;
 mod decoder;
 mod encoder;
+mod recognition;
 
 use ir::{BuildError, Value};
 
@@ -93,6 +94,7 @@ impl Autoencoder for Config {
             shift_factor: self.shift_factor,
             latents_mean: self.latents_mean.clone(),
             latents_std: self.latents_std.clone(),
+            ..LatentScaling::default()
         }
     }
 

@@ -4,11 +4,13 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`].
 
+use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS};
+use crate::recognition::TensorShapes;
 
-const DOWN_BLOCK: &str = "HunyuanVideoDownBlock3D";
-const UP_BLOCK: &str = "HunyuanVideoUpBlock3D";
+pub(super) const DOWN_BLOCK: &str = "HunyuanVideoDownBlock3D";
+pub(super) const UP_BLOCK: &str = "HunyuanVideoUpBlock3D";
 
 /// The one temporal compression that the reference's decoder has.
 const TEMPORAL_COMPRESSION: usize = 4;
@@ -118,6 +120,10 @@ impl Configuration for Config {
         reader.read("mid_block_add_attention", &mut self.mid_block_add_attention);
     }
 
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        recognition::config(tensors)
+    }
+
     fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
         let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));
@@ -164,6 +170,7 @@ impl Configuration for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autoencoder::Autoencoder;
 
     #[test]
     fn samplers_are_those_of_the_reference() {
@@ -181,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_the_reference_cannot_do_is_refused_by_name() {
-        let of = |config: Config| config.violations().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let of = |config: Config| config.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert_eq!(of(Config::default()), "");
         let eight = of(Config { temporal_compression_ratio: 8, ..Config::default() });
         assert!(eight.contains("expected 4, the one that the reference's decoder has, found 8"), "{eight}");

@@ -13,6 +13,7 @@ mod config;
 mod decoder;
 mod encoder;
 mod other_names;
+mod recognition;
 
 use ir::{BuildError, Value};
 
@@ -98,7 +99,7 @@ impl Autoencoder for Config {
     }
 
     fn latent_scaling(&self) -> LatentScaling {
-        LatentScaling { scaling_factor: self.scaling_factor, shift_factor: None, latents_mean: None, latents_std: None }
+        LatentScaling { scaling_factor: self.scaling_factor, ..LatentScaling::default() }
     }
 
     fn tile_rule(&self, _half: Half) -> TileRule {

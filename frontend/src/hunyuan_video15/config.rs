@@ -4,8 +4,10 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`].
 
+use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
+use crate::recognition::TensorShapes;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the published checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,6 +165,10 @@ impl Configuration for Config {
         reader.read("scaling_factor", &mut self.scaling_factor);
     }
 
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        recognition::config(tensors)
+    }
+
     fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
         let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));
@@ -218,9 +224,10 @@ impl Configuration for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autoencoder::Autoencoder;
 
     fn problems(config: &Config) -> String {
-        config.violations().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        config.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     #[test]

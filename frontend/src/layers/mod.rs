@@ -7,6 +7,7 @@
 
 mod attention;
 mod convolution;
+mod elementwise;
 mod history;
 mod linear;
 mod norm;
@@ -15,9 +16,10 @@ use ir::{BuildError, Builder, TensorType, Value};
 
 pub(crate) use attention::{AttentionWeights, frame_attention, frame_causal_attention};
 pub(crate) use convolution::{
-    convolution, kernel, kernel_type, planar_convolution, planar_pointwise, pointwise_convolution,
-    replicated_convolution, tapped_pointwise_convolution,
+    bias, convolution, kernel, kernel_type, planar_convolution, planar_pointwise, planar_product,
+    pointwise_convolution, replicated_convolution, tapped_pointwise_convolution,
 };
+pub(crate) use elementwise::{affine, relu};
 pub(crate) use history::{FramesBefore, KERNEL_REACH, behind, leave_zeros};
 pub(crate) use linear::{linear, returns_tokens, tokens};
 pub(crate) use norm::{group_norm, length_norm, length_norm_with};

@@ -139,7 +139,7 @@ impl Arguments {
             console.say(&format!("No --model: decoding the demo of the program. {}\n", demo::CREDIT))?;
         }
         let mut latents = demo::latents()?;
-        latents.unscale(&vae.latent_scaling())?;
+        latents.unscale(&vae.latent_scaling()?)?;
         Ok((vae, latents, None))
     }
 }

@@ -54,8 +54,8 @@ pub(super) struct Arguments {
     /// Names the draw's noise: the same seed, the same noise on every machine
     #[arg(long, value_name = "N", default_value_t, requires = "sample", help_heading = "Output")]
     seed: u64,
-    /// Write what the model's encode() makes, [B, C, T, H, W] or [B, C, H, W]: do not multiply with
-    /// config.json's scaling_factor
+    /// Write what the model's encode() makes, [B, C, T, H, W] or [B, C, H, W]: do not scale
+    /// as its pipeline does
     #[arg(long, help_heading = "Output")]
     unscaled: bool,
     /// Write mean and log-variance, `parameters` [B, 2C, T, H, W] or [B, 2C, H, W], unscaled
@@ -89,11 +89,13 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     let content = match () {
         () if arguments.moments => LatentContent::Moments,
         () if arguments.unscaled => LatentContent::Unscaled { draw },
-        () => LatentContent::Scaled { draw, scaling: vae.latent_scaling() },
+        () => LatentContent::Scaled { draw, scaling: vae.latent_scaling()? },
     };
     let medium = vae.model().medium();
-    let (axes, shape) = written(medium, &content, moments.axes());
-    let mut writer = LatentWriter::create(&arguments.output, moments, content, medium)?;
+    let form = vae.latent_form();
+    let axes = written(medium, &content);
+    let mut writer = LatentWriter::create(&arguments.output, moments, form, content, medium)?;
+    let shape = writer.tensor_shape();
     let read_seconds = started.elapsed().as_secs_f64();
 
     let mut source = video.frames()?;
@@ -125,26 +127,14 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     console.say(&summary(latents, &report, write_seconds, started.elapsed().as_secs_f64(), &output))
 }
 
-/// What the tensor is, and its sizes, of moments with these axes.
-fn written(medium: Medium, content: &LatentContent, moments: [usize; 5]) -> (&'static str, Vec<usize>) {
-    let [batch, moments, frames, height, width] = moments;
-    let latents = moments / 2;
+/// What the tensor is.
+fn written(medium: Medium, content: &LatentContent) -> &'static str {
     match (medium, content) {
-        (Medium::Video, LatentContent::Scaled { .. }) => {
-            ("[B, T, C, H, W], scaled", vec![batch, frames, latents, height, width])
-        }
-        (Medium::Video, LatentContent::Unscaled { .. }) => {
-            ("[B, C, T, H, W], unscaled", vec![batch, latents, frames, height, width])
-        }
-        (Medium::Video, LatentContent::Moments) => {
-            ("[B, 2C, T, H, W]: mean and log-variance", vec![batch, moments, frames, height, width])
-        }
-        (Medium::Image, LatentContent::Scaled { .. }) => ("[B, C, H, W], scaled", vec![batch, latents, height, width]),
-        (Medium::Image, LatentContent::Unscaled { .. }) => {
-            ("[B, C, H, W], unscaled", vec![batch, latents, height, width])
-        }
-        (Medium::Image, LatentContent::Moments) => {
-            ("[B, 2C, H, W]: mean and log-variance", vec![batch, moments, height, width])
-        }
+        (Medium::Video, LatentContent::Scaled { .. }) => "[B, T, C, H, W], scaled",
+        (Medium::Video, LatentContent::Unscaled { .. }) => "[B, C, T, H, W], unscaled",
+        (Medium::Video, LatentContent::Moments) => "[B, 2C, T, H, W]: mean and log-variance",
+        (Medium::Image, LatentContent::Scaled { .. }) => "[B, C, H, W], scaled",
+        (Medium::Image, LatentContent::Unscaled { .. }) => "[B, C, H, W], unscaled",
+        (Medium::Image, LatentContent::Moments) => "[B, 2C, H, W]: mean and log-variance",
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn small(vae: &Vae, is_demo: bool) -> Result<RunInput, Failure> {
         return Ok(RunInput::noise(shape));
     }
     let mut latents = demo::latents()?;
-    latents.unscale(&vae.latent_scaling())?;
+    latents.unscale(&vae.latent_scaling()?)?;
     Ok(RunInput::Latents(latents.corner(frames, height, width)))
 }
 

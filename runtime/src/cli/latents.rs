@@ -16,7 +16,7 @@ use super::{Console, Failure, advice};
 pub(super) struct LatentsArguments {
     /// Latents, a tensor with five axes, or four for a single video or, with a model of images, for
     /// a batch of images: safetensors, what torch.save writes, NumPy's .npy and .npz,
-    /// or ComfyUI's .latent. #TENSOR says which where there are several and none is named
+    /// or ComfyUI's .latent; in patches where the model's pipeline keeps them so. #TENSOR says which where there are several and none is named
     /// `latents`. Of moments, as `tessera encode --moments` writes them, the mean
     #[arg(long, value_name = "FILE[#TENSOR]")]
     pub(super) latents: Option<PathBuf>,
@@ -25,8 +25,8 @@ pub(super) struct LatentsArguments {
     /// model of images bchw, if there are four axes
     #[arg(long, value_name = "LAYOUT", value_enum, default_value_t, requires = "latents")]
     latents_layout: Layout,
-    /// The latents are what the model's decode() takes: do not divide by config.json's
-    /// scaling_factor. Not needed for what `tessera encode` or ComfyUI wrote
+    /// The latents are what the model's decode() takes: do not undo the
+    /// scaling of its pipeline. Not needed for what `tessera encode` or ComfyUI wrote
     #[arg(long, requires = "latents")]
     unscaled: bool,
 }
@@ -57,7 +57,7 @@ impl LatentsArguments {
             Layout::Btchw => LatentsLayout::Btchw,
             Layout::Bchw => LatentsLayout::Bchw,
         };
-        let stored = Stored::read(source, vae.model().channels().latents)?;
+        let stored = Stored::read(source, vae.latent_form())?;
         if self.unscaled && stored.scaled == Some(true) {
             let problem =
                 format!("{} says that they are scaled, --unscaled that they are not; leave it out", source.display());
@@ -67,13 +67,12 @@ impl LatentsArguments {
             console.note(&format!("note: {} holds mean and log-variance: the mean is decoded", source.display()));
         }
         let unscaled = self.unscaled || stored.scaled == Some(false);
-        let (mut latents, account) =
-            Latents::read_with_account(source, layout, vae.model().channels().latents, unscaled)?;
+        let (mut latents, account) = Latents::read_with_account(source, layout, vae.latent_form(), unscaled)?;
         for note in advice::with_layout(&account, account.notes(latents.shape)) {
             console.note(&format!("note: {}: {note}", source.display()));
         }
         if !unscaled {
-            latents.unscale(&vae.latent_scaling())?;
+            latents.unscale(&vae.latent_scaling()?)?;
         }
         Ok(Some((latents, account)))
     }

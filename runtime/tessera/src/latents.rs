@@ -7,6 +7,9 @@
 //! ComfyUI's `.latent` is a safetensors file with a tensor `latent_tensor`, [B, C, T, H, W] as its
 //! VAE takes it. Files of the time before it marked them with `latent_format_version_0` are scaled
 //! by Stable Diffusion's factor, which ComfyUI undoes as it loads them; so is it here.
+//!
+//! Latents of models whose pipelines keep them in patches may be in them; no decoder takes those, so
+//! they are a pipeline's, whoever wrote them.
 
 use std::fmt;
 use std::path::Path;
@@ -15,6 +18,7 @@ use frontend::LatentScaling;
 
 use crate::error::{Error, Result};
 use crate::fragment::split_fragment;
+use crate::latent_form::{LatentForm, out_of_patches};
 use crate::tensor_file::TensorFile;
 
 /// The name of what is written, and the first of [`USUAL_NAMES`].
@@ -153,20 +157,21 @@ impl Latents {
     /// in five axes, or in four for a single video or, in [`LatentsLayout::Bchw`], a batch of
     /// images. `unscaled` says that the file's values are already those that the decoder takes;
     /// here it only decides which layout [`LatentsLayout::Auto`] prefers: see
-    /// [`Self::unscale`]. Of moments (see [`Stored::moments`]) it is the mean.
+    /// [`Self::unscale`]. Of moments (see [`Stored::moments`]) it is the mean. Latents in patches
+    /// are taken out of them.
     ///
     /// # Errors
     /// Those of [`TensorFile::open`]; [`files::Error::MissingTensor`] or
     /// [`Error::AmbiguousTensor`]; [`files::Error::WrongDtype`]; [`files::Error::WrongShape`]
-    /// unless it has these axes, none of them empty, with `latent_channels` where the layout
-    /// has channels; [`Error::NonFinite`].
+    /// unless it has these axes, none of them empty, with as many channels as `form` says where the
+    /// layout has them; [`Error::NonFinite`].
     pub fn read(
         source: impl AsRef<Path>,
         layout: LatentsLayout,
-        latent_channels: usize,
+        form: impl Into<LatentForm>,
         unscaled: bool,
     ) -> Result<Latents> {
-        Ok(Latents::read_with_account(source, layout, latent_channels, unscaled)?.0)
+        Ok(Latents::read_with_account(source, layout, form, unscaled)?.0)
     }
 
     /// [`Self::read`], and how they were read.
@@ -176,12 +181,12 @@ impl Latents {
     pub fn read_with_account(
         source: impl AsRef<Path>,
         layout: LatentsLayout,
-        latent_channels: usize,
+        form: impl Into<LatentForm>,
         unscaled: bool,
     ) -> Result<(Latents, LatentsAccount)> {
         let (path, tensor) = split_fragment(source.as_ref());
         let file = TensorFile::open(&path, LATENTS_HINT)?;
-        Latents::from_file(&file, tensor.as_deref(), layout, latent_channels, unscaled)
+        Latents::from_file(&file, tensor.as_deref(), layout, form, unscaled)
     }
 
     /// Reads `tensor` of an open file; see [`Self::read`].
@@ -192,9 +197,10 @@ impl Latents {
         file: &TensorFile,
         tensor: Option<&str>,
         layout: LatentsLayout,
-        latent_channels: usize,
+        form: impl Into<LatentForm>,
         unscaled: bool,
     ) -> Result<(Latents, LatentsAccount)> {
+        let form = form.into();
         let name = choose(file, tensor)?;
         let shape = file.shape(&name).unwrap_or_default().to_vec();
         let wrong_shape = |problem| {
@@ -223,13 +229,12 @@ impl Latents {
         }
         let unguessed = if is_of_images { LatentsLayout::Bchw } else { LatentsLayout::Bcthw };
         let mut account = LatentsAccount { layout: unguessed, layout_is_guess: false, is_single, is_old_comfy: false };
-        if said != LatentsLayout::Btchw && are_moments(&name, &axes, latent_channels) {
+        if said != LatentsLayout::Btchw && are_moments(&name, &axes, form.channels) {
             check_finite(&data, file, &name, axes, unguessed)?;
             return Ok((mean_of_moments(&data, axes), account));
         }
         let prefers = unscaled || comfy(file, &name).is_some();
-        (account.layout, account.layout_is_guess) =
-            resolve(axes, said, latent_channels, prefers).map_err(wrong_shape)?;
+        (account.layout, account.layout_is_guess) = resolve(axes, said, form, prefers).map_err(wrong_shape)?;
         check_finite(&data, file, &name, axes, account.layout)?;
         if comfy(file, &name) == Some(Comfy::Old) {
             account.is_old_comfy = true;
@@ -239,6 +244,9 @@ impl Latents {
             LatentsLayout::Btchw => from_btchw(data, axes),
             _ => Latents { data, shape: axes },
         };
+        if form.is_patched(latents.shape[1]) {
+            return Ok((out_of_patches(&latents, form.patch), account));
+        }
         Ok((latents, account))
     }
 }
@@ -272,18 +280,22 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Looks into `FILE[#TENSOR]`, for a model of so many latent channels.
+    /// Looks into `FILE[#TENSOR]`, for a model whose latents have this form.
     ///
     /// # Errors
     /// Those of [`Latents::read`] for a file that cannot be read, or has no such tensor or several.
-    pub fn read(source: impl AsRef<Path>, latent_channels: usize) -> Result<Stored> {
+    pub fn read(source: impl AsRef<Path>, form: impl Into<LatentForm>) -> Result<Stored> {
+        let form = form.into();
         let (path, tensor) = split_fragment(source.as_ref());
         let file = TensorFile::open(&path, LATENTS_HINT)?;
         let name = choose(&file, tensor.as_deref())?;
-        let moments = file.shape(&name).is_some_and(|shape| are_moments(&name, shape, latent_channels));
-        let scaled = match moments || comfy(&file, &name).is_some() {
-            true => Some(false),
-            false => file.label(SCALED_LABEL).and_then(|value| value.parse().ok()),
+        let shape = file.shape(&name).unwrap_or_default();
+        let moments = are_moments(&name, shape, form.channels);
+        let patched = shape.iter().skip(1).take(2).any(|&length| form.is_patched(length));
+        let scaled = match comfy(&file, &name) {
+            _ if moments => Some(false),
+            Some(_) => Some(patched),
+            None => file.label(SCALED_LABEL).and_then(|value| value.parse().ok()),
         };
         Ok(Stored { scaled, moments })
     }
@@ -347,10 +359,11 @@ fn choose(file: &TensorFile, named: Option<&str>) -> Result<String> {
 fn resolve(
     axes: [usize; 5],
     layout: LatentsLayout,
-    channels: usize,
+    form: LatentForm,
     unscaled: bool,
 ) -> Result<(LatentsLayout, bool), String> {
-    let fits = |layout: LatentsLayout| layout.channel_axis().is_some_and(|axis| axes[axis] == channels);
+    let channels = form.shown();
+    let fits = |layout: LatentsLayout| layout.channel_axis().is_some_and(|axis| form.fits(axes[axis]));
     if layout != LatentsLayout::Auto {
         return match layout.channel_axis() {
             Some(axis) if !fits(layout) => Err(format!(
@@ -603,6 +616,26 @@ mod tests {
         // Latents of this name are latents.
         assert_eq!(Stored::read(&path, 4).unwrap(), Stored { scaled: None, moments: false });
         assert_eq!(Latents::read(&path, Auto, 4, true).unwrap().shape, [2, 4, 1, 1, 2]);
+    }
+
+    #[test]
+    fn latents_in_patches_are_taken_out_of_them() {
+        let form = LatentForm { channels: 2, patch: 2 };
+        let (_folder, path) = file(&[("x", &[1, 8, 1, 2])]);
+        let expected = [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0, 8.0, 10.0, 9.0, 11.0, 12.0, 14.0, 13.0, 15.0];
+        let latents = Latents::read(&path, Bchw, form, false).unwrap();
+        assert_eq!((latents.shape, &latents.data[..]), ([1, 2, 1, 2, 4], &expected[..]));
+        assert_eq!(Stored::read(&path, form).unwrap(), Stored { scaled: None, moments: false });
+        let (_folder, path) = file(&[("x", &[1, 2, 2, 4])]);
+        assert_eq!(Latents::read(&path, Bchw, form, false).unwrap().shape, [1, 2, 1, 2, 4]);
+        // ComfyUI keeps those of such models as the diffusion model has them.
+        for (shape, scaled) in [([1, 8, 1, 2], true), ([1, 2, 2, 4], false)] {
+            let (_folder, path) = file(&[(COMFY_NAME, &shape), (COMFY_MARK, &[0])]);
+            assert_eq!(Stored::read(&path, form).unwrap().scaled, Some(scaled), "{shape:?}");
+        }
+        let (_folder, path) = file(&[("x", &[1, 4, 2, 4])]);
+        let message = Latents::read(&path, Bchw, form, false).unwrap_err().to_string();
+        assert!(message.contains("should be 2, or 8 in patches of 2x2, not 4"), "{message}");
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! use tessera::{Latents, LatentsLayout, RunOptions, Vae};
 //!
 //! let vae = Vae::open("vae".as_ref())?;
-//! let mut latents = Latents::read("latents.safetensors", LatentsLayout::Auto, vae.model().channels().latents, false)?;
-//! latents.unscale(&vae.latent_scaling())?;
+//! let mut latents = Latents::read("latents.safetensors", LatentsLayout::Auto, vae.latent_form(), false)?;
+//! latents.unscale(&vae.latent_scaling()?)?;
 //! let rate = tessera::media::FrameRate::new(8.0)?;
 //! let mut writer = tessera::media::create("clip.mp4".as_ref(), vae.decoded_shape(&latents)?, rate)?;
 //! vae.decode(&latents, &RunOptions::default(), &mut |sample, frames| Ok(writer.write(sample, frames)?), &mut ())?;
@@ -19,6 +19,7 @@
 //! | [`options`], [`report`], [`observer`] | how to run; what it cost; progress, interruption and activations on the way |
 //! | `demo` (feature) | the small model and the latents that are part of the program |
 //! | [`latents`] | the tensor to decode; undoing the pipeline's scaling |
+//! | `latent_form` | how many channels latents have in files: as they are, or in patches |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
 //! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: non-finite values, when what ran |
 //! | `video`, [`whole_run`] | videos in memory, and a run over them |
@@ -56,6 +57,7 @@ pub mod frame_tiling;
 mod framewise;
 pub mod inspection;
 mod kept;
+mod latent_form;
 mod latent_writer;
 pub mod latents;
 pub mod lowering;
@@ -68,6 +70,7 @@ pub mod observer;
 pub mod options;
 mod parameters;
 pub mod posterior;
+mod recognition;
 pub mod report;
 pub mod route;
 mod session;
@@ -90,6 +93,7 @@ pub use frame_tiling::FrameTiling;
 pub use frontend::LatentScaling;
 pub use hub::{Download, HubOptions};
 pub use inspection::Inspection;
+pub use latent_form::LatentForm;
 pub use latent_writer::{LatentContent, LatentWriter};
 pub use latents::{Latents, LatentsAccount, LatentsLayout};
 pub use media::quality;

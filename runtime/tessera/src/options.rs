@@ -253,8 +253,9 @@ impl RunOptions {
                     FrameSteps::Fixed { frames } => {
                         format!("cut otherwise than into steps of {frames}, a clip gives other numbers")
                     }
-                    FrameSteps::Free { unit, .. } => format!("a step takes a multiple of {unit} frames, not {frames}"),
-                    FrameSteps::WholeUnits { unit, streams: true } => {
+                    FrameSteps::Free { unit, .. }
+                    | FrameSteps::Ragged { unit, .. }
+                    | FrameSteps::WholeUnits { unit, streams: true } => {
                         format!("a step takes a multiple of {unit} frames, not {frames}")
                     }
                     FrameSteps::Whole | FrameSteps::WholeUnits { .. } => {

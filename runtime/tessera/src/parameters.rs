@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use backend_cpu::weights::ParameterSource;
-use frontend::{Autoencoder, Half};
-use ir::TensorType;
+use frontend::{Autoencoder, Half, LatentScaling};
+use ir::{Dims, TensorType};
 use weights::{Checkpoint, Dialect, ExpectedHalf};
 
 use crate::error::{Error, Result};
@@ -17,6 +17,35 @@ use crate::error::{Error, Result};
 /// [`Error::Declare`] if the configuration cannot be honoured.
 pub(crate) fn expected(model: &dyn Autoencoder, half: Half) -> Result<ExpectedHalf> {
     Ok(ExpectedHalf::new(half.to_string(), frontend::parameters(model, half)?))
+}
+
+/// All tensors of a model's checkpoint: both halves and, if there are any, the statistics of latents.
+///
+/// # Errors
+/// As [`expected`].
+pub(crate) fn all(model: &dyn Autoencoder) -> Result<Vec<ExpectedHalf>> {
+    let halves = [expected(model, Half::Encoder)?, expected(model, Half::Decoder)?];
+    Ok(halves.into_iter().chain(statistics(model)).collect())
+}
+
+/// The tensors that hold statistics of the latents, if the model has any.
+fn statistics(model: &dyn Autoencoder) -> Option<ExpectedHalf> {
+    let patch = model.latent_scaling().patch;
+    let shape = Dims::from_slice(&[model.channels().latents * patch * patch]);
+    let names = model.stored_statistics()?.names();
+    Some(ExpectedHalf::new("latent scaling", names.map(|name| (name.to_owned(), shape.clone())).into()))
+}
+
+/// The numbers by which pipelines scale the model's latents, those of the checkpoint among them.
+///
+/// # Errors
+/// [`weights::Error::NotTheModel`] if they are not in it; [`Error::Scaling`] if they make no sense.
+pub(crate) fn scaling(model: &dyn Autoencoder, checkpoint: &Checkpoint) -> Result<LatentScaling> {
+    let scaling = model.latent_scaling();
+    let (Some(stored), Some(expected)) = (model.stored_statistics(), statistics(model)) else { return Ok(scaling) };
+    checkpoint.check(&expected)?;
+    let [mean, spread] = stored.names();
+    Ok(stored.in_scaling(scaling, &checkpoint.to_f32(mean)?, &checkpoint.to_f32(spread)?)?)
 }
 
 /// The other spellings in which checkpoints of the model come.

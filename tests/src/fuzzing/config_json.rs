@@ -33,7 +33,7 @@ pub fn run(bytes: &[u8]) {
         let frames = match (model.frame_steps(kind.half), kind.position) {
             (FrameSteps::Free { unit, .. }, Position::Next) => unit,
             (FrameSteps::Free { first, .. }, _) => first,
-            (FrameSteps::Fixed { .. } | FrameSteps::Whole, _) => 3,
+            (FrameSteps::Fixed { .. } | FrameSteps::Ragged { .. } | FrameSteps::Whole, _) => 3,
             (FrameSteps::WholeUnits { unit, .. }, Position::Next) => unit,
             (FrameSteps::WholeUnits { .. }, Position::First) => 1,
             (FrameSteps::WholeUnits { unit, .. }, Position::Whole) => 1 + unit,

@@ -32,7 +32,7 @@ pub enum ArrayAxes {
 
 impl ArrayAxes {
     /// The sizes of an array that holds a clip of this shape.
-    fn of(self, shape: ClipShape) -> Vec<usize> {
+    pub fn of(self, shape: ClipShape) -> Vec<usize> {
         let [batch, channels, frames, height, width] = shape.axes();
         match self {
             ArrayAxes::Bcthw => vec![batch, channels, frames, height, width],
