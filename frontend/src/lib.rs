@@ -25,6 +25,8 @@
 //! | [`autoencoder_tiny`] | `AutoencoderTiny` |
 //! | [`taehv`] | `TAEHV`, its authors' and not diffusers' |
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
+//! | [`hunyuan_video`] | `AutoencoderKLHunyuanVideo` |
+//! | [`hunyuan_video15`] | `AutoencoderKLHunyuanVideo15` |
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
 //! | [`qwen_image_21`] | `AutoencoderKLQwenImage21` |
@@ -48,6 +50,8 @@ mod config_rules;
 pub mod declaration;
 pub mod flux2;
 pub mod frame_steps;
+pub mod hunyuan_video;
+pub mod hunyuan_video15;
 pub mod latent_scaling;
 mod layers;
 pub mod ltx;

@@ -11,6 +11,8 @@ use crate::autoencoder_tiny;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
 use crate::flux2;
+use crate::hunyuan_video;
+use crate::hunyuan_video15;
 use crate::ltx;
 use crate::ltx2;
 use crate::qwen_image;
@@ -36,6 +38,8 @@ pub(crate) const CLASSES: &[Class] = &[
     class::<qwen_image::Config>(),
     class::<qwen_image_21::Config>(),
     class::<autoencoder_kl::Config>(),
+    class::<hunyuan_video::Config>(),
+    class::<hunyuan_video15::Config>(),
     class::<flux2::Config>(),
     class::<autoencoder_dc::Config>(),
     class::<autoencoder_tiny::Config>(),
@@ -93,6 +97,8 @@ pub fn published() -> &'static [Published] {
         Published { name: "Wan-2.1", config: r#"{"_class_name": "AutoencoderKLWan"}"# },
         Published { name: "Wan-2.2", config: include_str!("wan/wan-2.2.json") },
         Published { name: "Qwen-Image", config: r#"{"_class_name": "AutoencoderKLQwenImage"}"# },
+        Published { name: "HunyuanVideo", config: r#"{"_class_name": "AutoencoderKLHunyuanVideo"}"# },
+        Published { name: "HunyuanVideo-1.5", config: r#"{"_class_name": "AutoencoderKLHunyuanVideo15"}"# },
         Published { name: "Qwen-Image-2.1", config: r#"{"_class_name": "AutoencoderKLQwenImage21"}"# },
         Published { name: "SD-1.5", config: stable_diffusion!(r#""sample_size": 512"#) },
         Published { name: "SDXL", config: stable_diffusion!(r#""sample_size": 1024, "scaling_factor": 0.13025"#) },

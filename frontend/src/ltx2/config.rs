@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::config_json::{Configuration, Field, Reader, Violation};
 use crate::config_rules;
 use crate::ltx::{
-    Blocks, DecoderLevel, DecoderPlan, Each, EncoderLevel, EncoderPlan, Generation, Network, Release, Sampler, Stated,
-    border_named, from_first, from_last, release, sampler_named,
+    Blocks, DecoderLevel, DecoderPlan, Each, EncoderLevel, EncoderPlan, Generation, Network, Sampler, Stated,
+    border_named, from_first, from_last, sampler_named,
 };
 
 /// The one kind of block that there is.
