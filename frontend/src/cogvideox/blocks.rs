@@ -29,13 +29,15 @@ pub(super) fn causal_convolution(
     outputs: usize,
     padding: CausalPadding,
 ) -> Built {
-    if padding == CausalPadding::Replicate {
-        return layers::replicated_convolution(d, input, outputs, [1, 1, 1]);
-    }
     let inputs = channels(d, input);
-    let behind = layers::behind(d, input, KERNEL_REACH, FramesBefore::First)?;
+    let (padded, zeros) = match padding {
+        CausalPadding::First => {
+            (layers::behind(d, input, KERNEL_REACH, FramesBefore::First)?, [[0, 0], [1, 1], [1, 1]])
+        }
+        CausalPadding::Replicate => (layers::replicated(d, input)?, [[0, 0]; 3]),
+    };
     let weight = kernel(d, "conv.weight", outputs, inputs, [3, 3, 3])?;
-    let output = convolution(d, "conv.bias", behind, weight, [1, 1, 1], [[0, 0], [1, 1], [1, 1]])?;
+    let output = convolution(d, "conv.bias", padded, weight, [1, 1, 1], zeros)?;
     d.returns(output);
     Ok(output)
 }

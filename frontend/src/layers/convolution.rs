@@ -64,9 +64,14 @@ pub(crate) fn tapped_pointwise_convolution(d: &mut Declaration<'_>, input: Value
     Ok(output)
 }
 
-/// A 3x3x3 convolution that sees no later frame, over a clip whose borders are replicated: in front
-/// of it stands its first frame twice, around each frame its outermost pixels. Its weights are those
-/// of the module `conv` in this one.
+/// A clip with what a 3x3x3 convolution sees beyond it that sees no later frame, where borders are
+/// replicated: in front of it its first frame twice, around each frame its outermost pixels.
+pub(crate) fn replicated(b: &mut Builder, input: Value) -> Built {
+    b.pad(input, smallvec![0, 0, KERNEL_REACH, 1, 1], smallvec![0, 0, 0, 1, 1], PadMode::Edge)
+}
+
+/// A 3x3x3 convolution of a clip that is [`replicated`]. Its weights are those of the module `conv`
+/// in this one.
 pub(crate) fn replicated_convolution(
     d: &mut Declaration<'_>,
     input: Value,
@@ -74,7 +79,7 @@ pub(crate) fn replicated_convolution(
     strides: [usize; 3],
 ) -> Built {
     let inputs = channels(d, input);
-    let padded = d.pad(input, smallvec![0, 0, KERNEL_REACH, 1, 1], smallvec![0, 0, 0, 1, 1], PadMode::Edge)?;
+    let padded = replicated(d, input)?;
     let output = d.scope("conv", |d| {
         let weight = kernel(d, "weight", outputs, inputs, [3, 3, 3])?;
         let output = convolution(d, "bias", padded, weight, strides, [[0, 0]; 3])?;

@@ -17,7 +17,7 @@ use ir::{BuildError, Builder, TensorType, Value};
 pub(crate) use attention::{AttentionWeights, frame_attention, frame_causal_attention};
 pub(crate) use convolution::{
     bias, bordered_convolution, convolution, kernel, kernel_type, planar_convolution, planar_pointwise, planar_product,
-    pointwise_convolution, replicated_convolution, tapped_pointwise_convolution,
+    pointwise_convolution, replicated, replicated_convolution, tapped_pointwise_convolution,
 };
 pub(crate) use elementwise::{Function, affine, relu};
 pub(crate) use history::{FramesBefore, KERNEL_REACH, behind, leave_zeros};
