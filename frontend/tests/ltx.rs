@@ -215,7 +215,7 @@ fn conditions_are_inputs_behind_the_latents() {
     assert_eq!(of("LTX-Video-0.9.0").conditions(Half::Decoder), none);
     assert_eq!(of("LTX-Video-0.9.1").conditions(Half::Encoder), none);
     let timestep = Condition { name: "timestep".to_owned(), kind: ConditionKind::Number { usual: Some(0.0) } };
-    assert_eq!(of("LTX-Video-0.9.5").conditions(Half::Decoder), [timestep.clone()]);
+    assert_eq!(of("LTX-Video-0.9.5").conditions(Half::Decoder), std::slice::from_ref(&timestep));
     let model = of("LTX-Video-0.9.1");
     let conditions = model.conditions(Half::Decoder);
     // 7, 6 and 5 residual blocks on three levels draw twice each.
