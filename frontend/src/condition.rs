@@ -1,8 +1,8 @@
 //! What a half is conditioned on: inputs of its steps beside the video, whoever runs it gives them.
 //!
-//! A model lists its conditions ([`crate::Autoencoder::conditions`]); each is an input of every step
-//! of that half, behind the video's and in their order, and a module asks for it by name while it
-//! is declared. What their values are is the caller's affair.
+//! A model lists its conditions ([`crate::Autoencoder::conditions`]); each is an input of every
+//! step of that half, behind the video's and in their order, and a module asks for it by name while
+//! it is declared. What their values are is the caller's affair.
 
 use ir::{ElementType, Layout, TensorType};
 

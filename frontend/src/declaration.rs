@@ -96,7 +96,7 @@ pub enum DeclareError {
         /// The step.
         step: Step,
         /// The op and the rule.
-        source: BuildError,
+        source: Box<BuildError>,
     },
 }
 
@@ -279,7 +279,7 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
         }
         model.declare(&mut d, input)
     });
-    let result = result.map_err(|source| DeclareError::Build { step: *step, source })?;
+    let result = result.map_err(|source| DeclareError::Build { step: *step, source: Box::new(source) })?;
 
     let Declaration { mut builder, mut outputs, .. } = d;
     outputs.push(Output { role: Role::Result, name: to.to_owned(), value: result });

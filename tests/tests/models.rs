@@ -226,8 +226,8 @@ fn frames_that_shortcuts_cannot_average_are_refused() {
     }
 }
 
-/// A timestep is an angle of hundreds of radians, of which bf16 would leave nothing: it, and what is
-/// computed of it alone, stays f32.
+/// A timestep is an angle of hundreds of radians, of which bf16 would leave nothing: it, and what
+/// is computed of it alone, stays f32.
 #[test]
 fn timesteps_are_not_rounded() {
     let vae = Vae::open(&goldens().join("models/ltx-0.9.5")).expect("the checkpoint opens");

@@ -1,4 +1,5 @@
-//! The modules that encoder and decoder are made of: convolutions, norms, residual blocks, samplers.
+//! The modules that encoder and decoder are made of: convolutions, norms, residual blocks,
+//! samplers.
 //!
 //! Each function declares one module of the reference (diffusers' `autoencoder_kl_ltx.py` and
 //! `autoencoder_kl_ltx2.py`) in the scope that the caller has opened for it: the declaration's path
@@ -227,8 +228,8 @@ impl Way {
     }
 
     /// Makes blocks of places of channels, by a convolution; and, if asked to, of the input's
-    /// channels, which are then repeated; both are added (`LTXVideoUpsampler3d`). Of the first frame
-    /// of a clip the last alone stays.
+    /// channels, which are then repeated; both are added (`LTXVideoUpsampler3d`). Of the first
+    /// frame of a clip the last alone stays.
     pub(super) fn upsample(
         self,
         d: &mut Declaration<'_>,

@@ -124,7 +124,7 @@ impl Config {
     }
 
     /// The network that this describes.
-    pub(super) fn network(&self) -> Network {
+    pub(super) fn described(&self) -> Network {
         Network {
             generation: Generation::First,
             channels: [self.in_channels, self.out_channels],
@@ -263,7 +263,7 @@ impl Configuration for Config {
         };
         let mut found = self.kind_violations();
         if found.is_empty() {
-            found.extend(self.network().violations(&stated));
+            found.extend(self.described().violations(&stated));
         }
         found.extend(config_rules::scaling(self.scaling_factor, None));
         found

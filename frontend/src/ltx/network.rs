@@ -6,11 +6,12 @@ use ir::rearrange::{BlockOrder, depth_to_space, space_to_depth};
 use ir::{Axis, BuildError, PadMode, Value};
 
 use super::{decoder, encoder, original_names};
-use crate::autoencoder::{Channels, Dialect};
+use crate::autoencoder::{Channels, Dialect, Medium};
 use crate::condition::{Condition, ConditionKind, TIMESTEP};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::{Spread, StoredStatistics};
+use crate::network;
 use crate::step::{Half, Position, StepKind};
 use crate::tile_rule::{FrameTileRule, SurplusFrame, TileRule};
 
@@ -137,7 +138,7 @@ pub(crate) struct DecoderPlan {
 
 /// What the networks of the family differ in.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Network {
+pub struct Network {
     pub(crate) generation: Generation,
     /// Channels of the video that goes in, and of the one that comes out.
     pub(crate) channels: [usize; 2],
@@ -171,27 +172,29 @@ impl Network {
         let [time, space] = compression(self.decoder.levels.iter().filter_map(|level| level.factors));
         [time, space.saturating_mul(self.patch)]
     }
+}
 
-    /// Channels of what goes in and out.
-    pub(crate) fn in_and_out(&self) -> Channels {
+impl network::Network for Network {
+    fn medium(&self) -> Medium {
+        Medium::Video
+    }
+
+    fn channels(&self) -> Channels {
         let [input, output] = self.channels;
         Channels { input, output, latents: self.latents, moments: self.latents.saturating_mul(2) }
     }
 
-    /// Pixels for one latent, in height as in width.
-    pub(crate) fn spatial_compression(&self) -> usize {
+    fn spatial_compression(&self) -> usize {
         self.encoder_compression()[1]
     }
 
-    /// Frames for one latent frame, the first one aside.
-    pub(crate) fn temporal_compression(&self) -> usize {
+    fn temporal_compression(&self) -> usize {
         self.encoder_compression()[0]
     }
 
-    /// What the height and width of an input must be multiples of. (Where its samplers are
-    /// convolutions the reference rounds up what is left over; its pipelines take whole latents
-    /// alone.)
-    pub(crate) fn size_unit(&self, half: Half) -> usize {
+    /// Whole latents, as pipelines take them. (Where samplers are convolutions the reference rounds
+    /// up what is left over, but not in tiles.)
+    fn size_unit(&self, half: Half) -> usize {
         match half {
             Half::Decoder => 1,
             Half::Encoder => self.spatial_compression(),
@@ -199,7 +202,7 @@ impl Network {
     }
 
     /// Two rows are needed to mirror one.
-    pub(crate) fn least_latents(&self, half: Half) -> usize {
+    fn least_latents(&self, half: Half) -> usize {
         let border = match half {
             Half::Decoder => self.decoder.border,
             Half::Encoder => self.encoder.border,
@@ -208,21 +211,22 @@ impl Network {
     }
 
     /// A size that pipelines make, as near as this network takes it.
-    pub(crate) fn training_size(&self) -> [usize; 2] {
+    fn training_size(&self) -> [usize; 2] {
         let unit = self.spatial_compression();
         USUAL_SIZE.map(|pixels| (pixels / unit).max(self.least_latents(Half::Decoder)) * unit)
     }
 
     /// All frames at once. Convolutions alone look across time, so that a causal half may be cut.
-    pub(crate) fn frame_steps(&self, half: Half) -> FrameSteps {
+    /// (An encoder that is not causal, of which there is none, could read what is behind the last
+    /// unit where its samplers are convolutions.)
+    fn frame_steps(&self, half: Half) -> FrameSteps {
         match half {
             Half::Decoder => FrameSteps::WholeUnits { unit: 1, streams: self.decoder.causal },
             Half::Encoder => FrameSteps::WholeUnits { unit: self.temporal_compression(), streams: self.encoder.causal },
         }
     }
 
-    /// Frames that a step makes of so many.
-    pub(crate) fn result_frames(&self, kind: StepKind, frames: usize) -> usize {
+    fn result_frames(&self, kind: StepKind, frames: usize) -> usize {
         let (unit, first) = (self.temporal_compression(), usize::from(kind.position != Position::Next));
         match kind.half {
             Half::Decoder => frames.saturating_sub(first).saturating_mul(unit).saturating_add(first.min(frames)),
@@ -231,7 +235,7 @@ impl Network {
     }
 
     /// The timestep, and a plane of noise for each time that it is added.
-    pub(crate) fn conditions(&self, half: Half) -> Vec<Condition> {
+    fn conditions(&self, half: Half) -> Vec<Condition> {
         if half == Half::Encoder {
             return vec![];
         }
@@ -251,13 +255,29 @@ impl Network {
         found
     }
 
-    /// The names of the model's authors.
-    pub(crate) fn dialects(self) -> Vec<Dialect> {
-        vec![Dialect::new("original", move |name| original_names::own_name(&self, name))]
+    fn tile_rule(&self, _half: Half) -> TileRule {
+        TileRule::new([TILE, TILE], [OVERLAP, OVERLAP])
     }
 
-    /// Declares a step of either half.
-    pub(crate) fn declare(&self, d: &mut Declaration<'_>, input: Value) -> Result<Value, BuildError> {
+    /// Tiles along time, where the attribute `use_framewise_decoding` is set (for either half). When
+    /// it decodes, the reference leaves out the last frame of every tile but the first, and not the
+    /// first, which the tile before has: from the second tile on frames come one late. That is done
+    /// here too, for whoever asks for such tiles.
+    fn frame_tile_rule(&self, half: Half) -> Option<FrameTileRule> {
+        let surplus = match half {
+            Half::Decoder => SurplusFrame::Last,
+            Half::Encoder => SurplusFrame::First,
+        };
+        Some(FrameTileRule { frames: TILE_FRAMES, stride: TILE_STRIDE_FRAMES, usual: false, surplus })
+    }
+
+    /// The names of the model's authors.
+    fn dialects(&self) -> Vec<Dialect> {
+        let network = self.clone();
+        vec![Dialect::new("original", move |name| original_names::own_name(&network, name))]
+    }
+
+    fn declare(&self, d: &mut Declaration<'_>, input: Value) -> Result<Value, BuildError> {
         let patch = [1, self.patch, self.patch];
         match d.kind().half {
             Half::Decoder => d.scope("decoder", |d| {
@@ -289,21 +309,4 @@ pub(crate) const STATISTICS: StoredStatistics =
 /// two.
 pub(crate) fn leaves_unread(name: &str) -> bool {
     name.split('.').any(|part| part == "per_channel_statistics")
-}
-
-/// Tiles of `enable_tiling`.
-pub(crate) fn tile_rule() -> TileRule {
-    TileRule::new([TILE, TILE], [OVERLAP, OVERLAP])
-}
-
-/// Tiles along time, where the attribute `use_framewise_decoding` is set (for either half). When it
-/// decodes, the reference leaves out the last frame of every tile but the first, and not the first,
-/// which the tile before has: from the second tile on frames come one late. That is done here too,
-/// for whoever asks for such tiles.
-pub(crate) fn frame_tile_rule(half: Half) -> FrameTileRule {
-    let surplus = match half {
-        Half::Decoder => SurplusFrame::Last,
-        Half::Encoder => SurplusFrame::First,
-    };
-    FrameTileRule { frames: TILE_FRAMES, stride: TILE_STRIDE_FRAMES, usual: false, surplus }
 }

@@ -158,8 +158,8 @@ impl Network {
             if inputs != outputs {
                 if divisor != 1 {
                     let message = format!(
-                        "block {i} of the decoder makes {outputs} channels of {inputs}, which it can with a factor of 1 \
-                         alone; found {divisor}"
+                        "block {i} of the decoder makes {outputs} channels of {inputs}, which takes a factor of 1; \
+                         found {divisor}"
                     );
                     report(&widths, message);
                 }
@@ -168,7 +168,8 @@ impl Network {
                 {
                     if is_set {
                         let message = format!(
-                            "block {i} of the decoder makes {outputs} channels of {inputs}, and the reference does not run so"
+                            "block {i} of the decoder makes {outputs} channels of {inputs}, and the reference does not \
+                             run so"
                         );
                         report(&[field, "decoder_block_out_channels", "upsample_factor"], message);
                     }

@@ -53,8 +53,8 @@ impl Field for Flags {
 }
 
 /// The configuration of the autoencoder. [`Config::default`] is diffusers'; LTX-2's has a decoder
-/// that is not causal. Lists of the decoder begin at the highest resolution, as those of the encoder
-/// do, but for `upsample_type`.
+/// that is not causal. Lists of the decoder begin at the highest resolution, as those of the
+/// encoder do, but for `upsample_type`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Channels of the video that is encoded.
@@ -163,7 +163,7 @@ impl Config {
     }
 
     /// The network that this describes.
-    pub(super) fn network(&self) -> Network {
+    pub(super) fn described(&self) -> Network {
         let [encoder, _] = self.samplers();
         let encoder_level = |(level, &outputs): (usize, &usize)| EncoderLevel {
             outputs,
@@ -321,7 +321,7 @@ impl Configuration for Config {
         };
         let mut found = self.kind_violations();
         if found.is_empty() {
-            found.extend(self.network().violations(&stated));
+            found.extend(self.described().violations(&stated));
         }
         found.extend(config_rules::scaling(self.scaling_factor, None));
         found

@@ -8,8 +8,9 @@ use tessera::conditions::{Conditions, NoiseSource};
 #[derive(Args)]
 #[command(next_help_heading = "Conditions")]
 pub(super) struct ConditionArguments {
-    /// For decoders that are told how much noise is left in their latents: the time of the diffusion,
-    /// 0 when none is left; one number for all samples, or one for each [default: what pipelines take]
+    /// For decoders that are told how much noise is left in their latents: the time of the
+    /// diffusion, 0 when none is left; one number for all samples, or one for each [default: what
+    /// pipelines take]
     #[arg(long, value_name = "T[,T]", value_delimiter = ',', allow_negative_numbers = true)]
     timestep: Vec<f32>,
     /// For decoders that add noise of their own: names it; the same seed, the same noise on every

@@ -244,7 +244,7 @@ impl Vae {
         let mut source = InMemory { data: latents.data, shape: latents.shape };
         let mut give = finite(Half::Decoder, shape, sink);
         let video = [shape.batch.saturating_mul(shape.frames), shape.height, shape.width];
-        let job = Job { half: Half::Decoder, shape: latents.shape, video, options };
+        let job = self.job(Half::Decoder, latents.shape, video, options)?;
         self.run(&job, &mut source, &mut give, observer)
     }
 
@@ -355,7 +355,13 @@ impl Vae {
         self.check_weights(Half::Encoder)?;
         let mut give = finite(Half::Encoder, moments, sink);
         let video = [batch.saturating_mul(frames), height, width];
-        self.run(&Job { half: Half::Encoder, shape: axes, video, options }, source, &mut give, observer)
+        self.run(&self.job(Half::Encoder, axes, video, options)?, source, &mut give, observer)
+    }
+
+    /// What is to be run over an input [B, C, T, H, W].
+    fn job<'a>(&self, half: Half, shape: [usize; 5], video: [usize; 3], options: &'a RunOptions) -> Result<Job<'a>> {
+        let conditions = CallConditions::new(&*self.model, half, shape, &options.conditions)?;
+        Ok(Job { half, shape, video, options, conditions })
     }
 
     /// Runs a job on the backend that its options name.
@@ -374,7 +380,6 @@ impl Vae {
             Backend::Pjrt | Backend::Interpret => None,
         };
         let observer = &mut Cancellable { observer, cancellation: options.cancellation.as_ref() };
-        let conditions = &CallConditions::new(&*self.model, job.half, job.shape, &options.conditions)?;
         let session = self.session();
         let (plan, plan_kept) = self.plan(job, &session, threads, target, source.is_random_access())?;
         let KeptPlan { route, decision, native, .. } = &*plan;
@@ -390,18 +395,18 @@ impl Vae {
             (Some((target, steps)), _) => {
                 let Session { weights, checkpoint, cpu: kept, .. } = &*session;
                 let engine = CpuEngine { target, options, steps, weights, checkpoint, kept };
-                self.run_on(engine, job, route, conditions, source, sink, observer)?
+                self.run_on(engine, job, route, source, sink, observer)?
             }
             (None, Backend::Pjrt) => {
                 let plugin = plugin(&session, options)?;
                 device = Some(plugin.device().to_owned());
                 let engine = PjrtEngine::new(&plugin, &session.checkpoint, options);
-                self.run_on(engine, job, route, conditions, source, sink, observer)?
+                self.run_on(engine, job, route, source, sink, observer)?
             }
             (None, _) => {
                 let Session { checkpoint, interpreter: kept, .. } = &*session;
                 let engine = InterpretEngine { options, checkpoint, kept };
-                self.run_on(engine, job, route, conditions, source, sink, observer)?
+                self.run_on(engine, job, route, source, sink, observer)?
             }
         };
         let seconds = Seconds {
@@ -467,13 +472,12 @@ impl Vae {
         engine: impl Engine,
         job: &Job<'_>,
         route: &Route,
-        conditions: &CallConditions,
         source: &mut dyn Source,
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         observer: &mut dyn Observer,
     ) -> Result<Account> {
         let mut steps = Steps::new(&*self.model, job.options, engine, job.options.threads()?, route.workers)?;
-        clip::run(&mut steps, &*self.model, route, conditions, source, sink, observer)?;
+        clip::run(&mut steps, &*self.model, route, &job.conditions, source, sink, observer)?;
         Ok(steps.account())
     }
 }
@@ -508,6 +512,7 @@ struct Job<'a> {
     /// Frames of all samples, height and width of the video: input or output.
     video: [usize; 3],
     options: &'a RunOptions,
+    conditions: CallConditions,
 }
 
 /// Hands frames of a clip of this shape, which come in order, to `sink` once they are seen to be
