@@ -11,6 +11,7 @@ use crate::wan;
 pub struct Config(pub wan::Config);
 
 impl Default for Config {
+    #[expect(clippy::approx_constant, reason = "one of the means happens to be near a sixth of pi")]
     fn default() -> Self {
         Self(wan::Config {
             base_dim: 96,

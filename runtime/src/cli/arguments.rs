@@ -134,10 +134,18 @@ pub(super) struct Video {
     pub(super) shape: ClipShape,
     /// Where the file says it.
     pub(super) rate: Option<FrameRate>,
+    /// Whether a channel is added to its own, of pixels that are opaque.
+    opaque: bool,
 }
 
+/// Channels of pictures, and of those with transparency.
+const RGB: usize = 3;
+const RGBA: usize = 4;
+
 impl VideoArguments {
-    pub(super) fn open(&self, console: Console, files: &mut RunFiles) -> Result<Video, Error> {
+    /// The video, for a model that takes so many channels: one that is transparent takes others as
+    /// opaque.
+    pub(super) fn open(&self, channels: usize, console: Console, files: &mut RunFiles) -> Result<Video, Error> {
         files.reads_video(&self.video)?;
         let frames = self.frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX));
         let spooled = streams::spooled(&self.video, frames)?;
@@ -146,6 +154,10 @@ impl VideoArguments {
         let (video, note) = Video::open(self.video.clone(), spooled, options)?;
         if let Some(note) = note {
             console.note(&format!("note: {note}"));
+        }
+        if (channels, video.shape.channels) == (RGBA, RGB) {
+            console.note("note: the model takes transparency too: every pixel is taken as opaque");
+            return Ok(video.opaque());
         }
         Ok(video)
     }
@@ -162,13 +174,19 @@ impl Video {
         };
         let note = reader.note().map(advice::with_axes);
         let shape = ClipShape { batch, channels, frames, height, width };
-        Ok((Video { path, spooled, options, shape, rate }, note))
+        Ok((Video { path, spooled, options, shape, rate, opaque: false }, note))
+    }
+
+    /// The same video with a channel behind its own that says so.
+    fn opaque(self) -> Video {
+        Video { shape: ClipShape { channels: self.shape.channels + 1, ..self.shape }, opaque: true, ..self }
     }
 
     /// The same video in this size, and so many frames of it.
     pub(super) fn resized(self, height: usize, width: usize, frames: usize) -> Result<Video, Error> {
         let options = self.options.with_size((height, width)).with_frames(frames);
-        Ok(Video::open(self.path, self.spooled, options)?.0)
+        let (video, _) = Video::open(self.path, self.spooled, options)?;
+        Ok(if self.opaque { video.opaque() } else { video })
     }
 
     /// From the first frame.
@@ -191,7 +209,13 @@ impl VideoFrames<'_> {
     /// The next frames of a sample, [C, T, H, W].
     pub(super) fn next(&mut self, sample: usize, frames: usize) -> Result<Vec<f32>, Error> {
         match self.reader.read(frames)? {
-            Some(found) if (found.sample, found.frames) == (sample, frames) => Ok(found.data),
+            Some(mut found) if (found.sample, found.frames) == (sample, frames) => {
+                if self.video.opaque {
+                    let plane = self.video.shape.height * self.video.shape.width;
+                    found.data.extend(std::iter::repeat_n(1.0, frames * plane));
+                }
+                Ok(found.data)
+            }
             _ => {
                 let problem =
                     format!("it ended before {frames} more frames of sample {sample}; it changed while it was read");
