@@ -160,17 +160,27 @@ impl Declaration<'_> {
         }
     }
 
+    /// [`Self::returns`] of a value that is made to be tapped and for nothing else.
+    pub(crate) fn returns_made(
+        &mut self,
+        make: impl FnOnce(&mut Self) -> Result<Value, BuildError>,
+    ) -> Result<(), BuildError> {
+        if self.taps.contains(self.builder.path()) {
+            let made = make(self)?;
+            self.output(Role::Tap, made);
+        }
+        Ok(())
+    }
+
     /// [`Self::returns`] for a module that takes frames one by one, as a batch of images: a video
     /// as `[batch * time, channel, height, width]`.
     pub(crate) fn returns_images(&mut self, video: Value) -> Result<(), BuildError> {
-        if self.taps.contains(self.builder.path()) {
-            let images = self.transpose(video, smallvec![0, 2, 1, 3, 4])?;
-            let shape = &self.ty(images).shape;
+        self.returns_made(|d| {
+            let images = d.transpose(video, smallvec![0, 2, 1, 3, 4])?;
+            let shape = &d.ty(images).shape;
             let shape: Dims = smallvec![shape[0] * shape[1], shape[2], shape[3], shape[4]];
-            let images = self.reshape(images, TensorType::plain(ElementType::F32, shape))?;
-            self.output(Role::Tap, images);
-        }
-        Ok(())
+            d.reshape(images, TensorType::plain(ElementType::F32, shape))
+        })
     }
 
     fn output(&mut self, role: Role, value: Value) {
@@ -215,14 +225,28 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
         return Err(DeclareError::Ragged { step: *step, unit });
     }
 
-    if let FrameSteps::Free { first, unit, .. } = model.frame_steps(kind.half) {
-        let (fits, expected) = match kind.position {
-            Position::First | Position::Whole => (frames == first, format!("expected {first}, the first of a clip")),
-            Position::Next => (frames.is_multiple_of(unit), format!("expected a multiple of {unit}")),
-        };
-        if !fits {
-            return Err(DeclareError::Frames { step: *step, expected });
+    let frame_steps = match kind.position {
+        Position::Whole => model.reference_steps(kind.half),
+        Position::First | Position::Next => model.frame_steps(kind.half),
+    };
+    let units = |unit: usize| (frames.is_multiple_of(unit), format!("expected a multiple of {unit}"));
+    let (fits, expected) = match (frame_steps, kind.position) {
+        (FrameSteps::Free { first, .. } | FrameSteps::Chunks { first, .. }, Position::First | Position::Whole) => {
+            (frames == first, format!("expected {first}, the first of a clip"))
         }
+        (FrameSteps::Free { unit, .. } | FrameSteps::Chunks { unit, .. }, Position::Next) => units(unit),
+        (FrameSteps::WholeUnits { streams: false, .. }, Position::First | Position::Next) => {
+            (false, "expected a whole clip, since frames see those behind them".to_owned())
+        }
+        (FrameSteps::WholeUnits { .. }, Position::First) => (frames == 1, "expected 1, the first of a clip".to_owned()),
+        (FrameSteps::WholeUnits { unit, .. }, Position::Next) => units(unit),
+        (FrameSteps::WholeUnits { unit, .. }, Position::Whole) => {
+            (frames % unit == 1 % unit, format!("expected one and a multiple of {unit}"))
+        }
+        (FrameSteps::Fixed { .. } | FrameSteps::Parts { .. } | FrameSteps::Whole, _) => (true, String::new()),
+    };
+    if !fits {
+        return Err(DeclareError::Frames { step: *step, expected });
     }
 
     let builder = Builder::new(kind.to_string().replace('-', "_"));

@@ -9,7 +9,7 @@ use crate::declaration::Declaration;
 use crate::layers::planar_pointwise;
 
 /// Declares what an encode step makes of `sample` `[batch, in_channels, 1, height, width]`.
-pub(super) fn encode(config: &Config, d: &mut Declaration<'_>, sample: Value) -> Result<Value, BuildError> {
+pub(crate) fn encode(config: &Config, d: &mut Declaration<'_>, sample: Value) -> Result<Value, BuildError> {
     let moments = d.scope("encoder", |d| {
         let moments = encoder(config, d, sample)?;
         d.returns(moments);

@@ -4,11 +4,11 @@
 //! From diffusers' `autoencoder_kl.py` and `vae.py`. Norms and attention see the whole image, so
 //! tiles give other numbers than the image in one piece.
 
-mod blocks;
+pub(crate) mod blocks;
 mod config;
 mod decoder;
-mod encoder;
-mod other_names;
+pub(crate) mod encoder;
+pub(crate) mod other_names;
 
 use ir::{BuildError, Value};
 

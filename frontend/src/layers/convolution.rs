@@ -1,6 +1,7 @@
-//! Convolutions with their weights and biases, over borders that are zeros or are there already.
+//! Convolutions with their weights and biases, over borders that are zeros, edges, or are there
+//! already.
 
-use ir::{BuildError, Builder, ElementType, Layout, TensorType, Value};
+use ir::{Border, BuildError, Builder, ElementType, Layout, PadMode, TensorType, Value};
 
 use super::{Built, channels, parameter};
 use crate::declaration::Declaration;
@@ -28,6 +29,24 @@ pub(crate) fn convolution(
     padding: [[usize; 2]; 3],
 ) -> Built {
     let product = b.convolution(input, weight, None, None, None, strides, padding, 0)?;
+    let bias = parameter(b, bias, TensorType::plain(ElementType::F32, [channels(b, product)]))?;
+    b.add_bias(product, bias)
+}
+
+/// [`convolution`] over frames whose edges go on beyond them, by so many rows and so many columns
+/// on both sides; nothing stands around them in time.
+pub(crate) fn edged_convolution(
+    b: &mut Builder,
+    bias: &str,
+    input: Value,
+    weight: Value,
+    strides: [usize; 3],
+    [rows, columns]: [usize; 2],
+) -> Built {
+    let border = Border([PadMode::Zero, PadMode::Edge, PadMode::Edge]);
+    let padding = [[0, 0], [rows, rows], [columns, columns]];
+    let border = if [rows, columns] == [0, 0] { Border::ZERO } else { border };
+    let product = b.bordered_convolution(input, weight, None, None, None, strides, padding, 0, border)?;
     let bias = parameter(b, bias, TensorType::plain(ElementType::F32, [channels(b, product)]))?;
     b.add_bias(product, bias)
 }

@@ -23,7 +23,7 @@ use crate::step_place::StepPlace;
 use crate::steps::Steps;
 
 /// Runs every step of a clip. `sink` gets each batch's result, [1, C, T, H, W], with the number of
-/// its sample, in order.
+/// its sample, in order, without the frames that are dropped.
 ///
 /// # Errors
 /// [`Error::Interrupted`] if the observer breaks; what `source`, `sink` or the observer return;
@@ -117,7 +117,7 @@ impl<E: Engine> ClipRun<'_, '_, E> {
             for (sample, result) in samples.clone().zip(&outputs) {
                 match &mut waiting {
                     Some(waiting) if sample > samples.start => waiting.push(result)?,
-                    _ => sink(sample, result)?,
+                    _ => self.give(sample, batch, result, sink)?,
                 }
             }
             self.batch_done(batch);
@@ -128,7 +128,7 @@ impl<E: Engine> ClipRun<'_, '_, E> {
             for batch in 0..self.batches.len() {
                 self.tell()?;
                 waiting.read(batch * others + place, &mut result)?;
-                sink(sample, &result)?;
+                self.give(sample, batch, &result, sink)?;
                 self.batch_done(batch);
             }
         }
@@ -154,7 +154,7 @@ impl<E: Engine> ClipRun<'_, '_, E> {
                     blender.add(row, column, result);
                 }
             }
-            sink(sample, blender.frames())?;
+            self.give(sample, batch, blender.frames(), sink)?;
             self.batch_done(batch);
         }
         Ok(())
@@ -179,7 +179,7 @@ impl<E: Engine> ClipRun<'_, '_, E> {
                 results.read(first * batches + batch * at_once + (number - first), &mut result)?;
                 blender.add(row, column, &mut result);
             }
-            sink(sample, blender.frames())?;
+            self.give(sample, batch, blender.frames(), sink)?;
             self.batch_done(batch);
         }
         Ok(())
@@ -291,6 +291,25 @@ impl<E: Engine> ClipRun<'_, '_, E> {
         }
     }
 
+    /// Hands the result of a batch to the sink, but for the frames that are dropped.
+    fn give(
+        &self,
+        sample: usize,
+        batch: usize,
+        result: &[f32],
+        sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let dropped = self.route.dropped(batch);
+        if dropped == 0 {
+            return sink(sample, result);
+        }
+        let frames = self.route.result_frames(self.model, batch, self.batches[batch].len());
+        let channel = result.len() / self.model.result_channels(self.route.half);
+        let first = dropped * (channel / frames);
+        let kept: Vec<f32> = result.chunks_exact(channel).flat_map(|channel| &channel[first..]).copied().collect();
+        sink(sample, &kept)
+    }
+
     /// The frames of a batch have gone to the sink.
     fn batch_done(&mut self, batch: usize) {
         self.frames_done += self.route.video_frames(self.model, batch, self.batches[batch].len());
@@ -365,6 +384,7 @@ mod tests {
             half,
             shape,
             frame_steps: model.frame_steps(half),
+            dropped: 0,
             grid: grid.clone(),
             order,
             workers,
@@ -440,6 +460,7 @@ mod tests {
                 half,
                 shape,
                 frame_steps: model.frame_steps(half),
+                dropped: 0,
                 grid,
                 order: TileOrder::FrameMajor,
                 workers: 1,

@@ -231,7 +231,8 @@ impl Plan<'_> {
 
     fn route(&self, grid: Grid, order: TileOrder) -> Result<Route> {
         let frame_steps = self.options.frame_steps(self.model, self.half)?;
-        Ok(Route { half: self.half, shape: self.shape, frame_steps, grid, order, workers: 1 })
+        let dropped = self.options.dropped_frames(self.model, self.half)?;
+        Ok(Route { half: self.half, shape: self.shape, frame_steps, dropped, grid, order, workers: 1 })
     }
 
     /// What tiles have in common: what was asked for, or what the reference's have.

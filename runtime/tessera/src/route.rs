@@ -28,6 +28,8 @@ pub struct Route {
     pub shape: [usize; 5],
     /// How its frames fall into steps.
     pub frame_steps: FrameSteps,
+    /// Frames at the beginning of its result that go no further.
+    pub dropped: usize,
     /// The tiles of its frames.
     pub grid: Grid,
     /// Their order.
@@ -63,15 +65,21 @@ impl Route {
         self.step(0, (0, 0))
     }
 
-    /// Frames of the result of the step over a batch of so many frames.
+    /// Frames of the result of the step over a batch of so many frames, with those that are dropped.
     pub fn result_frames(&self, model: &dyn Autoencoder, batch: usize, frames: usize) -> usize {
         model.result_frames(self.kind(batch), frames)
     }
 
-    /// Video frames of the step over a batch of so many frames of input.
+    /// Frames of the results of a batch that are dropped.
+    pub(crate) fn dropped(&self, batch: usize) -> usize {
+        if batch == 0 { self.dropped } else { 0 }
+    }
+
+    /// Video frames of the step over a batch of so many frames of input, without those that are
+    /// dropped.
     pub(crate) fn video_frames(&self, model: &dyn Autoencoder, batch: usize, frames: usize) -> usize {
         match self.half {
-            Half::Decoder => self.result_frames(model, batch, frames),
+            Half::Decoder => self.result_frames(model, batch, frames) - self.dropped(batch),
             Half::Encoder => frames,
         }
     }

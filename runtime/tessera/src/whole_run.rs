@@ -60,10 +60,11 @@ impl RunInput {
         }
     }
 
-    /// Steps of `model` that each of its samples, or each tile of one, goes through.
+    /// Steps of the reference that each of its samples, or each tile of one, goes through: those
+    /// whose activations are looked at.
     pub fn steps(&self, model: &dyn Autoencoder) -> usize {
         let [.., frames, _, _] = self.shape();
-        model.frame_steps(self.half()).of_clip(frames).len()
+        model.reference_steps(self.half()).of_clip(frames).len()
     }
 
     /// Runs it: frames [B, C, T, H, W] of latents, moments [B, 2 C, T, H, W] of a clip.

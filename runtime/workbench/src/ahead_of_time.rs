@@ -271,6 +271,7 @@ impl Job<'_> {
             half: self.half,
             shape: self.shape(),
             frame_steps: self.model.frame_steps(self.half),
+            dropped: 0,
             grid,
             order: TileOrder::FrameMajor,
             workers: 1,
