@@ -18,6 +18,10 @@
 //! | `layers` | modules that models share |
 //! | [`autoencoder_kl`] | `AutoencoderKL` |
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
+//! | [`cosmos`] | `AutoencoderKLCosmos` |
+//! | [`magvit`] | `AutoencoderKLMagvit` |
+//! | [`mochi`] | `AutoencoderKLMochi` |
+//! | [`temporal_decoder`] | `AutoencoderKLTemporalDecoder` |
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
 //!
@@ -32,14 +36,18 @@ pub mod autoencoder_kl;
 pub mod cogvideox;
 pub mod config_json;
 mod config_rules;
+pub mod cosmos;
 pub mod declaration;
 pub mod frame_steps;
 pub mod latent_scaling;
 mod layers;
+pub mod magvit;
+pub mod mochi;
 pub mod parameters;
 pub mod qwen_image;
 pub mod registry;
 pub mod step;
+pub mod temporal_decoder;
 pub mod tile_rule;
 pub mod wan;
 

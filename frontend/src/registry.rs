@@ -8,7 +8,11 @@ use crate::autoencoder::Autoencoder;
 use crate::autoencoder_kl;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
+use crate::cosmos;
+use crate::magvit;
+use crate::mochi;
 use crate::qwen_image;
+use crate::temporal_decoder;
 use crate::wan;
 
 /// A model with its configuration, and what was passed over.
@@ -20,11 +24,15 @@ struct Class {
     read: fn(&Map<String, Value>) -> ReadModel,
 }
 
-const CLASSES: [Class; 4] = [
+const CLASSES: [Class; 8] = [
     class::<cogvideox::Config>(),
     class::<wan::Config>(),
     class::<qwen_image::Config>(),
     class::<autoencoder_kl::Config>(),
+    class::<mochi::Config>(),
+    class::<temporal_decoder::Config>(),
+    class::<cosmos::Config>(),
+    class::<magvit::Config>(),
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
@@ -68,6 +76,17 @@ pub fn published() -> &'static [Published] {
         Published { name: "Wan-2.1", config: r#"{"_class_name": "AutoencoderKLWan"}"# },
         Published { name: "Wan-2.2", config: include_str!("wan/wan-2.2.json") },
         Published { name: "Qwen-Image", config: r#"{"_class_name": "AutoencoderKLQwenImage"}"# },
+        Published { name: "Mochi-1", config: r#"{"_class_name": "AutoencoderKLMochi"}"# },
+        Published {
+            name: "SVD",
+            config: r#"{"_class_name": "AutoencoderKLTemporalDecoder", "block_out_channels": [128, 256, 512, 512],
+                "down_block_types": [
+                    "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"
+                ],
+                "layers_per_block": 2, "latent_channels": 4, "sample_size": 768}"#,
+        },
+        Published { name: "Cosmos-1.0", config: r#"{"_class_name": "AutoencoderKLCosmos"}"# },
+        Published { name: "EasyAnimate-5", config: r#"{"_class_name": "AutoencoderKLMagvit"}"# },
         Published { name: "SD-1.5", config: stable_diffusion!(r#""sample_size": 512"#) },
         Published { name: "SDXL", config: stable_diffusion!(r#""sample_size": 1024, "scaling_factor": 0.13025"#) },
         Published {
