@@ -22,7 +22,8 @@ pub struct Channels {
     pub output: usize,
     /// Of the latents.
     pub latents: usize,
-    /// Of what the encoder gives: means and log-variances of all latents.
+    /// Of what the encoder gives: means and log-variances of all latents, or the latents alone,
+    /// as many as there are.
     pub moments: usize,
 }
 

@@ -12,25 +12,33 @@ pub(crate) const MOST_LAYERS: usize = 64;
 /// Largest height or width of a sample in pixels.
 pub(crate) const MOST_PIXELS: usize = 1 << 20;
 
+/// Channels of levels, the field `widths`, and group norms whose groups divide every one of them.
+pub(crate) fn widths(field: &'static str, widths: &[usize], groups: usize) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));
+    let levels = widths.len();
+    if !(1..=MOST_LEVELS).contains(&levels) {
+        report(&[field], format!("expected a list of 1 to {MOST_LEVELS} numbers, found {levels}"));
+    }
+    for (i, &count) in widths.iter().enumerate() {
+        if !(1..=MOST_CHANNELS).contains(&count) {
+            let expected = format!("expected whole numbers from 1 to {MOST_CHANNELS}");
+            report(&[field], format!("{expected}, found {count} at index {i}"));
+        } else if groups > 0 && !count.is_multiple_of(groups) {
+            let expected = "expected a divisor of every channel count, but";
+            let message = format!("{expected} {groups} groups do not divide {field}[{i}] = {count}");
+            report(&["norm_num_groups", field], message);
+        }
+    }
+    found
+}
+
 /// `block_out_channels` with as many block types of the one kind each that there is, and group norms
 /// whose groups divide every channel count.
 pub(crate) fn levels(channels: &[usize], groups: usize, types: &[(&'static str, &[String], &str)]) -> Vec<Violation> {
-    let mut found = Vec::new();
+    let mut found = widths("block_out_channels", channels, groups);
     let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));
     let levels = channels.len();
-    if !(1..=MOST_LEVELS).contains(&levels) {
-        report(&["block_out_channels"], format!("expected a list of 1 to {MOST_LEVELS} numbers, found {levels}"));
-    }
-    for (i, &count) in channels.iter().enumerate() {
-        if !(1..=MOST_CHANNELS).contains(&count) {
-            let expected = format!("expected whole numbers from 1 to {MOST_CHANNELS}");
-            report(&["block_out_channels"], format!("{expected}, found {count} at index {i}"));
-        } else if groups > 0 && !count.is_multiple_of(groups) {
-            let expected = "expected a divisor of every channel count, but";
-            let message = format!("{expected} {groups} groups do not divide block_out_channels[{i}] = {count}");
-            report(&["norm_num_groups", "block_out_channels"], message);
-        }
-    }
     for &(field, types, only) in types {
         for (i, found) in types.iter().enumerate().filter(|(_, found)| *found != only) {
             report(&[field], format!("expected \"{only}\" everywhere, found {found:?} at index {i}"));
@@ -64,7 +72,8 @@ pub(crate) fn scaling(factor: f64, shift: Option<f64>) -> Vec<Violation> {
     found
 }
 
-/// `latents_mean` and `latents_std`, one number for each of the channels that `channels_field` tells.
+/// `latents_mean` and `latents_std`, one number for each of the channels that `channels_field`
+/// tells.
 pub(crate) fn latent_statistics(
     channels_field: &'static str,
     channels: usize,

@@ -243,7 +243,9 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
         (FrameSteps::WholeUnits { unit, .. }, Position::Whole) => {
             (frames % unit == 1 % unit, format!("expected one and a multiple of {unit}"))
         }
-        (FrameSteps::Fixed { .. } | FrameSteps::Parts { .. } | FrameSteps::Whole, _) => (true, String::new()),
+        (FrameSteps::Fixed { .. } | FrameSteps::Ragged { .. } | FrameSteps::Parts { .. } | FrameSteps::Whole, _) => {
+            (true, String::new())
+        }
     };
     if !fits {
         return Err(DeclareError::Frames { step: *step, expected });

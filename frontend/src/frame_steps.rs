@@ -32,6 +32,14 @@ pub enum FrameSteps {
         /// Frames of a step: a multiple of the unit.
         frames: usize,
     },
+    /// Steps of some units each, and the same numbers however many units go into one; the last may
+    /// end within a unit, which the model fills up.
+    Ragged {
+        /// Frames that are not cut apart.
+        unit: usize,
+        /// Frames of a step: a multiple of the unit.
+        frames: usize,
+    },
     /// Steps of so many frames, the last of what is left, each as if it were a clip of its own. So
     /// many are usual: in the reference, too, the caller says how many, and norms gather their
     /// statistics over them.
@@ -59,6 +67,7 @@ impl FrameSteps {
             Self::Fixed { frames }
             | Self::Free { frames, .. }
             | Self::Chunks { frames, .. }
+            | Self::Ragged { frames, .. }
             | Self::Parts { frames } => Some(frames),
             Self::Whole | Self::WholeUnits { .. } => None,
         }
@@ -69,7 +78,7 @@ impl FrameSteps {
         match self {
             Self::Fixed { frames } => (2 * frames - 1).min(clip),
             Self::Free { first, frames, .. } | Self::Chunks { first, frames, .. } => first.max(frames).min(clip),
-            Self::Parts { frames } => frames.min(clip),
+            Self::Ragged { frames, .. } | Self::Parts { frames } => frames.min(clip),
             Self::Whole | Self::WholeUnits { .. } => clip,
         }
     }
@@ -81,6 +90,9 @@ impl FrameSteps {
             Self::Free { first, unit, .. } if frames > 0 && frames.is_multiple_of(unit) => {
                 Some(Self::Free { first, unit, frames })
             }
+            Self::Ragged { unit, .. } if frames > 0 && frames.is_multiple_of(unit) => {
+                Some(Self::Ragged { unit, frames })
+            }
             Self::WholeUnits { unit, streams: true } if frames > 0 && frames.is_multiple_of(unit) => {
                 Some(Self::Free { first: 1, unit, frames })
             }
@@ -88,6 +100,7 @@ impl FrameSteps {
             Self::Free { .. }
             | Self::Fixed { .. }
             | Self::Chunks { .. }
+            | Self::Ragged { .. }
             | Self::Parts { .. }
             | Self::Whole
             | Self::WholeUnits { .. } => None,
@@ -103,6 +116,7 @@ impl FrameSteps {
                 (first, frames, first.min(clip) + clip.saturating_sub(first) / unit * unit)
             }
             Self::Parts { frames } => (frames.min(clip), frames, clip),
+            Self::Ragged { frames, .. } => (frames, frames, clip),
             Self::Whole => (clip, clip.max(1), clip),
             Self::WholeUnits { unit, .. } => {
                 let read = clip.min(1) + clip.saturating_sub(1) / unit * unit;
@@ -228,6 +242,17 @@ mod tests {
         let smaller = parts.with_frames(8).unwrap();
         assert_eq!((lengths(smaller, 25), smaller.most(5), smaller.most(25)), (vec![8, 8, 8, 1], 5, 8));
         assert_eq!((parts.usual(), parts.with_frames(0)), (Some(14), None));
+    }
+
+    #[test]
+    fn a_ragged_clip_ends_anywhere() {
+        let ragged = FrameSteps::Ragged { unit: 4, frames: 8 };
+        for (clip, steps) in [(0, vec![]), (1, vec![1]), (8, vec![8]), (17, vec![8, 8, 1])] {
+            assert_eq!(lengths(ragged, clip), steps);
+        }
+        assert_eq!(lengths(ragged.with_frames(4).unwrap(), 9), [4, 4, 1]);
+        assert_eq!((ragged.with_frames(0), ragged.with_frames(6), ragged.usual()), (None, None, Some(8)));
+        assert_eq!((ragged.most(5), ragged.most(100)), (5, 8));
     }
 
     #[test]

@@ -7,9 +7,11 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`autoencoder`] | what every model answers: sizes, steps, the declaration, scaling, tiles |
+//! | [`recognition`] | which models a file without `config.json` may hold |
 //! | [`registry`] | the models by the class that `config.json` names |
 //! | [`config_json`] | reading fields from `config.json`, for all models alike |
 //! | `config_rules` | what configurations of several classes must obey |
+//! | `network` | networks that several classes describe |
 //! | [`step`] | halves and steps |
 //! | [`frame_steps`] | how the frames of a clip fall into steps |
 //! | [`declaration`] | declaring a step, with taps |
@@ -17,6 +19,9 @@
 //! | [`latent_scaling`], [`tile_rule`] | what pipelines do to latents; the tiles that a model takes by itself |
 //! | `layers` | modules that models share |
 //! | [`autoencoder_kl`] | `AutoencoderKL` |
+//! | [`flux2`] | `AutoencoderKLFlux2` |
+//! | [`autoencoder_tiny`] | `AutoencoderTiny` |
+//! | [`taehv`] | `TAEHV`, its authors' and not diffusers' |
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
 //! | [`cosmos`] | `AutoencoderKLCosmos` |
 //! | [`magvit`] | `AutoencoderKLMagvit` |
@@ -24,6 +29,7 @@
 //! | [`temporal_decoder`] | `AutoencoderKLTemporalDecoder` |
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
+//! | [`qwen_image_21`] | `AutoencoderKLQwenImage21` |
 //!
 //! A model is one folder: its configuration, its modules, and its answers in `mod.rs`. No other
 //! crate names one.
@@ -33,20 +39,26 @@
 
 pub mod autoencoder;
 pub mod autoencoder_kl;
+pub mod autoencoder_tiny;
 pub mod cogvideox;
 pub mod config_json;
 mod config_rules;
 pub mod cosmos;
 pub mod declaration;
+pub mod flux2;
 pub mod frame_steps;
 pub mod latent_scaling;
 mod layers;
 pub mod magvit;
 pub mod mochi;
+mod network;
 pub mod parameters;
 pub mod qwen_image;
+pub mod qwen_image_21;
+pub mod recognition;
 pub mod registry;
 pub mod step;
+pub mod taehv;
 pub mod temporal_decoder;
 pub mod tile_rule;
 pub mod wan;
@@ -57,6 +69,7 @@ pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;
 pub use latent_scaling::{LatentScaling, ScalingError, Spread, StoredStatistics};
 pub use parameters::{parameters, tap_names};
+pub use recognition::{Recognised, TensorShapes, recognise};
 pub use registry::{Published, published, read_config};
 pub use step::{Half, Position, Step, StepKind};
 pub use tile_rule::TileRule;

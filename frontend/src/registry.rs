@@ -6,12 +6,17 @@ use serde_json::{Map, Value};
 
 use crate::autoencoder::Autoencoder;
 use crate::autoencoder_kl;
+use crate::autoencoder_tiny;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
 use crate::cosmos;
+use crate::flux2;
 use crate::magvit;
 use crate::mochi;
 use crate::qwen_image;
+use crate::qwen_image_21;
+use crate::recognition::TensorShapes;
+use crate::taehv;
 use crate::temporal_decoder;
 use crate::wan;
 
@@ -19,16 +24,22 @@ use crate::wan;
 type ReadModel = Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>), ConfigError>;
 
 /// A class of models.
-struct Class {
-    name: &'static str,
+pub(crate) struct Class {
+    pub(crate) name: &'static str,
     read: fn(&Map<String, Value>) -> ReadModel,
+    /// See [`Configuration::of_tensors`].
+    pub(crate) recognise: fn(&TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>>,
 }
 
-const CLASSES: [Class; 8] = [
+pub(crate) const CLASSES: [Class; 12] = [
     class::<cogvideox::Config>(),
     class::<wan::Config>(),
     class::<qwen_image::Config>(),
+    class::<qwen_image_21::Config>(),
     class::<autoencoder_kl::Config>(),
+    class::<flux2::Config>(),
+    class::<autoencoder_tiny::Config>(),
+    class::<taehv::Config>(),
     class::<mochi::Config>(),
     class::<temporal_decoder::Config>(),
     class::<cosmos::Config>(),
@@ -36,12 +47,16 @@ const CLASSES: [Class; 8] = [
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
-    Class { name: C::CLASS, read: read::<C> }
+    Class { name: C::CLASS, read: read::<C>, recognise: recognise::<C> }
 }
 
 fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -> ReadModel {
     let (config, warnings) = C::from_object(object)?;
     Ok((Arc::new(config), warnings))
+}
+
+fn recognise<C: Configuration + Autoencoder + 'static>(tensors: &TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>> {
+    Some(Arc::new(C::of_tensors(tensors)?))
 }
 
 /// The configuration of an `AutoencoderKL` in the size that all the published ones have, with these
@@ -76,6 +91,7 @@ pub fn published() -> &'static [Published] {
         Published { name: "Wan-2.1", config: r#"{"_class_name": "AutoencoderKLWan"}"# },
         Published { name: "Wan-2.2", config: include_str!("wan/wan-2.2.json") },
         Published { name: "Qwen-Image", config: r#"{"_class_name": "AutoencoderKLQwenImage"}"# },
+        Published { name: "Qwen-Image-2.1", config: r#"{"_class_name": "AutoencoderKLQwenImage21"}"# },
         Published { name: "Mochi-1", config: r#"{"_class_name": "AutoencoderKLMochi"}"# },
         Published {
             name: "SVD",
@@ -103,6 +119,17 @@ pub fn published() -> &'static [Published] {
                 "use_quant_conv": false, "use_post_quant_conv": false"#
             ),
         },
+        Published { name: "FLUX.2", config: r#"{"_class_name": "AutoencoderKLFlux2"}"# },
+        Published { name: "TAESD", config: r#"{"_class_name": "AutoencoderTiny"}"# },
+        Published { name: "TAEW2.1", config: r#"{"_class_name": "TAEHV"}"# },
+        Published { name: "TAEW2.2", config: r#"{"_class_name": "TAEHV", "latent_channels": 48, "patch_size": 2}"# },
+        Published { name: "TAEHV-1.5", config: r#"{"_class_name": "TAEHV", "latent_channels": 32, "patch_size": 2}"# },
+        Published {
+            name: "TAELTX-2",
+            config: r#"{"_class_name": "TAEHV", "latent_channels": 128, "patch_size": 4,
+                "encoder_time_downscale": [true, true, true], "decoder_time_upscale": [true, true, true]}"#,
+        },
+        Published { name: "TAEF1", config: r#"{"_class_name": "AutoencoderTiny", "latent_channels": 16}"# },
     ]
 }
 

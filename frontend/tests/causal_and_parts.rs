@@ -235,11 +235,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             "latents_mean: expected a multiple of 2 numbers, some for each latent channel, found 3",
         ],
     );
-    refuses(
-        COSMOS,
-        r#""patch_type": "dct""#,
-        &["patch_type: expected \"haar\" or \"rearrange\", found \"dct\""],
-    );
+    refuses(COSMOS, r#""patch_type": "dct""#, &["patch_type: expected \"haar\" or \"rearrange\", found \"dct\""]);
     refuses(
         COSMOS,
         r#""decode_block_out_channels": [4, 6, 6]"#,

@@ -5,7 +5,8 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{entries, latents_file, printed, random, refused, tensors_of, tessera, text, write};
+use common::{Tensor, entries, latents_file, printed, random, refused, tensors_of, tessera, text, write};
+use safetensors::Dtype;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tessera::tensor_file::TensorFile;
@@ -125,6 +126,82 @@ fn printed_with_notes(arguments: &[&str], folder: &Path) -> String {
     let output = tessera(arguments, folder);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     text(&output.stdout)
+}
+
+/// A folder with a model whose checkpoint holds mean and variance of its latents, in patches, and
+/// these tensors of it: `bn.running_mean` counts up from 0, `bn.running_var` is 3.
+fn workplace_with_statistics(with_statistics: bool) -> TempDir {
+    let config = r#"{
+      "_class_name": "AutoencoderKLFlux2", "block_out_channels": [8, 16], "latent_channels": 4, "norm_num_groups": 4,
+      "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"],
+      "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"], "batch_norm_eps": 1
+    }"#;
+    let folder = tempfile::tempdir().unwrap();
+    let (model, _) = frontend::read_config(config).unwrap();
+    fs::write(folder.path().join("config.json"), config).unwrap();
+    let mut tensors = tensors_of(&*model);
+    if with_statistics {
+        let of = |name: &str, value: fn(u8) -> f32| Tensor {
+            name: format!("bn.{name}"),
+            shape: vec![16],
+            dtype: Dtype::F32,
+            bytes: (0..16).flat_map(|i| value(i).to_le_bytes()).collect(),
+        };
+        tensors.extend([of("running_mean", f32::from), of("running_var", |_| 3.0)]);
+    }
+    write(&folder.path().join("diffusion_pytorch_model.safetensors"), &tensors);
+    folder
+}
+
+#[test]
+fn latents_are_scaled_by_numbers_of_the_checkpoint_and_kept_in_patches() {
+    let folder = workplace_with_statistics(true);
+    let path = folder.path();
+    // Patches of 2x2: [1, 4 * 2 * 2, 2, 3] is [1, 4, 4, 6].
+    latents_file(path, "z.safetensors", &[1, 16, 2, 3], &random(5, 96));
+    printed(&[&DECODE[..], &["--output", "patched.npy"]].concat(), path);
+    assert_eq!(tensor(&path.join("patched.npy")).0, [1, 3, 8, 12]);
+    let patched = tensor(&path.join("z.safetensors")).1;
+    let value = |c: usize, y: usize, x: usize| {
+        let place = (c * 2 + y % 2) * 2 + x % 2;
+        patched[(place * 2 + y / 2) * 3 + x / 2] * 2.0 + place as f32
+    };
+    let unscaled: Vec<f32> = (0..96).map(|i| value(i / 24, i / 6 % 4, i % 6)).collect();
+    latents_file(path, "z.safetensors", &[1, 4, 4, 6], &unscaled);
+    printed(&[&DECODE[..], &["--unscaled", "--output", "plain.npy"]].concat(), path);
+    assert_eq!(tensor(&path.join("plain.npy")), tensor(&path.join("patched.npy")));
+
+    // What is encoded is kept in patches, and comes back.
+    printed(&[&DECODE[..], &["--unscaled"]].concat(), path);
+    let encode = |more: &[&str]| printed(&[&ENCODE[..], &["--video", "decoded.png"], more].concat(), path);
+    let told: Value = serde_json::from_str(&encode(&["--output", "scaled.safetensors", "--json"])).unwrap();
+    assert_eq!(told["shape"], json!([1, 16, 2, 3]));
+    encode(&["--output", "unscaled.safetensors", "--unscaled"]);
+    let [scaled, unscaled] = ["scaled", "unscaled"].map(|name| tensor(&path.join(format!("{name}.safetensors"))));
+    assert_eq!((&scaled.0[..], &unscaled.0[..]), (&[1, 16, 2, 3][..], &[1, 4, 4, 6][..]));
+    // The last place of the patch in the second row and the third column.
+    assert!((scaled.1[3 * 6 + 3 + 2] - (unscaled.1[3 * 6 + 5] - 3.0) / 2.0).abs() < 1e-6);
+    for name in ["scaled", "unscaled"] {
+        let (latents, output) = (format!("{name}.safetensors"), format!("{name}.npy"));
+        printed(&["decode", "--model", ".", "--latents", &latents, "--output", &output, "--quiet"], path);
+    }
+    let [scaled, unscaled] = ["scaled", "unscaled"].map(|name| tensor(&path.join(format!("{name}.npy"))).1);
+    assert!(scaled.iter().zip(&unscaled).all(|(a, b)| (a - b).abs() < 1e-4));
+
+    // Patches must be whole.
+    latents_file(path, "odd.safetensors", &[1, 3, 6, 8], &random(3, 144));
+    let odd = [&ENCODE[..], &["--video", "odd.safetensors", "--output", "odd-latents.safetensors"]].concat();
+    refused(path, &odd, &["in patches of 2x2, into which 4x3 (width x height) do not fall"]);
+    printed(&[&odd[..], &["--unscaled"]].concat(), path);
+}
+
+#[test]
+fn a_checkpoint_without_the_numbers_will_do_for_unscaled_latents() {
+    let folder = workplace_with_statistics(false);
+    let path = folder.path();
+    latents_file(path, "z.safetensors", &[1, 4, 4, 6], &random(5, 96));
+    refused(path, &DECODE, &["not the latent scaling that config.json describes: none of its 2 tensors is there"]);
+    printed(&[&DECODE[..], &["--unscaled"]].concat(), path);
 }
 
 #[test]

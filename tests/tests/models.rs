@@ -168,6 +168,43 @@ fn steps_of_more_frames_give_the_same() {
 }
 
 #[test]
+fn frames_can_be_kept_of_models_that_drop_some() {
+    let dropped = |model: &str, keep: bool, half| {
+        let vae = Vae::open(&goldens().join("models").join(model)).expect("the checkpoint opens");
+        let options = RunOptions::default().with_keep_all_frames(keep);
+        options.dropped_frames(vae.model(), half).map_err(|error| error.to_string())
+    };
+    assert_eq!(dropped("mochi", false, Half::Decoder), Ok(5));
+    assert_eq!(dropped("mochi", true, Half::Decoder), Ok(0));
+    assert_eq!(dropped("mochi", true, Half::Encoder), Ok(0));
+    assert_eq!(dropped("wan-2.1", false, Half::Decoder), Ok(0));
+    let error = dropped("wan-2.1", true, Half::Decoder).expect_err("nothing to keep");
+    assert!(error.contains("all frames are to be kept, of which AutoencoderKLWan drops none"), "{error}");
+}
+
+/// Parts of a clip are decoded as if each were a clip.
+#[test]
+fn parts_are_clips_of_their_own() {
+    let vae = Vae::open(&goldens().join("models/temporal-decoder")).expect("the checkpoint opens");
+    let shape = [1, 4, 5, 2, 3];
+    let data: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i as f32 * 0.7).sin()).collect();
+    let decode = |data: &[f32], frames: usize, options: &RunOptions| {
+        let latents = Latents { data: data.to_vec(), shape: [1, 4, frames, 2, 3] };
+        vae.decode_to_memory(&latents, options, &mut ()).expect("frames").0
+    };
+    let options = RunOptions::default().with_threads(2);
+    let of_all = decode(&data, 5, &options);
+    let in_parts = decode(&data, 5, &options.clone().with_step_frames(2));
+    assert_eq!((of_all.shape, in_parts.shape), ([1, 3, 5, 4, 6], [1, 3, 5, 4, 6]));
+    assert!(of_all.data != in_parts.data, "norms are over the frames of a step");
+    // The third frame and the fourth.
+    let part: Vec<f32> = data.chunks_exact(30).flat_map(|channel| &channel[12..24]).copied().collect();
+    let part = decode(&part, 2, &options);
+    let found: Vec<f32> = in_parts.data.chunks_exact(5 * 24).flat_map(|channel| &channel[48..96]).copied().collect();
+    assert!(found == part.data);
+}
+
+#[test]
 fn activations_are_of_the_steps_of_the_reference() {
     let vae = Vae::open(&goldens().join("models/wan-2.1")).expect("the checkpoint opens");
     let options = RunOptions::default().with_taps(Taps::All).with_step_frames(2);
@@ -229,6 +266,16 @@ fn autoencoder_kl() {
 }
 
 #[test]
+fn flux2() {
+    check("flux2");
+}
+
+#[test]
+fn autoencoder_tiny() {
+    check("autoencoder-tiny");
+}
+
+#[test]
 fn wan_2_1() {
     check("wan-2.1");
 }
@@ -261,6 +308,11 @@ fn cosmos() {
 #[test]
 fn magvit() {
     check("magvit");
+}
+
+#[test]
+fn qwen_image_2_1() {
+    check("qwen-image-2.1");
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use ir::{BuildError, FirstFrame, PadMode, Value};
 use smallvec::smallvec;
 
-use super::config::Config;
+use super::network::Network;
 use crate::declaration::Declaration;
 use crate::layers::{self, AttentionWeights, channels, space};
 
@@ -28,16 +28,16 @@ fn convolution_with(d: &mut Declaration<'_>, input: Value, outputs: usize, strid
     Ok(output)
 }
 
-pub(crate) fn norm(config: &Config, d: &mut Declaration<'_>, input: Value) -> Built {
-    layers::group_norm(d, input, config.norm_num_groups, EPSILON)
+pub(crate) fn norm(network: &Network, d: &mut Declaration<'_>, input: Value) -> Built {
+    layers::group_norm(d, input, network.groups, EPSILON)
 }
 
 /// Two convolutions, each after a norm and an activation, around which the input is led
 /// (`ResnetBlock2D`).
-pub(crate) fn resnet_block(config: &Config, d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+pub(crate) fn resnet_block(network: &Network, d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
     let mut hidden = input;
     for (norm_name, conv) in [("norm1", "conv1"), ("norm2", "conv2")] {
-        hidden = d.scope(norm_name, |d| norm(config, d, hidden))?;
+        hidden = d.scope(norm_name, |d| norm(network, d, hidden))?;
         hidden = d.silu(hidden)?;
         hidden = d.scope(conv, |d| convolution(d, hidden, outputs))?;
     }
@@ -54,19 +54,19 @@ pub(crate) fn resnet_block(config: &Config, d: &mut Declaration<'_>, input: Valu
 /// The residual blocks `resnets.0`, `resnets.1` ... of a block, all with the same number of output
 /// channels.
 pub(super) fn resnet_blocks(
-    config: &Config,
+    network: &Network,
     d: &mut Declaration<'_>,
     count: usize,
     input: Value,
     outputs: usize,
 ) -> Built {
     (0..count)
-        .try_fold(input, |hidden, i| d.scope(&format!("resnets.{i}"), |d| resnet_block(config, d, hidden, outputs)))
+        .try_fold(input, |hidden, i| d.scope(&format!("resnets.{i}"), |d| resnet_block(network, d, hidden, outputs)))
 }
 
 /// Attention among the positions of the image, around which the input is led (`Attention`).
-pub(crate) fn attention_block(config: &Config, d: &mut Declaration<'_>, input: Value) -> Built {
-    let normalized = d.scope("group_norm", |d| norm(config, d, input))?;
+pub(crate) fn attention_block(network: &Network, d: &mut Declaration<'_>, input: Value) -> Built {
+    let normalized = d.scope("group_norm", |d| norm(network, d, input))?;
     let attended = layers::frame_attention(d, normalized, AttentionWeights::Apart)?;
     let projected = d.scope("to_out.0", |d| layers::linear(d, attended, channels(d, input)))?;
     let output = d.add(projected, input)?;
@@ -75,13 +75,13 @@ pub(crate) fn attention_block(config: &Config, d: &mut Declaration<'_>, input: V
 }
 
 /// A residual block, attention if the model has it, a residual block (`UNetMidBlock2D`).
-pub(super) fn mid_block(config: &Config, d: &mut Declaration<'_>, input: Value) -> Built {
+pub(super) fn mid_block(network: &Network, d: &mut Declaration<'_>, input: Value) -> Built {
     let outputs = channels(d, input);
-    let mut hidden = d.scope("resnets.0", |d| resnet_block(config, d, input, outputs))?;
-    if config.mid_block_add_attention {
-        hidden = d.scope("attentions.0", |d| attention_block(config, d, hidden))?;
+    let mut hidden = d.scope("resnets.0", |d| resnet_block(network, d, input, outputs))?;
+    if network.attends {
+        hidden = d.scope("attentions.0", |d| attention_block(network, d, hidden))?;
     }
-    let output = d.scope("resnets.1", |d| resnet_block(config, d, hidden, outputs))?;
+    let output = d.scope("resnets.1", |d| resnet_block(network, d, hidden, outputs))?;
     d.returns(output);
     Ok(output)
 }

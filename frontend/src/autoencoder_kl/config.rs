@@ -4,11 +4,12 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`].
 
+use super::network::{DOWN_BLOCK, UP_BLOCK};
+use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
-use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_PIXELS};
-
-const DOWN_BLOCK: &str = "DownEncoderBlock2D";
-const UP_BLOCK: &str = "UpDecoderBlock2D";
+use crate::config_rules;
+use crate::network::Describes;
+use crate::recognition::TensorShapes;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of a class without any fields,
 /// which nobody published.
@@ -77,18 +78,6 @@ impl Default for Config {
     }
 }
 
-impl Config {
-    /// Number of resolutions, each half the one before.
-    pub fn levels(&self) -> usize {
-        self.block_out_channels.len()
-    }
-
-    /// Channels of the lowest resolution.
-    pub(super) fn lowest(&self) -> usize {
-        self.block_out_channels[self.levels() - 1]
-    }
-}
-
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKL";
 
@@ -114,22 +103,7 @@ impl Configuration for Config {
     }
 
     fn violations(&self) -> Vec<Violation> {
-        let mut found = Vec::new();
-        let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));
-
-        for (field, value, most) in [
-            ("in_channels", self.in_channels, MOST_CHANNELS),
-            ("out_channels", self.out_channels, MOST_CHANNELS),
-            ("latent_channels", self.latent_channels, MOST_CHANNELS),
-            ("norm_num_groups", self.norm_num_groups, MOST_CHANNELS),
-            ("layers_per_block", self.layers_per_block, MOST_LAYERS),
-            ("sample_size", self.sample_size, MOST_PIXELS),
-        ] {
-            if !(1..=most).contains(&value) {
-                report(&[field], format!("expected a whole number from 1 to {most}, found {value}"));
-            }
-        }
-
+        let mut found = self.network().violations();
         found.extend(config_rules::levels(
             &self.block_out_channels,
             self.norm_num_groups,
@@ -147,5 +121,24 @@ impl Configuration for Config {
             self.latents_std.as_deref(),
         ));
         found
+    }
+
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let usual = Self::default();
+        let network = recognition::network(tensors, usual.norm_num_groups, usual.sample_size)?;
+        let levels = network.levels();
+        (network.encoder_widths == network.decoder_widths).then(|| Self {
+            in_channels: network.channels[0],
+            out_channels: network.channels[1],
+            down_block_types: vec![DOWN_BLOCK.to_owned(); levels],
+            up_block_types: vec![UP_BLOCK.to_owned(); levels],
+            block_out_channels: network.encoder_widths,
+            layers_per_block: network.layers,
+            latent_channels: network.latents,
+            use_quant_conv: network.quantizes[0],
+            use_post_quant_conv: network.quantizes[1],
+            mid_block_add_attention: network.attends,
+            ..usual
+        })
     }
 }

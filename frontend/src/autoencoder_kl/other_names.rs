@@ -1,5 +1,5 @@
 //! Other names of the model's tensors: those of its authors' code, latent diffusion (LDM), which
-//! most single files have, FLUX's `ae.safetensors` among them; and those that diffusers gave to the
+//! most single files have, FLUX's `ae.safetensors` and FLUX.2's among them; and those that diffusers gave to the
 //! layers of attention before it had one class for all.
 //!
 //! A name is its modules and, last, its parameter, which is called the same.
@@ -10,7 +10,9 @@ pub(crate) fn of_ldm(levels: usize, name: &str) -> Option<String> {
     let (module, parameter) = name.rsplit_once('.')?;
     let path: Vec<&str> = module.split('.').collect();
     let own = match path[..] {
-        ["quant_conv" | "post_quant_conv"] => module.to_owned(),
+        ["quant_conv" | "post_quant_conv" | "bn"] => module.to_owned(),
+        // Where they are the halves' own, as in FLUX.2's code.
+        ["encoder", own @ "quant_conv"] | ["decoder", own @ "post_quant_conv"] => own.to_owned(),
         ["encoder", "down", level, ref path @ ..] => format!("encoder.down_blocks.{level}.{}", of_level(path)?),
         ["decoder", "up", level, ref path @ ..] => {
             let level = (levels - 1).checked_sub(level.parse().ok()?)?;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::latent_statistics::{DEVIATION, MEAN};
 use crate::config_json::{Configuration, Field, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
+use crate::recognition::TensorShapes;
 
 /// Largest frames, rows and columns of a patch: of larger ones the matrix between a patch and its
 /// channels would be most of the network.
@@ -280,6 +281,12 @@ impl Configuration for Config {
         found.extend(config_rules::scaling(self.scaling_factor, None));
         found.extend(self.statistics_violations());
         found
+    }
+
+    /// The published one: there is but one, and who asks compares all tensors.
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let own = ["encoder.conv_in.conv_s.weight", "decoder.conv_in.conv_s.weight", "conv_in.0.conv3d.weight"];
+        own.iter().any(|name| tensors.has(name)).then(Self::default)
     }
 }
 

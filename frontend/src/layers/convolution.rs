@@ -29,8 +29,13 @@ pub(crate) fn convolution(
     padding: [[usize; 2]; 3],
 ) -> Built {
     let product = b.convolution(input, weight, None, None, None, strides, padding, 0)?;
-    let bias = parameter(b, bias, TensorType::plain(ElementType::F32, [channels(b, product)]))?;
-    b.add_bias(product, bias)
+    self::bias(b, bias, product)
+}
+
+/// Adds a number a channel, the parameter `name` of this module.
+pub(crate) fn bias(b: &mut Builder, name: &str, input: Value) -> Built {
+    let bias = parameter(b, name, TensorType::plain(ElementType::F32, [channels(b, input)]))?;
+    b.add_bias(input, bias)
 }
 
 /// [`convolution`] over frames whose edges go on beyond them, by so many rows and so many columns
@@ -70,6 +75,14 @@ pub(crate) fn planar_convolution(
     let weight = planar_kernel(b, weight, outputs, channels(b, input), 3)?;
     let around = [padding, padding];
     convolution(b, bias, input, weight, [1, stride, stride], [[0, 0], around, around])
+}
+
+/// A convolution of a square window without a bias, frame by frame, whose `weight`, of four axes, is
+/// this module's own; zeros around keep height and width, or divide them by the stride, rounding up.
+pub(crate) fn planar_product(b: &mut Builder, input: Value, outputs: usize, size: usize, stride: usize) -> Built {
+    let weight = planar_kernel(b, "weight", outputs, channels(b, input), size)?;
+    let around = [size / 2; 2];
+    b.convolution(input, weight, None, None, None, [1, stride, stride], [[0, 0], around, around], 0)
 }
 
 /// A 1x1 convolution, frame by frame, whose `weight`, of four axes, and `bias` are this module's

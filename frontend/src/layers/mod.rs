@@ -7,6 +7,7 @@
 
 mod attention;
 mod convolution;
+mod elementwise;
 mod frames;
 mod history;
 mod linear;
@@ -16,8 +17,10 @@ use ir::{BuildError, Builder, TensorType, Value};
 
 pub(crate) use attention::{AttentionWeights, frame_attention, queries_keys_and_values, time_attention, time_tokens};
 pub(crate) use convolution::{
-    convolution, edged_convolution, kernel, kernel_type, planar_convolution, planar_pointwise, pointwise_convolution,
+    bias, convolution, edged_convolution, kernel, kernel_type, planar_convolution, planar_pointwise, planar_product,
+    pointwise_convolution,
 };
+pub(crate) use elementwise::{affine, relu};
 pub(crate) use frames::{frame_by_frame, frames_joined};
 pub(crate) use history::{FramesBefore, KERNEL_REACH, behind, leave_zeros};
 pub(crate) use linear::{channel_last_linear, linear, linear_kernel, tokens, untapped_linear};

@@ -6,6 +6,7 @@
 
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS};
+use crate::recognition::TensorShapes;
 
 const SPACE_DOWN: &str = "SpatialDownBlock3D";
 const TIME_DOWN: &str = "SpatialTemporalDownBlock3D";
@@ -155,5 +156,11 @@ impl Configuration for Config {
         found.extend(config_rules::activation(&self.act_fn));
         found.extend(config_rules::scaling(self.scaling_factor, None));
         found
+    }
+
+    /// The published one: there is but one, and who asks compares all tensors.
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let own = ["encoder.mid_block.convs.0.conv1.weight", "decoder.mid_block.convs.0.conv1.weight"];
+        own.iter().any(|name| tensors.has(name)).then(Self::default)
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
+use crate::recognition::TensorShapes;
 
 /// Groups of every group norm, and channels of every head of attention.
 pub(super) const GROUPS: usize = 32;
@@ -215,5 +216,11 @@ impl Configuration for Config {
             self.latents_std.as_deref(),
         ));
         found
+    }
+
+    /// The published one: there is but one, and who asks compares all tensors.
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let own = ["encoder.proj_in.weight", "decoder.up_blocks.0.proj.weight", "blocks.1.proj.weight"];
+        own.iter().any(|name| tensors.has(name)).then(Self::default)
     }
 }

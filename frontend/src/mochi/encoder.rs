@@ -55,7 +55,8 @@ fn encoder(config: &Config, d: &mut Declaration<'_>, sample: Value) -> Built {
 }
 
 /// The video, and sines and then cosines of it at each frequency (`FourierFeatures`): those of a
-/// channel stand one behind the other.
+/// channel stand one behind the other. Angles go to 800: in bf16 they are rounded by as much as a
+/// radian, as they are in the reference, which computes them in f32 of a video in bf16.
 fn fourier_features(d: &mut Declaration<'_>, sample: Value) -> Built {
     let (count, [frames, rows, columns], batch) = (channels(d, sample), space(d, sample), d.ty(sample).shape[0]);
     let last = d.transpose(sample, smallvec![0, 2, 3, 4, 1])?;

@@ -5,7 +5,9 @@
 //! in [`crate::config_json`].
 
 use crate::config_json::{Configuration, Reader, Violation};
-use crate::wan::{self, Network};
+use crate::network::Describes;
+use crate::recognition::TensorShapes;
+use crate::wan;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of
 /// Qwen-Image.
@@ -28,9 +30,9 @@ pub struct Config {
     pub dropout: f64,
     /// Channels of an image: 3, or 4 with its transparency.
     pub input_channels: usize,
-    /// Mean of each latent channel.
+    /// Mean of each latent channel; none where they are not known.
     pub latents_mean: Vec<f64>,
-    /// Standard deviation of each latent channel.
+    /// Standard deviation of each latent channel; none where they are not known.
     pub latents_std: Vec<f64>,
 }
 
@@ -65,24 +67,6 @@ impl Default for Config {
     }
 }
 
-impl Config {
-    /// The network that this describes.
-    pub(super) fn network(&self) -> Network {
-        Network {
-            encoder_base: self.base_dim,
-            decoder_base: self.base_dim,
-            multiples: self.dim_mult.clone(),
-            latents: self.z_dim,
-            layers: self.num_res_blocks,
-            attention_scales: self.attn_scales.clone(),
-            halves_time: self.temperal_downsample.clone(),
-            is_residual: false,
-            channels: [self.input_channels; 2],
-            patch: 1,
-        }
-    }
-}
-
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLQwenImage";
 
@@ -104,5 +88,22 @@ impl Configuration for Config {
         let mut found = network.violations(&["input_channels"]);
         found.extend(network.scaling_violations(&self.latents_mean, &self.latents_std));
         found
+    }
+
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let found = wan::Config::of_tensors(tensors)?;
+        let is_this = !found.is_residual && found.decoder_base_dim.is_none() && found.in_channels == found.out_channels;
+        is_this.then(|| Self {
+            base_dim: found.base_dim,
+            z_dim: found.z_dim,
+            dim_mult: found.dim_mult,
+            num_res_blocks: found.num_res_blocks,
+            attn_scales: found.attn_scales,
+            temperal_downsample: found.temperal_downsample,
+            dropout: found.dropout,
+            input_channels: found.in_channels,
+            latents_mean: found.latents_mean,
+            latents_std: found.latents_std,
+        })
     }
 }

@@ -4,11 +4,10 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`].
 
-use crate::autoencoder_kl;
+use crate::autoencoder_kl::{DOWN_BLOCK, Network};
 use crate::config_json::{Configuration, Reader, Violation};
-use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_PIXELS};
-
-const DOWN_BLOCK: &str = "DownEncoderBlock2D";
+use crate::config_rules;
+use crate::recognition::TensorShapes;
 
 /// Groups of every group norm.
 pub(super) const GROUPS: usize = 32;
@@ -59,21 +58,30 @@ impl Config {
         self.block_out_channels.len()
     }
 
-    /// The autoencoder of images whose encoder this one has, and whose blocks are those of single
-    /// frames in the decoder.
-    pub(super) fn of_images(&self) -> autoencoder_kl::Config {
-        autoencoder_kl::Config {
-            in_channels: self.in_channels,
-            out_channels: self.out_channels,
-            down_block_types: self.down_block_types.clone(),
-            block_out_channels: self.block_out_channels.clone(),
-            layers_per_block: self.layers_per_block,
-            latent_channels: self.latent_channels,
-            norm_num_groups: GROUPS,
+    /// The network of images whose encoder this one has, and whose blocks are those of single frames
+    /// in the decoder.
+    pub(super) fn of_images(&self) -> Network {
+        Network {
+            channels: [self.in_channels, self.out_channels],
+            encoder_widths: self.block_out_channels.clone(),
+            decoder_widths: self.block_out_channels.clone(),
+            layers: self.layers_per_block,
+            latents: self.latent_channels,
+            groups: GROUPS,
             sample_size: self.sample_size,
-            scaling_factor: self.scaling_factor,
-            use_post_quant_conv: false,
-            ..autoencoder_kl::Config::default()
+            quantizes: [true, false],
+            attends: true,
+        }
+    }
+
+    /// The configuration of Stable Video Diffusion.
+    fn published() -> Self {
+        Self {
+            down_block_types: vec![DOWN_BLOCK.to_owned(); 4],
+            block_out_channels: vec![128, 256, 512, 512],
+            layers_per_block: 2,
+            sample_size: 768,
+            ..Self::default()
         }
     }
 }
@@ -94,22 +102,16 @@ impl Configuration for Config {
     }
 
     fn violations(&self) -> Vec<Violation> {
-        let mut found = Vec::new();
-        for (field, value, most) in [
-            ("in_channels", self.in_channels, MOST_CHANNELS),
-            ("out_channels", self.out_channels, MOST_CHANNELS),
-            ("latent_channels", self.latent_channels, MOST_CHANNELS),
-            ("layers_per_block", self.layers_per_block, MOST_LAYERS),
-            ("sample_size", self.sample_size, MOST_PIXELS),
-        ] {
-            if !(1..=most).contains(&value) {
-                let message = format!("expected a whole number from 1 to {most}, found {value}");
-                found.push(Violation::new(&[field], message));
-            }
-        }
+        let mut found = self.of_images().violations();
         let types = [("down_block_types", self.down_block_types.as_slice(), DOWN_BLOCK)];
         found.extend(config_rules::levels(&self.block_out_channels, GROUPS, &types));
         found.extend(config_rules::scaling(self.scaling_factor, None));
         found
+    }
+
+    /// The published one: there is but one, and who asks compares all tensors.
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let own = ["decoder.time_conv_out.weight", "decoder.conv_out.time_mix_conv.weight"];
+        own.iter().any(|name| tensors.has(name)).then(Self::published)
     }
 }

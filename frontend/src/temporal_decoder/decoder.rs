@@ -7,7 +7,7 @@ use ir::{BuildError, ElementType, PadMode, TensorType, UnaryFunction, Value};
 use smallvec::smallvec;
 
 use super::config::{Config, GROUPS};
-use crate::autoencoder_kl::{self, blocks};
+use crate::autoencoder_kl::{Network, blocks};
 use crate::declaration::Declaration;
 use crate::layers::{self, channels, frame_by_frame, kernel, parameter};
 
@@ -60,10 +60,10 @@ fn decoder(config: &Config, d: &mut Declaration<'_>, latents: Value) -> Built {
 /// Residual blocks with attention between them (`MidBlockTemporalDecoder`). Of a number of layers
 /// other than two the reference has more of them or fewer, but it has one attention and goes on no
 /// further than behind it: with one layer there is none, and of more the first two run.
-fn mid_block(images: &autoencoder_kl::Config, d: &mut Declaration<'_>, input: Value) -> Built {
+fn mid_block(images: &Network, d: &mut Declaration<'_>, input: Value) -> Built {
     let outputs = channels(d, input);
     let mut hidden = d.scope("resnets.0", |d| residual_block(images, d, input, outputs))?;
-    if images.layers_per_block > 1 {
+    if images.layers > 1 {
         hidden = d.scope("attentions.0", |d| {
             frame_by_frame(d, hidden, |d, frames| blocks::attention_block(images, d, frames))
         })?;
@@ -79,7 +79,7 @@ fn mid_block(images: &autoencoder_kl::Config, d: &mut Declaration<'_>, input: Va
 /// The second is led around itself: it is its input plus `change`. So the mix `(1 - m) * input + m *
 /// (input + change)`, where `m` is the sigmoid of a parameter, is `input + m * change`, and `m` goes
 /// into the weights of the last convolution.
-fn residual_block(images: &autoencoder_kl::Config, d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+fn residual_block(images: &Network, d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
     let of_frames = d.scope("spatial_res_block", |d| {
         frame_by_frame(d, input, |d, frames| blocks::resnet_block(images, d, frames, outputs))
     })?;

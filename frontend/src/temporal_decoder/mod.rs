@@ -19,6 +19,7 @@ use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::LatentScaling;
 use crate::layers::frame_by_frame;
+use crate::network::Network;
 use crate::step::{Half, StepKind};
 use crate::tile_rule::TileRule;
 

@@ -7,6 +7,7 @@
 use ir::{Activation, BuildError, ChannelNormKind, ElementType, FirstFrame, TensorType, Value};
 use smallvec::smallvec;
 
+use super::network::Network;
 use crate::declaration::Declaration;
 use crate::layers::{
     self, AttentionWeights, FramesBefore, KERNEL_REACH, channels, convolution, kernel, pointwise_convolution, space,
@@ -33,14 +34,29 @@ impl Resampling {
     }
 }
 
-/// A 3x3x3 convolution that sees no later frame and zeros before the first (`WanCausalConv3d`).
-pub(super) fn causal_convolution(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+/// A 3x3x3 convolution that sees no later frame and zeros before the first (`WanCausalConv3d`); of
+/// images alone one of 3x3.
+pub(super) fn causal_convolution(network: &Network, d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+    if network.is_planar {
+        let output = layers::planar_convolution(d, ["weight", "bias"], input, outputs, 1, 1)?;
+        d.returns(output);
+        return Ok(output);
+    }
     let inputs = channels(d, input);
     let behind = layers::behind(d, input, KERNEL_REACH, FramesBefore::Zeros)?;
     let weight = kernel(d, "weight", outputs, inputs, [3, 3, 3])?;
     let output = convolution(d, "bias", behind, weight, [1, 1, 1], [[0, 0], [1, 1], [1, 1]])?;
     d.returns(output);
     Ok(output)
+}
+
+/// A convolution of each position by itself.
+pub(super) fn pointwise(network: &Network, d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+    if network.is_planar {
+        let product = layers::planar_product(d, input, outputs, 1, 1)?;
+        return layers::bias(d, "bias", product);
+    }
+    pointwise_convolution(d, input, outputs)
 }
 
 /// The channels of each position brought to the length of their number's root, times a gain a
@@ -69,12 +85,12 @@ fn frame_norm(d: &mut Declaration<'_>, input: Value) -> Built {
 
 /// Two convolutions, each after a norm and an activation, around which the input is led
 /// (`WanResidualBlock`).
-pub(super) fn residual_block(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+pub(super) fn residual_block(network: &Network, d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
     let shortcut = if channels(d, input) == outputs {
         input
     } else {
         d.scope("conv_shortcut", |d| {
-            let shortcut = pointwise_convolution(d, input, outputs)?;
+            let shortcut = pointwise(network, d, input, outputs)?;
             d.returns(shortcut);
             Ok(shortcut)
         })?
@@ -83,7 +99,7 @@ pub(super) fn residual_block(d: &mut Declaration<'_>, input: Value, outputs: usi
     for (norm_name, conv) in [("norm1", "conv1"), ("norm2", "conv2")] {
         hidden = d.scope(norm_name, |d| norm(d, hidden))?;
         hidden = d.silu(hidden)?;
-        hidden = d.scope(conv, |d| causal_convolution(d, hidden, outputs))?;
+        hidden = d.scope(conv, |d| causal_convolution(network, d, hidden, outputs))?;
     }
     let output = d.add(hidden, shortcut)?;
     d.returns(output);
@@ -102,11 +118,11 @@ pub(super) fn attention_block(d: &mut Declaration<'_>, input: Value) -> Built {
 }
 
 /// A residual block, attention, a residual block (`WanMidBlock`).
-pub(super) fn mid_block(d: &mut Declaration<'_>, input: Value) -> Built {
+pub(super) fn mid_block(network: &Network, d: &mut Declaration<'_>, input: Value) -> Built {
     let outputs = channels(d, input);
-    let hidden = d.scope("resnets.0", |d| residual_block(d, input, outputs))?;
+    let hidden = d.scope("resnets.0", |d| residual_block(network, d, input, outputs))?;
     let hidden = d.scope("attentions.0", |d| attention_block(d, hidden))?;
-    let output = d.scope("resnets.1", |d| residual_block(d, hidden, outputs))?;
+    let output = d.scope("resnets.1", |d| residual_block(network, d, hidden, outputs))?;
     d.returns(output);
     Ok(output)
 }

@@ -11,8 +11,8 @@ use crate::declaration::Declaration;
 pub(super) fn decoder(network: &Network, d: &mut Declaration<'_>, latents: Value) -> Result<Value, BuildError> {
     let widths = network.decoder_widths();
     let last = widths.len() - 1;
-    let mut hidden = d.scope("conv_in", |d| causal_convolution(d, latents, widths[0]))?;
-    hidden = d.scope("mid_block", |d| mid_block(d, hidden))?;
+    let mut hidden = d.scope("conv_in", |d| causal_convolution(network, d, latents, widths[0]))?;
+    hidden = d.scope("mid_block", |d| mid_block(network, d, hidden))?;
     for (level, &outputs) in widths.iter().enumerate() {
         let resampling = (level != last).then(|| Resampling::of(network.doubles_time(level)));
         hidden = d.scope(&format!("up_blocks.{level}"), |d| {
@@ -24,7 +24,7 @@ pub(super) fn decoder(network: &Network, d: &mut Declaration<'_>, latents: Value
     hidden = d.scope("norm_out", |d| norm(d, hidden))?;
     hidden = d.silu(hidden)?;
     let [_, outputs] = network.channels;
-    d.scope("conv_out", |d| causal_convolution(d, hidden, outputs))
+    d.scope("conv_out", |d| causal_convolution(network, d, hidden, outputs))
 }
 
 /// Residual blocks and a sampler, if the level has one; with a shortcut around all of them where
@@ -38,7 +38,7 @@ fn up_block(
 ) -> Result<Value, BuildError> {
     let mut hidden = input;
     for layer in 0..=network.layers {
-        hidden = d.scope(&format!("resnets.{layer}"), |d| residual_block(d, hidden, outputs))?;
+        hidden = d.scope(&format!("resnets.{layer}"), |d| residual_block(network, d, hidden, outputs))?;
     }
     let Some(resampling) = resampling else { return Ok(hidden) };
     if !network.is_residual {

@@ -10,12 +10,12 @@ use crate::declaration::Declaration;
 
 /// Declares what a step makes of a video `[batch, channel, time, height, width]`.
 pub(super) fn encoder(network: &Network, d: &mut Declaration<'_>, sample: Value) -> Result<Value, BuildError> {
-    let mut hidden = d.scope("conv_in", |d| causal_convolution(d, sample, network.encoder_base))?;
+    let mut hidden = d.scope("conv_in", |d| causal_convolution(network, d, sample, network.encoder_base))?;
     hidden = if network.is_residual { down_blocks(network, d, hidden)? } else { down_layers(network, d, hidden)? };
-    hidden = d.scope("mid_block", |d| mid_block(d, hidden))?;
+    hidden = d.scope("mid_block", |d| mid_block(network, d, hidden))?;
     hidden = d.scope("norm_out", |d| norm(d, hidden))?;
     hidden = d.silu(hidden)?;
-    d.scope("conv_out", |d| causal_convolution(d, hidden, 2 * network.latents))
+    d.scope("conv_out", |d| causal_convolution(network, d, hidden, 2 * network.latents))
 }
 
 /// What the sampler behind a level does, if there is one.
@@ -33,7 +33,7 @@ fn down_layers(network: &Network, d: &mut Declaration<'_>, input: Value) -> Resu
     let mut hidden = input;
     for (level, outputs) in network.encoder_widths().into_iter().enumerate() {
         for _ in 0..network.layers {
-            hidden = d.scope(&numbered(), |d| residual_block(d, hidden, outputs))?;
+            hidden = d.scope(&numbered(), |d| residual_block(network, d, hidden, outputs))?;
             if network.attends(level) {
                 hidden = d.scope(&numbered(), |d| attention_block(d, hidden))?;
             }
@@ -53,7 +53,7 @@ fn down_blocks(network: &Network, d: &mut Declaration<'_>, input: Value) -> Resu
             let (input, resampling) = (hidden, resampling(network, level));
             let mut hidden = input;
             for layer in 0..network.layers {
-                hidden = d.scope(&format!("resnets.{layer}"), |d| residual_block(d, hidden, outputs))?;
+                hidden = d.scope(&format!("resnets.{layer}"), |d| residual_block(network, d, hidden, outputs))?;
             }
             if let Some(resampling) = resampling {
                 hidden = d.scope("downsampler", |d| downsample(d, hidden, resampling))?;

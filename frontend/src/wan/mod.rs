@@ -12,64 +12,34 @@ mod decoder;
 mod encoder;
 mod network;
 mod original_names;
+mod recognition;
 mod shortcuts;
 
-use ir::{BuildError, Value};
-
-use crate::autoencoder::{Autoencoder, Channels, Dialect};
-use crate::config_json::{self, ConfigProblem, Configuration};
-use crate::declaration::Declaration;
-use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::LatentScaling;
-use crate::step::{Half, StepKind};
-use crate::tile_rule::TileRule;
+use crate::network::Describes;
+use crate::step::Half;
 
 pub use config::Config;
 pub(crate) use network::Network;
+pub(crate) use recognition::network as network_of_tensors;
 
-impl Autoencoder for Config {
-    fn class_name(&self) -> &'static str {
-        Self::CLASS
-    }
+impl Describes for Config {
+    type Network = Network;
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        config_json::fields(self)
-    }
-
-    fn problems(&self) -> Vec<ConfigProblem> {
-        config_json::problems(self)
-    }
-
-    fn channels(&self) -> Channels {
-        self.network().in_and_out()
-    }
-
-    fn spatial_compression(&self) -> usize {
-        self.network().spatial_compression()
-    }
-
-    fn temporal_compression(&self) -> usize {
-        self.network().temporal_compression()
-    }
-
-    fn size_unit(&self, half: Half) -> usize {
-        self.network().size_unit(half)
-    }
-
-    fn training_size(&self) -> [usize; 2] {
-        self.network().training_size()
-    }
-
-    fn frame_steps(&self, half: Half) -> FrameSteps {
-        self.network().frame_steps(half)
-    }
-
-    fn result_frames(&self, kind: StepKind, frames: usize) -> usize {
-        self.network().result_frames(kind, frames)
-    }
-
-    fn declare(&self, d: &mut Declaration<'_>, input: Value) -> Result<Value, BuildError> {
-        self.network().declare(d, input)
+    fn network(&self) -> Network {
+        Network {
+            encoder_base: self.base_dim,
+            decoder_base: self.decoder_base_dim.unwrap_or(self.base_dim),
+            multiples: self.dim_mult.clone(),
+            latents: self.z_dim,
+            layers: self.num_res_blocks,
+            attention_scales: self.attn_scales.clone(),
+            halves_time: self.temperal_downsample.clone(),
+            is_residual: self.is_residual,
+            channels: [self.in_channels, self.out_channels],
+            patch: self.patch_size.unwrap_or(1),
+            is_planar: false,
+        }
     }
 
     fn latent_scaling(&self) -> LatentScaling {
@@ -80,15 +50,7 @@ impl Autoencoder for Config {
         }
     }
 
-    fn tile_rule(&self, half: Half) -> TileRule {
-        self.network().tile_rule(half)
-    }
-
     fn result_range(&self, half: Half, _tiled: bool) -> Option<[f32; 2]> {
         (half == Half::Decoder).then_some([-1.0, 1.0])
-    }
-
-    fn dialects(&self) -> Vec<Dialect> {
-        self.network().dialects()
     }
 }

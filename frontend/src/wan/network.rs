@@ -4,13 +4,14 @@
 use ir::rearrange::{BlockOrder, depth_to_space, space_to_depth};
 use ir::{Axis, BuildError, Value};
 
+use super::blocks::pointwise;
 use super::{decoder, encoder, original_names};
-use crate::autoencoder::{Channels, Dialect};
+use crate::autoencoder::{Channels, Dialect, Medium};
 use crate::config_json::Violation;
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
-use crate::layers::pointwise_convolution;
+use crate::network;
 use crate::step::{Half, Position, StepKind};
 use crate::tile_rule::TileRule;
 
@@ -25,6 +26,8 @@ const OVERLAP: f64 = 0.25;
 /// Height and width in pixels of the smaller of the sizes that the published models were trained
 /// on.
 const TRAINING_SIZE: [usize; 2] = [480, 832];
+/// The same of models of images.
+const IMAGE_SIZE: [usize; 2] = [1024, 1024];
 
 /// The order of a patch's channels: those of the video, then the columns, then the rows of the
 /// patch.
@@ -32,7 +35,7 @@ const PATCH_ORDER: BlockOrder = [Axis::Channel, Axis::Time, Axis::Width, Axis::H
 
 /// What the networks of the family differ in.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Network {
+pub struct Network {
     /// Channels of the encoder's first level, and of its first convolution.
     pub(crate) encoder_base: usize,
     /// Channels of the decoder's last level.
@@ -55,6 +58,8 @@ pub(crate) struct Network {
     pub(crate) channels: [usize; 2],
     /// Height and width of the patches of pixels that the network takes for one.
     pub(crate) patch: usize,
+    /// Whether it is of images: no convolution looks across time.
+    pub(crate) is_planar: bool,
 }
 
 impl Network {
@@ -83,81 +88,8 @@ impl Network {
         self.attention_scales.contains(&0.5_f64.powi(level as i32))
     }
 
-    /// Channels of what goes in and out.
-    pub(crate) fn in_and_out(&self) -> Channels {
-        let [input, output] = self.channels.map(|channels| channels / (self.patch * self.patch));
-        Channels { input, output, latents: self.latents, moments: 2 * self.latents }
-    }
-
-    /// Pixels for one latent, in height as in width.
-    pub(crate) fn spatial_compression(&self) -> usize {
-        self.patch << self.levels().saturating_sub(1)
-    }
-
-    /// Frames for one latent frame, the first one aside.
-    pub(crate) fn temporal_compression(&self) -> usize {
-        1 << self.halves_time.iter().filter(|halves| **halves).count()
-    }
-
-    /// What the height and width of an input must be multiples of: patches are whole, and so are
-    /// the blocks of which shortcuts take means. Convolutions round down.
-    pub(crate) fn size_unit(&self, half: Half) -> usize {
-        match half {
-            Half::Decoder => 1,
-            Half::Encoder if self.is_residual => self.spatial_compression(),
-            Half::Encoder => self.patch,
-        }
-    }
-
-    /// A size that all published models were trained on, as near as this one takes it.
-    pub(crate) fn training_size(&self) -> [usize; 2] {
-        let unit = self.spatial_compression();
-        TRAINING_SIZE.map(|pixels| (pixels / unit).max(1) * unit)
-    }
-
-    /// One frame, and then as many as make one of the latents.
-    pub(crate) fn frame_steps(&self, half: Half) -> FrameSteps {
-        let unit = match half {
-            Half::Decoder => 1,
-            Half::Encoder => self.temporal_compression(),
-        };
-        FrameSteps::Free { first: 1, unit, frames: unit }
-    }
-
-    /// Frames that a step makes of so many.
-    pub(crate) fn result_frames(&self, kind: StepKind, frames: usize) -> usize {
-        match (kind.half, kind.position) {
-            (_, Position::First | Position::Whole) => frames,
-            (Half::Decoder, Position::Next) => frames.saturating_mul(self.temporal_compression()),
-            (Half::Encoder, Position::Next) => frames / self.temporal_compression(),
-        }
-    }
-
-    /// Tiles of `enable_tiling`. Patches: the reference blends them whole; and when it encodes, it
-    /// counts a tile's size in them, but not the size from which on frames are tiled.
-    pub(crate) fn tile_rule(&self, half: Half) -> TileRule {
-        let rule = TileRule::new([TILE, TILE], [OVERLAP, OVERLAP]);
-        match half {
-            Half::Decoder => TileRule { grain: self.patch, ..rule },
-            Half::Encoder => TileRule { size: [TILE * self.patch; 2], whole_share: 1.0 / self.patch as f64, ..rule },
-        }
-    }
-
-    /// The names that the model's authors gave.
-    pub(crate) fn dialects(self) -> Vec<Dialect> {
-        vec![Dialect::new("original", move |name| original_names::own_name(&self, name))]
-    }
-
-    /// Declares a step of either half.
-    pub(crate) fn declare(&self, d: &mut Declaration<'_>, input: Value) -> Result<Value, BuildError> {
-        match d.kind().half {
-            Half::Decoder => self.decode(d, input),
-            Half::Encoder => self.encode(d, input),
-        }
-    }
-
     fn decode(&self, d: &mut Declaration<'_>, latents: Value) -> Result<Value, BuildError> {
-        let hidden = d.scope("post_quant_conv", |d| pointwise_convolution(d, latents, self.latents))?;
+        let hidden = d.scope("post_quant_conv", |d| pointwise(self, d, latents, self.latents))?;
         let sample = d.scope("decoder", |d| {
             let sample = decoder::decoder(self, d, hidden)?;
             d.returns(sample);
@@ -174,7 +106,87 @@ impl Network {
             d.returns(moments);
             Ok(moments)
         })?;
-        d.scope("quant_conv", |d| pointwise_convolution(d, moments, 2 * self.latents))
+        d.scope("quant_conv", |d| pointwise(self, d, moments, 2 * self.latents))
+    }
+}
+
+impl network::Network for Network {
+    fn medium(&self) -> Medium {
+        if self.is_planar { Medium::Image } else { Medium::Video }
+    }
+
+    fn channels(&self) -> Channels {
+        let [input, output] = self.channels.map(|channels| channels / (self.patch * self.patch));
+        Channels { input, output, latents: self.latents, moments: 2 * self.latents }
+    }
+
+    fn spatial_compression(&self) -> usize {
+        self.patch << self.levels().saturating_sub(1)
+    }
+
+    fn temporal_compression(&self) -> usize {
+        let halvings = self.halves_time.iter().filter(|halves| **halves && !self.is_planar);
+        1 << halvings.count()
+    }
+
+    /// What the height and width of an input must be multiples of: patches are whole, and so are
+    /// the blocks of which shortcuts take means. Convolutions round down.
+    fn size_unit(&self, half: Half) -> usize {
+        match half {
+            Half::Decoder => 1,
+            Half::Encoder if self.is_residual => self.spatial_compression(),
+            Half::Encoder => self.patch,
+        }
+    }
+
+    /// A size that all published models were trained on, as near as this one takes it.
+    fn training_size(&self) -> [usize; 2] {
+        let unit = self.spatial_compression();
+        let size = if self.is_planar { IMAGE_SIZE } else { TRAINING_SIZE };
+        size.map(|pixels| (pixels / unit).max(1) * unit)
+    }
+
+    /// One frame, and then as many as make one of the latents.
+    fn frame_steps(&self, half: Half) -> FrameSteps {
+        if self.is_planar {
+            return FrameSteps::Whole;
+        }
+        let unit = match half {
+            Half::Decoder => 1,
+            Half::Encoder => self.temporal_compression(),
+        };
+        FrameSteps::Free { first: 1, unit, frames: unit }
+    }
+
+    fn result_frames(&self, kind: StepKind, frames: usize) -> usize {
+        match (kind.half, kind.position) {
+            (_, Position::First | Position::Whole) => frames,
+            (Half::Decoder, Position::Next) => frames.saturating_mul(self.temporal_compression()),
+            (Half::Encoder, Position::Next) => frames / self.temporal_compression(),
+        }
+    }
+
+    /// Tiles of `enable_tiling`. Patches: the reference blends them whole; and when it encodes, it
+    /// counts a tile's size in them, but not the size from which on frames are tiled.
+    fn tile_rule(&self, half: Half) -> TileRule {
+        let rule = TileRule::new([TILE, TILE], [OVERLAP, OVERLAP]);
+        match half {
+            Half::Decoder => TileRule { grain: self.patch, ..rule },
+            Half::Encoder => TileRule { size: [TILE * self.patch; 2], whole_share: 1.0 / self.patch as f64, ..rule },
+        }
+    }
+
+    /// The names that the model's authors gave.
+    fn dialects(&self) -> Vec<Dialect> {
+        let network = self.clone();
+        vec![Dialect::new("original", move |name| original_names::own_name(&network, name))]
+    }
+
+    fn declare(&self, d: &mut Declaration<'_>, input: Value) -> Result<Value, BuildError> {
+        match d.kind().half {
+            Half::Decoder => self.decode(d, input),
+            Half::Encoder => self.encode(d, input),
+        }
     }
 }
 
@@ -292,8 +304,10 @@ impl Network {
         found
     }
 
-    /// Means and deviations of the latents that do not fit.
+    /// Means and deviations of the latents that do not fit. Without any, latents cannot be scaled,
+    /// but decoded all the same.
     pub(crate) fn scaling_violations(&self, mean: &[f64], deviation: &[f64]) -> Vec<Violation> {
-        config_rules::latent_statistics("z_dim", self.latents, Some(mean), Some(deviation))
+        let known = |values| Some(values).filter(|values: &&[f64]| !values.is_empty());
+        config_rules::latent_statistics("z_dim", self.latents, known(mean), known(deviation))
     }
 }

@@ -234,13 +234,13 @@ fn sheet_path(output: &Path) -> PathBuf {
 /// The mean of the video's latents, unscaled.
 fn encode(vae: &Vae, video: &Video, options: &RunOptions, console: Console) -> Result<(Latents, Report), Error> {
     let moments = vae.encoded_shape(&video.shape)?;
-    let shape = ClipShape { channels: moments.channels / 2, ..moments };
+    let shape = ClipShape { channels: vae.model().channels().latents, ..moments };
     let mut latents = VideoBuilder::new("the latents", shape)?;
-    let mut posterior = Posterior::new(Draw::Mean);
+    let mut posterior = Posterior::new(Draw::Mean, shape.channels, moments.channels);
     let mut source = video.frames()?;
     let mut next = |sample, frames| source.next(sample, frames);
     let mut sink = |sample, block: &FrameBlock<'_>| {
-        let means = posterior.latents(block, shape.channels);
+        let means = posterior.latents(block);
         latents.add(sample, &FrameBlock { data: &means, frames: block.frames });
         Ok(())
     };

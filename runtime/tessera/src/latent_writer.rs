@@ -58,7 +58,8 @@ impl LatentWriter {
     ///
     /// # Errors
     /// [`files::Error::UnknownOutput`] unless the path ends in `.safetensors`;
-    /// [`media::Error::InvalidClip`]; [`Error::Input`] if latents cannot be cut into patches;
+    /// [`media::Error::InvalidClip`]; [`Error::Options`] if a draw or moments are asked of an encoder
+    /// that gives latents without a variance; [`Error::Input`] if latents cannot be cut into patches;
     /// [`files::Error::OutputPlace`].
     pub fn create(
         path: &Path,
@@ -69,6 +70,7 @@ impl LatentWriter {
     ) -> Result<LatentWriter> {
         require_ending(path, ENDING, ".safetensors, for latents")?;
         moments.check()?;
+        check_content(&content, form.channels == moments.channels)?;
         let latents = ClipShape { channels: form.channels, ..moments };
         let (axes, layout) = match (medium, &content) {
             (Medium::Image, _) => (ArrayAxes::Bchw, LatentsLayout::Bchw),
@@ -86,7 +88,7 @@ impl LatentWriter {
             LatentContent::Moments => (moments, Draw::Mean, TensorLabel { name: MOMENTS_NAME, axes, metadata: None }),
         };
         let array = Box::new(ArrayWriter::tensor(path, written, label)?);
-        let posterior = Posterior::new(draw);
+        let posterior = Posterior::new(draw, form.channels, moments.channels);
         Ok(LatentWriter { array, posterior, content, form, shape: moments, written, axes })
     }
 
@@ -104,7 +106,7 @@ impl LatentWriter {
     pub fn write(&mut self, sample: usize, moments: &FrameBlock<'_>) -> Result<()> {
         let channels = self.form.channels;
         let latents = |posterior: &mut Posterior| Latents {
-            data: posterior.latents(moments, channels),
+            data: posterior.latents(moments),
             shape: [1, channels, moments.frames, self.shape.height, self.shape.width],
         };
         let data = match &self.content {
@@ -144,4 +146,18 @@ fn patched(latents: ClipShape, form: LatentForm) -> Result<ClipShape> {
         return Err(Error::Input { what: "latents", found: latents.axes(), problem });
     }
     Ok(ClipShape { channels: form.patched_channels(), height: height / patch, width: width / patch, ..latents })
+}
+
+/// Checks that the encoder gives a distribution where it takes one.
+fn check_content(content: &LatentContent, are_latents: bool) -> Result<()> {
+    use LatentContent::{Moments, Scaled, Unscaled};
+    let problem = match content {
+        Scaled { draw: Draw::Mean, .. } | Unscaled { draw: Draw::Mean } => return Ok(()),
+        _ if !are_latents => return Ok(()),
+        Scaled { .. } | Unscaled { .. } => {
+            "the model's encoder gives latents without a variance: there is nothing to draw"
+        }
+        Moments => "the model's encoder gives latents without a variance: there are no moments, only latents",
+    };
+    Err(Error::Options { problem: problem.into() })
 }

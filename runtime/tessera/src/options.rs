@@ -261,7 +261,9 @@ impl RunOptions {
                     FrameSteps::Fixed { frames } | FrameSteps::Chunks { frames, .. } => {
                         format!("cut otherwise than into steps of {frames}, a clip gives other numbers")
                     }
-                    FrameSteps::Free { unit, .. } | FrameSteps::WholeUnits { unit, streams: true } => {
+                    FrameSteps::Free { unit, .. }
+                    | FrameSteps::Ragged { unit, .. }
+                    | FrameSteps::WholeUnits { unit, streams: true } => {
                         format!("a step takes a multiple of {unit} frames, not {frames}")
                     }
                     FrameSteps::Parts { .. } => "a step takes one frame or more".into(),

@@ -1,5 +1,5 @@
 //! What the encoder says of the latents: a normal distribution for each value, whose mean or a draw
-//! from which is taken.
+//! from which is taken; of some models the value itself.
 //!
 //! The arithmetic of diffusers' `DiagonalGaussianDistribution`: a draw is mean +
 //! exp(clamp(log-variance, -30, 20) / 2) * noise. The noise is ours: no two frameworks draw alike.
@@ -68,26 +68,30 @@ impl Iterator for Noise {
 #[derive(Debug, Clone)]
 pub struct Posterior {
     noise: Option<Noise>,
+    /// Channels of the latents, and of the moments.
+    channels: [usize; 2],
 }
 
 impl Posterior {
-    /// What `draw` takes.
-    pub fn new(draw: Draw) -> Posterior {
+    /// What `draw` takes, of moments of so many channels, of latents of so many. Where those are as
+    /// many, moments are the latents, and there is nothing to draw.
+    pub fn new(draw: Draw, latents: usize, moments: usize) -> Posterior {
         let noise = match draw {
-            Draw::Mean => None,
-            Draw::Sample { seed } => Some(Noise::new(seed)),
+            Draw::Sample { seed } if latents != moments => Some(Noise::new(seed)),
+            _ => None,
         };
-        Posterior { noise }
+        Posterior { noise, channels: [latents, moments] }
     }
 
-    /// The latents [C, T, H, W] of moments [2 C, T, H, W], C being `channels`: first the means of
-    /// all channels, then the log-variances. Noise is used up in the order frame, channel, row,
-    /// column, so that it does not matter how frames are cut into blocks.
-    pub fn latents(&mut self, moments: &FrameBlock<'_>, channels: usize) -> Vec<f32> {
-        let (means, log_variances) = moments.data.split_at(moments.data.len() / 2);
+    /// The latents [C, T, H, W] of moments [2 C, T, H, W]: first the means of all channels, then the
+    /// log-variances. Noise is used up in the order frame, channel, row, column, so that it does not
+    /// matter how frames are cut into blocks.
+    pub fn latents(&mut self, moments: &FrameBlock<'_>) -> Vec<f32> {
+        let [channels, all] = self.channels;
+        let volume = moments.data.len() / all;
+        let (means, log_variances) = moments.data.split_at(channels * volume);
         let mut latents = means.to_vec();
         let Some(noise) = &mut self.noise else { return latents };
-        let volume = latents.len() / channels;
         let plane = volume / moments.frames;
         for t in 0..moments.frames {
             for c in 0..channels {
@@ -128,14 +132,23 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_variance_is_taken_as_it_is() {
+        let latents = [0.0, 1.0, 2.0, 3.0];
+        let block = FrameBlock { data: &latents, frames: 1 };
+        for draw in [Draw::Mean, Draw::Sample { seed: 1 }] {
+            assert_eq!(Posterior::new(draw, 4, 4).latents(&block), latents);
+        }
+    }
+
+    #[test]
     fn a_draw_is_the_mean_and_so_much_noise() {
         // Two channels, three frames, one pixel; means 0 to 5, log-variances of ln 4 and beyond
         // both ends.
         let four = 4.0_f32.ln();
         let moments = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, four, four, four, four, -100.0, 100.0];
         let block = FrameBlock { data: &moments, frames: 3 };
-        assert_eq!(Posterior::new(Draw::Mean).latents(&block, 2), &moments[..6]);
-        let drawn = Posterior::new(Draw::Sample { seed: 1 }).latents(&block, 2);
+        assert_eq!(Posterior::new(Draw::Mean, 2, 4).latents(&block), &moments[..6]);
+        let drawn = Posterior::new(Draw::Sample { seed: 1 }, 2, 4).latents(&block);
         let noise: Vec<f64> = Noise::new(1).take(6).collect();
         // Frames first: the second number is the second channel's first frame.
         let expected = [
@@ -150,12 +163,12 @@ mod tests {
             assert!((f64::from(*found) - expected).abs() <= 1e-6 * expected.abs().max(1.0), "{found}, {expected}");
         }
         // In other blocks the same.
-        let mut posterior = Posterior::new(Draw::Sample { seed: 1 });
+        let mut posterior = Posterior::new(Draw::Sample { seed: 1 }, 2, 4);
         let pick = |frames: std::ops::Range<usize>| -> Vec<f32> {
             moments.chunks(3).flat_map(|channel| channel[frames.clone()].to_vec()).collect()
         };
-        let first = posterior.latents(&FrameBlock { data: &pick(0..1), frames: 1 }, 2);
-        let rest = posterior.latents(&FrameBlock { data: &pick(1..3), frames: 2 }, 2);
+        let first = posterior.latents(&FrameBlock { data: &pick(0..1), frames: 1 });
+        let rest = posterior.latents(&FrameBlock { data: &pick(1..3), frames: 2 });
         assert_eq!([first[0], rest[0], rest[1], first[1], rest[2], rest[3]], drawn[..]);
     }
 }

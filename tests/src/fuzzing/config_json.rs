@@ -39,7 +39,10 @@ pub fn run(bytes: &[u8]) {
                 Position::Next,
             ) => unit,
             (FrameSteps::Free { first, .. } | FrameSteps::Chunks { first, .. }, _) => first,
-            (FrameSteps::Fixed { .. } | FrameSteps::Parts { .. } | FrameSteps::Whole, _) => 3,
+            (
+                FrameSteps::Fixed { .. } | FrameSteps::Ragged { .. } | FrameSteps::Parts { .. } | FrameSteps::Whole,
+                _,
+            ) => 3,
         };
         let step = Step { kind, batch: 1, frames, height: size, width: size };
         let graph = match declare(model, &step, &Taps::All) {
