@@ -9,6 +9,7 @@ fn published_models_have_their_tensors() {
         ("Wan-2.1", 194, 126_892_531),
         ("Wan-2.2", 196, 704_688_668),
         ("Qwen-Image", 194, 126_892_531),
+        ("Qwen-Image-2.1", 226, 330_987_188),
         ("Mochi-1", 437, 459_748_611),
         ("SVD", 374, 97_742_847),
         ("Cosmos-1.0", 310, 105_653_696),
@@ -17,6 +18,13 @@ fn published_models_have_their_tensors() {
         ("SDXL", 248, 83_653_863),
         ("SD-3", 244, 83_819_683),
         ("FLUX.1", 244, 83_819_683),
+        ("FLUX.2", 248, 84_046_115),
+        ("TAESD", 134, 2_445_063),
+        ("TAEW2.1", 128, 11_315_539),
+        ("TAEW2.2", 128, 11_418_108),
+        ("TAEHV-1.5", 128, 11_372_012),
+        ("TAELTX-2", 128, 11_759_728),
+        ("TAEF1", 134, 2_458_899),
     ];
     let found = published().iter().map(|published| {
         let (model, _) = read_config(published.config).unwrap();
