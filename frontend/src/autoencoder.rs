@@ -114,6 +114,13 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// same result.
     fn frame_steps(&self, half: Half) -> FrameSteps;
 
+    /// The steps of the reference, in which activations are looked at, where those of
+    /// [`Self::frame_steps`] give the same numbers in less memory. Where these are
+    /// [`FrameSteps::Whole`], a step over a whole clip may have any number of frames.
+    fn reference_steps(&self, half: Half) -> FrameSteps {
+        self.frame_steps(half)
+    }
+
     /// Frames that a step of this kind makes of so many frames of its input.
     fn result_frames(&self, kind: StepKind, frames: usize) -> usize;
 
@@ -121,6 +128,13 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     fn conditions(&self, half: Half) -> Vec<Condition> {
         let _ = half;
         vec![]
+    }
+
+    /// Frames at the beginning of a decoded clip that the reference drops unless it is told to
+    /// keep all. They are among those of [`Self::result_frames`], and fewer than those of a first
+    /// step.
+    fn dropped_frames(&self) -> usize {
+        0
     }
 
     /// Declares what a step makes of its input `[batch, channel, time, height, width]`: the sample
@@ -219,7 +233,7 @@ impl dyn Autoencoder + '_ {
         }
     }
 
-    /// Frames that `half` makes of a clip, over all its steps.
+    /// Frames that `half` makes of a clip, over all its steps, with those that are dropped.
     pub fn clip_frames(&self, half: Half, frames: usize) -> usize {
         let steps = self.frame_steps(half).of_clip(frames);
         // All steps between the first and the last are alike.
@@ -250,9 +264,9 @@ impl dyn Autoencoder + '_ {
         self.frame_steps(half).usual().or_else(of_tile).unwrap_or(1)
     }
 
-    /// Frames that a clip of latents decodes to.
+    /// Frames that a clip of latents decodes to, unless all are to be kept.
     pub fn decoded_frames(&self, latent_frames: usize) -> usize {
-        self.clip_frames(Half::Decoder, latent_frames)
+        self.clip_frames(Half::Decoder, latent_frames).saturating_sub(self.dropped_frames())
     }
 
     /// Latent frames that a clip encodes to.

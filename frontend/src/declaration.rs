@@ -244,12 +244,16 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
         return Err(DeclareError::Ragged { step: *step, unit });
     }
 
+    let frame_steps = match kind.position {
+        Position::Whole => model.reference_steps(kind.half),
+        Position::First | Position::Next => model.frame_steps(kind.half),
+    };
     let units = |unit: usize| (frames.is_multiple_of(unit), format!("expected a multiple of {unit}"));
-    let (fits, expected) = match (model.frame_steps(kind.half), kind.position) {
-        (FrameSteps::Free { first, .. }, Position::First | Position::Whole) => {
+    let (fits, expected) = match (frame_steps, kind.position) {
+        (FrameSteps::Free { first, .. } | FrameSteps::Chunks { first, .. }, Position::First | Position::Whole) => {
             (frames == first, format!("expected {first}, the first of a clip"))
         }
-        (FrameSteps::Free { unit, .. }, Position::Next) => units(unit),
+        (FrameSteps::Free { unit, .. } | FrameSteps::Chunks { unit, .. }, Position::Next) => units(unit),
         (FrameSteps::WholeUnits { streams: false, .. }, Position::First | Position::Next) => {
             (false, "expected a whole clip, since frames see those behind them".to_owned())
         }
@@ -258,7 +262,9 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
         (FrameSteps::WholeUnits { unit, .. }, Position::Whole) => {
             (frames % unit == 1 % unit, format!("expected one and a multiple of {unit}"))
         }
-        (FrameSteps::Fixed { .. } | FrameSteps::Ragged { .. } | FrameSteps::Whole, _) => (true, String::new()),
+        (FrameSteps::Fixed { .. } | FrameSteps::Ragged { .. } | FrameSteps::Parts { .. } | FrameSteps::Whole, _) => {
+            (true, String::new())
+        }
     };
     if !fits {
         return Err(DeclareError::Frames { step: *step, expected });

@@ -27,6 +27,10 @@
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
 //! | [`hunyuan_video`] | `AutoencoderKLHunyuanVideo` |
 //! | [`hunyuan_video15`] | `AutoencoderKLHunyuanVideo15` |
+//! | [`cosmos`] | `AutoencoderKLCosmos` |
+//! | [`magvit`] | `AutoencoderKLMagvit` |
+//! | [`mochi`] | `AutoencoderKLMochi` |
+//! | [`temporal_decoder`] | `AutoencoderKLTemporalDecoder` |
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
 //! | [`qwen_image_21`] | `AutoencoderKLQwenImage21` |
@@ -47,6 +51,7 @@ pub mod cogvideox;
 pub mod condition;
 pub mod config_json;
 mod config_rules;
+pub mod cosmos;
 pub mod declaration;
 pub mod flux2;
 pub mod frame_steps;
@@ -56,6 +61,8 @@ pub mod latent_scaling;
 mod layers;
 pub mod ltx;
 pub mod ltx2;
+pub mod magvit;
+pub mod mochi;
 mod network;
 pub mod parameters;
 pub mod qwen_image;
@@ -64,6 +71,7 @@ pub mod recognition;
 pub mod registry;
 pub mod step;
 pub mod taehv;
+pub mod temporal_decoder;
 pub mod tile_rule;
 pub mod wan;
 

@@ -10,15 +10,19 @@ use crate::autoencoder_kl;
 use crate::autoencoder_tiny;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
+use crate::cosmos;
 use crate::flux2;
 use crate::hunyuan_video;
 use crate::hunyuan_video15;
 use crate::ltx;
 use crate::ltx2;
+use crate::magvit;
+use crate::mochi;
 use crate::qwen_image;
 use crate::qwen_image_21;
 use crate::recognition::{OfTensors, TensorShapes};
 use crate::taehv;
+use crate::temporal_decoder;
 use crate::wan;
 
 /// A model with its configuration, and what was passed over.
@@ -46,6 +50,10 @@ pub(crate) const CLASSES: &[Class] = &[
     class::<taehv::Config>(),
     class::<ltx::Config>(),
     class::<ltx2::Config>(),
+    class::<mochi::Config>(),
+    class::<temporal_decoder::Config>(),
+    class::<cosmos::Config>(),
+    class::<magvit::Config>(),
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
@@ -100,6 +108,17 @@ pub fn published() -> &'static [Published] {
         Published { name: "Qwen-Image-2.1", config: r#"{"_class_name": "AutoencoderKLQwenImage21"}"# },
         Published { name: "HunyuanVideo", config: r#"{"_class_name": "AutoencoderKLHunyuanVideo"}"# },
         Published { name: "HunyuanVideo-1.5", config: r#"{"_class_name": "AutoencoderKLHunyuanVideo15"}"# },
+        Published { name: "Mochi-1", config: r#"{"_class_name": "AutoencoderKLMochi"}"# },
+        Published {
+            name: "SVD",
+            config: r#"{"_class_name": "AutoencoderKLTemporalDecoder", "block_out_channels": [128, 256, 512, 512],
+                "down_block_types": [
+                    "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"
+                ],
+                "layers_per_block": 2, "latent_channels": 4, "sample_size": 768}"#,
+        },
+        Published { name: "Cosmos-1.0", config: r#"{"_class_name": "AutoencoderKLCosmos"}"# },
+        Published { name: "EasyAnimate-5", config: r#"{"_class_name": "AutoencoderKLMagvit"}"# },
         Published { name: "SD-1.5", config: stable_diffusion!(r#""sample_size": 512"#) },
         Published { name: "SDXL", config: stable_diffusion!(r#""sample_size": 1024, "scaling_factor": 0.13025"#) },
         Published {

@@ -140,6 +140,17 @@ impl Case {
         held + self.metadata.get("aliases").and_then(|aliases| aliases.as_object()).map_or(0, |aliases| aliases.len())
     }
 
+    /// Frames of each clip where tensors are of images, [B * T, C, H, W].
+    pub fn frames_of_images(&self) -> usize {
+        self.metadata.get("num_frames").and_then(|frames| frames.as_u64()).unwrap_or(1) as usize
+    }
+
+    /// Whether the frames are kept that the reference drops unless it is told not to.
+    pub fn keeps_all_frames(&self) -> bool {
+        let attributes = self.metadata.get("attributes");
+        attributes.and_then(|all| all.get("drop_last_temporal_frames")?.as_bool()) == Some(false)
+    }
+
     /// The tiles of a case of the models in `goldens/models`.
     ///
     /// # Panics

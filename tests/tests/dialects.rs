@@ -285,3 +285,106 @@ fn videos_come_out_of_files_in_other_names() {
         }
     }
 }
+
+/// A name of the decoder of `AutoencoderKLMochi` with three levels as its authors have it, with
+/// this in front; the encoder's are left as they are.
+fn in_stacks(prefix: &str, name: &str) -> String {
+    let Some(path) = name.strip_prefix("decoder.") else { return name.to_owned() };
+    let mut path = path.to_owned();
+    for (own, other) in [
+        ("conv_in.", "blocks.0.0."),
+        ("block_in.resnets.0.", "blocks.0.1."),
+        ("up_blocks.0.", "blocks.1."),
+        ("up_blocks.1.", "blocks.2."),
+        ("block_out.resnets.", "blocks.3."),
+        ("proj_out.", "output_proj."),
+        (".resnets.", ".blocks."),
+        (".norm1.norm_layer.", ".stack.0."),
+        (".conv1.conv.", ".stack.2."),
+        (".norm2.norm_layer.", ".stack.3."),
+        (".conv2.conv.", ".stack.5."),
+    ] {
+        path = path.replace(own, other);
+    }
+    format!("{prefix}{path}")
+}
+
+/// A name of `AutoencoderKLTemporalDecoder` with two levels as latent diffusion's code has it.
+fn in_ldm_over_time(name: &str, shape: &mut Vec<usize>) -> String {
+    if let Some(parameter) = name.strip_prefix("decoder.time_conv_out.") {
+        return format!("decoder.conv_out.time_mix_conv.{parameter}");
+    }
+    let mut name = in_ldm(&name.replace(".spatial_res_block.", "."), shape);
+    for (own, other) in [
+        // Two levels, not three.
+        ("decoder.up.2.", "decoder.up.one."),
+        ("decoder.up.1.", "decoder.up.0."),
+        ("decoder.up.one.", "decoder.up.1."),
+        (".time_mixer.", "."),
+        (".temporal_res_block.norm1.", ".time_stack.in_layers.0."),
+        (".temporal_res_block.conv1.", ".time_stack.in_layers.2."),
+        (".temporal_res_block.norm2.", ".time_stack.out_layers.0."),
+        (".temporal_res_block.conv2.", ".time_stack.out_layers.3."),
+    ] {
+        name = name.replace(own, other);
+    }
+    name
+}
+
+/// A name of `AutoencoderKLCosmos` with three blocks a half as its authors have it.
+fn in_factors(name: &str) -> String {
+    let is_convolution = !name.contains("norm");
+    let mut name = in_ldm(name, &mut vec![])
+        .replace(".mid.attn_1.", ".mid.attn_1.0.")
+        .replace(".mid_block.temp_attentions.0.", ".mid.attn_1.1.")
+        .replace(".temp_attentions.0.", ".attn.0.1.")
+        .replace(".temp_attentions.1.", ".attn.1.1.")
+        .replace(".attentions.0.", ".attn.0.0.")
+        .replace(".attentions.1.", ".attn.1.0.")
+        .replace(".conv_s.", ".0.")
+        .replace(".conv_t.", ".1.");
+    if is_convolution {
+        let (module, parameter) = name.rsplit_once('.').expect("a module");
+        name = format!("{module}.conv3d.{parameter}");
+    }
+    name
+}
+
+#[test]
+fn decoders_come_out_of_files_of_stacks() {
+    let expected = results(&goldens().join("models/mochi"));
+    for prefix in ["", "decoder.", "vae.decoder."] {
+        let folder = renamed("mochi", |name, _| in_stacks(prefix, name));
+        assert!(results(folder.path()) == expected, "with `{prefix}` in front");
+    }
+    assert_eq!(in_stacks("", "decoder.up_blocks.1.resnets.3.conv2.conv.weight"), "blocks.2.blocks.3.stack.5.weight");
+}
+
+#[test]
+fn videos_come_out_of_latent_diffusions_files() {
+    let expected = results(&goldens().join("models/temporal-decoder"));
+    for prefix in ["", "first_stage_model."] {
+        let folder = renamed("temporal-decoder", |name, shape| format!("{prefix}{}", in_ldm_over_time(name, shape)));
+        assert!(results(folder.path()) == expected, "with `{prefix}` in front");
+    }
+    let known = in_ldm_over_time("decoder.up_blocks.1.resnets.0.temporal_res_block.conv1.weight", &mut vec![]);
+    assert_eq!(known, "decoder.up.0.block.0.time_stack.in_layers.2.weight");
+}
+
+#[test]
+fn factored_convolutions_come_out_of_their_authors_files() {
+    let expected = results(&goldens().join("models/cosmos"));
+    for prefix in ["", "vae."] {
+        let folder = renamed("cosmos", |name, _| format!("{prefix}{}", in_factors(name)));
+        assert!(results(folder.path()) == expected, "with `{prefix}` in front");
+    }
+    for (own, other) in [
+        ("decoder.up_blocks.1.upsamplers.0.conv3.weight", "decoder.up.1.upsample.conv3.conv3d.weight"),
+        ("encoder.down_blocks.2.resnets.1.conv1.conv_t.bias", "encoder.down.2.block.1.conv1.1.conv3d.bias"),
+        ("decoder.mid_block.temp_attentions.0.norm.norm.bias", "decoder.mid.attn_1.1.norm.norm.bias"),
+        ("encoder.mid_block.attentions.0.to_out.0.bias", "encoder.mid.attn_1.0.proj_out.conv3d.bias"),
+        ("quant_conv.weight", "quant_conv.conv3d.weight"),
+    ] {
+        assert_eq!(in_factors(own), other);
+    }
+}

@@ -242,7 +242,7 @@ impl Configuration for Config {
         found.extend(config_rules::levels(
             &self.block_out_channels,
             self.norm_num_groups,
-            [
+            &[
                 ("down_block_types", &self.down_block_types, DOWN_BLOCK),
                 ("up_block_types", &self.up_block_types, UP_BLOCK),
             ],

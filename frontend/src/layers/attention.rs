@@ -1,6 +1,7 @@
-//! Attention among the positions of each frame, and among those of all frames.
+//! Attention among the positions of each frame, among those of all frames, and among the frames of
+//! each position.
 
-use ir::{AttentionMask, BuildError, ElementType, TensorType, Value};
+use ir::{AttentionMask, BuildError, ElementType, Layout, TensorType, Value};
 use smallvec::smallvec;
 
 use super::{Built, channels, linear, planar_pointwise, space, tapped_pointwise_convolution, tokens};
@@ -41,13 +42,33 @@ pub(crate) fn frame_causal_attention(d: &mut Declaration<'_>, input: Value, weig
     video_of(d, attended, input)
 }
 
+/// Softmax attention among the frames of each position, of which each sees itself and the earlier
+/// ones, between videos of this step alone; the same shape.
+pub(crate) fn time_attention(
+    d: &mut Declaration<'_>,
+    [query, key, value]: [Value; 3],
+    heads: usize,
+    scale: f64,
+) -> Built {
+    let (of_queries, of_keys, of_values) = (time_tokens(d, query)?, time_tokens(d, key)?, time_tokens(d, value)?);
+    let attended = d.attention(of_queries, of_keys, of_values, heads, scale, AttentionMask::Causal(1))?;
+    let by_frames = d.transpose(attended, smallvec![0, 2, 1, 3])?;
+    video_of(d, by_frames, value)
+}
+
+/// The frames of each position in a row, channels last: `[batch, height * width, time, channel]`.
+pub(crate) fn time_tokens(d: &mut Declaration<'_>, video: Value) -> Built {
+    let by_frames = tokens(d, video)?;
+    d.transpose(by_frames, smallvec![0, 2, 1, 3])
+}
+
 /// What scores of one head of so many channels are multiplied by.
 fn one_head(channels: usize) -> f64 {
     1.0 / (channels as f64).sqrt()
 }
 
-/// Queries, keys and values as videos.
-fn queries_keys_values(
+/// Queries, keys and values that layers of this module make of `input`, as videos of its shape.
+pub(crate) fn queries_keys_values(
     d: &mut Declaration<'_>,
     input: Value,
     weights: AttentionWeights,
@@ -73,8 +94,7 @@ fn queries_keys_values(
 /// Tokens of all frames, in their order, as a video of the sizes of `like`.
 fn video_of(d: &mut Declaration<'_>, tokens: Value, like: Value) -> Built {
     let (batch, count, [frames, height, width]) = (d.ty(like).shape[0], channels(d, like), space(d, like));
-    let back = ir::Layout::NCTHW.channel_last();
-    let last = TensorType::with_layout(ElementType::F32, back, [batch, frames, height, width, count]);
+    let last = TensorType::with_layout(ElementType::F32, Layout::NTHWC, [batch, frames, height, width, count]);
     let last = d.reshape(tokens, last)?;
     d.transpose(last, smallvec![0, 4, 1, 2, 3])
 }

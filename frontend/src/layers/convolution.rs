@@ -51,6 +51,22 @@ pub(crate) fn bias(b: &mut Builder, name: &str, input: Value) -> Built {
     b.add_bias(input, bias)
 }
 
+/// [`convolution`] over frames whose edges go on beyond them, by so many rows and so many columns
+/// on both sides; nothing stands around them in time.
+pub(crate) fn edged_convolution(
+    b: &mut Builder,
+    bias: &str,
+    input: Value,
+    weight: Value,
+    strides: [usize; 3],
+    [rows, columns]: [usize; 2],
+) -> Built {
+    let border = Border([PadMode::Zero, PadMode::Edge, PadMode::Edge]);
+    let padding = [[0, 0], [rows, rows], [columns, columns]];
+    let border = if [rows, columns] == [0, 0] { Border::ZERO } else { border };
+    bordered_convolution(b, bias, input, weight, strides, padding, border)
+}
+
 /// A 1x1x1 convolution whose `weight` and `bias` are this module's own.
 pub(crate) fn pointwise_convolution(b: &mut Builder, input: Value, outputs: usize) -> Result<Value, BuildError> {
     let weight = kernel(b, "weight", outputs, channels(b, input), [1, 1, 1])?;

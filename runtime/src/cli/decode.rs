@@ -56,6 +56,9 @@ pub(super) struct Arguments {
     /// Frames a second of the clip
     #[arg(long, value_name = "N", default_value = "8", value_parser = frame_rate, allow_negative_numbers = true, help_heading = "Output")]
     fps: FrameRate,
+    /// Keep the frames that the model drops from the beginning of a clip; refused for models that drop none
+    #[arg(long, help_heading = "Output")]
+    keep_all_frames: bool,
     #[command(flatten)]
     conditions: ConditionArguments,
     #[command(flatten)]
@@ -93,8 +96,10 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         .run
         .options(&mut files)?
         .with_inspection(inspection)
-        .with_conditions(arguments.conditions.conditions());
-    let mut writer = clip_writer(output, vae.decoded_shape(&latents)?, medium, arguments.fps, &mut files, console)?;
+        .with_conditions(arguments.conditions.conditions())
+        .with_keep_all_frames(arguments.keep_all_frames);
+    let mut writer =
+        clip_writer(output, vae.decoded_shape(&latents, &options)?, medium, arguments.fps, &mut files, console)?;
     rate_note(output, arguments.fps).iter().for_each(|note| console.note(note));
     let mut write_seconds = 0.0;
     let mut sink = |sample, frames: &FrameBlock<'_>| {

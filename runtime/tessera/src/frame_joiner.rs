@@ -57,22 +57,34 @@ impl<'a> FrameJoiner<'a> {
     ) -> Result<()> {
         let batch = self.batch;
         self.batch = (batch + 1) % self.route.batches().len();
-        let Some(tile) = self.route.frame_tiles().get(self.route.batches()[batch].frame_tile) else {
-            return sink(sample, data);
+        let Batch { result, frame_tile, .. } = &self.route.batches()[batch];
+        let leaving = self.route.leaving(batch);
+        let needed = |cause: TryReserveError| Error::Memory {
+            step: "the frames of tiles along time".into(),
+            problem: cause.to_string(),
+        };
+        let Some(tile) = self.route.frame_tiles().get(*frame_tile) else {
+            if leaving == *result {
+                return sink(sample, data);
+            }
+            // The first, of which frames are dropped.
+            let channel = data.len() / self.channels;
+            let plane = channel / result.len().max(1);
+            self.leaving.clear();
+            self.leaving.try_reserve_exact(self.channels * plane * leaving.len()).map_err(needed)?;
+            for frames in data.chunks_exact(channel) {
+                self.leaving.extend_from_slice(&frames[plane * (leaving.start - result.start)..]);
+            }
+            return if self.leaving.is_empty() { Ok(()) } else { sink(sample, &self.leaving) };
         };
         let blend_next = self.route.left_to_next_tile(batch);
-        let Batch { result, .. } = &self.route.batches()[batch];
         if result.start == 0 {
             // The first of its tile.
             mem::swap(&mut self.before, &mut self.own);
             self.own.clear();
         }
-        let (leaving, used) = (self.route.leaving(batch), &tile.used);
+        let used = &tile.used;
         let frame = data.len() / result.len().max(1);
-        let needed = |cause: TryReserveError| Error::Memory {
-            step: "the frames of tiles along time".into(),
-            problem: cause.to_string(),
-        };
         self.leaving.clear();
         self.leaving.try_reserve_exact(frame * leaving.len()).map_err(needed)?;
         self.leaving.resize(frame * leaving.len(), 0.0);

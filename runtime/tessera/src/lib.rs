@@ -6,9 +6,9 @@
 //! let vae = Vae::open("vae".as_ref())?;
 //! let mut latents = Latents::read("latents.safetensors", LatentsLayout::Auto, vae.latent_form(), false)?;
 //! latents.unscale(&vae.latent_scaling()?)?;
-//! let rate = tessera::media::FrameRate::new(8.0)?;
-//! let mut writer = tessera::media::create("clip.mp4".as_ref(), vae.decoded_shape(&latents)?, rate)?;
-//! vae.decode(&latents, &RunOptions::default(), &mut |sample, frames| Ok(writer.write(sample, frames)?), &mut ())?;
+//! let (rate, options) = (tessera::media::FrameRate::new(8.0)?, RunOptions::default());
+//! let mut writer = tessera::media::create("clip.mp4".as_ref(), vae.decoded_shape(&latents, &options)?, rate)?;
+//! vae.decode(&latents, &options, &mut |sample, frames| Ok(writer.write(sample, frames)?), &mut ())?;
 //! writer.finish()?;
 //! # Ok::<(), tessera::Error>(())
 //! ```

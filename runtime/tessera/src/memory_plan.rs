@@ -238,7 +238,9 @@ impl Plan<'_> {
 
     fn route(&self, grid: Grid, order: TileOrder) -> Result<Route> {
         let frame_steps = self.options.frame_steps(self.model, self.half)?;
-        Route::new(self.model, self.half, self.shape, frame_steps, self.frame_tiling()?, grid, order)
+        let dropped = self.options.dropped_frames(self.model, self.half)?;
+        let route = Route::new(self.model, self.half, self.shape, frame_steps, self.frame_tiling()?, grid, order)?;
+        Ok(route.without_first(dropped))
     }
 
     fn frame_tiling(&self) -> Result<Option<FrameTiling>> {

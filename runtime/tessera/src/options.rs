@@ -189,13 +189,16 @@ pub struct RunOptions {
     pub overlap: Option<Overlap>,
     /// Whether clips are cut along time.
     pub frame_tiling: FrameTilingChoice,
-    /// Latent frames of every step but the first, where results do not depend on it; by default as
-    /// many as the reference takes. Activations are of the reference's steps: with
-    /// [`Self::taps`] there is no choice.
+    /// Latent frames of every step but the first, where results do not depend on it, or where it is
+    /// the caller's to say in the reference too; by default as many as the reference takes.
+    /// Activations are of the reference's steps: with [`Self::taps`] there is no choice.
     pub step_frames: Option<usize>,
     /// What the model is given beside the video: the timestep of a diffusion, noise. What only one
     /// half takes the other passes over.
     pub conditions: Conditions,
+    /// Of decoding: whether the frames are kept too that the reference drops from the beginning of
+    /// a clip. Of a model that drops none it is refused.
+    pub keep_all_frames: bool,
     /// What may run at once, as far as the memory budget allows. The evaluator runs one step at a
     /// time. So does a PJRT plugin, unless batch or tiles are asked for: then two, so that
     /// tensors of the one travel while the other runs.
@@ -242,6 +245,7 @@ setters! {
     with_frame_tiling: frame_tiling = FrameTilingChoice;
     with_step_frames: step_frames = Option<usize>;
     with_conditions: conditions = Conditions;
+    with_keep_all_frames: keep_all_frames = bool;
     with_parallel: parallel = Parallel;
     with_memory: memory = MemoryBudget;
     with_cancellation: cancellation = Option<Cancellation>;
@@ -265,13 +269,34 @@ impl RunOptions {
         Ok(())
     }
 
-    /// How the frames of a clip fall into steps of `half`.
+    /// Frames at the beginning of what `half` makes of a clip that are dropped.
+    ///
+    /// # Errors
+    /// [`Error::Options`] if all are to be kept of a model that drops none.
+    pub fn dropped_frames(&self, model: &dyn Autoencoder, half: Half) -> Result<usize> {
+        match (half, self.keep_all_frames, model.dropped_frames()) {
+            (Half::Encoder, ..) => Ok(0),
+            (Half::Decoder, false, dropped) => Ok(dropped),
+            (Half::Decoder, true, 0) => {
+                let class = model.class_name();
+                let problem = format!("all frames are to be kept, of which {class} drops none: do not ask for it");
+                Err(Error::Options { problem })
+            }
+            (Half::Decoder, true, _) => Ok(0),
+        }
+    }
+
+    /// How the frames of a clip fall into steps of `half`: where activations are looked at, into
+    /// those of the reference.
     ///
     /// # Errors
     /// [`Error::StepFrames`] if steps of [`Self::step_frames`] would give other numbers, or
     /// activations are to be looked at.
     pub fn frame_steps(&self, model: &dyn Autoencoder, half: Half) -> Result<FrameSteps> {
-        let usual = model.frame_steps(half);
+        let usual = match self.taps {
+            Taps::None => model.frame_steps(half),
+            Taps::All | Taps::Named(_) => model.reference_steps(half),
+        };
         let Some(asked) = self.step_frames else { return Ok(usual) };
         let refused = |problem| Err(Error::StepFrames { half, asked, problem });
         if self.taps != Taps::None {
@@ -284,7 +309,7 @@ impl RunOptions {
         usual.with_frames(frames).map_or_else(
             || {
                 refused(match usual {
-                    FrameSteps::Fixed { frames } => {
+                    FrameSteps::Fixed { frames } | FrameSteps::Chunks { frames, .. } => {
                         format!("cut otherwise than into steps of {frames}, a clip gives other numbers")
                     }
                     FrameSteps::Free { unit, .. }
@@ -292,6 +317,7 @@ impl RunOptions {
                     | FrameSteps::WholeUnits { unit, streams: true } => {
                         format!("a step takes a multiple of {unit} frames, not {frames}")
                     }
+                    FrameSteps::Parts { .. } => "a step takes one frame or more".into(),
                     FrameSteps::Whole | FrameSteps::WholeUnits { .. } => {
                         "all frames of a clip go through in one step".into()
                     }

@@ -47,6 +47,8 @@ pub struct Route {
     pub order: TileOrder,
     /// Steps that may run at once: of tiles, or of samples where frames go through whole.
     pub workers: usize,
+    /// Frames at the beginning of its result that go no further.
+    dropped: usize,
     /// The frames of each step of a sample.
     batches: Vec<Batch>,
     /// The tiles along time; none where the clip goes through as one.
@@ -77,13 +79,20 @@ impl Route {
         for (number, tile) in frame_tiles.iter().enumerate() {
             batches_of(model, half, frame_steps, tile.input.clone(), number, &mut batches);
         }
-        Ok(Self { half, shape, grid, order, workers: 1, batches, frame_tiles })
+        Ok(Self { half, shape, grid, order, workers: 1, dropped: 0, batches, frame_tiles })
     }
 
     /// The same way with so many steps at once.
     #[must_use]
     pub fn with_workers(self, workers: usize) -> Self {
         Self { workers, ..self }
+    }
+
+    /// The same way, of whose result the first frames go no further: fewer than those of its first
+    /// step.
+    #[must_use]
+    pub(crate) fn without_first(self, dropped: usize) -> Self {
+        Self { dropped, ..self }
     }
 
     /// The frames of each step of a sample.
@@ -152,10 +161,10 @@ impl Route {
     /// The frames of a batch's result that leave with it, counted as [`Batch::result`] does.
     pub(crate) fn leaving(&self, batch: usize) -> Range<usize> {
         let Batch { result, frame_tile, .. } = &self.batches[batch];
-        match self.frame_tiles.get(*frame_tile).map(FrameTile::kept_range) {
-            None => result.clone(),
-            Some(kept) => result.start.max(kept.start)..result.end.min(kept.end),
-        }
+        let dropped = if *frame_tile == 0 { self.dropped } else { 0 };
+        let kept = self.frame_tiles.get(*frame_tile).map_or(0..result.end, FrameTile::kept_range);
+        let end = result.end.min(kept.end);
+        result.start.max(kept.start).max(dropped).min(end)..end
     }
 
     /// The most frames that leave with a batch.

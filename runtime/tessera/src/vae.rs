@@ -192,19 +192,21 @@ impl Vae {
         self.session().check_weights(&*self.model, half)
     }
 
-    /// The shape of the clip that `latents` decode to.
+    /// The shape of the clip that `latents` decode to by `options`.
     ///
     /// # Errors
-    /// [`Error::Input`] if they are not latents of this model.
-    pub fn decoded_shape<'a>(&self, latents: impl Into<VideoView<'a>>) -> Result<ClipShape> {
+    /// [`Error::Input`] if they are not latents of this model; [`Error::Options`] if frames are to
+    /// be kept that it does not drop.
+    pub fn decoded_shape<'a>(&self, latents: impl Into<VideoView<'a>>, options: &RunOptions) -> Result<ClipShape> {
         let VideoView { data, shape } = latents.into();
         let [batch, _, frames, height, width] = shape;
         check_input("latents", data, shape, self.model.channels().latents)?;
         self.check_medium("latents", shape)?;
+        let dropped = options.dropped_frames(&*self.model, Half::Decoder)?;
         Ok(ClipShape {
             batch,
             channels: self.model.channels().output,
-            frames: self.model.decoded_frames(frames),
+            frames: self.model.clip_frames(Half::Decoder, frames).saturating_sub(dropped),
             height: self.model.sample_size(height),
             width: self.model.sample_size(width),
         })
@@ -239,7 +241,7 @@ impl Vae {
         observer: &mut dyn Observer,
     ) -> Result<Report> {
         let latents = latents.into();
-        let shape = self.decoded_shape(latents)?;
+        let shape = self.decoded_shape(latents, options)?;
         self.check_weights(Half::Decoder)?;
         let mut source = InMemory { data: latents.data, shape: latents.shape };
         let mut give = finite(Half::Decoder, shape, sink);
@@ -259,7 +261,7 @@ impl Vae {
         observer: &mut dyn Observer,
     ) -> Result<(Video, Report)> {
         let latents = latents.into();
-        let mut frames = VideoBuilder::new("the decoded frames", self.decoded_shape(latents)?)?;
+        let mut frames = VideoBuilder::new("the decoded frames", self.decoded_shape(latents, options)?)?;
         let mut sink = |sample: usize, block: &FrameBlock<'_>| {
             frames.add(sample, block);
             Ok(())
