@@ -13,8 +13,8 @@ use frontend::{Half, TIMESTEP, Taps};
 use tessera::conditions::{Conditions, NoiseSource};
 use tessera::latents::Latents;
 use tessera::{
-    Backend, FrameTiling, FrameTilingChoice, Observer, Overlap, Precision, Result, RunOptions, Tap, TilingChoice, Vae,
-    Video,
+    Backend, FrameTiling, FrameTilingChoice, Observer, Overlap, Parallel, Precision, Result, RunOptions, Tap, Tiling,
+    TilingChoice, Vae, Video,
 };
 use tests::{Case, MAXIMUM_BOUND, MEAN_BOUND, Tensor, Tiles, errors, goldens, targets};
 
@@ -279,6 +279,31 @@ fn taps_are_the_modules_that_the_goldens_hold() {
             let mut names = Names(case, 0, model == "hunyuan-video");
             run(&vae, case, RunOptions::default().with_taps(Taps::All), &mut names);
             assert_eq!(names.1, case.taps(), "{model} {}", case.name);
+        }
+    }
+}
+
+/// Tiles along time of each sample are blended with that sample's alone, whichever run at once.
+#[test]
+fn samples_of_a_batch_are_cut_along_time_each_by_itself() {
+    let vae = Vae::open(&goldens().join("models/hunyuan-video")).expect("the checkpoint opens");
+    for (half, shape) in [(Half::Decoder, [3, 5, 8, 1, 2]), (Half::Encoder, [3, 3, 29, 8, 9])] {
+        let elements: usize = shape.iter().product();
+        let data: Vec<f32> = (0..elements).map(|i| (i as f32 * 0.37).sin()).collect();
+        let run = |shape: [usize; 5], data: &[f32], parallel| {
+            let options = RunOptions::default().with_threads(2).with_tiling(TilingChoice::Off).with_parallel(parallel);
+            tessera::RunInput::of(half, data.to_vec(), shape).run(&vae, &options, &mut ()).expect("a result")
+        };
+        let [_, rest @ ..] = shape;
+        let alone = data.chunks_exact(elements / 3).flat_map(|data| {
+            let [channels, frames, height, width] = rest;
+            run([1, channels, frames, height, width], data, Parallel::None).0.data
+        });
+        let alone: Vec<f32> = alone.collect();
+        for parallel in [Parallel::None, Parallel::Batch] {
+            let (found, report) = run(shape, &data, parallel);
+            assert_eq!((report.tiling.frame_tiles, report.workers > 1), (3, parallel == Parallel::Batch), "{half}");
+            assert!(found.data == alone, "{half}, {parallel:?}");
         }
     }
 }
