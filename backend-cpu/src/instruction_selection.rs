@@ -20,8 +20,8 @@ use crate::blocking::{Problem, choose};
 use crate::buffer::ALIGNMENT;
 use crate::element::Element;
 use crate::kernel::{
-    AveragePool, ChannelNorm, Convolution, Gather, GroupedConvolution, Kernel, LeadingFrames, Lines, Normalize,
-    Pointwise, PointwiseFunction, Prologue, Sums,
+    AveragePool, ChannelNorm, Convolution, Gather, GroupedConvolution, Kernel, LeadingFrames, LinearAttention, Lines,
+    Normalize, Pointwise, PointwiseFunction, Prologue, Sums,
 };
 use crate::options::CompileOptions;
 use crate::panel::PanelFamily;
@@ -271,6 +271,7 @@ impl Scheduler<'_> {
                 self.call(value, Kernel::GroupedConvolution(kernel), arguments);
             }
             Op::Attention { .. } => self.attention(value, node)?,
+            Op::LinearAttention { .. } => self.linear_attention(value, node)?,
             Op::GroupNorm { .. } => {
                 return Err(self.unsupported(value, "not fused: the pass `fuse-normalization` must run before"));
             }
@@ -378,6 +379,31 @@ impl Scheduler<'_> {
             (Layout::NTHWC, Some(space), Some(channels)) => Ok((space, channels)),
             _ => Err(self.unsupported(value, format!("its operand must be channel-last (nthwc), found {ty}"))),
         }
+    }
+
+    fn linear_attention(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
+        let &Op::LinearAttention { query, key, value: values, heads, epsilon } = &node.op else {
+            unreachable!("called for linear attentions alone");
+        };
+        let tokens = |value: Value| self.graph.ty(value).shape.last_chunk::<2>().copied().unwrap_or([1, 1]);
+        let ([queries, channels], [keys, outputs]) = (tokens(query), tokens(values));
+        let attention = LinearAttention {
+            sets: node.ty.elements() / (queries * outputs),
+            heads,
+            queries,
+            keys,
+            channels: channels / heads,
+            outputs: outputs / heads,
+            epsilon: (epsilon as f32).to_bits(),
+            element: self.element(value)?,
+        };
+        let [query, key, values] = [self.read(query)?, self.read(key)?, self.read(values)?];
+        let region = self.temporaries.take(attention.sums_bytes());
+        let sums = Place::Temporary(region);
+        self.call(value, Kernel::LinearAttentionSums(attention), vec![sums, key, values]);
+        self.call(value, Kernel::LinearAttention(attention), vec![Place::Value(value), query, sums]);
+        self.temporaries.give_back(region);
+        Ok(())
     }
 
     fn attention(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {

@@ -7,6 +7,7 @@
 
 mod gather;
 mod grouped_convolution;
+mod linear_attention;
 
 use std::fmt;
 
@@ -14,6 +15,8 @@ use ir::{Activation, AttentionMask, ChannelNormKind, PadMode, UnaryFunction};
 
 pub use gather::{AxisMap, Gather};
 pub use grouped_convolution::GroupedConvolution;
+pub(crate) use linear_attention::KEYS_AT_ONCE;
+pub use linear_attention::LinearAttention;
 
 use crate::attention::Attention;
 use crate::blocking::{Algorithm, Blocking, Problem, Scratch};
@@ -94,6 +97,10 @@ pub enum Kernel {
     /// Arguments: result, queries, then packed keys and packed values; keys and values as they are
     /// where a block packs them.
     Attention(Attention),
+    /// Sums over keys of all heads, in f32. Arguments: sums, keys, values.
+    LinearAttentionSums(LinearAttention),
+    /// What queries make of these. Arguments: result, queries, sums.
+    LinearAttention(LinearAttention),
 }
 
 /// An elementwise kernel.
@@ -462,6 +469,8 @@ impl Kernel {
             Self::PackKeys(a) => a.matrices() * a.panels()[0],
             Self::PackValues(a) => a.matrices() * a.keys.div_ceil(a.keys_packed_at_once()),
             Self::Attention(a) => a.blocks(),
+            Self::LinearAttentionSums(a) => a.matrices(),
+            Self::LinearAttention(a) => a.sets * a.blocks_of_set(),
         }
     }
 
@@ -478,6 +487,7 @@ impl Kernel {
                 c.scratch().elements().saturating_add(c.coefficients()).saturating_mul(size_of::<f32>())
             }
             Self::Attention(a) => a.scratch().words().saturating_mul(size_of::<f32>()),
+            Self::LinearAttentionSums(a) => a.sums().saturating_mul(size_of::<f32>()),
             _ => 0,
         }
     }
@@ -534,6 +544,14 @@ impl fmt::Display for Kernel {
                 })?;
                 f.write_str(if c.summed { "_summed" } else { "" })?;
                 f.write_str(c.problem.element.suffix())
+            }
+            Self::LinearAttentionSums(a) => {
+                let (matrices, channels) = (x(&[a.sets, a.heads]), x(&[a.channels, a.outputs]));
+                write!(f, "linear_attention_sums_{matrices}_{}_{channels}{}", a.keys, a.element.suffix())
+            }
+            Self::LinearAttention(a) => {
+                let (matrices, channels) = (x(&[a.sets, a.heads]), x(&[a.channels, a.outputs]));
+                write!(f, "linear_attention_{matrices}_{}_{channels}{}", a.queries, a.element.suffix())
             }
             Self::PackKeys(a) => {
                 write!(f, "pack_keys_{}{}", x(&[a.sets, a.heads, a.keys, a.channels]), a.element.suffix())

@@ -12,7 +12,7 @@ use passes::BufferPlan;
 use crate::attention::Attention;
 use crate::blocking::Algorithm;
 use crate::instruction_selection::{Call, Place, Schedule};
-use crate::kernel::{Kernel, Prologue};
+use crate::kernel::{Kernel, LinearAttention, Prologue};
 
 /// One call of a program.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,12 +72,14 @@ fn kind(kernel: &Kernel) -> String {
         Kernel::PackKeys(_) => "pack_keys".into(),
         Kernel::PackValues(_) => "pack_values".into(),
         Kernel::Attention(_) => "attention".into(),
+        Kernel::LinearAttentionSums(_) => "linear_attention_sums".into(),
+        Kernel::LinearAttention(_) => "linear_attention".into(),
     }
 }
 
 /// What a call has of its op's cost: an op of several calls is a concatenation, of which each moves
-/// its part, a reduction, which does all that is to speak of in the first, or an attention, whose
-/// last call does all arithmetic.
+/// its part, a reduction, which does all that is to speak of in the first, an attention, whose last
+/// call does all arithmetic, or a linear one, which is half and half.
 fn share(graph: &Graph, kernel: &Kernel, call: &Call, plan: &BufferPlan) -> Cost {
     match kernel {
         Kernel::Gather(_) if is_view(call, plan) => Cost::default(),
@@ -91,6 +93,12 @@ fn share(graph: &Graph, kernel: &Kernel, call: &Call, plan: &BufferPlan) -> Cost
         }
         Kernel::PackKeys(a) => packing(a, a.channels, a.packed()[0]),
         Kernel::PackValues(a) => packing(a, a.outputs, a.packed()[1]),
+        Kernel::LinearAttentionSums(a) => of_sums(a),
+        Kernel::LinearAttention(a) => {
+            let (all, sums) = (cost(graph, call.value), of_sums(a));
+            let bytes_read = all.bytes_read.saturating_sub(sums.bytes_read) + sums.bytes_written;
+            Cost { flops: all.flops.saturating_sub(sums.flops), bytes_read, ..all }
+        }
         _ => cost(graph, call.value),
     }
 }
@@ -100,6 +108,16 @@ fn share(graph: &Graph, kernel: &Kernel, call: &Call, plan: &BufferPlan) -> Cost
 fn packing(a: &Attention, channels: usize, words: usize) -> Cost {
     let read = a.matrices() * a.keys * channels * a.element.bytes();
     Cost { flops: 0, bytes_read: read as u64, bytes_written: (a.matrices() * words * size_of::<f32>()) as u64 }
+}
+
+/// What it takes to sum over the keys of a linear attention.
+fn of_sums(a: &LinearAttention) -> Cost {
+    let tokens = a.matrices() * a.keys;
+    Cost {
+        flops: 2 * (tokens as u64).saturating_mul(a.sums() as u64),
+        bytes_read: (tokens * (a.channels + a.outputs) * a.element.bytes()) as u64,
+        bytes_written: a.sums_bytes() as u64,
+    }
 }
 
 /// Whether the result stands where the source is.

@@ -75,6 +75,34 @@ fn blocks_runs_slices_and_panels_have_ragged_ends() {
     Case::new([1, 1], [3, 400], [40, 3], "causal").check();
 }
 
+/// Scores that are not negative, as after a rectifier.
+fn linear(sets: [usize; 2], tokens: [usize; 2], channels: [usize; 2]) {
+    let ([sets, heads], [queries, keys], [channels, outputs]) = (sets, tokens, channels);
+    for element in ["f32", "bf16"] {
+        let (leaf, role) = if element == "f32" { ("input", "result") } else { ("state", "state") };
+        let ty = |tokens: usize, channels: usize| format!("tensor<{sets}x{tokens}x{}x{element}>", heads * channels);
+        let [q, k, v, y] = [(queries, channels), (keys, channels), (keys, outputs), (queries, outputs)]
+            .map(|(tokens, channels)| ty(tokens, channels));
+        let text = format!(
+            "graph @test {{\n%0 = {leaf} {{name = \"q\"}} : {q}\n%1 = {leaf} {{name = \"k\"}} : {k}\n\
+             %2 = {leaf} {{name = \"v\"}} : {v}\n%3 = clamp %0 {{low = 0.0, high = inf}} : {q}\n\
+             %4 = clamp %1 {{low = 0.0, high = inf}} : {k}\n\
+             %5 = linear_attention %3, %4, %2 {{heads = {heads}, epsilon = 0.125}} : {y}\n\
+             return {role} \"y\" = %5\n}}\n"
+        );
+        common::check(&ir::text::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}")));
+    }
+}
+
+#[test]
+fn linear_attention_has_ragged_runs_blocks_and_lanes() {
+    linear([1, 1], [1, 1], [1, 1]);
+    linear([2, 3], [5, 7], [4, 9]);
+    linear([1, 2], [300, 203], [32, 32]);
+    linear([2, 2], [130, 96], [6, 5]);
+    linear([1, 4], [3, 193], [8, 16]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 

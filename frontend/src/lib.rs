@@ -19,11 +19,14 @@
 //! | [`mod@parameters`] | the tensors that a checkpoint must hold, the modules that can be tapped |
 //! | [`latent_scaling`], [`tile_rule`] | what pipelines do to latents; the tiles that a model takes by itself |
 //! | `layers` | modules that models share |
+//! | [`autoencoder_dc`] | `AutoencoderDC` |
 //! | [`autoencoder_kl`] | `AutoencoderKL` |
 //! | [`flux2`] | `AutoencoderKLFlux2` |
 //! | [`autoencoder_tiny`] | `AutoencoderTiny` |
 //! | [`taehv`] | `TAEHV`, its authors' and not diffusers' |
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
+//! | [`hunyuan_video`] | `AutoencoderKLHunyuanVideo` |
+//! | [`hunyuan_video15`] | `AutoencoderKLHunyuanVideo15` |
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
 //! | [`qwen_image_21`] | `AutoencoderKLQwenImage21` |
@@ -37,6 +40,7 @@
 //! caller's.
 
 pub mod autoencoder;
+pub mod autoencoder_dc;
 pub mod autoencoder_kl;
 pub mod autoencoder_tiny;
 pub mod cogvideox;
@@ -46,6 +50,8 @@ mod config_rules;
 pub mod declaration;
 pub mod flux2;
 pub mod frame_steps;
+pub mod hunyuan_video;
+pub mod hunyuan_video15;
 pub mod latent_scaling;
 mod layers;
 pub mod ltx;

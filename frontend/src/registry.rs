@@ -5,16 +5,19 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::autoencoder::Autoencoder;
+use crate::autoencoder_dc;
 use crate::autoencoder_kl;
 use crate::autoencoder_tiny;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
 use crate::flux2;
+use crate::hunyuan_video;
+use crate::hunyuan_video15;
 use crate::ltx;
 use crate::ltx2;
 use crate::qwen_image;
 use crate::qwen_image_21;
-use crate::recognition::TensorShapes;
+use crate::recognition::{OfTensors, TensorShapes};
 use crate::taehv;
 use crate::wan;
 
@@ -25,17 +28,20 @@ type ReadModel = Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>), ConfigError>
 pub(crate) struct Class {
     pub(crate) name: &'static str,
     read: fn(&Map<String, Value>) -> ReadModel,
-    /// See [`Configuration::of_tensors`].
-    pub(crate) recognise: fn(&TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>>,
+    /// See [`Configuration::OF_TENSORS`].
+    pub(crate) of_tensors: Option<OfTensors<Arc<dyn Autoencoder>>>,
 }
 
-pub(crate) const CLASSES: [Class; 10] = [
+pub(crate) const CLASSES: &[Class] = &[
     class::<cogvideox::Config>(),
     class::<wan::Config>(),
     class::<qwen_image::Config>(),
     class::<qwen_image_21::Config>(),
     class::<autoencoder_kl::Config>(),
+    class::<hunyuan_video::Config>(),
+    class::<hunyuan_video15::Config>(),
     class::<flux2::Config>(),
+    class::<autoencoder_dc::Config>(),
     class::<autoencoder_tiny::Config>(),
     class::<taehv::Config>(),
     class::<ltx::Config>(),
@@ -43,7 +49,11 @@ pub(crate) const CLASSES: [Class; 10] = [
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
-    Class { name: C::CLASS, read: read::<C>, recognise: recognise::<C> }
+    let of_tensors: Option<OfTensors<Arc<dyn Autoencoder>>> = match C::OF_TENSORS {
+        Some(_) => Some(of_tensors::<C>),
+        None => None,
+    };
+    Class { name: C::CLASS, read: read::<C>, of_tensors }
 }
 
 fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -> ReadModel {
@@ -51,8 +61,8 @@ fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -
     Ok((Arc::new(config), warnings))
 }
 
-fn recognise<C: Configuration + Autoencoder + 'static>(tensors: &TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>> {
-    Some(Arc::new(C::of_tensors(tensors)?))
+fn of_tensors<C: Configuration + Autoencoder + 'static>(tensors: &TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>> {
+    Some(Arc::new(C::OF_TENSORS?(tensors)?))
 }
 
 /// The configuration of an `AutoencoderKL` in the size that all the published ones have, with these
@@ -88,6 +98,8 @@ pub fn published() -> &'static [Published] {
         Published { name: "Wan-2.2", config: include_str!("wan/wan-2.2.json") },
         Published { name: "Qwen-Image", config: r#"{"_class_name": "AutoencoderKLQwenImage"}"# },
         Published { name: "Qwen-Image-2.1", config: r#"{"_class_name": "AutoencoderKLQwenImage21"}"# },
+        Published { name: "HunyuanVideo", config: r#"{"_class_name": "AutoencoderKLHunyuanVideo"}"# },
+        Published { name: "HunyuanVideo-1.5", config: r#"{"_class_name": "AutoencoderKLHunyuanVideo15"}"# },
         Published { name: "SD-1.5", config: stable_diffusion!(r#""sample_size": 512"#) },
         Published { name: "SDXL", config: stable_diffusion!(r#""sample_size": 1024, "scaling_factor": 0.13025"#) },
         Published {
@@ -105,6 +117,7 @@ pub fn published() -> &'static [Published] {
             ),
         },
         Published { name: "FLUX.2", config: r#"{"_class_name": "AutoencoderKLFlux2"}"# },
+        Published { name: "Sana", config: include_str!("autoencoder_dc/sana.json") },
         Published { name: "TAESD", config: r#"{"_class_name": "AutoencoderTiny"}"# },
         Published { name: "TAEW2.1", config: r#"{"_class_name": "TAEHV"}"# },
         Published { name: "TAEW2.2", config: r#"{"_class_name": "TAEHV", "latent_channels": 48, "patch_size": 2}"# },

@@ -297,6 +297,24 @@ op_table! {
             mask.pairs(queries, keys).saturating_mul(apart).saturating_mul(of_a_pair)
         };
 
+    /// Linear attention (Katharopoulos et al. 2020, arXiv:2006.16236) of `heads` heads, each over an
+    /// equal run of the channels: `sum over k of (query[q] . key[k]) * value[k] / (sum over k of
+    /// query[q] . key[k] + epsilon)`, over all keys. Operands are tokens as those of
+    /// [`Op::Attention`]; sums are rounded once, at the end. What keeps scores from being negative is
+    /// the caller's.
+    LinearAttention = "linear_attention", linear_attention: Contracts
+        (query: Value as Activation, key: Value as Activation, value: Value as Activation)
+        { heads: usize, epsilon: f64 }
+        // For each key and each query two for each pair of a head's channels, and two for each
+        // channel of the sum of scores; for each element of the result add, divide.
+        flops |of| {
+            let ([queries, channels], [keys, outputs]) = (of.tokens(*query), of.tokens(*value));
+            let apart = of.elements(*query) / (queries * channels).max(1) as u64;
+            let pairs = 2 * (channels as u64).saturating_mul((outputs / heads.max(&1)) as u64 + 1);
+            let tokens = (queries as u64).saturating_add(keys as u64);
+            apart.saturating_mul(tokens.saturating_mul(pairs)).saturating_add(of.each(2))
+        };
+
     /// Group normalisation (Wu and He 2018, arXiv:1803.08494): over each batch element and each
     /// group of adjacent channels, `(x - mean) / sqrt(variance + epsilon)` with the biased
     /// variance, then times `scale[channel]` plus `offset[channel]`.

@@ -108,6 +108,9 @@ pub fn infer_over<'a>(op: &Op, ty_of: &dyn Fn(Value) -> Option<&'a TensorType>) 
         Op::Attention { query, key, value, heads, scale, mask } => {
             attention([ty(*query), ty(*key), ty(*value)], *heads, *scale, *mask)?
         }
+        Op::LinearAttention { query, key, value, heads, epsilon } => {
+            linear_attention([ty(*query), ty(*key), ty(*value)], *heads, *epsilon)?
+        }
         Op::GroupNorm { input, scale, offset, groups, epsilon } => {
             group_statistics("group_norm", ty(*input), *groups, *epsilon)?;
             let channels = video("group_norm", ty(*input))?.1;
@@ -307,16 +310,16 @@ fn grouped_convolution(
     convolution(&group, weight, bias, None, None, strides, padding, 0, Border::ZERO)
 }
 
-fn attention([query, key, value]: [&TensorType; 3], heads: usize, scale: f64, mask: AttentionMask) -> Inferred {
+/// The result of an attention of either kind over these operands: tokens as those of `query`, of
+/// channels as those of `value`.
+fn tokens(op: &str, [query, key, value]: [&TensorType; 3], heads: usize) -> Inferred {
+    let violation = |number: u32, message: String| Violation { constraint: format!("{op}_c{number}"), message };
     let is_tokens = |ty: &&TensorType| ty.layout.is_plain() && ty.rank() >= 2 && ty.element.is_float();
-    require!(
-        "attention",
-        1,
-        [query, key, value].iter().all(is_tokens),
-        "operands must be tokens: floating-point, [.., tokens, channels] without names of axes, found {query}, {key} \
-         and {value}"
-    );
-    let tokens = |ty: &TensorType| ty.shape[ty.rank() - 2];
+    if ![query, key, value].iter().all(is_tokens) {
+        let expected = "floating-point, [.., tokens, channels] without names of axes";
+        return Err(violation(1, format!("operands must be tokens: {expected}, found {query}, {key} and {value}")));
+    }
+    let [queries, keys] = [query, key].map(token_count);
     let channels = |ty: &TensorType| ty.shape[ty.rank() - 1];
     // What `query` is, with other tokens and channels.
     let like = |tokens: usize, channels: usize| {
@@ -325,22 +328,30 @@ fn attention([query, key, value]: [&TensorType; 3], heads: usize, scale: f64, ma
         shape.extend([tokens, channels]);
         TensorType { shape, ..query.clone() }
     };
-    let expected = like(tokens(key), channels(query));
-    require!("attention", 2, *key == expected, "the key must be {query} but for its tokens, found {key}");
-    let expected = like(tokens(key), channels(value));
-    require!("attention", 3, *value == expected, "the value must be {key} but for its channels, found {value}");
+    if *key != like(keys, channels(query)) {
+        return Err(violation(2, format!("the key must be {query} but for its tokens, found {key}")));
+    }
+    if *value != like(keys, channels(value)) {
+        return Err(violation(3, format!("the value must be {key} but for its channels, found {value}")));
+    }
+    let [of_query, of_value] = [query, value].map(channels);
     let divides = |channels: usize| heads > 0 && channels.is_multiple_of(heads);
-    require!(
-        "attention",
-        4,
-        divides(channels(query)) && divides(channels(value)),
-        "{} and {} channels do not divide into {heads} heads",
-        channels(query),
-        channels(value)
-    );
+    if !(divides(of_query) && divides(of_value)) {
+        return Err(violation(4, format!("{of_query} and {of_value} channels do not divide into {heads} heads")));
+    }
+    Ok(like(queries, of_value))
+}
+
+/// Tokens of an operand of an attention.
+fn token_count(ty: &TensorType) -> usize {
+    ty.shape[ty.rank() - 2]
+}
+
+fn attention(operands: [&TensorType; 3], heads: usize, scale: f64, mask: AttentionMask) -> Inferred {
+    let result = tokens("attention", operands, heads)?;
     require!("attention", 5, scale.is_finite(), "the scale must be a finite number, found {scale}");
     if let AttentionMask::Causal(frame) = mask {
-        let (queries, keys) = (tokens(query), tokens(key));
+        let [queries, keys, _] = operands.map(token_count);
         require!("attention", 6, queries <= keys, "with a causal mask {queries} queries cannot see {keys} keys alone");
         require!(
             "attention",
@@ -349,7 +360,18 @@ fn attention([query, key, value]: [&TensorType; 3], heads: usize, scale: f64, ma
             "{queries} queries and {keys} keys do not divide into frames of {frame} tokens"
         );
     }
-    Ok(like(tokens(query), channels(value)))
+    Ok(result)
+}
+
+fn linear_attention(operands: [&TensorType; 3], heads: usize, epsilon: f64) -> Inferred {
+    let result = tokens("linear_attention", operands, heads)?;
+    require!(
+        "linear_attention",
+        5,
+        epsilon.is_finite() && epsilon >= 0.0,
+        "epsilon must be a finite number, 0 or more, found {epsilon}"
+    );
+    Ok(result)
 }
 
 fn group_statistics(op: &str, input: &TensorType, groups: usize, epsilon: f64) -> Inferred {

@@ -87,6 +87,30 @@ fn attention_is_the_mean_of_values_by_the_softmax_of_scores() {
     check([1, 7, 4, 2], 2, AttentionMask::None, |_, _| true);
 }
 
+/// From the other order of sums: the sums over keys first, which is why it is called linear.
+#[test]
+fn linear_attention_is_the_mean_of_values_by_the_scores() {
+    let (heads, epsilon) = (2, 0.25);
+    let operands = [random([1, 2, 5, 6], 1), random([1, 2, 7, 6], 2), random([1, 2, 7, 4], 3)];
+    let Op::Attention { query, key, value, .. } = op(heads, 1.0, AttentionMask::None) else { unreachable!() };
+    let found = evaluated::<f64>(&Op::LinearAttention { query, key, value, heads, epsilon }, &operands);
+    let at = |i: usize, apart: usize, token: usize, channel: usize| {
+        let [.., tokens, channels] = operands[i].ty.shape[..] else { unreachable!() };
+        operands[i].data[(apart * tokens + token) * channels + channel]
+    };
+    for (place, found) in found.into_iter().enumerate() {
+        let (output, token, apart) = (place % 4, place / 4 % 5, place / 20);
+        let of_head = output / 2 * 3..output / 2 * 3 + 3;
+        let sum_over_keys =
+            |c: usize, by: &dyn Fn(usize) -> f64| (0..7).map(|k| at(1, apart, k, c) * by(k)).sum::<f64>();
+        let sum_over_channels = |by: &dyn Fn(usize) -> f64| {
+            of_head.clone().map(|c| at(0, apart, token, c) * sum_over_keys(c, by)).sum::<f64>()
+        };
+        let expected = sum_over_channels(&|k| at(2, apart, k, output)) / (sum_over_channels(&|_| 1.0) + epsilon);
+        assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{place}: {found}, expected {expected}");
+    }
+}
+
 #[test]
 fn a_causal_mask_hides_what_comes_later() {
     check([5, 5, 4, 4], 2, AttentionMask::Causal(1), |q, k| k <= q);

@@ -104,6 +104,16 @@ constraints! {
         "with a causal mask 4 queries cannot see 2 keys alone";
     attention_c7: ["4x8xf32", "6x8xf32"], "attention %0, %1, %1 {heads = 1, scale = 1.0, mask = [causal, 4]}",
         "4 queries and 6 keys do not divide into frames of 4 tokens";
+    linear_attention_c1: ["8xf32"], "linear_attention %0, %0, %0 {heads = 1, epsilon = 0.0}",
+        "[.., tokens, channels] without names of axes, found tensor<8xf32>";
+    linear_attention_c2: ["2x4x8xf32", "2x5x6xf32"], "linear_attention %0, %1, %1 {heads = 1, epsilon = 0.0}",
+        "the key must be tensor<2x4x8xf32> but for its tokens, found tensor<2x5x6xf32>";
+    linear_attention_c3: ["2x4x8xf32", "2x5x8xf32"], "linear_attention %0, %1, %0 {heads = 1, epsilon = 0.0}",
+        "the value must be tensor<2x5x8xf32> but for its channels, found tensor<2x4x8xf32>";
+    linear_attention_c4: ["4x8xf32", "4x6xf32"], "linear_attention %0, %0, %1 {heads = 4, epsilon = 0.0}",
+        "8 and 6 channels do not divide into 4 heads";
+    linear_attention_c5: ["4x8xf32"], "linear_attention %0, %0, %0 {heads = 1, epsilon = -1.0}",
+        "epsilon must be a finite number, 0 or more, found -1";
     group_norm_v1: ["4xf32", "4xf32"], "group_norm %0, %1, %1 {groups = 2, epsilon = 1e-6}", "expected a video";
     group_norm_v2: ["1x4x1x2x2xbf16, ncthw", "4xbf16"], "group_norm %0, %1, %1 {groups = 2, epsilon = 1e-6}",
         "scale must be tensor<4xf32>, one element a channel, found tensor<4xbf16>";

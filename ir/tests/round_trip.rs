@@ -46,6 +46,7 @@ const PROGRAM: &str = r#"graph @every_op {
   %32 = grouped_convolution %0, %31 {groups = 2, strides = [1, 2, 2], padding = [[0, 0], [1, 1], [1, 1]]} : tensor<1x2x3x2x2xf32, ncthw>
   %33 = reshape %23 : tensor<9x3xf32>
   %34 = attention %33, %33, %33 {heads = 3, scale = 0.5, mask = [causal, 3]} : tensor<9x3xf32>
+  %35 = linear_attention %33, %33, %33 {heads = 3, epsilon = 1e-15} : tensor<9x3xf32>
   return result "y" = %24
   return state "odd \"name\" \\ \n é\u{301}" = %1
   return tap "" = %0

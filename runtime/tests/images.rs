@@ -171,6 +171,14 @@ fn latents_are_scaled_by_numbers_of_the_checkpoint_and_kept_in_patches() {
     printed(&[&DECODE[..], &["--unscaled", "--output", "plain.npy"]].concat(), path);
     assert_eq!(tensor(&path.join("plain.npy")), tensor(&path.join("patched.npy")));
 
+    // The same patches in a row, as the transformer has them.
+    let in_a_row: Vec<f32> = (0..96).map(|i| patched[i % 16 * 6 + i / 16]).collect();
+    latents_file(path, "row.safetensors", &[1, 6, 16], &in_a_row);
+    let row = ["decode", "--model", ".", "--latents", "row.safetensors", "--quiet", "--output", "row.npy"];
+    refused(path, &row, &["6 patches of 2x2 in a row, which are no square", "--latents-size HxW, in pixels"]);
+    printed(&[&row[..], &["--latents-size", "8x12"]].concat(), path);
+    assert_eq!(tensor(&path.join("row.npy")), tensor(&path.join("patched.npy")));
+
     // What is encoded is kept in patches, and comes back.
     printed(&[&DECODE[..], &["--unscaled"]].concat(), path);
     let encode = |more: &[&str]| printed(&[&ENCODE[..], &["--video", "decoded.png"], more].concat(), path);
@@ -202,6 +210,79 @@ fn a_checkpoint_without_the_numbers_will_do_for_unscaled_latents() {
     latents_file(path, "z.safetensors", &[1, 4, 4, 6], &random(5, 96));
     refused(path, &DECODE, &["not the latent scaling that config.json describes: none of its 2 tensors is there"]);
     printed(&[&DECODE[..], &["--unscaled"]].concat(), path);
+}
+
+#[test]
+fn a_transparent_model_makes_transparent_pictures_and_takes_others_as_opaque() {
+    let config = r#"{
+      "_class_name": "AutoencoderKLQwenImage21", "base_dim": 4, "decoder_base_dim": 4, "z_dim": 2, "dim_mult": [1, 1],
+      "num_res_blocks": 1, "temperal_downsample": [false], "latents_mean": [0, 0], "latents_std": [1, 1]
+    }"#;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let (model, _) = frontend::read_config(config).unwrap();
+    fs::write(path.join("config.json"), config).unwrap();
+    write(&path.join("diffusion_pytorch_model.safetensors"), &tensors_of(&*model));
+    latents_file(path, "z.safetensors", &[1, 2, 3, 4], &random(5, 24));
+    for output in ["a.png", "a.webp", "a.npy"] {
+        printed(&[&DECODE[..], &["--output", output]].concat(), path);
+    }
+    assert_eq!(tensor(&path.join("a.npy")).0, [1, 4, 6, 8]);
+    let jpeg = [&DECODE[..], &["--output", "a.jpg"]].concat();
+    refused(path, &jpeg, &["4 channels (RGB and transparency), and the format has none; write .png or .webp"]);
+
+    let encoded = |video: &str, output: &str| {
+        let arguments = ["encode", "--model", ".", "--video", video, "--output", output, "--unscaled"];
+        let run = tessera(&arguments, path);
+        assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+        (text(&run.stderr), tensor(&path.join(output)).1)
+    };
+    // Pictures have no transparency here; an array with it says the same as one without that is opaque.
+    let (notes, _) = encoded("a.png", "picture.safetensors");
+    assert!(notes.contains("every pixel is taken as opaque"), "{notes}");
+    latents_file(path, "rgb.safetensors", &[1, 3, 1, 6, 8], &random(9, 144));
+    let (notes, of_rgb) = encoded("rgb.safetensors", "of-rgb.safetensors");
+    assert!(notes.contains("every pixel is taken as opaque"), "{notes}");
+    assert_eq!(of_rgb.len(), 24);
+}
+
+#[test]
+fn a_picture_is_a_jpeg_or_a_webp_where_its_name_says_so() {
+    let folder = workplace(&[2, 4, 3, 5]);
+    let path = folder.path();
+    for (output, magic) in [("a.jpg", &b"\xff\xd8\xff"[..]), ("a.webp", b"RIFF")] {
+        printed(&[&DECODE[..], &["--output", output]].concat(), path);
+        for sample in 0..2 {
+            let name = output.replace('.', &format!("-{sample}."));
+            assert!(fs::read(path.join(&name)).unwrap().starts_with(magic), "{name}");
+            printed(&[&ENCODE[..], &["--video", &name, "--output", "back.safetensors"]].concat(), path);
+            assert_eq!(tensor(&path.join("back.safetensors")).0, [1, 4, 3, 5]);
+        }
+    }
+}
+
+#[test]
+fn encoders_without_a_variance_give_latents_alone() {
+    let config = r#"{
+      "_class_name": "AutoencoderTiny", "encoder_block_out_channels": [4, 4], "decoder_block_out_channels": [4, 4],
+      "num_encoder_blocks": [1, 1], "num_decoder_blocks": [1, 1]
+    }"#;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let (model, _) = frontend::read_config(config).unwrap();
+    fs::write(path.join("config.json"), config).unwrap();
+    write(&path.join("diffusion_pytorch_model.safetensors"), &tensors_of(&*model));
+    latents_file(path, "clip.safetensors", &[1, 3, 1, 6, 8], &random(3, 144));
+    let encode = [&ENCODE[..], &["--video", "clip.safetensors", "--output", "z.safetensors"]].concat();
+    printed(&encode, path);
+    assert_eq!(tensor(&path.join("z.safetensors")).0, [1, 4, 3, 4]);
+    printed(&DECODE, path);
+    let refusal = "the model's encoder gives latents without a variance: there is nothing to draw";
+    refused(path, &[&encode[..], &["--sample"]].concat(), &[refusal]);
+    let refusal = "the model's encoder gives latents without a variance: there are no moments, only latents";
+    refused(path, &[&encode[..], &["--moments"]].concat(), &[refusal]);
+    latents_file(path, "clip.safetensors", &[1, 3, 1, 7, 8], &random(3, 168));
+    refused(path, &encode, &["its frames are 8x7 (width x height); the model takes multiples of 2 alone"]);
 }
 
 #[test]

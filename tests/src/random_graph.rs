@@ -246,7 +246,8 @@ impl Declared<'_> {
     }
 
     /// Attention over the pixels of each frame, or over those of all frames that a frame may see;
-    /// of the tokens among themselves, or of queries that are those of another convolution.
+    /// of the tokens among themselves, or of queries that are those of another convolution. Or linear
+    /// attention over them.
     fn attention(&mut self, input: Value) -> Option<Value> {
         let ty = self.b.ty(input).clone();
         let (batch, channels, [t, h, w]) = (ty.batch()?, ty.channels()?, ty.space()?);
@@ -270,7 +271,13 @@ impl Declared<'_> {
             false => AttentionMask::Causal(h * w),
         };
         let [query, key, value] = tokens;
-        let made = self.b.attention(query, key, value, heads, scale, mask).ok()?;
+        let made = if self.dice.below(4) == 0 {
+            // Scores that are not negative, so that their sum is not near 0.
+            let [query, key] = [query, key].map(|value| self.b.clamp(value, 0.0, f64::INFINITY));
+            self.b.linear_attention(query.ok()?, key.ok()?, value, heads, 1.0).ok()?
+        } else {
+            self.b.attention(query, key, value, heads, scale, mask).ok()?
+        };
         let pixels = TensorType::with_layout(ty.element, Layout::NTHWC, [batch, t, h, w, channels]);
         let pixels = self.b.reshape(made, pixels).ok()?;
         self.b.transpose(pixels, [0, 4, 1, 2, 3].into_iter().collect()).ok()

@@ -193,6 +193,8 @@ fn summed(op: &Op, values: &[Tensor<f64>]) -> f64 {
             };
             largest(of(*value)) * (scale.abs() * length(of(*query)) * length(of(*key))).max(1.0)
         }
+        // Means of values, by weights that are of one sign where programs are random.
+        Op::LinearAttention { value, .. } => largest(of(*value)),
         // The input less the mean, times the reciprocal deviation.
         Op::GroupNorm { input, scale, groups, epsilon, .. } => {
             let statistics = Op::GroupStatistics { input: *input, groups: *groups, epsilon: *epsilon };

@@ -236,3 +236,52 @@ fn videos_come_out_of_the_files_of_ltx() {
         }
     }
 }
+
+/// A name of `AutoencoderKLHunyuanVideo` with four levels as ComfyUI's files have it, whose
+/// attention is of 1x1x1 convolutions.
+fn in_ldm_of_videos(name: &str, shape: &mut Vec<usize>) -> String {
+    if name.contains(".attentions.") && shape.len() == 2 {
+        shape.extend([1, 1, 1]);
+    }
+    let levels = (0..4).map(|level| (format!(".up_blocks.{level}."), format!(".up.{}.", 3 - level)));
+    let name = levels.fold(name.to_owned(), |name, (own, other)| name.replace(&own, &other));
+    in_ldm(&name, &mut vec![])
+}
+
+/// A name of `AutoencoderKLHunyuanVideo15` as its authors have it.
+fn in_original_hunyuan_video15(name: &str, _shape: &mut Vec<usize>) -> String {
+    let mut name = name.to_owned();
+    for (own, other) in [
+        (".mid_block.resnets.0.", ".mid.block_1."),
+        (".mid_block.resnets.1.", ".mid.block_2."),
+        (".mid_block.attentions.0.to_", ".mid.attn_1."),
+        (".mid_block.attentions.0.", ".mid.attn_1."),
+        (".down_blocks.", ".down."),
+        (".up_blocks.", ".up."),
+        (".resnets.", ".block."),
+        (".downsamplers.0.", ".downsample."),
+        (".upsamplers.0.", ".upsample."),
+    ] {
+        name = name.replace(own, other);
+    }
+    name
+}
+
+#[test]
+fn videos_come_out_of_files_in_other_names() {
+    let diffusers: fn(&str, &mut Vec<usize>) -> String = |name, _| name.to_owned();
+    let of_models: [(_, [fn(&str, &mut Vec<usize>) -> String; 2]); 2] = [
+        ("hunyuan-video", [diffusers, in_ldm_of_videos]),
+        ("hunyuan-video-1.5", [diffusers, in_original_hunyuan_video15]),
+    ];
+    for (model, spellings) in of_models {
+        let expected = results(&goldens().join("models").join(model));
+        assert!(expected.iter().all(|result| !result.is_empty()));
+        for (number, spelling) in spellings.into_iter().enumerate() {
+            for prefix in ["", "vae."] {
+                let folder = renamed(model, |name, shape| format!("{prefix}{}", spelling(name, shape)));
+                assert!(results(folder.path()) == expected, "{model}, spelling {number}, with `{prefix}` in front");
+            }
+        }
+    }
+}

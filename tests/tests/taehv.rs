@@ -180,7 +180,7 @@ fn decoded(weights: &Weights, latents: Vec<Frame>, doubles: [bool; 3], blocks: u
 /// What the authors' encoder makes of frames in [-1, 1].
 fn encoded(weights: &Weights, mut video: Vec<Frame>, halves: [bool; 3], blocks: usize, patch: usize) -> Vec<Frame> {
     let unit = 1 << halves.iter().filter(|halves| **halves).count();
-    while video.len() % unit != 0 {
+    while !video.len().is_multiple_of(unit) {
         video.push(video[video.len() - 1].clone());
     }
     let patches = |frame: &Frame| {

@@ -4,7 +4,7 @@
 //! - `emitter`: loops, strips of vectors, index arithmetic: what all kernels are written with;
 //! - `panels`: calling panels;
 //! - `pointwise`, `gather`, `norm`, `channel_norm`, `pool`, `convolution`, `grouped_convolution`,
-//!   `attention`: one kind of kernel each; `winograd` is the part of a convolution that works on
+//!   `attention`, `linear_attention`: one kind of kernel each; `winograd` is the part of a convolution that works on
 //!   transforms.
 //!
 //! Emitted code addresses memory through its arguments alone and calls nothing but what is in
@@ -17,6 +17,7 @@ mod convolution;
 mod emitter;
 mod gather;
 mod grouped_convolution;
+mod linear_attention;
 mod norm;
 mod panels;
 mod pointwise;
@@ -83,6 +84,8 @@ pub(crate) fn emit(module: &mut impl Module, isa: Isa, name: &str, kernel: &Kern
             Kernel::PackKeys(a) => attention::emit_pack_keys(&mut emitter, a),
             Kernel::PackValues(a) => attention::emit_pack_values(&mut emitter, a),
             Kernel::Attention(a) => attention::emit(&mut emitter, isa, name, a)?,
+            Kernel::LinearAttentionSums(a) => linear_attention::emit_sums(&mut emitter, a),
+            Kernel::LinearAttention(a) => linear_attention::emit(&mut emitter, a),
         }
         emitter.finish();
     }

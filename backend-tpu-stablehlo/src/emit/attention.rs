@@ -1,6 +1,6 @@
 //! Attention: scores, their softmax, the mean of values; over all queries at once where scores are
 //! small, else in a loop over blocks of queries, so that scores of one block are in memory at a
-//! time.
+//! time. Linear attention, which has no scores.
 //!
 //! Products and sums are in f32 whatever the operands are; the result is rounded once.
 
@@ -29,12 +29,7 @@ struct Read<'a> {
 }
 
 pub(super) fn attention(body: &mut Body, operands: &[Tensor], by: Attention) -> Tensor {
-    let [query, key, value] = [0, 1, 2].map(|i| {
-        let dims = &operands[i].dims;
-        let [tokens, channels] = *dims.last_chunk().expect("attention_c1");
-        let sets: usize = dims[..dims.len() - 2].iter().product();
-        body.reshape("heads", &operands[i], &[sets, tokens, by.heads, channels / by.heads])
-    });
+    let [query, key, value] = heads_apart(body, operands, by.heads);
     let (sets, queries, keys) = (query.dims[0], query.dims[1], key.dims[1]);
     let read = Read { by, key: &key, value: &value, queries };
     let of_query = [sets, by.heads, keys, ElementType::F32.bytes()].into_iter().fold(1, usize::saturating_mul);
@@ -54,6 +49,44 @@ pub(super) fn attention(body: &mut Body, operands: &[Tensor], by: Attention) -> 
     dims.pop();
     dims.push(by.heads * value.dims[3]);
     body.reshape("", &result, &dims)
+}
+
+/// Queries, keys and values, `[sets, tokens, heads, channels]`.
+fn heads_apart(body: &mut Body, operands: &[Tensor], heads: usize) -> [Tensor; 3] {
+    [0, 1, 2].map(|i| {
+        let dims = &operands[i].dims;
+        let [tokens, channels] = *dims.last_chunk().expect("attention_c1");
+        let sets: usize = dims[..dims.len() - 2].iter().product();
+        body.reshape("heads", &operands[i], &[sets, tokens, heads, channels / heads])
+    })
+}
+
+/// The sums over keys first, then what queries make of them.
+pub(super) fn linear_attention(body: &mut Body, operands: &[Tensor], heads: usize, epsilon: f64) -> Tensor {
+    let [query, key, value] = heads_apart(body, operands, heads);
+    let (&[sets, queries, _, channels], outputs) = (query.dims.as_slice(), value.dims[3]) else {
+        unreachable!("four axes")
+    };
+    let element = query.element;
+    let dims = [sets, heads, channels, outputs];
+    let sums = dot(body, "sums", [&key, &value], ["[0, 2] x [0, 2]", "[1] x [1]"], &dims);
+    let keys = body.to("keys", &key, ElementType::F32);
+    let keys = body.sum("keys", &keys, &[1]);
+    let query = body.to("queries", &query, ElementType::F32);
+    let dims = [sets, heads, queries, outputs];
+    let made = dot(body, "made", [&query, &sums], ["[0, 2] x [0, 1]", "[3] x [2]"], &dims);
+    let whole = dot(body, "whole", [&query, &keys], ["[0, 2] x [0, 1]", "[3] x [2]"], &dims[..3]);
+    let epsilon = body.splat("epsilon", epsilon, ElementType::F32, &dims[..3]);
+    let whole = body.elementwise("whole", "add", &[&whole, &epsilon]);
+    let whole = body.broadcast("whole", &whole, &[0, 1, 2], &dims);
+    let means = body.elementwise("means", "divide", &[&made, &whole]);
+    let head = format!("transpose {}, dims = [0, 2, 1, 3]", means.name);
+    let means = body.op("means", &head, &[&means], ElementType::F32, &[sets, queries, heads, outputs]);
+    let means = body.to("made", &means, element);
+    let mut dims: Dims = operands[0].dims.clone();
+    dims.pop();
+    dims.push(heads * outputs);
+    body.reshape("", &means, &dims)
 }
 
 impl Read<'_> {

@@ -266,6 +266,7 @@ impl Emitter<'_> {
                     attention::Attention { heads: *heads, scale: *scale, mask: *mask, score_bytes: self.strip_bytes };
                 attention::attention(body, operands, by)
             }
+            Op::LinearAttention { heads, epsilon, .. } => attention::linear_attention(body, operands, *heads, *epsilon),
             Op::GroupNorm { input, groups, epsilon, .. } => {
                 let axes = axes(input);
                 let statistics = &norm::group_statistics(body, &operands[0], axes, *groups, *epsilon);

@@ -8,7 +8,7 @@ pub(crate) fn graph(body: &str) -> Graph {
 }
 
 /// Programs that have every op between them.
-pub(crate) const PROGRAMS: [(&str, &str); 10] = [
+pub(crate) const PROGRAMS: [(&str, &str); 11] = [
     (
         "elementwise",
         r#"%0 = input {name = "x"} : tensor<1x2x3x2x4xbf16, nthwc>
@@ -141,6 +141,20 @@ pub(crate) const PROGRAMS: [(&str, &str); 10] = [
            %6 = convert %5 {element = f32} : tensor<2x6x8xf32>
            return result "y" = %3
            return result "z" = %6"#,
+    ),
+    (
+        "linear_attention",
+        r#"%0 = input {name = "q"} : tensor<2x6x8xf32>
+           %1 = input {name = "k"} : tensor<2x9x8xf32>
+           %2 = input {name = "v"} : tensor<2x9x4xf32>
+           %3 = clamp %0 {low = 0.0, high = inf} : tensor<2x6x8xf32>
+           %4 = clamp %1 {low = 0.0, high = inf} : tensor<2x9x8xf32>
+           %5 = linear_attention %3, %4, %2 {heads = 2, epsilon = 1e-15} : tensor<2x6x4xf32> @ attn
+           %6 = convert %4 {element = bf16} : tensor<2x9x8xbf16>
+           %7 = linear_attention %6, %6, %6 {heads = 1, epsilon = 0.5} : tensor<2x9x8xbf16> @ attn
+           %8 = convert %7 {element = f32} : tensor<2x9x8xf32>
+           return result "y" = %5
+           return result "z" = %8"#,
     ),
 ];
 

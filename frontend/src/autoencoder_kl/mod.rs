@@ -17,6 +17,7 @@ use crate::network::Describes;
 
 pub use config::Config;
 pub(crate) use network::{DOWN_BLOCK, Network, UP_BLOCK};
+pub(crate) use other_names::of_ldm;
 pub(crate) use recognition::network as network_of_tensors;
 
 impl Describes for Config {

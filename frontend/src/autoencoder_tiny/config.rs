@@ -4,14 +4,11 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`].
 
-use ir::{BuildError, Value};
-
 use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
-use crate::declaration::Declaration;
-use crate::layers;
-use crate::recognition::TensorShapes;
+use crate::layers::Function;
+use crate::recognition::{OfTensors, TensorShapes};
 
 /// Largest factor of one resize.
 const MOST_RESIZE: usize = 64;
@@ -77,32 +74,6 @@ impl Default for Config {
     }
 }
 
-/// The activation function within blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Function {
-    Relu,
-    Silu,
-}
-
-impl Function {
-    /// That of this name.
-    fn named(name: &str) -> Option<Self> {
-        match name.to_lowercase().as_str() {
-            "relu" => Some(Self::Relu),
-            "silu" | "swish" => Some(Self::Silu),
-            _ => None,
-        }
-    }
-
-    /// Applies it.
-    pub(super) fn of(self, d: &mut Declaration<'_>, input: Value) -> Result<Value, BuildError> {
-        match self {
-            Self::Relu => layers::relu(d, input),
-            Self::Silu => d.silu(input),
-        }
-    }
-}
-
 impl Config {
     /// The activation function; that of a valid configuration is known.
     pub(super) fn function(&self) -> Function {
@@ -117,6 +88,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderTiny";
+    const OF_TENSORS: Option<OfTensors<Self>> = Some(Self::of_tensors);
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);
@@ -183,7 +155,7 @@ impl Configuration for Config {
             }
         }
         if Function::named(&self.act_fn).is_none() {
-            let message = format!("expected \"relu\", \"silu\" or its other name \"swish\", found {:?}", self.act_fn);
+            let message = format!("expected {}, found {:?}", Function::KNOWN, self.act_fn);
             report(&["act_fn"], message);
         }
         if self.upsample_fn != "nearest" {
@@ -204,7 +176,10 @@ impl Configuration for Config {
         found.extend(config_rules::scaling(self.scaling_factor, Some(self.shift_factor)));
         found
     }
+}
 
+impl Config {
+    /// The configuration that a file with these tensors may have.
     fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
         recognition::config(tensors)
     }

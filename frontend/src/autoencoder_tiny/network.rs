@@ -5,9 +5,9 @@
 
 use ir::{BuildError, FirstFrame, UnaryFunction, Value};
 
-use super::config::{Config, Function};
+use super::config::Config;
 use crate::declaration::Declaration;
-use crate::layers::{self, space};
+use crate::layers::{self, Function, space};
 
 type Built = Result<Value, BuildError>;
 

@@ -23,3 +23,34 @@ pub(crate) fn affine(d: &mut Declaration<'_>, input: Value, scale: f64, offset: 
 pub(crate) fn relu(d: &mut Declaration<'_>, input: Value) -> Built {
     d.clamp(input, 0.0, f64::INFINITY)
 }
+
+/// An activation function that a configuration names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Function {
+    /// `ReLU`.
+    Relu,
+    /// `SiLU`.
+    Silu,
+}
+
+impl Function {
+    /// What there is, for messages.
+    pub(crate) const KNOWN: &str = "\"relu\", \"silu\" or its other name \"swish\"";
+
+    /// That of this name, in any case of letters.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name.to_lowercase().as_str() {
+            "relu" => Some(Self::Relu),
+            "silu" | "swish" => Some(Self::Silu),
+            _ => None,
+        }
+    }
+
+    /// Applies it.
+    pub(crate) fn of(self, d: &mut Declaration<'_>, input: Value) -> Built {
+        match self {
+            Self::Relu => relu(d, input),
+            Self::Silu => d.silu(input),
+        }
+    }
+}

@@ -18,9 +18,15 @@ pub(crate) fn tokens(d: &mut Declaration<'_>, video: Value) -> Built {
 /// does a tap.
 pub(crate) fn linear(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
     let output = contraction(d, input, outputs)?;
-    let in_a_row = tokens(d, output)?;
-    d.returns(in_a_row);
+    returns_tokens(d, output)?;
     Ok(output)
+}
+
+/// Says that the module whose ops are built now returns a video as tokens.
+pub(crate) fn returns_tokens(d: &mut Declaration<'_>, video: Value) -> Result<(), BuildError> {
+    let in_a_row = tokens(d, video)?;
+    d.returns(in_a_row);
+    Ok(())
 }
 
 /// A linear layer over a vector, which is a video of one position (`Linear`). The reference has it

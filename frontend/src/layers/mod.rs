@@ -14,15 +14,15 @@ mod norm;
 
 use ir::{BuildError, Builder, TensorType, Value};
 
-pub(crate) use attention::{AttentionWeights, frame_attention};
+pub(crate) use attention::{AttentionWeights, frame_attention, frame_causal_attention};
 pub(crate) use convolution::{
     bias, bordered_convolution, convolution, kernel, kernel_type, planar_convolution, planar_pointwise, planar_product,
-    pointwise_convolution,
+    pointwise_convolution, replicated, replicated_convolution, tapped_pointwise_convolution,
 };
-pub(crate) use elementwise::{affine, relu};
+pub(crate) use elementwise::{Function, affine, relu};
 pub(crate) use history::{FramesBefore, KERNEL_REACH, behind, leave_zeros};
-pub(crate) use linear::{linear, linear_of_vector, returns_vector, tokens};
-pub(crate) use norm::group_norm;
+pub(crate) use linear::{linear, linear_of_vector, returns_tokens, returns_vector, tokens};
+pub(crate) use norm::{group_norm, length_norm, length_norm_with};
 
 type Built = Result<Value, BuildError>;
 

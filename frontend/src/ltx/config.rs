@@ -7,11 +7,9 @@
 use ir::PadMode;
 
 use super::network::{Blocks, DecoderLevel, DecoderPlan, EncoderLevel, EncoderPlan, Generation, Network, Sampler};
-use super::recognition::{Release, release};
 use super::rules::{Each, Stated, sampler_named};
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules;
-use crate::recognition::TensorShapes;
 
 /// The block whose sampler is a convolution of stride 2.
 const OLDER_BLOCK: &str = "LTXVideoDownBlock3D";
@@ -208,16 +206,6 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLLTXVideo";
-
-    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
-        let published = match release(tensors)? {
-            Release::First => return Some(Self::default()),
-            Release::WithNoise => include_str!("ltx-video-0.9.1.json"),
-            Release::WithTimestep => include_str!("ltx-video-0.9.5.json"),
-            Release::Second | Release::Deeper => return None,
-        };
-        Self::from_json(published).ok().map(|(config, _)| config)
-    }
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);

@@ -16,7 +16,6 @@ mod embedding;
 mod encoder;
 mod network;
 mod original_names;
-mod recognition;
 mod rules;
 
 use crate::latent_scaling::{LatentScaling, StoredStatistics};
@@ -28,7 +27,6 @@ pub(crate) use network::{
     Blocks, DecoderLevel, DecoderPlan, EncoderLevel, EncoderPlan, Generation, Network, STATISTICS, Sampler,
     leaves_unread,
 };
-pub(crate) use recognition::{Release, release};
 pub(crate) use rules::{Each, Stated, border_named, sampler_named};
 
 impl Describes for Config {

@@ -9,10 +9,9 @@ use serde_json::Value;
 use crate::config_json::{Configuration, Field, Reader, Violation};
 use crate::config_rules;
 use crate::ltx::{
-    Blocks, DecoderLevel, DecoderPlan, Each, EncoderLevel, EncoderPlan, Generation, Network, Release, Sampler, Stated,
-    border_named, from_first, from_last, release, sampler_named,
+    Blocks, DecoderLevel, DecoderPlan, Each, EncoderLevel, EncoderPlan, Generation, Network, Sampler, Stated,
+    border_named, from_first, from_last, sampler_named,
 };
-use crate::recognition::TensorShapes;
 
 /// The one kind of block that there is.
 const BLOCK: &str = "LTX2VideoDownBlock3D";
@@ -266,14 +265,6 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLLTX2Video";
-
-    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
-        match release(tensors)? {
-            Release::Second => Some(Self { decoder_causal: false, ..Self::default() }),
-            Release::Deeper => Self::from_json(include_str!("ltx-2.3.json")).ok().map(|(config, _)| config),
-            Release::First | Release::WithNoise | Release::WithTimestep => None,
-        }
-    }
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);

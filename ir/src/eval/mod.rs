@@ -272,6 +272,9 @@ fn compute<'a, T: Real>(
         Op::Attention { query, key, value, heads, scale, mask } => {
             attention::attention([of(query), of(key), of(value)], *heads, *scale, *mask, ty)?
         }
+        Op::LinearAttention { query, key, value, heads, epsilon } => {
+            attention::linear_attention([of(query), of(key), of(value)], *heads, *epsilon, ty)?
+        }
         Op::GroupNorm { input, scale, offset, groups, epsilon } => {
             norm::group_norm(of(input), of(scale), of(offset), *groups, *epsilon, ty)?
         }

@@ -9,7 +9,8 @@ fn pixel(value: f32) -> u8 {
     ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 
-/// Fills `rgb` with frame `t` of the block as interleaved 8-bit RGB; gray is shown as RGB.
+/// Fills `rgb` with frame `t` of the block as interleaved 8-bit RGB, RGBA if there are four channels;
+/// gray is shown as RGB.
 pub(crate) fn frame_pixels(shape: ClipShape, block: &FrameBlock<'_>, t: usize, rgb: &mut Vec<u8>) {
     let plane = shape.height * shape.width;
     let channel = |c: usize| {
@@ -18,8 +19,15 @@ pub(crate) fn frame_pixels(shape: ClipShape, block: &FrameBlock<'_>, t: usize, r
     };
     rgb.clear();
     let (red, green, blue) = (channel(0), channel(1), channel(2));
-    for ((&r, &g), &b) in red.iter().zip(green).zip(blue) {
-        rgb.extend([pixel(r), pixel(g), pixel(b)]);
+    let colours = red.iter().zip(green).zip(blue);
+    if shape.channels == 4 {
+        for (((&r, &g), &b), &opacity) in colours.zip(channel(3)) {
+            rgb.extend([r, g, b, opacity].map(pixel));
+        }
+    } else {
+        for ((&r, &g), &b) in colours {
+            rgb.extend([r, g, b].map(pixel));
+        }
     }
 }
 

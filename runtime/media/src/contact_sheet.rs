@@ -66,7 +66,9 @@ impl ContactSheet {
             self.seen += 1;
             let Some(column) = self.shown.iter().position(|&shown| shown == frame) else { continue };
             for (row, block) in [source, decoded].into_iter().enumerate() {
-                frame_pixels(self.clip, block, t, &mut pixels);
+                // What is transparent is shown as it is without.
+                let clip = ClipShape { channels: self.clip.channels.min(3), ..self.clip };
+                frame_pixels(clip, block, t, &mut pixels);
                 self.paste(&pixels, 2 * sample + row, column);
             }
         }

@@ -18,6 +18,8 @@ mod gif;
 mod h264;
 #[cfg(feature = "codecs")]
 mod mp4;
+#[cfg(feature = "codecs")]
+mod picture_file;
 mod pictures;
 #[cfg(feature = "codecs")]
 mod png;
@@ -74,7 +76,7 @@ pub fn create_images(path: &Path, shape: ClipShape, rate: FrameRate) -> Result<B
 fn create_as(path: &Path, shape: ClipShape, rate: FrameRate, axes: ArrayAxes) -> Result<Box<dyn ClipWriter>> {
     let format = Format::of(path)?;
     shape.check()?;
-    let picture = || check_pictures(path, shape);
+    let picture = || check_pictures(format, path, shape);
     Ok(match format {
         Format::Safetensors => Box::new(ArrayWriter::create(path, shape, &Header::safetensors(path, shape, axes)?)?),
         Format::Npy => Box::new(ArrayWriter::create(path, shape, &Header::npy(shape, axes))?),
@@ -96,13 +98,13 @@ fn create_as(path: &Path, shape: ClipShape, rate: FrameRate, axes: ArrayAxes) ->
             Box::new(PictureFiles::create(path, shape, open)?)
         }
         #[cfg(feature = "codecs")]
-        Format::Png => {
+        Format::Picture(of) => {
             picture()?;
-            let open = move |path: &Path| png_file::open(path, shape, || Ok(StagedFile::create(path)?));
+            let open = move |path: &Path| picture_file::open(of, path, shape, || Ok(StagedFile::create(path)?));
             Box::new(PictureFiles::create(path, shape, open)?)
         }
         #[cfg(not(feature = "codecs"))]
-        Format::PngFolder | Format::Png | Format::Mp4 | Format::Gif => return Err(format.no_codecs(path)),
+        Format::PngFolder | Format::Picture(_) | Format::Mp4 | Format::Gif => return Err(format.no_codecs(path)),
         Format::Y4m => {
             picture()?;
             let open = move |path: &Path| y4m::open(shape, rate, || Ok(StagedFile::create(path)?));
@@ -128,7 +130,9 @@ pub fn outputs(path: &Path, batch: usize) -> Result<Outputs> {
     Ok(match Format::of(path)? {
         Format::PngFolder => Outputs::Folder(path.into()),
         Format::Safetensors | Format::Npy => Outputs::Files(vec![path.into()]),
-        Format::Mp4 | Format::Gif | Format::Y4m | Format::Png => Outputs::Files(pictures::sample_paths(path, batch)),
+        Format::Mp4 | Format::Gif | Format::Y4m | Format::Picture(_) => {
+            Outputs::Files(pictures::sample_paths(path, batch))
+        }
     })
 }
 
@@ -141,6 +145,6 @@ pub fn played_rate(path: &Path, rate: FrameRate) -> Option<FrameRate> {
         #[cfg(not(feature = "codecs"))]
         Format::Gif => None,
         Format::Mp4 | Format::Y4m => Some(rate),
-        Format::Png | Format::PngFolder | Format::Safetensors | Format::Npy => None,
+        Format::Picture(_) | Format::PngFolder | Format::Safetensors | Format::Npy => None,
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn of(error: &Error) -> String {
             format!(" with {}", ranges.join(" or "))
         }
         Error::Media(error::Error::NoArray { .. }) => "; leave out --axes and --range".into(),
+        Error::PackedSize { size: None, .. } => ": --latents-size HxW, in pixels".into(),
         Error::NonFiniteResult { .. } => "; --check-finite names the module".into(),
         Error::NoPlugin(error) if matches!(**error, LocateError::Unnamed | LocateError::NoPip) => {
             "; --plugin names one".into()

@@ -134,10 +134,18 @@ pub(super) struct Video {
     pub(super) shape: ClipShape,
     /// Where the file says it.
     pub(super) rate: Option<FrameRate>,
+    /// Whether a channel is added to its own, of pixels that are opaque.
+    opaque: bool,
 }
 
+/// Channels of pictures, and of those with transparency.
+const RGB: usize = 3;
+const RGBA: usize = 4;
+
 impl VideoArguments {
-    pub(super) fn open(&self, console: Console, files: &mut RunFiles) -> Result<Video, Error> {
+    /// The video, for a model that takes so many channels: one that is transparent takes others as
+    /// opaque.
+    pub(super) fn open(&self, channels: usize, console: Console, files: &mut RunFiles) -> Result<Video, Error> {
         files.reads_video(&self.video)?;
         let frames = self.frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX));
         let spooled = streams::spooled(&self.video, frames)?;
@@ -146,6 +154,10 @@ impl VideoArguments {
         let (video, note) = Video::open(self.video.clone(), spooled, options)?;
         if let Some(note) = note {
             console.note(&format!("note: {note}"));
+        }
+        if (channels, video.shape.channels) == (RGBA, RGB) {
+            console.note("note: the model takes transparency too: every pixel is taken as opaque");
+            return Ok(video.opaque());
         }
         Ok(video)
     }
@@ -162,13 +174,19 @@ impl Video {
         };
         let note = reader.note().map(advice::with_axes);
         let shape = ClipShape { batch, channels, frames, height, width };
-        Ok((Video { path, spooled, options, shape, rate }, note))
+        Ok((Video { path, spooled, options, shape, rate, opaque: false }, note))
+    }
+
+    /// The same video with a channel behind its own that says so.
+    fn opaque(self) -> Video {
+        Video { shape: ClipShape { channels: self.shape.channels + 1, ..self.shape }, opaque: true, ..self }
     }
 
     /// The same video in this size, and so many frames of it.
     pub(super) fn resized(self, height: usize, width: usize, frames: usize) -> Result<Video, Error> {
         let options = self.options.with_size((height, width)).with_frames(frames);
-        Ok(Video::open(self.path, self.spooled, options)?.0)
+        let (video, _) = Video::open(self.path, self.spooled, options)?;
+        Ok(if self.opaque { video.opaque() } else { video })
     }
 
     /// From the first frame.
@@ -191,7 +209,13 @@ impl VideoFrames<'_> {
     /// The next frames of a sample, [C, T, H, W].
     pub(super) fn next(&mut self, sample: usize, frames: usize) -> Result<Vec<f32>, Error> {
         match self.reader.read(frames)? {
-            Some(found) if (found.sample, found.frames) == (sample, frames) => Ok(found.data),
+            Some(mut found) if (found.sample, found.frames) == (sample, frames) => {
+                if self.video.opaque {
+                    let plane = self.video.shape.height * self.video.shape.width;
+                    found.data.extend(std::iter::repeat_n(1.0, frames * plane));
+                }
+                Ok(found.data)
+            }
             _ => {
                 let problem =
                     format!("it ended before {frames} more frames of sample {sample}; it changed while it was read");
@@ -217,10 +241,13 @@ fn count(reader: &mut dyn ClipReader) -> Result<usize, Error> {
 #[command(next_help_heading = "Running")]
 pub(super) struct RunArguments {
     /// `auto`: frames go through whole if that fits the memory budget, else in the largest tiles
-    /// that do; `off`: whole or not at all; or tiles of this height and width in pixels, as
-    /// diffusers' enable_tiling has them
-    #[arg(long, value_name = "auto|off|HxW", default_value = "auto", value_parser = tiling)]
+    /// that do; `off`: whole or not at all; `default`: in the model's own tiles; or tiles of this
+    /// height and width in pixels, as diffusers' enable_tiling has them
+    #[arg(long, value_name = "auto|off|default|HxW", default_value = "auto", value_parser = tiling)]
     tiling: TilingChoice,
+    /// With --tiling HxW, the pixels from one tile to the next, down and to the right
+    #[arg(long, value_name = "HxW", value_parser = height_by_width, conflicts_with = "tile_overlap")]
+    tile_stride: Option<(usize, usize)>,
     /// The share of a tile's height and width that the next one covers too [default: the model's
     /// own]
     #[arg(long, value_name = "H,W", value_parser = overlap)]
@@ -332,7 +359,7 @@ impl RunArguments {
             .with_program_cache(program_cache)
             .with_precision(self.dtype)
             .with_threads(self.threads.map(|threads| threads as usize))
-            .with_tiling(self.tiling)
+            .with_tiling(with_stride(self.tiling, self.tile_stride)?)
             .with_overlap(self.tile_overlap)
             .with_frame_tiling(self.tile_frames.unwrap_or_default())
             .with_step_frames(self.step_frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX)))
@@ -380,10 +407,27 @@ pub(super) fn tiling(text: &str) -> Result<TilingChoice, String> {
     match text {
         "auto" => Ok(TilingChoice::Auto),
         "off" => Ok(TilingChoice::Off),
+        "default" => Ok(TilingChoice::Usual),
         _ => match height_by_width(text) {
             Ok((height, width)) => Ok(TilingChoice::Size { height, width }),
-            Err(problem) => Err(format!("{problem}, or `auto` or `off`")),
+            Err(problem) => Err(format!("{problem}, or `auto`, `off` or `default`")),
         },
+    }
+}
+
+/// Tiles with what `--tile-stride` says of them.
+///
+/// # Errors
+/// If it says something of tiles that have no size.
+pub(super) fn with_stride(tiling: TilingChoice, stride: Option<(usize, usize)>) -> Result<TilingChoice, Error> {
+    match (tiling, stride) {
+        (_, None) => Ok(tiling),
+        (TilingChoice::Size { height, width }, Some((down, right))) => {
+            Ok(TilingChoice::Strided { size: [height, width], stride: [down, right] })
+        }
+        (_, Some(_)) => Err(Error::Options {
+            problem: "--tile-stride is of tiles of a size: name it, as in --tiling 256x256".into(),
+        }),
     }
 }
 
@@ -438,6 +482,12 @@ mod tests {
         assert_eq!(height_by_width("480x720"), Ok((480, 720)));
         assert_eq!(tiling("240X360"), Ok(TilingChoice::Size { height: 240, width: 360 }));
         assert_eq!((tiling("auto"), tiling("off")), (Ok(TilingChoice::Auto), Ok(TilingChoice::Off)));
+        assert_eq!(tiling("default"), Ok(TilingChoice::Usual));
+        let strided = TilingChoice::Strided { size: [256, 240], stride: [192, 180] };
+        let sized = TilingChoice::Size { height: 256, width: 240 };
+        assert_eq!(with_stride(sized, Some((192, 180))).unwrap(), strided);
+        assert_eq!(with_stride(TilingChoice::Usual, None).unwrap(), TilingChoice::Usual);
+        assert!(with_stride(TilingChoice::Auto, Some((192, 180))).is_err());
         for text in ["480", "0x8", "8x", "ax8", "-8x8"] {
             assert!(height_by_width(text).is_err() && tiling(text).is_err(), "{text}");
         }

@@ -16,7 +16,7 @@ use tessera::amount::{bytes, count};
 use tessera::{FrameTilingChoice, Overlap, TileOrder, TilingChoice};
 use workbench::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
 
-use super::arguments::{ModelArguments, height_by_width, overlap, precision, tile_frames, tiling};
+use super::arguments::{ModelArguments, height_by_width, overlap, precision, tile_frames, tiling, with_stride};
 use super::plugin::{self, reexecution};
 use super::run_files::RunFiles;
 use super::table::table;
@@ -71,10 +71,25 @@ pub(super) struct Arguments {
         help_heading = "Video"
     )]
     frames: u64,
-    /// `off`: whole frames; `auto`: the largest tiles that fit the device, found by trying; or
-    /// tiles of this height and width in pixels
-    #[arg(long, value_name = "auto|off|HxW", default_value = "off", value_parser = tiling, help_heading = "Video")]
+    /// `off`: whole frames; `auto`: the largest tiles that fit the device, found by trying;
+    /// `default`: the model's own tiles; or tiles of this height and width in pixels
+    #[arg(
+        long,
+        value_name = "auto|off|default|HxW",
+        default_value = "off",
+        value_parser = tiling,
+        help_heading = "Video"
+    )]
     tiling: TilingChoice,
+    /// With --tiling HxW, the pixels from one tile to the next, down and to the right
+    #[arg(
+        long,
+        value_name = "HxW",
+        value_parser = height_by_width,
+        conflicts_with = "tile_overlap",
+        help_heading = "Video"
+    )]
+    tile_stride: Option<(usize, usize)>,
     /// The share of a tile's height and width that the next one covers too [default: the model's
     /// own]
     #[arg(long, value_name = "H,W", value_parser = overlap, help_heading = "Video")]
@@ -127,7 +142,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         half,
         video: [usize::try_from(arguments.frames).unwrap_or(usize::MAX), height, width],
         kind: arguments.step,
-        tiling: arguments.tiling,
+        tiling: with_stride(arguments.tiling, arguments.tile_stride)?,
         overlap: arguments.tile_overlap,
         frame_tiling: arguments.tile_frames.unwrap_or_default(),
         precision: arguments.dtype,

@@ -81,7 +81,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     let vae = arguments.model.open(console, &mut files)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
     let options = arguments.run.options(&mut files)?.with_inspection(inspection);
-    let video = arguments.video.open(console, &mut files)?;
+    let video = arguments.video.open(vae.model().channels().input, console, &mut files)?;
     let moments = vae.encoded_shape(&video.shape)?;
     let taken = Extent::of(video.shape);
     taken.losses(vae.model()).iter().for_each(|loss| console.note(&format!("note: {loss}")));

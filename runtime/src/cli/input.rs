@@ -45,7 +45,7 @@ impl InputArguments {
         }
         let Some(video) = self.video.clone() else { return Ok(None) };
         let video = VideoArguments { video, size: self.size, frames: self.frames, array: self.array };
-        let video = video.open(console, files)?;
+        let video = video.open(vae.model().channels().input, console, files)?;
         let shape = video.shape.axes();
         let [samples, channels, frames, height, width] = shape;
         let mut data = Vec::with_capacity(samples * channels * frames * height * width);

@@ -6,8 +6,9 @@ use clap::{Args, ValueEnum};
 use frontend::Medium;
 use tessera::fragment::split_fragment;
 use tessera::latents::Stored;
-use tessera::{Error, Latents, LatentsAccount, LatentsLayout, Vae};
+use tessera::{Error, LatentForm, Latents, LatentsAccount, LatentsLayout, Vae};
 
+use super::arguments::height_by_width;
 use super::run_files::RunFiles;
 use super::{Console, Failure, advice};
 
@@ -25,6 +26,10 @@ pub(super) struct LatentsArguments {
     /// model of images bchw, if there are four axes
     #[arg(long, value_name = "LAYOUT", value_enum, default_value_t, requires = "latents")]
     latents_layout: Layout,
+    /// Height and width in pixels of an image whose latents are patches in a row, [B, tokens,
+    /// channels], as pipelines around transformers return them [default: of a square]
+    #[arg(long, value_name = "HxW", value_parser = height_by_width, requires = "latents")]
+    latents_size: Option<(usize, usize)>,
     /// The latents are what the model's decode() takes: do not undo the
     /// scaling of its pipeline. Not needed for what `tessera encode` or ComfyUI wrote
     #[arg(long, requires = "latents")]
@@ -57,7 +62,9 @@ impl LatentsArguments {
             Layout::Btchw => LatentsLayout::Btchw,
             Layout::Bchw => LatentsLayout::Bchw,
         };
-        let stored = Stored::read(source, vae.latent_form())?;
+        let size = self.latents_size.map(|(height, width)| [height, width].map(|size| vae.model().latent_size(size)));
+        let form = LatentForm { size, ..vae.latent_form() };
+        let stored = Stored::read(source, form)?;
         if self.unscaled && stored.scaled == Some(true) {
             let problem =
                 format!("{} says that they are scaled, --unscaled that they are not; leave it out", source.display());
@@ -67,7 +74,7 @@ impl LatentsArguments {
             console.note(&format!("note: {} holds mean and log-variance: the mean is decoded", source.display()));
         }
         let unscaled = self.unscaled || stored.scaled == Some(false);
-        let (mut latents, account) = Latents::read_with_account(source, layout, vae.latent_form(), unscaled)?;
+        let (mut latents, account) = Latents::read_with_account(source, layout, form, unscaled)?;
         for note in advice::with_layout(&account, account.notes(latents.shape)) {
             console.note(&format!("note: {}: {note}", source.display()));
         }

@@ -93,7 +93,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         .options(&mut files)?
         .with_inspection(inspection)
         .with_conditions(arguments.conditions.conditions());
-    let video = arguments.video.open(console, &mut files)?;
+    let video = arguments.video.open(vae.model().channels().input, console, &mut files)?;
     let given = Extent::of(video.shape);
     let video = comparable(&vae, video, &arguments.video, console)?;
     let clip = video.shape;

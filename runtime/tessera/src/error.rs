@@ -192,6 +192,22 @@ pub enum Error {
         /// The file's tensors with their shapes.
         present: String,
     },
+    /// Latents whose patches are in a row, of which height and width are not known.
+    #[error(
+        "{}: tensor `{tensor}` is {tokens} patches of {patch}x{patch} in a row, which are {}", path.display(), not_of(*size)
+    )]
+    PackedSize {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// How many patches there are.
+        tokens: usize,
+        /// Height and width of a patch.
+        patch: usize,
+        /// Height and width of the latents that were said, if any were.
+        size: Option<[usize; 2]>,
+    },
     /// A tensor holds NaN or infinity.
     #[error(
         "{}: tensor `{tensor}` has {count} of {total} values that are not finite, the first ({value}) at {index:?}, in \
@@ -306,6 +322,14 @@ impl From<LocateError> for Error {
 impl From<pjrt::Error> for Error {
     fn from(error: pjrt::Error) -> Error {
         Error::Pjrt(Box::new(error))
+    }
+}
+
+/// What a number of patches is not.
+fn not_of(size: Option<[usize; 2]>) -> String {
+    match size {
+        None => "no square: the image's height and width must be said".into(),
+        Some([height, width]) => format!("not those of latents of {height}x{width} (height x width)"),
     }
 }
 

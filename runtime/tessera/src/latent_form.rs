@@ -1,5 +1,6 @@
-//! The forms that a model's latents have in files: as they are, or in patches, the values of each as
-//! channels of their own, as the pipelines of some models keep them.
+//! The forms that a model's latents have in files: as they are; or in patches, the values of each as
+//! channels of their own, as the pipelines of some models keep them; or with these patches in a row,
+//! as transformers take them.
 
 use crate::latents::Latents;
 
@@ -11,12 +12,15 @@ pub struct LatentForm {
     /// Height and width of the patches in which pipelines keep them; 1 where they are kept as they
     /// are. Patches are channels in the order channel, row, column.
     pub patch: usize,
+    /// Height and width of latents whose patches are in a row; those of a square where nothing is
+    /// said.
+    pub size: Option<[usize; 2]>,
 }
 
 impl From<usize> for LatentForm {
     /// Of so many channels, without patches.
     fn from(channels: usize) -> LatentForm {
-        LatentForm { channels, patch: 1 }
+        LatentForm { channels, patch: 1, size: None }
     }
 }
 
@@ -36,6 +40,22 @@ impl LatentForm {
         self.patch > 1 && channels == self.patched_channels()
     }
 
+    /// Height and width of the patches of latents [B, tokens, channels] of so many channels, if they
+    /// are that.
+    pub(crate) fn patch_of_tokens(&self, channels: usize) -> Option<usize> {
+        let places = channels.checked_div(self.channels)?;
+        let patch = places.isqrt();
+        (patch > 1 && patch.checked_pow(2)?.checked_mul(self.channels) == Some(channels)).then_some(patch)
+    }
+
+    /// Rows and columns of so many tokens, of patches of this height and width; `None` where they
+    /// are another number than was said, or no square.
+    pub(crate) fn rows_and_columns(&self, tokens: usize, patch: usize) -> Option<[usize; 2]> {
+        let side = tokens.isqrt();
+        let [rows, columns] = self.size.map_or([side; 2], |size| size.map(|length| length / patch));
+        (rows.checked_mul(columns) == Some(tokens)).then_some([rows, columns])
+    }
+
     /// The channels, for a message.
     pub(crate) fn shown(&self) -> String {
         match self.patch {
@@ -51,6 +71,15 @@ pub(crate) fn out_of_patches(latents: &Latents, patch: usize) -> Latents {
     let [batch, channels, frames, rows, columns] = latents.shape;
     let shape = [batch, channels / (patch * patch), frames, rows * patch, columns * patch];
     Latents { data: places(shape, patch).map(|place| latents.data[place]).collect(), shape }
+}
+
+/// Latents [B, rows * columns, C * p * p], whose tokens are patches, as [B, C * p * p, 1, rows,
+/// columns].
+pub(crate) fn out_of_a_row(data: &[f32], [batch, channels]: [usize; 2], [rows, columns]: [usize; 2]) -> Latents {
+    let tokens = rows * columns;
+    let samples = data.chunks_exact(tokens * channels);
+    let planes = samples.flat_map(|sample| (0..channels).flat_map(|c| sample[c..].iter().step_by(channels)));
+    Latents { data: planes.copied().collect(), shape: [batch, channels, 1, rows, columns] }
 }
 
 /// The reverse of [`out_of_patches`], of latents whose height and width are multiples of p.
@@ -109,11 +138,18 @@ mod tests {
 
     #[test]
     fn channels_tell_the_form() {
-        let form = LatentForm { channels: 32, patch: 2 };
+        let form = LatentForm { channels: 32, patch: 2, size: None };
         assert_eq!([32, 128, 64].map(|channels| form.fits(channels)), [true, true, false]);
         assert_eq!([32, 128].map(|channels| form.is_patched(channels)), [false, true]);
         assert_eq!(form.shown(), "32, or 128 in patches of 2x2");
         let form = LatentForm::from(16);
+        assert_eq!(
+            [64, 16, 144, 32, 100].map(|channels| form.patch_of_tokens(channels)),
+            [Some(2), None, Some(3), None, None]
+        );
+        assert_eq!((form.rows_and_columns(9, 2), form.rows_and_columns(8, 2)), (Some([3, 3]), None));
+        let told = LatentForm { size: Some([4, 8]), ..form };
+        assert_eq!((told.rows_and_columns(8, 2), told.rows_and_columns(9, 2)), (Some([2, 4]), None));
         assert!(form.fits(16) && !form.is_patched(16) && form.shown() == "16");
     }
 }

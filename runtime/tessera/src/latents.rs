@@ -18,7 +18,7 @@ use frontend::LatentScaling;
 
 use crate::error::{Error, Result};
 use crate::fragment::split_fragment;
-use crate::latent_form::{LatentForm, out_of_patches};
+use crate::latent_form::{LatentForm, out_of_a_row, out_of_patches};
 use crate::tensor_file::TensorFile;
 
 /// The name of what is written, and the first of [`USUAL_NAMES`].
@@ -158,13 +158,13 @@ impl Latents {
     /// images. `unscaled` says that the file's values are already those that the decoder takes;
     /// here it only decides which layout [`LatentsLayout::Auto`] prefers: see
     /// [`Self::unscale`]. Of moments (see [`Stored::moments`]) it is the mean. Latents in patches
-    /// are taken out of them.
+    /// are taken out of them; [B, tokens, channels] are the patches of images in a row.
     ///
     /// # Errors
     /// Those of [`TensorFile::open`]; [`files::Error::MissingTensor`] or
     /// [`Error::AmbiguousTensor`]; [`files::Error::WrongDtype`]; [`files::Error::WrongShape`]
     /// unless it has these axes, none of them empty, with as many channels as `form` says where the
-    /// layout has them; [`Error::NonFinite`].
+    /// layout has them; [`Error::PackedSize`]; [`Error::NonFinite`].
     pub fn read(
         source: impl AsRef<Path>,
         layout: LatentsLayout,
@@ -207,6 +207,23 @@ impl Latents {
             let (path, tensor, found) = (file.path().into(), name.clone(), shape.clone());
             Error::from(files::Error::WrongShape { path, tensor, found, problem })
         };
+        if let [samples, tokens, channels] = shape[..] {
+            let Some(patch) = form.patch_of_tokens(channels) else {
+                return Err(wrong_shape(EXPECTED_AXES.into()));
+            };
+            if shape.contains(&0) {
+                return Err(wrong_shape("an axis is empty".into()));
+            }
+            let (path, size) = (file.path().to_owned(), form.size);
+            let places = form.rows_and_columns(tokens, patch);
+            let places = places.ok_or(Error::PackedSize { path, tensor: name.clone(), tokens, patch, size })?;
+            let data = file.to_f32(&name)?;
+            check_finite(&data, file, &name, [samples, tokens, 1, 1, channels], LatentsLayout::Bcthw)?;
+            let patches = out_of_a_row(&data, [samples, channels], places);
+            let layout = LatentsLayout::Bchw;
+            let account = LatentsAccount { layout, layout_is_guess: false, is_single: false, is_old_comfy: false };
+            return Ok((out_of_patches(&patches, patch), account));
+        }
         let said = match layout {
             LatentsLayout::Auto | LatentsLayout::Bchw => said_layout(file, &name),
             _ => layout,
@@ -620,7 +637,7 @@ mod tests {
 
     #[test]
     fn latents_in_patches_are_taken_out_of_them() {
-        let form = LatentForm { channels: 2, patch: 2 };
+        let form = LatentForm { channels: 2, patch: 2, size: None };
         let (_folder, path) = file(&[("x", &[1, 8, 1, 2])]);
         let expected = [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0, 8.0, 10.0, 9.0, 11.0, 12.0, 14.0, 13.0, 15.0];
         let latents = Latents::read(&path, Bchw, form, false).unwrap();
@@ -636,6 +653,25 @@ mod tests {
         let (_folder, path) = file(&[("x", &[1, 4, 2, 4])]);
         let message = Latents::read(&path, Bchw, form, false).unwrap_err().to_string();
         assert!(message.contains("should be 2, or 8 in patches of 2x2, not 4"), "{message}");
+    }
+
+    #[test]
+    fn patches_in_a_row_are_an_image() {
+        let (_folder, path) = file(&[("x", &[2, 2, 8])]);
+        let form = LatentForm { channels: 2, patch: 1, size: Some([2, 4]) };
+        let latents = Latents::read(&path, Bchw, form, false).unwrap();
+        assert_eq!(latents.shape, [2, 2, 1, 2, 4]);
+        assert_eq!(latents.data[..8], [0.0, 1.0, 8.0, 9.0, 2.0, 3.0, 10.0, 11.0]);
+        assert_eq!(latents.data[8..12], [4.0, 5.0, 12.0, 13.0]);
+        let complaint = |form| Latents::read(&path, Bchw, form, false).unwrap_err().to_string();
+        let message = complaint(LatentForm { size: None, ..form });
+        assert!(message.contains("`x` is 2 patches of 2x2 in a row, which are no square"), "{message}");
+        let message = complaint(LatentForm { size: Some([4, 4]), ..form });
+        assert!(message.contains("not those of latents of 4x4"), "{message}");
+        let message = complaint(LatentForm::from(3));
+        assert!(message.contains("have five axes"), "{message}");
+        let (_folder, path) = file(&[("x", &[1, 4, 8])]);
+        assert_eq!(Latents::read(&path, Bchw, 2, false).unwrap().shape, [1, 2, 1, 4, 4]);
     }
 
     #[test]

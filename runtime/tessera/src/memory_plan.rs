@@ -164,14 +164,7 @@ impl Plan<'_> {
     pub(crate) fn decide(&self) -> Result<Decided> {
         let [.., height, width] = self.shape;
         let whole = || Grid::whole(self.model, self.half, height, width);
-        let asked = match self.options.tiling {
-            TilingChoice::Size { height, width } => {
-                let tiling = Tiling { height, width, overlap: self.overlap() };
-                tiling.check(self.model, self.half)?;
-                Some(tiling)
-            }
-            TilingChoice::Off | TilingChoice::Auto => None,
-        };
+        let asked = self.options.tiling.tiling(self.model, self.half, self.options.overlap)?;
         // What is asked for: its tiles if it has any, the grid, and why.
         let (tiling, grid, reason) = match (asked, self.options.tiling) {
             (Some(tiling), _) if tiling.applies(self.model, self.half, height, width) => {
@@ -541,9 +534,13 @@ impl MemoryBudget {
 
 #[cfg(test)]
 mod tests {
+    use frontend::SurplusFrame;
+
     use super::*;
     use crate::demo;
+    use crate::framewise::Framewise;
     use crate::latents::Latents;
+    use crate::options::FrameTilingChoice;
     use crate::report::Report;
 
     const GENEROUS: u64 = 1 << 40;
@@ -554,12 +551,20 @@ mod tests {
     }
 
     fn plan(latents: [usize; 3], options: RunOptions, budget: u64) -> Result<(Route, TilingDecision)> {
-        let model = demo::model()?;
+        plan_of(&*demo::model()?, latents, options, budget)
+    }
+
+    fn plan_of(
+        model: &dyn Autoencoder,
+        latents: [usize; 3],
+        options: RunOptions,
+        budget: u64,
+    ) -> Result<(Route, TilingDecision)> {
         let checkpoint = demo::checkpoint()?;
         let [frames, height, width] = latents;
         let options = RunOptions { memory: MemoryBudget::Bytes(budget), ..options };
         let plan = Plan {
-            model: &*model,
+            model,
             checkpoint: &checkpoint,
             half: Half::Decoder,
             shape: [1, 16, frames, height, width],
@@ -640,6 +645,30 @@ mod tests {
             };
             assert_eq!(needed(13), needed(49));
         }
+    }
+
+    #[test]
+    fn nor_with_a_clip_in_tiles_along_time() {
+        let model = Framewise::new(SurplusFrame::First, false);
+        let decided = |frames, frame_tiling| {
+            let options = RunOptions { frame_tiling, tiling: TilingChoice::Off, ..RunOptions::default() };
+            plan_of(&model, [frames, 9, 10], options, GENEROUS).unwrap().1
+        };
+        let needed = |decision: &TilingDecision| {
+            let memory = decision.memory.unwrap();
+            memory.total() - memory.process
+        };
+        let [short, long] = [13, 49].map(|frames| decided(frames, FrameTilingChoice::Usual));
+        assert_eq!(needed(&short), needed(&long));
+        assert_eq!((short.frame_tiles, long.frame_tiles), (6, 24));
+        assert!(
+            long.to_string().contains("whole frames, in 24 tiles along time of 16 frames at a stride of 8"),
+            "{long}"
+        );
+        let whole = decided(13, FrameTilingChoice::Off);
+        assert_eq!((whole.frame_tiling, whole.frame_tiles), (None, 1));
+        // A strip of frames for the next tile, and those that leave.
+        assert!(short.memory.unwrap().frames > whole.memory.unwrap().frames);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::conditions::Conditions;
 use crate::error::{Error, Result};
 use crate::frame_tiling::FrameTiling;
 use crate::inspection::Inspection;
-use crate::tiling::Overlap;
+use crate::tiling::{Overlap, Tiling};
 
 /// The most threads that can be asked for.
 pub const MOST_THREADS: usize = 1024;
@@ -52,6 +52,35 @@ pub enum TilingChoice {
         /// Width of a tile in pixels.
         width: usize,
     },
+    /// Tiles of the size that the model's `enable_tiling` takes without arguments.
+    Usual,
+    /// Tiles of this size in pixels that begin so many pixels after each other, as some of diffusers'
+    /// `enable_tiling` have them. What cannot be had is refused.
+    Strided {
+        /// Height and width of a tile in pixels.
+        size: [usize; 2],
+        /// Pixels from one tile to the next, down and to the right.
+        stride: [usize; 2],
+    },
+}
+
+impl TilingChoice {
+    /// The tiles that are asked for, for one half; `None` where frames go through whole or as memory
+    /// has it. `overlap` is that of tiles without a stride, the model's own if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Tiling`] if they do not fit together.
+    pub fn tiling(self, model: &dyn Autoencoder, half: Half, overlap: Option<Overlap>) -> Result<Option<Tiling>> {
+        let overlap = overlap.unwrap_or_else(|| Overlap::of(model, half));
+        let tiling = match self {
+            Self::Auto | Self::Off => return Ok(None),
+            Self::Size { height, width } => Tiling { height, width, overlap },
+            Self::Usual => Tiling { overlap, ..Tiling::of(model, half) },
+            Self::Strided { size, stride } => return Tiling::strided(model, half, size, stride).map(Some),
+        };
+        tiling.check(model, half)?;
+        Ok(Some(tiling))
+    }
 }
 
 /// Whether clips are cut along time into tiles that are clips of their own; see

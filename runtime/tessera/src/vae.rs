@@ -181,7 +181,7 @@ impl Vae {
 
     /// How many channels the model's latents have in files.
     pub fn latent_form(&self) -> LatentForm {
-        LatentForm { channels: self.model.channels().latents, patch: self.model.latent_scaling().patch }
+        LatentForm { channels: self.model.channels().latents, patch: self.model.latent_scaling().patch, size: None }
     }
 
     /// Checks that the checkpoint has every tensor of `half`, in its shape, as numbers.

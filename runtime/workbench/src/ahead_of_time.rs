@@ -180,18 +180,16 @@ impl Job<'_> {
             return Err(empty.into());
         }
         let whole = Grid::whole(self.model, self.half, height, width);
-        match self.tiling {
-            TilingChoice::Off => self.compile(None, whole, target, tell, watch),
-            TilingChoice::Size { height: tile_height, width: tile_width } => {
-                let tiling = Tiling { height: tile_height, width: tile_width, overlap: self.overlap() };
-                tiling.check(self.model, self.half)?;
-                if !tiling.applies(self.model, self.half, height, width) {
-                    return self.compile(None, whole, target, tell, watch);
-                }
+        if self.tiling == TilingChoice::Auto {
+            return self.largest_that_fits(target, tell, watch);
+        }
+        let asked = self.tiling.tiling(self.model, self.half, self.overlap)?;
+        match asked.filter(|tiling| tiling.applies(self.model, self.half, height, width)) {
+            None => self.compile(None, whole, target, tell, watch),
+            Some(tiling) => {
                 let grid = tiling.grid(self.model, self.half, height, width)?;
                 self.compile(Some(tiling), grid, target, tell, watch)
             }
-            TilingChoice::Auto => self.largest_that_fits(target, tell, watch),
         }
     }
 

@@ -1,6 +1,8 @@
 //! `config.json`: refused with reasons, or a model whose steps can be declared and optimised.
 
-use frontend::{DeclareError, FrameSteps, Half, Position, Step, StepKind, Taps, declare, parameters, read_config};
+use frontend::{
+    DeclareError, FrameSteps, Half, Medium, Position, Step, StepKind, Taps, declare, parameters, read_config,
+};
 use passes::{Precision, pipeline};
 
 /// Parameters of half a model whose every step is declared, at most: those of published ones are
@@ -33,6 +35,7 @@ pub fn run(bytes: &[u8]) {
         let frames = match (model.frame_steps(kind.half), kind.position) {
             (FrameSteps::Free { unit, .. }, Position::Next) => unit,
             (FrameSteps::Free { first, .. }, _) => first,
+            _ if model.medium() == Medium::Image => 1,
             (FrameSteps::Fixed { .. } | FrameSteps::Ragged { .. } | FrameSteps::Whole, _) => 3,
             (FrameSteps::WholeUnits { unit, .. }, Position::Next) => unit,
             (FrameSteps::WholeUnits { .. }, Position::First) => 1,

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 
 /// The formats, for messages and help texts.
 #[cfg(feature = "codecs")]
-pub const KNOWN_OUTPUTS: &str = ".mp4 (H.264), .gif, .y4m, .png (of one frame), .safetensors, .npy, or a folder of PNGs (a \
-                                 path without an ending, or with / at its end)";
+pub const KNOWN_OUTPUTS: &str = ".mp4 (H.264), .gif, .y4m, .png, .jpg or .webp (of one frame), .safetensors, .npy, or a folder \
+                                 of PNGs (a path without an ending, or with / at its end)";
 
 /// The formats, for messages and help texts.
 #[cfg(not(feature = "codecs"))]
@@ -22,10 +22,29 @@ pub(super) enum Format {
     Mp4,
     Gif,
     Y4m,
-    Png,
+    Picture(Picture),
     PngFolder,
     Safetensors,
     Npy,
+}
+
+/// A format of one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Picture {
+    Png,
+    Jpeg,
+    WebP,
+}
+
+impl Picture {
+    /// What people call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Picture::Png => "PNG",
+            Picture::Jpeg => "JPEG",
+            Picture::WebP => "WebP",
+        }
+    }
 }
 
 impl Format {
@@ -46,7 +65,9 @@ impl Format {
             Some("mp4") => Format::Mp4,
             Some("gif") => Format::Gif,
             Some("y4m") => Format::Y4m,
-            Some("png") => Format::Png,
+            Some("png") => Format::Picture(Picture::Png),
+            Some("jpg" | "jpeg") => Format::Picture(Picture::Jpeg),
+            Some("webp") => Format::Picture(Picture::WebP),
             Some("safetensors") => Format::Safetensors,
             Some("npy") => Format::Npy,
             _ => {
@@ -64,22 +85,24 @@ impl Format {
         let what = match self {
             Format::Mp4 => "MP4",
             Format::Gif => "GIF",
-            Format::Png => "PNG",
+            Format::Picture(picture) => picture.name(),
             _ => "a folder of PNGs",
         };
         Error::NoCodecs { path: path.into(), what: what.into() }
     }
 }
 
-/// Refuses a clip whose frames are no pictures.
-pub(super) fn check_pictures(path: &Path, shape: ClipShape) -> Result<()> {
-    match shape.channels {
-        1 | 3 => Ok(()),
-        channels => Err(Error::UnsupportedClip {
-            path: path.into(),
-            problem: format!(
-                "a picture has 3 channels (RGB) or 1 (gray), this clip has {channels}; write .safetensors or .npy"
-            ),
-        }),
-    }
+/// Refuses a clip whose frames are no pictures of this format.
+pub(super) fn check_pictures(format: Format, path: &Path, shape: ClipShape) -> Result<()> {
+    let may_be_transparent = matches!(format, Format::PngFolder | Format::Picture(Picture::Png | Picture::WebP));
+    let problem = match shape.channels {
+        1 | 3 => return Ok(()),
+        4 if may_be_transparent => return Ok(()),
+        4 => "this clip has 4 channels (RGB and transparency), and the format has none; write .png or .webp".to_owned(),
+        channels => format!(
+            "a picture has 3 channels (RGB), 4 with transparency, or 1 (gray), this clip has {channels}; write .safetensors \
+             or .npy"
+        ),
+    };
+    Err(Error::UnsupportedClip { path: path.into(), problem })
 }

@@ -1,4 +1,4 @@
-//! A folder of PNGs: `frame-00000.png` and so on, 8-bit RGB; for a batch in subfolders `0`, `1` and
+//! A folder of PNGs: `frame-00000.png` and so on, 8-bit RGB or RGBA; for a batch in subfolders `0`, `1` and
 //! so on.
 
 use std::fs::{self, File};
@@ -38,7 +38,7 @@ impl PngFolder {
 
     fn write_frame(&self, path: &Path) -> Result<u64, EncodingError> {
         let file = BufWriter::new(File::create_new(path)?);
-        encode(file, self.size, &self.rgb)?;
+        encode(file, self.size, self.shape.channels, &self.rgb)?;
         Ok(fs::metadata(path)?.len())
     }
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// Encodes one clip's frames into `W`.
 pub(super) trait FrameSink<W>: Send {
-    /// Appends a frame of interleaved 8-bit RGB.
+    /// Appends a frame of interleaved 8-bit RGB, or RGBA of a clip of four channels.
     fn frame(&mut self, rgb: &[u8]) -> Result<(), Fault>;
 
     /// Hands on what is still on its way.

@@ -13,7 +13,7 @@ use super::sink::{FrameSink, Opened};
 use super::writer::{ClipWriter, Output, Progress};
 use super::y4m;
 #[cfg(feature = "codecs")]
-use super::{gif, mp4, png_file};
+use super::{gif, mp4, picture_file};
 use crate::clip::{ClipShape, FrameBlock};
 use crate::colour::frame_pixels;
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ pub fn check_stream(name: &Path, shape: ClipShape) -> Result<()> {
     if shape.batch > 1 {
         return refuse(format!("a stream takes one clip, and this batch makes {}; write files", shape.batch));
     }
-    check_pictures(name, shape)
+    check_pictures(Format::Y4m, name, shape)
 }
 
 /// Hands frames on to `to`, as Y4M, each when it is complete. `name` is what the stream is called
@@ -88,7 +88,7 @@ pub fn write_to<'a>(
     if shape.batch > 1 {
         return refuse(format!("a clip is one sample, and this batch has {}; write files, or an array", shape.batch));
     }
-    check_pictures(name, shape)?;
+    check_pictures(format, name, shape)?;
     let to = || Ok(Counted::new(to));
     PictureStream::boxed(
         name,
@@ -99,9 +99,9 @@ pub fn write_to<'a>(
             #[cfg(feature = "codecs")]
             Format::Mp4 => mp4::open(name, shape, rate, to),
             #[cfg(feature = "codecs")]
-            Format::Png => png_file::open(name, shape, to),
+            Format::Picture(of) => picture_file::open(of, name, shape, to),
             #[cfg(not(feature = "codecs"))]
-            Format::Gif | Format::Mp4 | Format::Png => return Err(format.no_codecs(name)),
+            Format::Gif | Format::Mp4 | Format::Picture(_) => return Err(format.no_codecs(name)),
             _ => y4m::open(shape, rate, to),
         },
     )
@@ -250,7 +250,10 @@ mod tests {
         assert!(
             refused("-", ClipShape { batch: 2, ..SHAPE }).contains("a stream takes one clip, and this batch makes 2")
         );
-        assert!(refused("-", ClipShape { channels: 4, ..SHAPE }).contains("a picture has 3 channels"));
+        assert!(
+            refused("-", ClipShape { channels: 4, ..SHAPE })
+                .contains("4 channels (RGB and transparency), and the format has none")
+        );
         for name in ["-", "/dev/null", "pipe", "pipe.y4m"] {
             check_stream(name.as_ref(), SHAPE).unwrap();
         }

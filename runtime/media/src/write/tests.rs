@@ -85,12 +85,12 @@ fn save(path: &Path, shape: ClipShape, fps: f64) -> Output {
     writer.finish().unwrap()
 }
 
-/// The pixels a picture format should hold: a sample's frame as interleaved RGB.
+/// The pixels a picture format should hold: a sample's frame as interleaved RGB or RGBA.
 fn expected(shape: ClipShape, sample: usize, t: usize) -> Vec<u8> {
     let data = block(&clip(shape), shape, sample, t, t + 1);
     let plane = shape.height * shape.width;
     (0..plane)
-        .flat_map(|i| (0..3).map(move |c| (c.min(shape.channels - 1), i)))
+        .flat_map(|i| (0..shape.channels.max(3)).map(move |c| (c.min(shape.channels - 1), i)))
         .map(|(c, i)| {
             let unit = (data[c * plane + i] / 2.0 + 0.5).clamp(0.0, 1.0);
             if unit.is_nan() { 0 } else { (unit * 255.0).round_ties_even() as u8 }
@@ -293,8 +293,8 @@ fn what_no_format_can_hold_is_refused() {
     let message = refused(&at("a.avi"), shape(1, 3, 1, 2, 2));
     assert!(message.contains("`.avi`") && message.contains(KNOWN_OUTPUTS), "{message}");
     for name in &OUTPUTS[2..] {
-        let message = refused(&at(name), shape(1, 4, 1, 2, 2));
-        assert!(message.contains("this clip has 4; write .safetensors or .npy"), "{message}");
+        let message = refused(&at(name), shape(1, 5, 1, 2, 2));
+        assert!(message.contains("this clip has 5; write .safetensors or .npy"), "{message}");
     }
     assert!(refused(&at("a.npy"), shape(1, 3, 0, 2, 2)).contains("empty axis"));
     assert!(refused(&at("a.npy"), shape(usize::MAX, 3, 9, 2, 2)).contains("beyond any file's size"));
@@ -368,7 +368,14 @@ fn what_cannot_be_written_to_bytes_is_refused() {
 #[cfg(not(feature = "codecs"))]
 fn what_needs_a_codec_is_said_to() {
     let shape = shape(1, 3, 1, 2, 2);
-    for (name, what) in [("a.mp4", "MP4"), ("a.gif", "GIF"), ("a.png", "PNG"), ("a/", "a folder of PNGs")] {
+    for (name, what) in [
+        ("a.mp4", "MP4"),
+        ("a.gif", "GIF"),
+        ("a.png", "PNG"),
+        ("a.jpeg", "JPEG"),
+        ("a.webp", "WebP"),
+        ("a/", "a folder of PNGs"),
+    ] {
         let message = refused(Path::new(name), shape);
         assert!(message.contains(&format!("{name}: {what} needs codecs, and this build has none")), "{message}");
     }

@@ -125,6 +125,53 @@ fn a_png_is_one_frame_of_a_sample() {
     assert_eq!(entries(folder.path()), ["a.PNG", "b-0.png", "b-1.png"]);
 }
 
+fn read_webp(path: &Path) -> Vec<u8> {
+    let mut decoder = image_webp::WebPDecoder::new(std::io::BufReader::new(fs::File::open(path).unwrap())).unwrap();
+    let mut pixels = vec![0; decoder.output_buffer_size().unwrap()];
+    decoder.read_image(&mut pixels).unwrap();
+    pixels
+}
+
+#[test]
+fn transparency_is_kept_where_a_format_has_it() {
+    let folder = folder();
+    let one = shape(1, 4, 1, 6, 5);
+    for (name, read) in [("a.png", read_png as fn(&Path) -> Vec<u8>), ("a.webp", read_webp)] {
+        let path = folder.path().join(name);
+        save(&path, one, 8.0);
+        assert_eq!(read(&path), expected(one, 0, 0), "{name}");
+    }
+    save(&folder.path().join("frames"), shape(1, 4, 2, 6, 5), 8.0);
+    assert_eq!(read_png(&folder.path().join("frames/frame-00001.png")), expected(shape(1, 4, 2, 6, 5), 0, 1));
+    for name in ["b.jpg", "b.mp4", "b.gif", "b.y4m"] {
+        let message = refused(&folder.path().join(name), one);
+        assert!(message.contains("RGB and transparency), and the format has none; write .png or .webp"), "{message}");
+    }
+}
+
+#[test]
+fn webp_is_without_loss_and_jpeg_nearly() {
+    let folder = folder();
+    for shape in [shape(1, 3, 1, 33, 47), shape(1, 1, 1, 16, 30), shape(2, 3, 1, 24, 16)] {
+        let webp = save(&folder.path().join("a.webp"), shape, 8.0).paths;
+        let jpeg = save(&folder.path().join("a.JPEG"), shape, 8.0).paths;
+        assert_eq!((webp.len(), jpeg.len()), (shape.batch, shape.batch));
+        for (sample, (webp, jpeg)) in webp.iter().zip(&jpeg).enumerate() {
+            assert_eq!(read_webp(webp), expected(shape, sample, 0));
+            let bytes = fs::read(jpeg).unwrap();
+            let decoded = zune_jpeg::JpegDecoder::new(std::io::Cursor::new(&bytes)).decode().unwrap();
+            let error = mean_error(&decoded, &expected(shape, sample, 0));
+            assert!(error < 2.0, "{shape:?}: {error}");
+        }
+    }
+    for (name, width, what) in [("b.webp", 1 << 14, "WebP"), ("b.jpg", 1 << 16, "JPEG")] {
+        let message = refused(&folder.path().join(name), shape(1, 3, 1, 1, width + 1));
+        assert!(message.contains(&format!("a {what} has at most ")), "{message}");
+    }
+    let message = refused(&folder.path().join("c.jpg"), shape(1, 3, 2, 6, 5));
+    assert!(message.contains("a JPEG is one frame, and this clip has 2"), "{message}");
+}
+
 #[test]
 fn a_png_folder_replaces_only_our_own() {
     let folder = folder();
