@@ -340,6 +340,22 @@ fn timesteps_are_not_rounded() {
     }
 }
 
+/// A step is compiled once for all timesteps.
+#[test]
+fn another_timestep_compiles_nothing() {
+    let vae = Vae::open(&goldens().join("models/ltx-0.9.5")).expect("the checkpoint opens");
+    let latents = Latents { data: vec![0.25; 6 * 2 * 2], shape: [1, 6, 1, 2, 2] };
+    let decode = |timestep: f32| {
+        let conditions = Conditions::default().with_numbers(TIMESTEP, vec![timestep]);
+        let options = RunOptions::default().with_threads(2).with_conditions(conditions);
+        vae.decode_to_memory(&latents, &options, &mut ()).expect("it decodes")
+    };
+    let ((first, _), (second, report)) = (decode(0.05), decode(0.5));
+    assert!(first.data != second.data);
+    assert_eq!((report.programs_compiled, report.programs_kept, report.plan_kept), (0, 1, true));
+    assert!(first.data == decode(0.05).0.data);
+}
+
 /// What is given beside the latents reaches the programs of a plugin.
 #[test]
 fn conditions_reach_the_plugin() {
