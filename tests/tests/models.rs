@@ -13,7 +13,7 @@ use frontend::{Half, TIMESTEP, Taps};
 use tessera::conditions::{Conditions, NoiseSource};
 use tessera::latents::Latents;
 use tessera::{
-    Backend, FrameTiling, FrameTilingChoice, Observer, Overlap, Parallel, Precision, Result, RunOptions, Tap, Tiling,
+    Backend, FrameTiling, FrameTilingChoice, Observer, Overlap, Parallel, Precision, Result, RunOptions, Tap,
     TilingChoice, Vae, Video,
 };
 use tests::{Case, MAXIMUM_BOUND, MEAN_BOUND, Tensor, Tiles, errors, goldens, targets};
