@@ -1,9 +1,18 @@
 //! The commands that the documents show: each is run as it stands there, in a folder that has what
 //! it names.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use common::{latents_file, random, tensors_of, write};
+
+/// A small model of images, as tensors alone tell it.
+const IMAGES: &str = r#"{"_class_name": "AutoencoderKL", "block_out_channels": [32, 32], "latent_channels": 16,
+    "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D"],
+    "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"]}"#;
 
 /// Lines of the shell blocks of a document that call `tessera`, without continuation lines or
 /// comments.
@@ -20,8 +29,8 @@ fn commands(text: &str) -> Vec<String> {
     found
 }
 
-/// A folder with the model and the latents that the README's example names: the demo's, of one
-/// latent frame.
+/// A folder with the models and the latents that the README's examples name: the demo's, of one
+/// latent frame, and a file of weights alone.
 fn workplace(folder: &Path) {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
     let model = folder.join("CogVideoX-2b");
@@ -33,6 +42,9 @@ fn workplace(folder: &Path) {
     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1, 1, 16, 4, 6], &values);
     let tensors = [("latents", view.expect("as many bytes as the shape says"))];
     safetensors::serialize_to_file(tensors, None, &folder.join("latents.safetensors")).expect("it writes");
+    let (images, _) = frontend::read_config(IMAGES).expect("a configuration");
+    write(&folder.join("ae.safetensors"), &tensors_of(&*images));
+    latents_file(folder, "image-latents.safetensors", &[1, 16, 4, 6], &random(5, 16 * 4 * 6));
 }
 
 #[test]
@@ -49,5 +61,7 @@ fn commands_of_the_readme_run() {
             .expect("the binary starts");
         assert!(run.status.success(), "tessera {command}: {}", String::from_utf8_lossy(&run.stderr));
     }
-    assert!(folder.path().join("clip.mp4").metadata().expect("the example's output").len() > 0);
+    for output in ["clip.mp4", "image.png"] {
+        assert!(folder.path().join(output).metadata().expect("the example's output").len() > 0, "{output}");
+    }
 }
