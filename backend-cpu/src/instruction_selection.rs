@@ -4,6 +4,7 @@
 //! completion), in the graph's order. A call names its operands by place: which place is which
 //! memory is decided in `program`.
 
+mod attention;
 mod gathers;
 
 use std::collections::HashMap;
@@ -15,13 +16,12 @@ use passes::inline::inlined;
 
 use gathers::{contiguous, gather, identity};
 
-use crate::attention::Attention;
 use crate::blocking::{Problem, choose};
 use crate::buffer::ALIGNMENT;
 use crate::element::Element;
 use crate::kernel::{
-    AveragePool, ChannelNorm, Convolution, Gather, GroupedConvolution, Kernel, LeadingFrames, LinearAttention, Lines,
-    Normalize, Pointwise, PointwiseFunction, Prologue, Sums,
+    AveragePool, ChannelNorm, Convolution, Gather, GroupedConvolution, Kernel, LeadingFrames, Lines, Normalize,
+    Pointwise, PointwiseFunction, Prologue, Sums,
 };
 use crate::options::CompileOptions;
 use crate::panel::PanelFamily;
@@ -379,72 +379,6 @@ impl Scheduler<'_> {
             (Layout::NTHWC, Some(space), Some(channels)) => Ok((space, channels)),
             _ => Err(self.unsupported(value, format!("its operand must be channel-last (nthwc), found {ty}"))),
         }
-    }
-
-    fn linear_attention(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
-        let &Op::LinearAttention { query, key, value: values, heads, epsilon } = &node.op else {
-            unreachable!("called for linear attentions alone");
-        };
-        let tokens = |value: Value| self.graph.ty(value).shape.last_chunk::<2>().copied().unwrap_or([1, 1]);
-        let ([queries, channels], [keys, outputs]) = (tokens(query), tokens(values));
-        let attention = LinearAttention {
-            sets: node.ty.elements() / (queries * outputs),
-            heads,
-            queries,
-            keys,
-            channels: channels / heads,
-            outputs: outputs / heads,
-            epsilon: (epsilon as f32).to_bits(),
-            element: self.element(value)?,
-        };
-        let [query, key, values] = [self.read(query)?, self.read(key)?, self.read(values)?];
-        let region = self.temporaries.take(attention.sums_bytes());
-        let sums = Place::Temporary(region);
-        self.call(value, Kernel::LinearAttentionSums(attention), vec![sums, key, values]);
-        self.call(value, Kernel::LinearAttention(attention), vec![Place::Value(value), query, sums]);
-        self.temporaries.give_back(region);
-        Ok(())
-    }
-
-    fn attention(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
-        let Op::Attention { query, key, value: values, heads, scale, mask } = &node.op else {
-            unreachable!("called for attentions alone");
-        };
-        let tokens = |value: Value| self.graph.ty(value).shape.last_chunk::<2>().copied().unwrap_or([1, 1]);
-        let ([queries, channels], [keys, outputs]) = (tokens(*query), tokens(*values));
-        let families = [keys, outputs / heads]
-            .map(|columns| PanelFamily::for_columns(self.options.target.isa, Element::F32, columns));
-        let attention = Attention {
-            sets: node.ty.elements() / (queries * outputs),
-            heads: *heads,
-            queries,
-            keys,
-            channels: channels / heads,
-            outputs: outputs / heads,
-            factor: ((scale * std::f64::consts::LOG2_E) as f32).to_bits(),
-            mask: *mask,
-            element: self.element(value)?,
-            panel_columns: families.map(|family| family.nr),
-            panel_rows: families.map(PanelFamily::max_rows),
-        };
-        let mut arguments = vec![Place::Value(value), self.read(*query)?];
-        let mut regions = vec![];
-        let packed = [Kernel::PackKeys(attention), Kernel::PackValues(attention)].into_iter().zip(attention.packed());
-        for ((kernel, words), operand) in packed.zip([*key, *values]) {
-            let source = self.read(operand)?;
-            if attention.packs() {
-                arguments.push(source);
-                continue;
-            }
-            let bytes = attention.matrices().saturating_mul(words).saturating_mul(size_of::<f32>());
-            let region = self.temporaries.take(bytes);
-            self.call(value, kernel, vec![Place::Temporary(region), source]);
-            arguments.push(Place::Temporary(region));
-            regions.push(region);
-        }
-        self.call(value, Kernel::Attention(attention), arguments);
-        regions.into_iter().for_each(|region| self.temporaries.give_back(region));
-        Ok(())
     }
 
     /// The sums of `input` for its statistics, `value`, and the region in which they are: made by

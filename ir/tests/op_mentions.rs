@@ -20,6 +20,7 @@ const NEEDED: [&str; 4] = [
 /// Which files are about particular ops, and which: rewrites, and what a backend does with several
 /// ops at once. An op that nothing rewrites stands nowhere here.
 const REWRITES: &[(&str, &[&str])] = &[
+    ("backend-cpu/src/instruction_selection/attention.rs", &["Attention", "LinearAttention"]),
     ("backend-cpu/src/instruction_selection/gathers.rs", &["Pad", "Reshape", "ResizeNearest", "Slice", "Transpose"]),
     ("backend-tpu-stablehlo/src/emit/plan.rs", &["ChannelNorm", "Convolution", "Normalize", "ResizeNearest", "Slice"]),
     ("ir/src/recipe.rs", &["Convert", "Reshape", "Transpose"]),

@@ -28,7 +28,7 @@
 //! | [`tiling`], [`tile_sizes`] | the geometry of tiles; which sizes are worth a look |
 //! | [`frame_tiling`], `frame_joiner` | the geometry of tiles along time; such tiles to a clip |
 //! | [`memory_estimate`], [`amount`] | how much memory a run needs, part by part; amounts as people read them |
-//! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
+//! | [`memory_plan`], `tiling_decision` | what a run will need of memory, and how frames are cut because of it; telling it |
 //! | `session`, `kept`, `memory_ledger`, `cancellation` | what outlives a call, in bounded number; memory of calls that run at once; ending one |
 //! | [`memory`], [`error`] | how much memory there is; the one error type |
 //! | [`route`], `clip`, `source` | a clip in steps and tiles; running it; where its frames come from |
@@ -81,6 +81,7 @@ mod step_place;
 mod steps;
 pub mod tile_sizes;
 pub mod tiling;
+mod tiling_decision;
 pub mod timeline;
 pub mod vae;
 mod video;
@@ -101,7 +102,6 @@ pub use latent_writer::{LatentContent, LatentWriter};
 pub use latents::{Latents, LatentsAccount, LatentsLayout};
 pub use media::quality;
 pub use memory_estimate::MemoryEstimate;
-pub use memory_plan::TilingDecision;
 pub use model::{ModelSpec, resolve};
 pub use observer::{Observer, Preparation, Progress, Tap};
 pub use options::{Backend, FrameTilingChoice, MemoryBudget, Parallel, RunOptions, TilingChoice};
@@ -111,6 +111,7 @@ pub use route::TileOrder;
 pub use source::NextFrames;
 pub use step_place::StepPlace;
 pub use tiling::{Overlap, Tiling};
+pub use tiling_decision::TilingDecision;
 pub use vae::Vae;
 pub use video::{Video, VideoBuilder, VideoView};
 pub use weights::{checkpoint, hub, model, shard_index};

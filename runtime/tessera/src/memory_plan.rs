@@ -13,7 +13,6 @@
 //! memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,20 +24,20 @@ use ir::Graph;
 use ir::analysis::total_cost;
 use passes::cpu_pipeline;
 
-use crate::amount::at_most;
 use crate::checkpoint::Checkpoint;
 use crate::conditions::CallConditions;
 use crate::error::{Error, Result};
 use crate::frame_joiner::FrameJoiner;
 use crate::frame_tiling::FrameTiling;
 use crate::lowering::{self, NativeSteps};
-use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
+use crate::memory::resident_bytes;
 use crate::memory_estimate::MemoryEstimate;
 use crate::memory_ledger::LEDGER;
 use crate::options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
 use crate::route::{Route, TileOrder};
 use crate::tile_sizes::{Candidate, candidates};
 use crate::tiling::{Grid, Overlap, Tiling};
+use crate::tiling_decision::TilingDecision;
 
 /// One compiled step, and what the allocator keeps of the memory that declaring and compiling it
 /// took: generous.
@@ -53,61 +52,6 @@ const THREAD_BYTES: u64 = 1 << 20;
 pub const WORKER_FLOPS: u64 = 60_000_000_000;
 /// What the process has of code, libraries and small things, where the system does not tell.
 const PROCESS_BYTES: u64 = 64 << 20;
-
-/// How the frames of a clip were cut, and why.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct TilingDecision {
-    /// The tiles; `None` where frames went through whole.
-    pub tiling: Option<Tiling>,
-    /// Rows of tiles.
-    pub rows: usize,
-    /// Columns of tiles.
-    pub columns: usize,
-    /// The tiles along time into which the clip was cut first, if it was.
-    pub frame_tiling: Option<FrameTiling>,
-    /// How many of those there are; 1 where there are none.
-    pub frame_tiles: usize,
-    /// In which order tiles ran.
-    pub order: TileOrder,
-    /// What it was expected to need; `None` for the evaluator, which plans nothing ahead, and for
-    /// PJRT plugins.
-    pub memory: Option<MemoryEstimate>,
-    /// What it was allowed to need, in bytes.
-    pub budget: u64,
-    /// What tiles have in common where nothing is asked for.
-    pub usual_overlap: Overlap,
-    /// Why it was chosen.
-    pub reason: &'static str,
-    /// Whether these tiles, and with them the pixels, follow from how much memory happened to be
-    /// free: nobody asked for tiles, nor for a budget in bytes. Another run may choose others.
-    pub follows_free_memory: bool,
-}
-
-/// Prints as `2 x 2 tiles of 288x400 pixels, tile by tile: whole frames do not fit ...; needs
-/// 3287.5 MiB (...) of 4096.0 MiB`.
-impl fmt::Display for TilingDecision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.tiling {
-            None => write!(f, "whole frames")?,
-            Some(Tiling { height, width, .. }) => {
-                let order = match self.order {
-                    TileOrder::FrameMajor => "frame by frame",
-                    TileOrder::TileMajor => "tile by tile",
-                };
-                write!(f, "{} x {} tiles of {height}x{width} pixels, {order}", self.rows, self.columns)?;
-            }
-        }
-        if let Some(FrameTiling { frames, stride }) = self.frame_tiling {
-            write!(f, ", in {} tiles along time of {frames} frames at a stride of {stride}", self.frame_tiles)?;
-        }
-        write!(f, ": {}", self.reason)?;
-        match &self.memory {
-            Some(memory) => write!(f, "; needs {memory} of {}", at_most(self.budget)),
-            None => Ok(()),
-        }
-    }
-}
 
 /// With a plugin, the tensors of one step travel while another one runs: more at once would only
 /// wait for each other.
@@ -518,20 +462,6 @@ fn blend_strips(grid: &Grid) -> usize {
     let line: usize = grid.columns.iter().map(|column| column.result).sum();
     let tallest = grid.rows.iter().map(|row| row.result).max().unwrap_or(0);
     line.saturating_mul(below).saturating_add(right.saturating_mul(tallest))
-}
-
-impl MemoryBudget {
-    /// The most that the process may hold, in bytes.
-    pub fn bytes(self) -> u64 {
-        match self {
-            MemoryBudget::Bytes(bytes) => bytes,
-            MemoryBudget::OfAvailable { percent } => {
-                let available = available_bytes().unwrap_or(ASSUMED_AVAILABLE);
-                // What the process holds is not available any more, but is its own.
-                resident_bytes().unwrap_or(0).saturating_add((available as f64 * percent / 100.0) as u64)
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::conditions::Conditions;
 use crate::error::{Error, Result};
 use crate::frame_tiling::FrameTiling;
 use crate::inspection::Inspection;
+use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
 use crate::tiling::{Overlap, Tiling};
 
 /// The most threads that can be asked for.
@@ -154,6 +155,20 @@ impl Default for MemoryBudget {
     /// 70 % of what is available.
     fn default() -> MemoryBudget {
         MemoryBudget::OfAvailable { percent: 70.0 }
+    }
+}
+
+impl MemoryBudget {
+    /// The most that the process may hold, in bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            MemoryBudget::Bytes(bytes) => bytes,
+            MemoryBudget::OfAvailable { percent } => {
+                let available = available_bytes().unwrap_or(ASSUMED_AVAILABLE);
+                // What the process holds is not available any more, but is its own.
+                resident_bytes().unwrap_or(0).saturating_add((available as f64 * percent / 100.0) as u64)
+            }
+        }
     }
 }
 

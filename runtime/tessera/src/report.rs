@@ -2,7 +2,7 @@
 
 use passes::Precision;
 
-use crate::memory_plan::TilingDecision;
+use crate::tiling_decision::TilingDecision;
 
 /// The account of one call of [`crate::Vae::decode`] or [`crate::Vae::encode`].
 #[derive(Debug, Clone, PartialEq)]

@@ -18,10 +18,10 @@ use crate::engine::PjrtSession;
 use crate::error::Result;
 use crate::kept::{Kept, lock, recall, remember};
 use crate::lowering::NativeSteps;
-use crate::memory_plan::TilingDecision;
 use crate::options::RunOptions;
 use crate::parameters::{self, Parameters};
 use crate::route::Route;
+use crate::tiling_decision::TilingDecision;
 
 /// Plans that are kept.
 const MOST_PLANS: usize = 32;

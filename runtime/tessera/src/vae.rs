@@ -19,7 +19,7 @@ use crate::inspection::Inspection;
 use crate::latent_form::LatentForm;
 use crate::media::{ClipShape, FrameBlock};
 use crate::memory_ledger::LEDGER;
-use crate::memory_plan::{Decided, Plan, TilingDecision};
+use crate::memory_plan::{Decided, Plan};
 use crate::model::{ModelFiles, locate};
 use crate::observer::{Observer, Preparation};
 use crate::options::{Backend, RunOptions};
@@ -31,6 +31,7 @@ use crate::session::{KeptPlan, PlanKey, Session};
 use crate::source::{InMemory, NextFrames, Source, Stream};
 use crate::steps::{Account, Steps};
 use crate::text_file::{self, NotText};
+use crate::tiling_decision::TilingDecision;
 use crate::video::{Video, VideoBuilder, VideoView};
 
 /// A model that is open: its declaration, and its weights, mapped.
