@@ -13,9 +13,9 @@
 
 use ir::AttentionMask;
 
+use crate::blocking::{BLOCKS_AIMED, SCRATCH_IN_CACHE, SUM_DEPTH};
 use crate::element::Element;
 use crate::panel::softmax::State;
-use crate::tile::{BLOCKS_AIMED, SCRATCH_IN_CACHE, SUM_DEPTH};
 
 /// Queries of a block, at most: keys and values are read once for so many, from far away where they
 /// are many.

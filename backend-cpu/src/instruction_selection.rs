@@ -16,6 +16,7 @@ use passes::inline::inlined;
 use gathers::{contiguous, gather, identity};
 
 use crate::attention::Attention;
+use crate::blocking::{Problem, choose};
 use crate::buffer::ALIGNMENT;
 use crate::element::Element;
 use crate::kernel::{
@@ -25,7 +26,6 @@ use crate::kernel::{
 use crate::options::CompileOptions;
 use crate::panel::PanelFamily;
 use crate::target::DotProducts;
-use crate::tile::{Problem, choose};
 use crate::weights::WeightFormat;
 
 /// An op that this backend has no code for.
@@ -588,7 +588,7 @@ impl Scheduler<'_> {
         };
         let chosen = self.options.choices.and_then(|choices| choices.get(&Recipe::of(self.graph, *weight)));
         let only = self.options.algorithm.or(chosen.filter(|chosen| chosen.applies(&problem)));
-        let (algorithm, tile) = choose(&problem, &|algorithm| only.is_none_or(|only| only == algorithm));
+        let (algorithm, blocking) = choose(&problem, &|algorithm| only.is_none_or(|only| only == algorithm));
         let leading = match cache {
             Some(cache) => LeadingFrames::Cache(self.graph.ty(*cache).shape[1]),
             None => LeadingFrames::Repeat(*repeat_first),
@@ -605,7 +605,7 @@ impl Scheduler<'_> {
             residual: residual.is_some(),
             summed: algorithm.transforms() && self.is_normalized(value),
             algorithm,
-            tile,
+            blocking,
         };
         let packed = self.weights(
             *weight,

@@ -19,8 +19,8 @@ pub(crate) use linear_attention::KEYS_AT_ONCE;
 pub use linear_attention::LinearAttention;
 
 use crate::attention::Attention;
+use crate::blocking::{Algorithm, Blocking, Problem, Scratch};
 use crate::element::Element;
-use crate::tile::{Algorithm, Problem, Scratch, Tile};
 
 /// Elements that one block of a pointwise kernel computes.
 const POINTWISE_BLOCK: usize = 1 << 14;
@@ -392,7 +392,7 @@ pub struct Convolution {
     /// How it is computed.
     pub algorithm: Algorithm,
     /// How the work is cut into blocks.
-    pub tile: Tile,
+    pub blocking: Blocking,
 }
 
 impl Convolution {
@@ -408,7 +408,7 @@ impl Convolution {
 
     /// The parts of a block's scratch; behind them are the coefficients of a normalisation.
     pub fn scratch(&self) -> Scratch {
-        self.tile.scratch(self.algorithm, &self.problem)
+        self.blocking.scratch(self.algorithm, &self.problem)
     }
 
     /// Words of scratch for the coefficients of a normalisation.
@@ -439,12 +439,12 @@ impl Convolution {
         self.prologue_argument() + self.prologue.arguments()
     }
 
-    /// The sums of the result: a part is a box of the tile.
+    /// The sums of the result: a part is a box of the result.
     pub fn sums(&self) -> Sums {
         let Problem { batch, result, outputs: channels, .. } = self.problem;
         Sums {
             batch,
-            parts: self.tile.boxes(&self.problem).iter().product(),
+            parts: self.blocking.boxes(&self.problem).iter().product(),
             pixels: result.iter().product(),
             channels,
         }
@@ -465,7 +465,7 @@ impl Kernel {
             Self::Normalize(normalize) => normalize.batch * normalize.lines().blocks(),
             Self::ChannelNorm(norm) => norm.batch * norm.blocks(),
             Self::GroupedConvolution(c) => c.batch * c.result[0] * c.result[1],
-            Self::Convolution(c) => c.tile.blocks(&c.problem),
+            Self::Convolution(c) => c.blocking.blocks(&c.problem),
             Self::PackKeys(a) => a.matrices() * a.panels()[0],
             Self::PackValues(a) => a.matrices() * a.keys.div_ceil(a.keys_packed_at_once()),
             Self::Attention(a) => a.blocks(),

@@ -12,7 +12,7 @@
 //! - [`panel`]: the contraction panels, the microkernels in which nearly all arithmetic of a
 //!   convolution happens;
 //! - [`pack`]: convolution weights in the order in which the panels read them;
-//! - [`tile`]: which algorithm a convolution runs by, and how it is cut into blocks;
+//! - [`blocking`]: which algorithm a convolution runs by, and how it is cut into blocks;
 //! - [`attention`]: the same of an attention;
 //! - [`winograd`]: the transforms of 3x3 kernels;
 //! - [`options`]: what a program is compiled for;
@@ -25,6 +25,7 @@
 //! This crate knows nothing of the VAE, of checkpoints or of tiles of a video.
 
 pub mod attention;
+pub mod blocking;
 pub mod buffer;
 pub mod ceiling;
 mod codegen;
@@ -43,6 +44,5 @@ pub mod program;
 pub mod requirements;
 mod separate_buffers;
 pub mod target;
-pub mod tile;
 pub mod weights;
 pub mod winograd;

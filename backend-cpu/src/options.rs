@@ -5,11 +5,13 @@ use std::collections::HashMap;
 
 use ir::Recipe;
 
+use crate::blocking::Algorithm;
 use crate::target::Target;
-use crate::tile::Algorithm;
 
-/// What a graph is compiled for.
+/// What a graph is compiled for. Made of a [`Target`] or an instruction set, and the methods
+/// `with_...`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CompileOptions<'a> {
     /// The instruction set of its kernels, and what may be assumed of the CPU.
     pub target: Target,
@@ -25,6 +27,20 @@ pub struct CompileOptions<'a> {
 impl<T: Into<Target>> From<T> for CompileOptions<'_> {
     fn from(target: T) -> Self {
         Self { target: target.into(), algorithm: None, choices: None }
+    }
+}
+
+impl<'a> CompileOptions<'a> {
+    /// Sets [`Self::algorithm`].
+    #[must_use]
+    pub fn with_algorithm(self, algorithm: impl Into<Option<Algorithm>>) -> Self {
+        Self { algorithm: algorithm.into(), ..self }
+    }
+
+    /// Sets [`Self::choices`].
+    #[must_use]
+    pub fn with_choices(self, choices: &'a Choices) -> Self {
+        Self { choices: Some(choices), ..self }
     }
 }
 

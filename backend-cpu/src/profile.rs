@@ -10,9 +10,9 @@ use ir::{Graph, Path};
 use passes::BufferPlan;
 
 use crate::attention::Attention;
+use crate::blocking::Algorithm;
 use crate::instruction_selection::{Call, Place, Schedule};
 use crate::kernel::{Kernel, LinearAttention, Prologue};
-use crate::tile::Algorithm;
 
 /// One call of a program.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,12 +9,12 @@ use half::bf16;
 use ir::recipe::MakeError;
 use ir::{Dims, Layout, Recipe, TensorType};
 
+use crate::blocking::Algorithm;
 use crate::buffer::{AlignedBuffer, BufferError};
 use crate::element::Element;
 use crate::isa::Isa;
 use crate::pack::{PackedWeights, WeightAxes, WeightView, pack};
 use crate::panel::PanelFamily;
-use crate::tile::Algorithm;
 use crate::winograd::pack_transformed;
 
 /// Where parameters come from: a checkpoint.

@@ -13,11 +13,11 @@
 
 use rayon::prelude::*;
 
+use crate::blocking::{Algorithm, TIME_PLANES};
 use crate::buffer::{AlignedBuffer, BufferError};
 use crate::pack::{PackedWeights, WeightView};
 use crate::panel::PanelFamily;
 use crate::panel::transform::{POINT_A, POINT_B};
-use crate::tile::{Algorithm, TIME_PLANES};
 
 /// G of F(2, 3).
 const WEIGHT_TRANSFORM_2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];

@@ -4,10 +4,10 @@
 
 mod common;
 
+use backend_cpu::blocking::Algorithm;
 use backend_cpu::isa::Isa;
 use backend_cpu::options::CompileOptions;
 use backend_cpu::program::compile;
-use backend_cpu::tile::Algorithm;
 
 /// Runs `text` every way and compares.
 fn check(text: &str) {
@@ -207,7 +207,7 @@ fn dot_products_are_used_where_the_cpu_has_them() {
         );
         let graph = ir::text::parse(&text).unwrap();
         for isa in Isa::supported() {
-            let options = CompileOptions { algorithm: Some(Algorithm::Dot), ..isa.into() };
+            let options = CompileOptions::from(isa).with_algorithm(Algorithm::Dot);
             let program = compile(&graph, options).unwrap();
             let found = program.calls().iter().find_map(|call| call.algorithm).unwrap();
             let can = isa.has_dot_products() && (channels, element) == (6, "bf16");
@@ -316,7 +316,7 @@ fn statistics_are_of_what_is_stored() {
     .unwrap();
     for isa in Isa::supported() {
         for algorithm in Algorithm::ALL {
-            let options = CompileOptions { algorithm: Some(algorithm), ..isa.into() };
+            let options = CompileOptions::from(isa).with_algorithm(algorithm);
             let outputs = common::run(&graph, options, 2, &common::leaves(&graph).1);
             let [statistics, stored, _] = outputs.as_slice() else { panic!("three outputs") };
             for (channel, found) in statistics.chunks_exact(2).enumerate() {

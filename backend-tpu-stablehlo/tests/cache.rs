@@ -49,7 +49,7 @@ fn programs_are_compiled_once_and_damage_is_found() {
 
     // Another module, other options.
     assert_eq!(run(2, &default), Origin::Compiled);
-    let fast = CompileOptions { optimization: Some(Optimization::O0), ..default };
+    let fast = default.clone().with_optimization(Optimization::O0);
     assert_eq!((run(2, &fast), run(2, &fast)), (Origin::Compiled, Origin::Cached));
     assert_eq!(entries().len(), 3);
 }

@@ -30,7 +30,7 @@ fn large_videos_are_made_in_strips() {
     let graph = graph(LARGE);
     let loops = |strip_bytes| {
         let text =
-            emit(&graph, &EmitOptions { strip_bytes, ..EmitOptions::default() }).expect("every op has a form").text;
+            emit(&graph, &EmitOptions::default().with_strip_bytes(strip_bytes)).expect("every op has a form").text;
         (text.matches("stablehlo.while").count(), text)
     };
     // A row of the norm takes 96 bytes, one of the enlarged video 192.
@@ -44,7 +44,7 @@ fn large_videos_are_made_in_strips() {
 #[test]
 fn a_norm_over_channels_is_made_in_strips_with_the_state_behind() {
     let loops = |body: &str| {
-        let options = EmitOptions { strip_bytes: 300, ..EmitOptions::default() };
+        let options = EmitOptions::default().with_strip_bytes(300);
         emit(&graph(body), &options).expect("every op has a form").text.matches("stablehlo.while").count()
     };
     assert_eq!(loops(LARGE_CHANNEL_NORM), 1);
@@ -57,7 +57,7 @@ fn a_norm_over_channels_is_made_in_strips_with_the_state_behind() {
 fn scores_of_an_attention_are_made_for_some_queries_at_a_time() {
     let graph = graph(PROGRAMS.iter().find(|(name, _)| *name == "attention").expect("a program").1);
     let emitted = |strip_bytes| {
-        let options = EmitOptions { strip_bytes, ..EmitOptions::default() };
+        let options = EmitOptions::default().with_strip_bytes(strip_bytes);
         emit(&graph, &options).expect("every op has a form").text
     };
     // Scores of a query take 144 bytes in the first attention, 48 in the second.
@@ -72,8 +72,7 @@ fn scores_of_an_attention_are_made_for_some_queries_at_a_time() {
 #[test]
 fn what_something_else_reads_is_made_whole() {
     let tapped = graph(&format!("{LARGE}\nreturn tap \"norm\" = %4\nreturn tap \"up\" = %9"));
-    let text =
-        emit(&tapped, &EmitOptions { strip_bytes: 300, ..EmitOptions::default() }).expect("every op has a form").text;
+    let text = emit(&tapped, &EmitOptions::default().with_strip_bytes(300)).expect("every op has a form").text;
     assert!(!text.contains("stablehlo.while"), "{text}");
 }
 

@@ -38,10 +38,10 @@ fn every_op_computes_what_the_evaluator_says() {
         .into_iter()
         .chain([("large", LARGE), ("large channel norm", LARGE_CHANNEL_NORM)])
         .map(|(name, body)| (name, body, EmitOptions::default()));
-    let strips = EmitOptions { strip_bytes: 300, ..EmitOptions::default() };
+    let strips = EmitOptions::default().with_strip_bytes(300);
     // Four of six queries at once, with all keys.
     let attention = PROGRAMS.iter().find(|(name, _)| *name == "attention").expect("a program").1;
-    let queries = EmitOptions { strip_bytes: 600, ..EmitOptions::default() };
+    let queries = EmitOptions::default().with_strip_bytes(600);
     let loops = [
         ("in strips", LARGE, strips),
         ("norm in strips", LARGE_CHANNEL_NORM, strips),

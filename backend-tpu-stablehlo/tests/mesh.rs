@@ -55,7 +55,7 @@ fn run(client: &Client, module: &Module, mesh: Mesh) -> Vec<Vec<f32>> {
         arguments: module.arguments.iter().map(argument).collect(),
         results: module.results.iter().map(|result| mesh.share(&result.ty)).collect(),
     };
-    let options = CompileOptions { partitions: devices, ..CompileOptions::default() };
+    let options = CompileOptions::default().with_partitions(devices);
     let program = client.compile(module.text.as_bytes(), signature, &options).unwrap();
     let all = client.devices().unwrap();
     let mut inputs: Vec<Vec<Input<'_>>> = (0..devices).map(|_| vec![]).collect();
@@ -81,7 +81,7 @@ fn strips_on_several_devices_are_the_frames_on_one() {
     let text = fs::read_to_string(path).unwrap();
     let (_, lowered) = text.split_once("// ---- becomes").unwrap();
     let graph = ir::text::parse(lowered).unwrap();
-    let emitted = |mesh| emit(&graph, &EmitOptions { mesh, ..EmitOptions::default() }).unwrap();
+    let emitted = |mesh| emit(&graph, &EmitOptions::default().with_mesh(mesh)).unwrap();
     let whole = run(&client, &emitted(Mesh::SINGLE), Mesh::SINGLE);
     assert_eq!(whole.len(), 3);
     // Four rows: for two devices there are two each; for three they do not divide.

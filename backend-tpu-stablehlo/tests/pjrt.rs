@@ -140,7 +140,7 @@ func.func public @main(%x: tensor<8x3xf32> {sdy.sharding = #sdy.sharding<@mesh, 
 }"#;
     let signature =
         Signature { arguments: vec![ArgumentType { ty: ty([2, 3]), donated: false }], results: vec![ty([2, 3])] };
-    let options = CompileOptions { partitions: 4, optimization: Some(Optimization::O1) };
+    let options = CompileOptions::default().with_partitions(4).with_optimization(Optimization::O1);
     let program = client.compile(module.as_bytes(), signature, &options).unwrap();
     let devices = client.devices().unwrap();
     assert_eq!(program.devices().len(), 4);

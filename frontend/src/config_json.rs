@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::recognition::TensorShapes;
+
 /// Something in `config.json` that was passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigWarning {
@@ -108,6 +110,14 @@ pub trait Configuration: Default {
 
     /// All values that cannot be honoured.
     fn violations(&self) -> Vec<Violation>;
+
+    /// The configuration of a model of this class that a file with these tensors may hold, one half
+    /// of it at least; `None` if it does not look like one. It need not be right: see
+    /// [`crate::recognition`].
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let _ = tensors;
+        None
+    }
 
     /// Reads the text of `config.json`, with or without a byte order mark. Fields that are absent
     /// have their defaults; fields that start with `_` are diffusers' own notes and are passed

@@ -72,7 +72,8 @@ pub(crate) fn scaling(factor: f64, shift: Option<f64>) -> Vec<Violation> {
     found
 }
 
-/// `latents_mean` and `latents_std`, one number for each of the channels that `channels_field` tells.
+/// `latents_mean` and `latents_std`, one number for each of the channels that `channels_field`
+/// tells.
 pub(crate) fn latent_statistics(
     channels_field: &'static str,
     channels: usize,

@@ -7,6 +7,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`autoencoder`] | what every model answers: sizes, steps, the declaration, scaling, tiles |
+//! | [`recognition`] | which models a file without `config.json` may hold |
 //! | [`registry`] | the models by the class that `config.json` names |
 //! | [`config_json`] | reading fields from `config.json`, for all models alike |
 //! | `config_rules` | what configurations of several classes must obey |
@@ -49,6 +50,7 @@ mod network;
 pub mod parameters;
 pub mod qwen_image;
 pub mod qwen_image_21;
+pub mod recognition;
 pub mod registry;
 pub mod step;
 pub mod taehv;
@@ -61,6 +63,7 @@ pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;
 pub use latent_scaling::{LatentScaling, ScalingError, Spread, StoredStatistics};
 pub use parameters::{parameters, tap_names};
+pub use recognition::{Recognised, TensorShapes, recognise};
 pub use registry::{Published, published, read_config};
 pub use step::{Half, Position, Step, StepKind};
 pub use tile_rule::TileRule;

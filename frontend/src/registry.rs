@@ -13,6 +13,7 @@ use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration,
 use crate::flux2;
 use crate::qwen_image;
 use crate::qwen_image_21;
+use crate::recognition::TensorShapes;
 use crate::taehv;
 use crate::wan;
 
@@ -20,12 +21,14 @@ use crate::wan;
 type ReadModel = Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>), ConfigError>;
 
 /// A class of models.
-struct Class {
-    name: &'static str,
+pub(crate) struct Class {
+    pub(crate) name: &'static str,
     read: fn(&Map<String, Value>) -> ReadModel,
+    /// See [`Configuration::of_tensors`].
+    pub(crate) recognise: fn(&TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>>,
 }
 
-const CLASSES: [Class; 9] = [
+pub(crate) const CLASSES: [Class; 9] = [
     class::<cogvideox::Config>(),
     class::<wan::Config>(),
     class::<qwen_image::Config>(),
@@ -38,12 +41,16 @@ const CLASSES: [Class; 9] = [
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
-    Class { name: C::CLASS, read: read::<C> }
+    Class { name: C::CLASS, read: read::<C>, recognise: recognise::<C> }
 }
 
 fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -> ReadModel {
     let (config, warnings) = C::from_object(object)?;
     Ok((Arc::new(config), warnings))
+}
+
+fn recognise<C: Configuration + Autoencoder + 'static>(tensors: &TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>> {
+    Some(Arc::new(C::of_tensors(tensors)?))
 }
 
 /// The configuration of an `AutoencoderKL` in the size that all the published ones have, with these

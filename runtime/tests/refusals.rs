@@ -90,7 +90,7 @@ fn weights_of_another_kind() {
     };
     refuses(
         &|tensor| (tensor.dtype, tensor.bytes) = (Dtype::I64, vec![0; 24]),
-        "tensors not of floats: `decoder.conv_out.conv.bias` is I64, expected F32, F16, BF16 or F64",
+        "tensors not of floats: `decoder.conv_out.conv.bias` is I64, expected F32, F16, BF16, F64, F8_E4M3 or F8_E5M2",
     );
     refuses(
         &|tensor| (tensor.shape, tensor.dtype, tensor.bytes) = (vec![0], Dtype::F32, vec![]),

@@ -84,6 +84,52 @@ fn in_older_diffusers(name: &str, _shape: &mut Vec<usize>) -> String {
     renames.iter().fold(name.to_owned(), |name, (own, other)| name.replace(own, other))
 }
 
+/// Weights for every tensor of a model of images in LDM's names, made up, in a folder with and in
+/// one without its configuration.
+fn made_up(config: &str) -> [TempDir; 2] {
+    let (model, _) = frontend::read_config(config).expect("a configuration");
+    let tensors = Half::ALL.into_iter().flat_map(|half| frontend::parameters(&*model, half).expect("parameters"));
+    let values = |name: &str, count: usize| -> Vec<u8> {
+        let seed = name.bytes().map(f32::from).sum::<f32>();
+        (0..count).flat_map(|i| (0.1 * (seed + i as f32 * 0.73).sin()).to_le_bytes()).collect()
+    };
+    let tensors: Vec<_> = tensors
+        .map(|(name, shape)| {
+            let mut shape = shape.to_vec();
+            (in_ldm(&name, &mut shape), shape.clone(), values(&name, shape.iter().product()))
+        })
+        .collect();
+    [Some(config), None].map(|config| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let views = tensors.iter().map(|(name, shape, data)| {
+            (name, TensorView::new(safetensors::Dtype::F32, shape.clone(), data).expect("as many values"))
+        });
+        safetensors::serialize_to_file(views, None, &folder.path().join("ae.safetensors")).expect("a file");
+        if let Some(config) = config {
+            fs::write(folder.path().join("config.json"), config).expect("a file");
+        }
+        folder
+    })
+}
+
+#[test]
+fn a_model_of_images_is_recognised_where_its_norms_are_usual() {
+    let config = r#"{"_class_name": "AutoencoderKL", "block_out_channels": [32, 32, 64], "latent_channels": 16,
+        "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
+        "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"],
+        "use_quant_conv": false, "use_post_quant_conv": false}"#;
+    let [with, without] = made_up(config).map(|folder| results(&folder.keep().join("ae.safetensors")));
+    assert!(with == without);
+    let golden = renamed("autoencoder-kl", in_ldm).keep();
+    fs::remove_file(golden.join("config.json")).expect("there was one");
+    let weights = golden.join("diffusion_pytorch_model.safetensors");
+    let error = Vae::open(&weights).err().expect("five groups cannot be seen").to_string();
+    assert!(
+        error.contains("it looks like AutoencoderKL, but its tensors do not tell enough: norm_num_groups"),
+        "{error}"
+    );
+}
+
 /// A name of `AutoencoderTiny` as its authors' two lists of layers have it.
 fn in_taesd(name: &str, _shape: &mut Vec<usize>) -> String {
     if let Some(rest) = name.strip_prefix("encoder.layers.") {

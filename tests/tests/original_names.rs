@@ -1,5 +1,5 @@
 //! Checkpoints under the names that a model's authors gave to its tensors: they decode to the bits
-//! of diffusers' names.
+//! of diffusers' names, and the model is recognised where no config.json lies beside them.
 //!
 //! The golden checkpoints are renamed by tables of this file, which know nothing of the code that
 //! reads such files.
@@ -88,8 +88,9 @@ fn result(vae: &Vae, case: &Case) -> Vec<f32> {
     input.run(vae, &options, observer).unwrap_or_else(|error| panic!("{}: {error}", case.name)).0.data
 }
 
-/// Renames the golden checkpoint `model`, and compares what these cases give.
-fn check(model: &str, cases: [&str; 2], rename: impl Fn(&str) -> String) {
+/// Renames the golden checkpoint `model`, and compares what these cases give; `file` is what people
+/// call such a checkpoint.
+fn check(model: &str, file: &str, cases: [&str; 2], rename: impl Fn(&str) -> String) {
     let folder = goldens().join("models").join(model);
     let own = Vae::open(&folder).expect("the checkpoint opens");
     let original = tempfile::tempdir().expect("a folder");
@@ -101,31 +102,39 @@ fn check(model: &str, cases: [&str; 2], rename: impl Fn(&str) -> String) {
         let vae = Vae::open(original.path()).unwrap_or_else(|error| panic!("{model}, {what}: {error}"));
         let account = vae.checkpoint().account().unwrap_or_default().to_string();
         assert!(account.contains("original"), "{account}");
+        let alone = tempfile::tempdir().expect("a folder");
+        fs::copy(original.path().join(WEIGHTS), alone.path().join(file)).expect("a copy");
+        let recognised = Vae::open(&alone.path().join(file)).unwrap_or_else(|error| panic!("{model}, {what}: {error}"));
+        assert_eq!(recognised.model().class_name(), own.model().class_name(), "{:?}", recognised.account());
         for case in cases {
             let case = Case::read(&folder.join(format!("cases/{case}.safetensors")));
-            assert!(result(&vae, &case) == result(&own, &case), "{model} {}, {what}", case.name);
+            let expected = result(&own, &case);
+            assert!(result(&vae, &case) == expected, "{model} {}, {what}", case.name);
+            assert!(result(&recognised, &case) == expected, "{model} {}, {what}, without config.json", case.name);
         }
     }
 }
 
 #[test]
 fn wan_2_1_under_its_authors_names() {
-    check("wan-2.1", ["decode-2-frames", "encode-9-frames"], |name| wan(name, 1, false));
+    check("wan-2.1", "Wan2.1_VAE.safetensors", ["decode-2-frames", "encode-9-frames"], |name| wan(name, 1, false));
 }
 
 #[test]
 fn wan_2_2_under_its_authors_names() {
-    check("wan-2.2", ["decode-4-frames", "encode-9-frames"], |name| wan(name, 1, true));
+    check("wan-2.2", "wan2.2_vae.safetensors", ["decode-4-frames", "encode-9-frames"], |name| wan(name, 1, true));
 }
 
 #[test]
 fn qwen_image_under_its_authors_names() {
-    check("qwen-image", ["decode-image", "encode-image"], |name| wan(name, 1, false));
+    check("qwen-image", "qwen_image_vae.safetensors", ["decode-image", "encode-image"], |name| wan(name, 1, false));
 }
 
 #[test]
 fn qwen_image_2_1_under_its_authors_names() {
-    check("qwen-image-2.1", ["decode-image", "encode-image-batch-2"], |name| wan(name, 1, true));
+    check("qwen-image-2.1", "qwen_image_2.1_vae.safetensors", ["decode-image", "encode-image-batch-2"], |name| {
+        wan(name, 1, true)
+    });
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &
         return super::winograd::emit(e, family, name, c, &block);
     }
     let shapes = define_shapes(e, name, &direct_shapes(c, family))?;
-    let width = c.tile.space[2];
+    let width = c.blocking.space[2];
     let last_width = c.problem.result[2] - (c.problem.result[2].div_ceil(width) - 1) * width;
     let columns = import_chunks(e, family, width)?;
     if width == last_width {
@@ -65,27 +65,27 @@ pub(super) fn emit<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, name: &str, c: &
 
 /// Takes the block's number apart.
 fn locate(e: &mut Emitter<'_, impl Module>, c: &Convolution) -> Block {
-    let (boxes, groups) = (c.tile.boxes(&c.problem), c.tile.panel_groups());
+    let (boxes, groups) = (c.blocking.boxes(&c.problem), c.blocking.panel_groups());
     let (part, _) = e.divide(e.block, groups);
     let index = e.delinearize(e.block, &[c.problem.batch, boxes[0], boxes[1], boxes[2], groups]);
-    let start: [Value; 3] = std::array::from_fn(|axis| e.scale(index[1 + axis], c.tile.space[axis]));
+    let start: [Value; 3] = std::array::from_fn(|axis| e.scale(index[1 + axis], c.blocking.space[axis]));
     let count: [Value; 2] = std::array::from_fn(|axis| {
         let total = e.int(c.problem.result[axis]);
         let left = e.sub(total, start[axis]);
-        let most = e.int(c.tile.space[axis]);
+        let most = e.int(c.blocking.space[axis]);
         e.min(left, most)
     });
     let last = e.int(boxes[2] - 1);
     let last_column = e.builder.ins().icmp(IntCC::Equal, index[3], last);
-    let first = e.scale(index[4], c.tile.panels);
-    let behind = e.offset(first, c.tile.panels as i64);
-    let all = e.int(c.tile.panel_count);
+    let first = e.scale(index[4], c.blocking.panels);
+    let behind = e.offset(first, c.blocking.panels as i64);
+    let all = e.int(c.blocking.panel_count);
     Block { n: index[0], start, count, last_column, panels: (first, e.min(behind, all)), part }
 }
 
 /// Copies the part of the input that the block sees, by way of the prologue.
 fn fill_scratch<M: Module>(e: &mut Emitter<'_, M>, isa: Isa, c: &Convolution, block: &Block) -> Result<()> {
-    let [frames, lines, columns] = c.tile.scratch_space(&c.problem);
+    let [frames, lines, columns] = c.blocking.scratch_space(&c.problem);
     let [input_frames, height, width] = c.input;
     let (before_input, channels) = (c.leading.frames(), c.problem.inputs);
     let cache = matches!(c.leading, LeadingFrames::Cache(_)).then(|| e.argument(Convolution::CACHE));
@@ -315,18 +315,18 @@ pub(super) fn segments(start: usize, end: usize, run: usize, offset: impl Fn(usi
 
 /// For each slice of the contraction, the shape of whole panels and that of the last panel.
 fn direct_shapes(c: &Convolution, family: &PanelFamily) -> Vec<Shape> {
-    let [_, lines, columns] = c.tile.scratch_space(&c.problem);
+    let [_, lines, columns] = c.blocking.scratch_space(&c.problem);
     // A row of taps is contiguous.
     let offset =
         |row: usize| ((row / c.problem.kernel[1]) * lines + row % c.problem.kernel[1]) * columns * c.pixel_words();
     let last_columns = match c.problem.element.holds_sums() {
-        true => c.problem.outputs - (c.tile.panel_count - 1) * family.nr,
+        true => c.problem.outputs - (c.blocking.panel_count - 1) * family.nr,
         // In the scratch there is room for whole panels.
         false => family.nr,
     };
     let mut shapes = Vec::new();
-    for start in (0..c.depth()).step_by(c.tile.depth) {
-        let end = (start + c.tile.depth).min(c.depth());
+    for start in (0..c.depth()).step_by(c.blocking.depth) {
+        let end = (start + c.blocking.depth).min(c.depth());
         for columns in [family.nr, last_columns] {
             shapes.push(Shape {
                 a_stride: c.problem.strides[2] * c.pixel_words(),
@@ -344,7 +344,7 @@ fn direct_shapes(c: &Convolution, family: &PanelFamily) -> Vec<Shape> {
 fn sums_pitch(c: &Convolution, family: &PanelFamily) -> usize {
     match c.problem.element.holds_sums() {
         true => c.problem.outputs,
-        false => c.tile.panels * family.nr,
+        false => c.blocking.panels * family.nr,
     }
 }
 
@@ -358,7 +358,7 @@ fn contract(
     shapes: Value,
     columns: &Chunks,
 ) {
-    let [_, scratch_lines, scratch_columns] = c.tile.scratch_space(&c.problem);
+    let [_, scratch_lines, scratch_columns] = c.blocking.scratch_space(&c.problem);
     let in_result = c.problem.element.holds_sums();
     let (sums, weights) = match in_result {
         true => (e.argument(0), e.argument(2)),
@@ -366,12 +366,12 @@ fn contract(
     };
     let bias = (c.bias && in_result).then(|| e.argument(c.bias_argument()));
     let residual = (c.residual && in_result).then(|| e.argument(c.residual_argument()));
-    let slices = c.depth().div_ceil(c.tile.depth);
+    let slices = c.depth().div_ceil(c.blocking.depth);
     let (zero, slice_count) = (e.int(0), e.int(slices));
     e.for_each(zero, slice_count, 1, |e, slice| {
         let is_first = e.builder.ins().icmp(IntCC::Equal, slice, zero);
         e.for_each(block.panels.0, block.panels.1, 1, |e, panel| {
-            let last = e.int(c.tile.panel_count - 1);
+            let last = e.int(c.blocking.panel_count - 1);
             let narrow = e.builder.ins().icmp(IntCC::Equal, panel, last);
             let narrow = e.builder.ins().uextend(types::I64, narrow);
             let pair = e.scale(slice, 2);
@@ -380,7 +380,7 @@ fn contract(
             let shape = e.add(shapes, at);
 
             let before = e.scale(panel, c.depth());
-            let start = e.scale(slice, c.tile.depth);
+            let start = e.scale(slice, c.blocking.depth);
             let k = e.add(before, start);
             let at = e.scale(k, family.nr);
             let b = e.element(weights, at);
@@ -437,9 +437,9 @@ fn result_pixel(e: &mut Emitter<'_, impl Module>, c: &Convolution, block: &Block
 
 /// The same within the block.
 fn sums_pixel(e: &mut Emitter<'_, impl Module>, c: &Convolution, t: Value, y: Value) -> Value {
-    let lines = e.scale(t, c.tile.space[1]);
+    let lines = e.scale(t, c.blocking.space[1]);
     let line = e.add(lines, y);
-    e.scale(line, c.tile.space[2])
+    e.scale(line, c.blocking.space[2])
 }
 
 /// Adds bias and residual to the sums of lines of so many pixels, and stores that as the result's

@@ -6,8 +6,8 @@ use cranelift_module::{DataDescription, Linkage, Module};
 
 use super::Result;
 use super::emitter::Emitter;
+use crate::blocking::chunks;
 use crate::panel::{PanelFamily, PanelShape, Segment};
-use crate::tile::chunks;
 
 /// The symbol under which emitted code calls a panel.
 pub(crate) fn panel_symbol(family: &PanelFamily, rows: usize) -> String {

@@ -18,12 +18,12 @@ use super::Result;
 use super::convolution::{Block, segments};
 use super::emitter::Emitter;
 use super::panels::{Chunks, Shape, define_shapes, import_chunks};
+use crate::blocking::{Scratch, TIME_PLANES};
 use crate::element::Element;
 use crate::kernel::Convolution;
-use crate::panel::tile::CACHE_LINE;
+use crate::panel::micro_tile::CACHE_LINE;
 use crate::panel::transform::{Direction, square_symbol, time_symbol};
 use crate::panel::{PanelFamily, PanelShape};
-use crate::tile::{Scratch, TIME_PLANES};
 
 /// Results of this many bytes do not stay in cache until they are read: they are stored past it.
 const STREAMED_BYTES: usize = 8 << 20;
@@ -49,14 +49,14 @@ pub(super) fn emit<M: Module>(
     c: &Convolution,
     block: &Block,
 ) -> Result<()> {
-    let [input_frames, lines, columns] = c.tile.scratch_space(&c.problem);
+    let [input_frames, lines, columns] = c.blocking.scratch_space(&c.problem);
     let side = c.algorithm.outputs();
     let layout = Layout {
         input_frames,
-        squares: [c.tile.space[1] / side, c.tile.space[2] / side],
+        squares: [c.blocking.space[1] / side, c.blocking.space[2] / side],
         lines,
         columns,
-        outputs: c.tile.panels * family.nr,
+        outputs: c.blocking.panels * family.nr,
         scratch: c.scratch(),
     };
     transform_inputs(e, family, c, &layout)?;
@@ -135,7 +135,7 @@ fn contract<M: Module>(
     let over_time = c.algorithm.over_time();
     // What one contraction sums over.
     let depth = if over_time { c.problem.inputs } else { c.depth() };
-    let slice_depth = c.tile.depth;
+    let slice_depth = c.blocking.depth;
     let shapes: Vec<Shape> = (0..depth)
         .step_by(slice_depth)
         .map(|start| Shape {
@@ -150,8 +150,8 @@ fn contract<M: Module>(
         .collect();
     let slices = shapes.len();
     let shapes = define_shapes(e, name, &shapes)?;
-    let pairs = c.tile.space[0] / 2;
-    let rows = import_chunks(e, family, if over_time { pairs } else { c.tile.space[0] } * squares)?;
+    let pairs = c.blocking.space[0] / 2;
+    let rows = import_chunks(e, family, if over_time { pairs } else { c.blocking.space[0] } * squares)?;
     let contraction = Contraction { depth, slices, shapes, rows };
     let time = over_time.then(|| Time::import(e, family)).transpose()?;
     let [transformed, products, time_inputs] = parts(e, layout);
@@ -250,8 +250,8 @@ impl Contraction {
                 let shape = e.add(self.shapes, at);
                 // Behind this slice comes the next one, or the first of the next panel, or the next
                 // matrix of the first panel.
-                let start = e.scale(slice, c.tile.depth);
-                let end = e.offset(start, c.tile.depth as i64);
+                let start = e.scale(slice, c.blocking.depth);
+                let end = e.offset(start, c.blocking.depth as i64);
                 let following = e.offset(panel, 1);
                 let is_last_panel = e.builder.ins().icmp(IntCC::Equal, following, block.panels.1);
                 let next_panel = e.builder.ins().select(is_last_panel, block.panels.0, following);
@@ -283,7 +283,7 @@ impl Contraction {
                         let at = e.scale(row, layout.outputs);
                         let to = e.element(to, at);
                         let (call, _) = e.divide(row, count);
-                        let at = e.scale(call, c.tile.depth * CACHE_LINE);
+                        let at = e.scale(call, c.blocking.depth * CACHE_LINE);
                         let next = e.element(next, at);
                         let asks = e.builder.ins().icmp(IntCC::UnsignedLessThan, row, asked);
                         let next = e.builder.ins().select(asks, next, b);

@@ -1,7 +1,7 @@
 //! Contraction panels for AVX2 and FMA: the vector operations, and the families of 6 x 16 and 12 x
 //! 8.
 //!
-//! 12 of the 16 registers hold C. What the panel does with these operations is in `tile`.
+//! 12 of the 16 registers hold C. What the panel does with these operations is in `micro_tile`.
 
 use std::arch::asm;
 use std::arch::x86_64::{
@@ -17,9 +17,9 @@ use std::arch::x86_64::{
 
 use super::channel_norm::channel_norm_kernels;
 use super::family::panel_family;
+use super::micro_tile::{CACHE_LINE, GROUP, GROUPS, for_rows, micro_tile_kernel, micro_tile_step, unrolled};
 use super::normalize::normalize_kernels;
 use super::softmax::softmax_kernels;
-use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::{POINT_A, POINT_B, transform_kernels};
 use super::{InstructionSet, PanelShape};
 use crate::element::Element;
@@ -278,7 +278,7 @@ fn opaque(value: usize) -> usize {
     value
 }
 
-tile_kernel!(#[target_feature(enable = "avx2,fma")]);
+micro_tile_kernel!(#[target_feature(enable = "avx2,fma")]);
 transform_kernels!(#[target_feature(enable = "avx2,fma")]);
 normalize_kernels!(#[target_feature(enable = "avx2,fma")]);
 channel_norm_kernels!(#[target_feature(enable = "avx2,fma")]);

@@ -1,6 +1,6 @@
 //! Contraction panels for AVX-512: the vector operations, and the families of 14 x 32 and 28 x 16.
 //!
-//! 28 of the 32 registers hold C. What the panel does with these operations is in `tile`.
+//! 28 of the 32 registers hold C. What the panel does with these operations is in `micro_tile`.
 
 use std::arch::asm;
 use std::arch::x86_64::{
@@ -17,9 +17,9 @@ use std::arch::x86_64::{
 use super::channel_norm::channel_norm_kernels;
 use super::family::panel_family;
 use super::instruction_set::DotProductPanels;
+use super::micro_tile::{CACHE_LINE, GROUP, GROUPS, for_rows, micro_tile_kernel, micro_tile_step, unrolled};
 use super::normalize::normalize_kernels;
 use super::softmax::softmax_kernels;
-use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::{POINT_A, POINT_B, transform_kernels};
 use super::{InstructionSet, PanelShape};
 use crate::element::Element;
@@ -225,7 +225,7 @@ pub(super) fn opaque(value: usize) -> usize {
     value
 }
 
-tile_kernel!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
+micro_tile_kernel!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 transform_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 normalize_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);
 channel_norm_kernels!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]);

@@ -12,7 +12,7 @@ use super::avx512::{
     zero,
 };
 use super::family::panel_family;
-use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
+use super::micro_tile::{CACHE_LINE, GROUP, GROUPS, for_rows, micro_tile_kernel, micro_tile_step, unrolled};
 use crate::element::Element;
 use crate::isa::Isa;
 
@@ -25,7 +25,7 @@ fn multiply_add(a: Vector, b: Vector, c: Vector) -> Vector {
     _mm512_dpbf16_ps(c, a, b)
 }
 
-tile_kernel!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16")]);
+micro_tile_kernel!(#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16")]);
 
 panel_family! {
     /// The wide family: 28 dot products for 16 loads.

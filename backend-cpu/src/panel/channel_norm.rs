@@ -1,5 +1,5 @@
 //! The body of a normalisation over the channels of each pixel, written once as a macro over the
-//! vector operations of an instruction set (`tile` lists them) and the SiLU of `normalize`.
+//! vector operations of an instruction set (`micro_tile` lists them) and the SiLU of `normalize`.
 //!
 //! A pixel is read twice, the second time from the nearest cache: for its sums, and to be divided.
 //! Sums are in f64, so that neither the number of channels nor the cancellation in `E[x²] - E[x]²`

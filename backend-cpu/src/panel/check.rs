@@ -48,7 +48,7 @@ pub(super) fn random_cases(family: &PanelFamily) {
 }
 
 /// Checks every number of rows with every number of columns.
-pub(super) fn every_tile(family: &PanelFamily) {
+pub(super) fn every_micro_tile(family: &PanelFamily) {
     if skips(family) {
         return;
     }

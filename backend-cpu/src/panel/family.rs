@@ -1,14 +1,14 @@
-//! [`PanelFamily`]: the panels of one tile size, one kernel for each number of rows, and the macro
+//! [`PanelFamily`]: the panels of one micro-tile size, one kernel for each number of rows, and the macro
 //! that declares one.
 //!
-//! A declaration carries the tile, the instruction set that gates it and the row counts, and
-//! generates the property tests of every kernel in it. The kernels' body is in `tile`.
+//! A declaration carries the micro-tile, the instruction set that gates it and the row counts, and
+//! generates the property tests of every kernel in it. The kernels' body is in `micro_tile`.
 
 use super::PanelFn;
 use crate::element::Element;
 use crate::isa::Isa;
 
-/// All panels of one tile size: the same columns, any number of rows up to a maximum.
+/// All panels of one micro-tile size: the same columns, any number of rows up to a maximum.
 #[derive(Debug)]
 pub struct PanelFamily {
     /// Instruction set, element type, rows and columns, such as `avx512_f32_14x32`.
@@ -78,8 +78,8 @@ macro_rules! panel_family {
             }
 
             #[test]
-            fn every_tile_agrees_with_the_plain_loop() {
-                check::every_tile(&super::$static);
+            fn every_micro_tile_agrees_with_the_plain_loop() {
+                check::every_micro_tile(&super::$static);
             }
         }
     };

@@ -8,8 +8,8 @@
 //! - this file: the calling convention, and the choice of a family for an instruction set;
 //! - `instruction_set`: all that is known of an instruction set, as a value;
 //! - `family`: what a family of panels is, and the macro that declares one together with its tests;
-//! - `tile`: the kernel's body, written once over the few vector operations that an instruction set
-//!   names;
+//! - `micro_tile`: the kernel's body, written once over the few vector operations that an
+//!   instruction set names;
 //! - `transform`: Winograd's transforms, in the same way;
 //! - `normalize`, `channel_norm`: a fused group normalisation over a run of pixels, and one over
 //!   the channels of each, likewise;
@@ -25,7 +25,7 @@
 pub(crate) mod channel_norm;
 mod family;
 mod instruction_set;
-pub(crate) mod tile;
+pub(crate) mod micro_tile;
 pub(crate) mod transform;
 
 #[cfg(target_arch = "x86_64")]
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_isa_and_tile() {
+    fn names_tell_isa_and_micro_tile() {
         for isa in Isa::ALL {
             for (element, family) in Element::ALL.into_iter().flat_map(|element| {
                 PanelFamily::of(isa, element).into_iter().flatten().map(move |family| (element, family))

@@ -1,5 +1,5 @@
 //! The body of a fused group normalisation over a run of pixels, written once as a macro over the
-//! vector operations of an instruction set (`tile` lists them).
+//! vector operations of an instruction set (`micro_tile` lists them).
 //!
 //! Which pixels, and which pixel of gain and shift belongs to them, is emitted code, in
 //! `codegen::norm`; so are the coefficients.

@@ -1,15 +1,15 @@
 //! Contraction panels on four lanes, which every architecture has: the families of 4 x 8 and 8 x 4.
 //!
-//! The lanes are in `lanes`. What the panel does with these operations is in `tile`.
+//! The lanes are in `lanes`. What the panel does with these operations is in `micro_tile`.
 
 use half::bf16;
 
 use super::channel_norm::channel_norm_kernels;
 use super::family::panel_family;
 use super::lanes::{self, LANES, Vector, add, clamp, divide, multiply, multiply_add, scale_by_power, splat, subtract};
+use super::micro_tile::{CACHE_LINE, GROUP, GROUPS, for_rows, micro_tile_kernel, micro_tile_step, unrolled};
 use super::normalize::normalize_kernels;
 use super::softmax::softmax_kernels;
-use super::tile::{CACHE_LINE, GROUP, GROUPS, for_rows, tile_kernel, tile_step, unrolled};
 use super::transform::{POINT_A, POINT_B, transform_kernels};
 use super::{InstructionSet, PanelShape};
 use crate::element::Element;
@@ -153,7 +153,7 @@ fn opaque(value: usize) -> usize {
     value
 }
 
-tile_kernel!();
+micro_tile_kernel!();
 transform_kernels!();
 normalize_kernels!();
 channel_norm_kernels!();

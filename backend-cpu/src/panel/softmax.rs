@@ -1,5 +1,5 @@
 //! A run of a softmax over scores that come a few at a time, written once as a macro over the
-//! vector operations of an instruction set (`tile` lists them).
+//! vector operations of an instruction set (`micro_tile` lists them).
 //!
 //! Which scores, and what is summed with the weights that are made of them, is emitted code, in
 //! `codegen::attention`.

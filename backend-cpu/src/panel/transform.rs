@@ -1,6 +1,6 @@
 //! The bodies of Winograd's transforms, written once as a macro over the vector operations of an
-//! instruction set (`tile` lists them): a square of inputs forward, a square of products back, and
-//! both over time.
+//! instruction set (`micro_tile` lists them): a square of inputs forward, a square of products
+//! back, and both over time.
 //!
 //! The formulas are those of `crate::winograd`. One call transforms one square for every channel;
 //! loops over squares, frames and planes are emitted code. Arrays hold the larger square; what a

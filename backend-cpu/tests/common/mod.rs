@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use backend_cpu::blocking::Algorithm;
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::isa::Isa;
 use backend_cpu::options::CompileOptions;
 use backend_cpu::program::{States, Workspace, compile};
-use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::{ParameterSource, Weights};
 use half::bf16;
 use ir::analysis::weight_only;
@@ -89,7 +89,7 @@ pub(crate) fn check(graph: &Graph) {
     }
     for (isa, &algorithm) in Isa::supported().into_iter().flat_map(|isa| algorithms.iter().map(move |a| (isa, a))) {
         for threads in [1, 2] {
-            let found = run(graph, CompileOptions { algorithm, ..isa.into() }, threads, &narrow);
+            let found = run(graph, CompileOptions::from(isa).with_algorithm(algorithm), threads, &narrow);
             for ((output, expected), found) in expected.iter().zip(&found) {
                 let largest = expected.data.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
                 let bound = 4e-6 * (2.0 + largest);

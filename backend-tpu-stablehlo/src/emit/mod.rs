@@ -54,6 +54,7 @@ pub struct UnsupportedOp {
 
 /// What the emitter is free to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EmitOptions {
     /// Bytes of what a convolution reads that are made at once, where it can be made strip by
     /// strip; more where that would be too many strips. So many bytes of an attention's scores,
@@ -68,6 +69,20 @@ impl Default for EmitOptions {
     /// Strips of 64 MiB, one device.
     fn default() -> Self {
         Self { strip_bytes: 64 << 20, mesh: Mesh::SINGLE }
+    }
+}
+
+impl EmitOptions {
+    /// Sets [`Self::strip_bytes`].
+    #[must_use]
+    pub fn with_strip_bytes(self, strip_bytes: usize) -> Self {
+        Self { strip_bytes, ..self }
+    }
+
+    /// Sets [`Self::mesh`].
+    #[must_use]
+    pub fn with_mesh(self, mesh: Mesh) -> Self {
+        Self { mesh, ..self }
     }
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// How to compile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CompileOptions {
     /// The devices that one program is cut up for, by the shardings (of Shardy) that the module
     /// has; 1 for a module without.
@@ -104,6 +105,18 @@ struct ExecutableBuildOptionsProto {
 }
 
 impl CompileOptions {
+    /// Sets [`Self::partitions`].
+    #[must_use]
+    pub fn with_partitions(self, partitions: usize) -> Self {
+        Self { partitions, ..self }
+    }
+
+    /// Sets [`Self::optimization`].
+    #[must_use]
+    pub fn with_optimization(self, optimization: impl Into<Option<Optimization>>) -> Self {
+        Self { optimization: optimization.into(), ..self }
+    }
+
     /// As plugins take them.
     pub fn encode(&self) -> Vec<u8> {
         let is_sharded = self.partitions > 1;

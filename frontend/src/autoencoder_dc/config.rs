@@ -7,10 +7,12 @@
 use serde_json::Value;
 
 use super::blocks::Level;
+use super::recognition;
 use super::samplers::PLACES;
 use crate::config_json::{Configuration, Element, Field, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
 use crate::layers::Function;
+use crate::recognition::TensorShapes;
 
 /// Largest kernel of attention's scales.
 const MOST_KERNEL: usize = 63;
@@ -250,6 +252,10 @@ impl Configuration for Config {
         reader.read("decoder_in_shortcut", &mut self.decoder_in_shortcut);
         reader.read("decoder_conv_act_fn", &mut self.decoder_conv_act_fn);
         reader.read("scaling_factor", &mut self.scaling_factor);
+    }
+
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        recognition::config(tensors)
     }
 
     fn violations(&self) -> Vec<Violation> {

@@ -5,9 +5,11 @@
 //! [`crate::config_json`].
 
 use super::network::{DOWN_BLOCK, UP_BLOCK};
+use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules;
 use crate::network::Describes;
+use crate::recognition::TensorShapes;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of a class without any fields,
 /// which nobody published.
@@ -119,5 +121,24 @@ impl Configuration for Config {
             self.latents_std.as_deref(),
         ));
         found
+    }
+
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let usual = Self::default();
+        let network = recognition::network(tensors, usual.norm_num_groups, usual.sample_size)?;
+        let levels = network.levels();
+        (network.encoder_widths == network.decoder_widths).then(|| Self {
+            in_channels: network.channels[0],
+            out_channels: network.channels[1],
+            down_block_types: vec![DOWN_BLOCK.to_owned(); levels],
+            up_block_types: vec![UP_BLOCK.to_owned(); levels],
+            block_out_channels: network.encoder_widths,
+            layers_per_block: network.layers,
+            latent_channels: network.latents,
+            use_quant_conv: network.quantizes[0],
+            use_post_quant_conv: network.quantizes[1],
+            mid_block_add_attention: network.attends,
+            ..usual
+        })
     }
 }

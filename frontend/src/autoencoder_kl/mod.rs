@@ -10,12 +10,14 @@ mod decoder;
 mod encoder;
 mod network;
 mod other_names;
+mod recognition;
 
 use crate::latent_scaling::LatentScaling;
 use crate::network::Describes;
 
 pub use config::Config;
 pub(crate) use network::{DOWN_BLOCK, Network, UP_BLOCK};
+pub(crate) use recognition::network as network_of_tensors;
 
 impl Describes for Config {
     type Network = Network;

@@ -4,9 +4,11 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`].
 
+use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
 use crate::layers::Function;
+use crate::recognition::TensorShapes;
 
 /// Largest factor of one resize.
 const MOST_RESIZE: usize = 64;
@@ -172,5 +174,9 @@ impl Configuration for Config {
         }
         found.extend(config_rules::scaling(self.scaling_factor, Some(self.shift_factor)));
         found
+    }
+
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        recognition::config(tensors)
     }
 }

@@ -10,6 +10,7 @@
 mod config;
 mod network;
 mod original_names;
+mod recognition;
 
 use ir::{BuildError, Value};
 

@@ -8,8 +8,10 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::recognition;
 use crate::config_json::{Configuration, Field, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_PIXELS};
+use crate::recognition::TensorShapes;
 
 /// How a causal convolution continues its input past the borders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -139,8 +141,8 @@ impl Default for Config {
     }
 }
 
-const DOWN_BLOCK: &str = "CogVideoXDownBlock3D";
-const UP_BLOCK: &str = "CogVideoXUpBlock3D";
+pub(super) const DOWN_BLOCK: &str = "CogVideoXDownBlock3D";
+pub(super) const UP_BLOCK: &str = "CogVideoXUpBlock3D";
 
 /// Largest temporal compression ratio.
 const MOST_COMPRESSION: f64 = 4096.0;
@@ -279,6 +281,10 @@ impl Configuration for Config {
             }
         }
         found
+    }
+
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        recognition::config(tensors)
     }
 }
 

@@ -8,6 +8,7 @@ mod blocks;
 mod config;
 mod decoder;
 mod encoder;
+mod recognition;
 
 use ir::{BuildError, Value};
 

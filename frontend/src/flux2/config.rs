@@ -3,10 +3,11 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`].
 
-use crate::autoencoder_kl::{DOWN_BLOCK, UP_BLOCK};
+use crate::autoencoder_kl::{self, DOWN_BLOCK, UP_BLOCK};
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules;
 use crate::network::Describes;
+use crate::recognition::TensorShapes;
 
 /// Largest height and width of a patch.
 const MOST_PATCH: usize = 64;
@@ -142,5 +143,25 @@ impl Configuration for Config {
             found.push(Violation::new(&["patch_size"], message));
         }
         found
+    }
+
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let usual = Self::default();
+        let network = autoencoder_kl::network_of_tensors(tensors, usual.norm_num_groups, usual.sample_size)?;
+        let levels = network.levels();
+        tensors.has("bn.running_mean").then(|| Self {
+            in_channels: network.channels[0],
+            out_channels: network.channels[1],
+            down_block_types: vec![DOWN_BLOCK.to_owned(); levels],
+            up_block_types: vec![UP_BLOCK.to_owned(); levels],
+            decoder_block_out_channels: Some(network.decoder_widths).filter(|widths| *widths != network.encoder_widths),
+            block_out_channels: network.encoder_widths,
+            layers_per_block: network.layers,
+            latent_channels: network.latents,
+            use_quant_conv: network.quantizes[0],
+            use_post_quant_conv: network.quantizes[1],
+            mid_block_add_attention: network.attends,
+            ..usual
+        })
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::network::Describes;
+use crate::recognition::TensorShapes;
 use crate::wan;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of
@@ -29,9 +30,9 @@ pub struct Config {
     pub dropout: f64,
     /// Channels of an image: 3, or 4 with its transparency.
     pub input_channels: usize,
-    /// Mean of each latent channel.
+    /// Mean of each latent channel; none where they are not known.
     pub latents_mean: Vec<f64>,
-    /// Standard deviation of each latent channel.
+    /// Standard deviation of each latent channel; none where they are not known.
     pub latents_std: Vec<f64>,
 }
 
@@ -87,5 +88,22 @@ impl Configuration for Config {
         let mut found = network.violations(&["input_channels"]);
         found.extend(network.scaling_violations(&self.latents_mean, &self.latents_std));
         found
+    }
+
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let found = wan::Config::of_tensors(tensors)?;
+        let is_this = !found.is_residual && found.decoder_base_dim.is_none() && found.in_channels == found.out_channels;
+        is_this.then_some(Self {
+            base_dim: found.base_dim,
+            z_dim: found.z_dim,
+            dim_mult: found.dim_mult,
+            num_res_blocks: found.num_res_blocks,
+            attn_scales: found.attn_scales,
+            temperal_downsample: found.temperal_downsample,
+            dropout: found.dropout,
+            input_channels: found.in_channels,
+            latents_mean: found.latents_mean,
+            latents_std: found.latents_std,
+        })
     }
 }

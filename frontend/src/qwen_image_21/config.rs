@@ -2,6 +2,7 @@
 //! which are those of diffusers' class.
 
 use crate::config_json::{Configuration, Reader, Violation};
+use crate::recognition::TensorShapes;
 use crate::wan;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of
@@ -52,5 +53,12 @@ impl Configuration for Config {
 
     fn violations(&self) -> Vec<Violation> {
         self.0.violations()
+    }
+
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let network = wan::network_of_tensors(tensors).filter(|network| network.is_planar)?;
+        let Self(usual) = Self::default();
+        let [scale_factor_temporal, scale_factor_spatial] = [usual.scale_factor_temporal, usual.scale_factor_spatial];
+        Some(Self(wan::Config { scale_factor_temporal, scale_factor_spatial, ..wan::Config::of_network(network) }))
     }
 }

@@ -3,8 +3,10 @@
 //! Fields are the arguments of the authors' class, and the numbers that it has built in. Reading
 //! them from text is in [`crate::config_json`].
 
+use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
+use crate::recognition::TensorShapes;
 
 /// Largest height and width of a patch.
 const MOST_PATCH: usize = 64;
@@ -113,5 +115,9 @@ impl Configuration for Config {
             report(&["decoder_channels"], format!("{expected}, found {count} at index {i}"));
         }
         found
+    }
+
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        recognition::config(tensors)
     }
 }

@@ -13,6 +13,7 @@
 
 mod config;
 mod network;
+mod recognition;
 
 use ir::{BuildError, Value};
 

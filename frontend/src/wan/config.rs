@@ -3,8 +3,11 @@
 //! Fields and defaults are those of diffusers' class, spelling included. Reading them from text is
 //! in [`crate::config_json`], what follows from them and which values are allowed in `network`.
 
+use super::network::Network;
+use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::network::Describes;
+use crate::recognition::TensorShapes;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of Wan 2.1.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,9 +29,9 @@ pub struct Config {
     pub temperal_downsample: Vec<bool>,
     /// Of training alone.
     pub dropout: f64,
-    /// Mean of each latent channel.
+    /// Mean of each latent channel; none where they are not known.
     pub latents_mean: Vec<f64>,
-    /// Standard deviation of each latent channel.
+    /// Standard deviation of each latent channel; none where they are not known.
     pub latents_std: Vec<f64>,
     /// Whether blocks have shortcuts without weights around them, as in Wan 2.2.
     pub is_residual: bool,
@@ -100,5 +103,32 @@ impl Configuration for Config {
         let mut found = network.violations(&["in_channels", "out_channels"]);
         found.extend(network.scaling_violations(&self.latents_mean, &self.latents_std));
         found
+    }
+
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        Some(Self::of_network(recognition::network(tensors).filter(|network| !network.is_planar)?))
+    }
+}
+
+impl Config {
+    /// The configuration of a network, of which only tensors are known: without the numbers by which
+    /// latents are scaled.
+    pub(crate) fn of_network(network: Network) -> Self {
+        Self {
+            base_dim: network.encoder_base,
+            decoder_base_dim: Some(network.decoder_base).filter(|&base| base != network.encoder_base),
+            z_dim: network.latents,
+            dim_mult: network.multiples,
+            num_res_blocks: network.layers,
+            attn_scales: network.attention_scales,
+            temperal_downsample: network.halves_time,
+            latents_mean: vec![],
+            latents_std: vec![],
+            is_residual: network.is_residual,
+            in_channels: network.channels[0],
+            out_channels: network.channels[1],
+            patch_size: Some(network.patch).filter(|&patch| patch > 1),
+            ..Self::default()
+        }
     }
 }

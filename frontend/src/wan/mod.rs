@@ -12,6 +12,7 @@ mod decoder;
 mod encoder;
 mod network;
 mod original_names;
+mod recognition;
 mod shortcuts;
 
 use crate::latent_scaling::LatentScaling;
@@ -20,6 +21,7 @@ use crate::step::Half;
 
 pub use config::Config;
 pub(crate) use network::Network;
+pub(crate) use recognition::network as network_of_tensors;
 
 impl Describes for Config {
     type Network = Network;

@@ -304,8 +304,10 @@ impl Network {
         found
     }
 
-    /// Means and deviations of the latents that do not fit.
+    /// Means and deviations of the latents that do not fit. Without any, latents cannot be scaled,
+    /// but decoded all the same.
     pub(crate) fn scaling_violations(&self, mean: &[f64], deviation: &[f64]) -> Vec<Violation> {
-        config_rules::latent_statistics("z_dim", self.latents, Some(mean), Some(deviation))
+        let known = |values| Some(values).filter(|values: &&[f64]| !values.is_empty());
+        config_rules::latent_statistics("z_dim", self.latents, known(mean), known(deviation))
     }
 }

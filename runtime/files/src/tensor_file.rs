@@ -7,6 +7,7 @@
 
 mod archive;
 mod entry;
+mod float8;
 mod globals;
 mod numpy;
 mod pickle;
@@ -177,7 +178,7 @@ impl TensorFile {
     /// The values of a tensor as f32, row-major. Long tensors are converted on all threads.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`]; [`Error::WrongDtype`] unless the tensor is f32, f16, bf16 or f64.
+    /// [`Error::MissingTensor`]; [`Error::WrongDtype`] unless [`TensorView::is_float`].
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
         let view = self.tensor(name).ok_or_else(|| Error::MissingTensor {
             path: self.path.clone(),
@@ -188,7 +189,7 @@ impl TensorFile {
             path: self.path.clone(),
             tensor: name.into(),
             found: view.dtype.to_string(),
-            expected: "F32, F16, BF16 or F64",
+            expected: TensorView::FLOATS,
         })
     }
 
@@ -226,9 +227,13 @@ pub fn describe<'a>(count: usize, tensors: impl Iterator<Item = (&'a str, Tensor
 }
 
 impl TensorView<'_> {
-    /// Whether [`Self::to_f32`] can read it: f32, f16, bf16 or f64.
+    /// The element types that [`Self::to_f32`] can read, for messages.
+    pub const FLOATS: &'static str = "F32, F16, BF16, F64, F8_E4M3 or F8_E5M2";
+
+    /// Whether [`Self::to_f32`] can read it: f32, f16, bf16, f64, or floats of eight bits.
     pub fn is_float(&self) -> bool {
-        matches!(self.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
+        let is_wide = matches!(self.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64);
+        is_wide || matches!(self.dtype, Dtype::F8_E4M3 | Dtype::F8_E5M2)
     }
 
     /// The values as f32, or `None` unless [`Self::is_float`]; f64 is rounded.
@@ -245,6 +250,12 @@ impl TensorView<'_> {
             })),
             Dtype::BF16 => Some(convert(self.bytes, |from, to| {
                 to_words(from).reinterpret_cast::<bf16>().convert_to_f32_slice(to);
+            })),
+            Dtype::F8_E4M3 => Some(convert(self.bytes, |from: &[[u8; 1]], to| {
+                to.iter_mut().zip(from).for_each(|(to, [from])| *to = float8::from_e4m3(*from));
+            })),
+            Dtype::F8_E5M2 => Some(convert(self.bytes, |from: &[[u8; 1]], to| {
+                to.iter_mut().zip(from).for_each(|(to, [from])| *to = float8::from_e5m2(*from));
             })),
             _ => None,
         }

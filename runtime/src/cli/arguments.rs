@@ -53,8 +53,8 @@ impl ModelArguments {
         };
         run_files.reads_model(&files)?;
         let vae = Vae::open_prefixed(&files, spec.prefix.as_deref())?;
-        if let Some(account) = vae.checkpoint().account() {
-            console.note(&format!("note: {}: {account}", vae.checkpoint().path().display()));
+        for sentence in vae.account() {
+            console.note(&format!("note: {}: {sentence}", vae.checkpoint().path().display()));
         }
         for warning in vae.warnings() {
             console.note(&format!("warning: {warning}"));
@@ -63,10 +63,16 @@ impl ModelArguments {
     }
 
     /// Reads the model's configuration alone, the demo's if no model is named; fetches that file if
-    /// need be.
+    /// need be. Of a file of weights without one, the model that its tensors are found to be.
     pub(super) fn config(&self, console: Console, files: &mut RunFiles) -> Result<Arc<dyn Autoencoder>, Error> {
         let Some(model) = &self.model else { return demo::model() };
         let spec = ModelSpec::parse(model, self.config.as_deref())?;
+        if let ModelSource::Path(path) = &spec.source
+            && path.is_file()
+            && locate(path, spec.config.as_deref())?.config.is_none()
+        {
+            return Ok(self.open(console, files)?.shared_model());
+        }
         let mut bar = DownloadBar::new(console);
         let path = resolve_config(&spec, &HubOptions::from_env()?, &mut |download| bar.show(download))?;
         drop(bar);

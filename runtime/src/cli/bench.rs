@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use backend_cpu::blocking::Algorithm;
 use backend_cpu::isa::Isa;
 use backend_cpu::target::Target;
-use backend_cpu::tile::Algorithm;
 use clap::Args;
 use frontend::{Autoencoder, Half, Published, Step, StepKind};
 use passes::pipeline::without;

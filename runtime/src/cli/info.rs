@@ -49,8 +49,8 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     let target = Target::from_env_or_probe().map_err(Error::from)?;
     let mut text = format!("Model: {name}\n{}", configuration(vae.model()));
     text += &format!("\nWeights: {}\n{}", vae.checkpoint().path().display(), weights(&vae)?);
-    if let Some(account) = vae.checkpoint().account() {
-        text += &format!("  {account}\n");
+    for sentence in vae.account() {
+        text += &format!("  {sentence}\n");
     }
     text += &decode_step(vae.model(), target, arguments.dtype)?;
     text += &machine(target);

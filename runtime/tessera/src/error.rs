@@ -43,6 +43,17 @@ pub enum Error {
         /// Every field that cannot be honoured.
         cause: ConfigError,
     },
+    /// A file of weights without a config.json beside it, whose model its tensors do not tell.
+    #[error(
+        "{}: there is no config.json beside it, and which model it is cannot be told: {problem}; put the model's \
+         config.json there, or name it", path.display()
+    )]
+    Unrecognised {
+        /// The file.
+        path: PathBuf,
+        /// What its tensors look like.
+        problem: String,
+    },
     /// A tensor to decode or encode that the model does not take.
     #[error("{what} of shape {found:?}: {problem}")]
     Input {

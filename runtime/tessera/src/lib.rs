@@ -65,6 +65,7 @@ pub mod observer;
 pub mod options;
 mod parameters;
 pub mod posterior;
+mod recognition;
 pub mod report;
 pub mod route;
 mod session;

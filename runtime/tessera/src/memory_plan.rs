@@ -357,7 +357,7 @@ impl<'a> Estimator<'a> {
         }
         let choices = self.choices(leading)?;
         let (graph, flops) = self.lowered(step)?;
-        let options = CompileOptions { choices: Some(&choices), ..self.target.into() };
+        let options = CompileOptions::from(self.target).with_choices(&choices);
         let found = Rc::new((lowering::memory(step, &graph, options)?, flops));
         self.steps.insert((*leading, *step), found.clone());
         Ok(found)

@@ -19,8 +19,17 @@ pub(crate) fn expected(model: &dyn Autoencoder, half: Half) -> Result<ExpectedHa
     Ok(ExpectedHalf::new(half.to_string(), frontend::parameters(model, half)?))
 }
 
+/// All tensors of a model's checkpoint: both halves and, if there are any, the statistics of latents.
+///
+/// # Errors
+/// As [`expected`].
+pub(crate) fn all(model: &dyn Autoencoder) -> Result<Vec<ExpectedHalf>> {
+    let halves = [expected(model, Half::Encoder)?, expected(model, Half::Decoder)?];
+    Ok(halves.into_iter().chain(statistics(model)).collect())
+}
+
 /// The tensors that hold statistics of the latents, if the model has any.
-pub(crate) fn statistics(model: &dyn Autoencoder) -> Option<ExpectedHalf> {
+fn statistics(model: &dyn Autoencoder) -> Option<ExpectedHalf> {
     let patch = model.latent_scaling().patch;
     let shape = Dims::from_slice(&[model.channels().latents * patch * patch]);
     let names = model.stored_statistics()?.names();

@@ -23,6 +23,7 @@ use crate::model::{ModelFiles, locate};
 use crate::observer::{Observer, Preparation};
 use crate::options::{Backend, RunOptions};
 use crate::parameters;
+use crate::recognition::{self, Recognition};
 use crate::report::{Report, Seconds};
 use crate::route::Route;
 use crate::session::{KeptPlan, PlanKey, Session};
@@ -39,6 +40,8 @@ use crate::video::{Video, VideoBuilder, VideoView};
 pub struct Vae {
     model: Arc<dyn Autoencoder>,
     warnings: Vec<String>,
+    /// By what the model was recognised, if it had no configuration.
+    recognition: Option<String>,
     session: RwLock<Arc<Session>>,
 }
 
@@ -55,8 +58,8 @@ pub fn read_config(path: &Path) -> Result<(Arc<dyn Autoencoder>, Vec<ConfigWarni
 }
 
 impl Vae {
-    /// Opens the model in a folder, or a weights file with its configuration beside it; see
-    /// [`locate`].
+    /// Opens the model in a folder, or a weights file, with its configuration beside it or
+    /// [recognised](Self::recognised); see [`locate`].
     ///
     /// # Errors
     /// Those of [`locate`] and [`Self::open_files`].
@@ -69,7 +72,7 @@ impl Vae {
     /// will do for it.
     ///
     /// # Errors
-    /// Those of [`read_config`] and [`Checkpoint::open`].
+    /// Those of [`read_config`], [`Checkpoint::open`] and [`Self::recognised`].
     pub fn open_files(files: &ModelFiles) -> Result<Vae> {
         Vae::open_prefixed(files, None)
     }
@@ -80,16 +83,26 @@ impl Vae {
     /// # Errors
     /// As [`Self::open_files`]; [`weights::Error::NoPrefix`].
     pub fn open_prefixed(files: &ModelFiles, prefix: Option<&str>) -> Result<Vae> {
-        let (model, warnings) = read_config(&files.config)?;
+        let config = files.config.as_ref().map(|path| Ok::<_, Error>((path, read_config(path)?))).transpose()?;
         let checkpoint = Checkpoint::open(&files.weights)?;
         let checkpoint = match prefix {
             Some(prefix) => checkpoint.under(prefix)?,
             None => checkpoint,
         };
+        let Some((path, (model, warnings))) = config else { return Vae::recognised(checkpoint) };
         let mut vae = Vae::new(model, checkpoint)?;
-        let of_config = warnings.iter().map(|warning| format!("{}: {warning}", files.config.display()));
-        vae.warnings.splice(..0, of_config);
+        vae.warnings.splice(..0, warnings.iter().map(|warning| format!("{}: {warning}", path.display())));
         Ok(vae)
+    }
+
+    /// The model that a checkpoint without a configuration is found to hold, by the names and shapes
+    /// of its tensors and, among equals, by the name of its file; [`Self::account`] says which.
+    ///
+    /// # Errors
+    /// [`Error::Unrecognised`]; as [`Self::new`].
+    pub fn recognised(checkpoint: Checkpoint) -> Result<Vae> {
+        let Recognition { model, account } = recognition::recognise(&checkpoint)?;
+        Ok(Vae { recognition: Some(account), ..Vae::new(model, checkpoint)? })
     }
 
     /// The model of a configuration and a checkpoint that are open already. The model's tensors are
@@ -102,7 +115,7 @@ impl Vae {
     /// cannot be honoured; one that was read can.
     pub fn new(model: Arc<dyn Autoencoder>, checkpoint: Checkpoint) -> Result<Vae> {
         let (session, warnings) = session(&*model, checkpoint)?;
-        Ok(Vae { model, warnings, session: RwLock::new(Arc::new(session)) })
+        Ok(Vae { model, warnings, recognition: None, session: RwLock::new(Arc::new(session)) })
     }
 
     /// Takes other weights for this model from here on, and forgets all that was made of the
@@ -142,6 +155,13 @@ impl Vae {
     /// What was passed over: fields of config.json and tensors that the model does not have.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Sentences about what a file was taken for: which model, where it has no configuration, and
+    /// which of its tensors, where their names are not simply the model's.
+    pub fn account(&self) -> Vec<String> {
+        let names = self.session().checkpoint.account().map(str::to_owned);
+        self.recognition.iter().cloned().chain(names).collect()
     }
 
     /// The weights on disk.
@@ -201,9 +221,9 @@ impl Vae {
         }
     }
 
-    /// Decodes unscaled latents [B, C, T, H, W]; see [`crate::Latents::unscale`] for a pipeline's. `sink`
-    /// gets the frames of each sample in order, in the reference's range, a step's at a time:
-    /// [`crate::media::ClipWriter::write`] takes them as they are.
+    /// Decodes unscaled latents [B, C, T, H, W]; see [`crate::Latents::unscale`] for a pipeline's.
+    /// `sink` gets the frames of each sample in order, in the reference's range, a step's at a
+    /// time: [`crate::media::ClipWriter::write`] takes them as they are.
     ///
     /// # Errors
     /// [`Error::Input`], [`Error::Weights`], [`Error::Declare`], [`Error::Tiling`],
@@ -469,8 +489,7 @@ fn plugin(session: &Session, options: &RunOptions) -> Result<Arc<PjrtSession>> {
 
 /// A session over the tensors of `checkpoint` that are the model's, and what was passed over.
 fn session(model: &dyn Autoencoder, checkpoint: Checkpoint) -> Result<(Session, Vec<String>)> {
-    let mut parts = vec![parameters::expected(model, Half::Encoder)?, parameters::expected(model, Half::Decoder)?];
-    parts.extend(parameters::statistics(model));
+    let parts = parameters::all(model)?;
     let checkpoint = checkpoint.named(&parts, &parameters::dialects(model))?;
     let warnings = checkpoint.unexpected(&parts, |name| model.leaves_unread(name)).into_iter().collect();
     Ok((Session::new(Arc::new(checkpoint)), warnings))

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use files::tensor_file::{Dtype, TensorFile, TensorView, describe};
 use ir::Dims;
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::expected::{Dialect, ExpectedHalf};
 use crate::file_names::WEIGHTS_FILE;
 use crate::model_files::WeightFiles;
+use crate::scales;
 use crate::shard_index::ShardIndex;
 use crate::weight_names::{self, Fault, components};
 
@@ -21,11 +23,11 @@ const SHOWN: usize = 12;
 
 /// A model's weights, mapped and not copied. Names are the files' until [`Checkpoint::named`] finds
 /// the model's among them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Checkpoint {
     /// The weights file, or the index of the shards.
     path: PathBuf,
-    files: Vec<TensorFile>,
+    files: Arc<[TensorFile]>,
     tensors: BTreeMap<String, Entry>,
     /// Which tensors were taken for the model's, where that was not plain.
     account: Option<String>,
@@ -106,7 +108,7 @@ impl Checkpoint {
             file.names().into_iter().map(move |name| (name.clone(), Entry { file: place, raw: name, seen_as: None }))
         };
         let tensors = files.iter().enumerate().flat_map(entries).collect();
-        Checkpoint { path, files, tensors, account: None }
+        Checkpoint { path, files: files.into(), tensors, account: None }
     }
 
     /// Only the tensors whose names begin with `prefix`, and without it.
@@ -185,6 +187,11 @@ impl Checkpoint {
         self.tensors.len()
     }
 
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     /// Whether there is no tensor at all.
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty()
@@ -203,19 +210,48 @@ impl Checkpoint {
         Some(view)
     }
 
-    /// The values of a tensor as f32, row-major; f32, f16, bf16 and f64 (rounded) are converted, on
-    /// all threads.
+    /// The values of a tensor as f32, row-major; f32, f16, bf16, f64 (rounded) and floats of eight
+    /// bits are converted, on all threads, and the latter multiplied by their scale if one stands
+    /// beside them.
     ///
     /// # Errors
-    /// [`files::Error::MissingTensor`], [`files::Error::WrongDtype`].
+    /// [`files::Error::MissingTensor`], [`files::Error::WrongDtype`], [`Error::Scale`].
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
-        match self.tensors.get(name) {
-            Some(entry) => Ok(self.files[entry.file].to_f32(&entry.raw)?),
-            None => {
-                let (path, present) = (self.path.clone(), self.contents());
-                Err(files::Error::MissingTensor { path, tensor: name.into(), present }.into())
+        let Some(entry) = self.tensors.get(name) else {
+            let (path, present) = (self.path.clone(), self.contents());
+            return Err(files::Error::MissingTensor { path, tensor: name.into(), present }.into());
+        };
+        let file = &self.files[entry.file];
+        let mut values = file.to_f32(&entry.raw)?;
+        if let Some((dtype, shape)) = file.signature(&entry.raw).filter(|(dtype, _)| scales::may_have_scale(*dtype)) {
+            let fault = |scale, problem| Error::Scale {
+                path: file.path().into(),
+                weight: entry.raw.clone(),
+                dtype: dtype.to_string(),
+                scale,
+                problem,
+            };
+            if let Some(scale) = scales::scale_by_blocks(&self.files, &entry.raw) {
+                return Err(fault(scale, "which is of blocks of the weight, and those are not read".into()));
+            }
+            if let Some((scale, view)) = scales::scale(&self.files, &entry.raw) {
+                let outputs = shape.first().copied().unwrap_or(1);
+                let is_taken = view.to_f32().is_some_and(|scales| scales::multiply(&mut values, outputs, &scales));
+                if !is_taken {
+                    let found = format!("{} {:?}", view.dtype, view.shape);
+                    return Err(fault(
+                        scale,
+                        format!("which is {found}; expected one float, or one for each of {outputs}"),
+                    ));
+                }
             }
         }
+        Ok(values)
+    }
+
+    /// Whether there are weights of eight bits.
+    pub(crate) fn has_eight_bits(&self) -> bool {
+        self.signatures().any(|tensor| scales::may_have_scale(tensor.dtype))
     }
 
     /// The tensors with element types and shapes, for messages: at most twelve and a count of the
@@ -353,6 +389,34 @@ mod tests {
         let twice = sharded(&["m.x"], &["m._orig_mod.x"], serde_json::json!({})).unwrap();
         let message = twice.named(&decoder(&["m.x"]), &[]).unwrap_err().to_string();
         assert!(message.contains("both become `m.x`"), "{message}");
+    }
+
+    #[test]
+    fn weights_of_eight_bits_are_multiplied_by_their_scales() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fp8.safetensors");
+        let (two, scales) = (2f32.to_le_bytes(), [3f32, 4.0].map(f32::to_le_bytes).concat());
+        let of_weight: [u8; 4] = [0x38, 0xb8, 0x40, 0x30]; // 1, -1, 2, 0.5
+        let open = |tensors: &[(&str, Dtype, &[usize], &[u8])]| {
+            let views =
+                tensors.iter().map(|(n, dtype, shape, v)| (*n, Tensor::new(*dtype, shape.to_vec(), v).unwrap()));
+            fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+            Checkpoint::open(&WeightFiles::One(path.clone())).unwrap()
+        };
+        let weight = ("a.weight", Dtype::F8_E4M3, &[2, 2][..], &of_weight[..]);
+        let of = |scale| open(&[weight, scale]).to_f32("a.weight").map_err(|error| error.to_string());
+        assert_eq!(open(&[weight]).to_f32("a.weight").unwrap(), [1.0, -1.0, 2.0, 0.5]);
+        assert_eq!(of(("a.scale_weight", Dtype::F32, &[], &two)).unwrap(), [2.0, -2.0, 4.0, 1.0]);
+        assert_eq!(of(("a.weight_scale", Dtype::F32, &[2, 1], &scales)).unwrap(), [3.0, -3.0, 8.0, 2.0]);
+        let message = of(("a.scale_weight", Dtype::F32, &[0], &[])).unwrap_err();
+        assert!(message.ends_with("which is F32 [0]; expected one float, or one for each of 2"), "{message}");
+        let message = of(("a.weight_scale_inv", Dtype::F32, &[1, 1], &two)).unwrap_err();
+        assert!(message.contains("`a.weight_scale_inv`, which is of blocks"), "{message}");
+        let checkpoint =
+            open(&[weight, ("a.scale_weight", Dtype::F32, &[1], &two), ("scaled_fp8", Dtype::F8_E4M3, &[0], &[])]);
+        let half = ExpectedHalf::new("decoder", vec![("a.weight".into(), Dims::from_slice(&[2, 2]))]);
+        checkpoint.check(&half).unwrap();
+        assert_eq!(checkpoint.unexpected(&[half], |_| false), None);
     }
 
     #[test]

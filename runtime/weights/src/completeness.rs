@@ -2,9 +2,12 @@
 
 use std::collections::HashSet;
 
+use files::tensor_file::TensorView;
+
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::expected::ExpectedHalf;
+use crate::scales;
 
 /// Names that a message lists before it only counts.
 const SHOWN: usize = 3;
@@ -24,7 +27,7 @@ impl Checkpoint {
                     shapes.push(format!("`{name}` is {:?}, expected {shape:?}", view.shape));
                 }
                 Some(view) if !view.is_float() => {
-                    types.push(format!("`{name}` is {}, expected F32, F16, BF16 or F64", view.dtype));
+                    types.push(format!("`{name}` is {}, expected {}", view.dtype, TensorView::FLOATS));
                 }
                 Some(_) => {}
             }
@@ -50,12 +53,13 @@ impl Checkpoint {
     }
 
     /// A warning about tensors that none of `halves` has, if there are any but those of whose names
-    /// it `is_known` that nothing reads them.
+    /// it `is_known` that nothing reads them, and of what stands beside weights of eight bits.
     pub fn unexpected(&self, halves: &[ExpectedHalf], is_known: impl Fn(&str) -> bool) -> Option<String> {
         let expected = halves.iter().flat_map(|half| &half.tensors);
         let expected: HashSet<&str> = expected.map(|(name, _)| name.as_str()).collect();
+        let is_beside = |name: &str| self.has_eight_bits() && scales::is_beside(name);
         let names = self.signatures().map(|tensor| tensor.name);
-        let others = names.filter(|name| !expected.contains(name) && !is_known(name));
+        let others = names.filter(|name| !expected.contains(name) && !is_known(name) && !is_beside(name));
         let others: Vec<_> = others.map(|name| format!("`{name}`")).collect();
         (!others.is_empty()).then(|| {
             format!(

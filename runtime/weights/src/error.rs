@@ -60,6 +60,20 @@ pub enum Error {
         /// few and how many.
         problem: String,
     },
+    /// The scale of a weight of eight bits that cannot be taken.
+    #[error("{}: tensor `{weight}` is {dtype} with the scale `{scale}`, {problem}", path.display())]
+    Scale {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The weight as the file calls it.
+        weight: String,
+        /// Its element type.
+        dtype: String,
+        /// Its scale as the file calls it.
+        scale: String,
+        /// What is wrong with that.
+        problem: String,
+    },
     /// Two tensors are the same one of the model's.
     #[error("{}: tensors `{first}` and `{second}` both become `{name}` {how}; keep one of them", path.display())]
     DuplicateTensor {

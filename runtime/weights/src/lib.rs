@@ -9,6 +9,7 @@
 //! | [`checkpoint`] | the tensors by name, in one file or in shards |
 //! | [`expected`] | what a caller says of a half of its model: names, shapes, further namings |
 //! | `weight_names` | which of a file's tensors are the model's |
+//! | `scales` | the scales of weights of eight bits |
 //! | `completeness` | what a half lacks, and what no half reads |
 //! | [`error`] | the one error type |
 //!
@@ -27,6 +28,7 @@ pub mod hub;
 mod locate;
 pub mod model;
 mod model_files;
+mod scales;
 pub mod shard_index;
 mod weight_names;
 

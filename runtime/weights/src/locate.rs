@@ -11,7 +11,8 @@ use crate::shard_index::ShardIndex;
 
 /// Finds the VAE in `model`: a folder with config.json and the weights, a pipeline's folder with
 /// such a folder `vae`, a repository's folder in the hub's cache, a weights file, or an index of
-/// shards. `config` takes the place of the config.json beside the weights.
+/// shards. `config` takes the place of the config.json beside the weights, which a file that is
+/// named itself need not have.
 ///
 /// # Errors
 /// [`Error::NoModel`] with what was looked for; [`files::Error::MissingFile`] if `config` is not
@@ -21,9 +22,9 @@ pub fn locate(model: &Path, config: Option<&Path>) -> Result<ModelFiles> {
     let ModelFolder { folder, weights } = search(model)?;
     let config = config.map_or_else(|| folder.join(CONFIG_FILE), Path::to_owned);
     match weights {
-        Some(Found { path, is_index }) if config.is_file() => {
+        Some(Found { path, is_index }) if config.is_file() || !model.is_dir() => {
             let weights = if is_index { WeightFiles::Shards(ShardIndex::read(&path)?) } else { WeightFiles::One(path) };
-            Ok(ModelFiles { config, weights })
+            Ok(ModelFiles { config: Some(config).filter(|config| config.is_file()), weights })
         }
         weights => {
             let weights = weights.is_none().then(|| folder.join(WEIGHTS_FILE));
@@ -133,10 +134,11 @@ mod tests {
         assert!(message.contains(&vae.join(WEIGHTS_FILE).display().to_string()), "{message}");
         assert_eq!(locate_config(root.path()).unwrap(), vae.join(CONFIG_FILE));
         fs::write(vae.join(WEIGHTS_FILE), "").unwrap();
-        let found = ModelFiles { config: vae.join(CONFIG_FILE), weights: WeightFiles::One(vae.join(WEIGHTS_FILE)) };
+        let found =
+            ModelFiles { config: Some(vae.join(CONFIG_FILE)), weights: WeightFiles::One(vae.join(WEIGHTS_FILE)) };
         assert_eq!(locate(root.path(), None).unwrap(), found);
         assert_eq!(locate(&vae, None).unwrap(), found);
-        assert!(complaint(&found.config).contains("expected a folder, a file of weights"));
+        assert!(complaint(&vae.join(CONFIG_FILE)).contains("expected a folder, a file of weights"));
     }
 
     #[test]
@@ -149,7 +151,7 @@ mod tests {
         fs::write(vae.join(WEIGHTS_FILE), "").unwrap();
         for folder in [cache.path(), &repository] {
             let found = locate(folder, None).unwrap();
-            let places = [found.config, vae.join(CONFIG_FILE)].map(|path| path.canonicalize().unwrap());
+            let places = [found.config.unwrap(), vae.join(CONFIG_FILE)].map(|path| path.canonicalize().unwrap());
             assert_eq!(places[0], places[1]);
         }
         fs::create_dir(cache.path().join("models--empty--name")).unwrap();
@@ -158,17 +160,19 @@ mod tests {
     }
 
     #[test]
-    fn a_single_file_takes_the_configuration_beside_it_or_the_one_named() {
+    fn a_single_file_takes_the_configuration_beside_it_or_the_one_named_or_none() {
         let root = tempfile::tempdir().unwrap();
         let (file, other) = (root.path().join("mine.safetensors"), root.path().join("other.json"));
         fs::write(&file, "").unwrap();
-        let message = locate(&file, None).unwrap_err().to_string();
+        assert_eq!(locate(&file, None).unwrap(), ModelFiles { config: None, weights: WeightFiles::One(file.clone()) });
+        let message = locate_config(&file).unwrap_err().to_string();
         assert!(message.contains("its configuration is not beside it") && message.contains(CONFIG_FILE), "{message}");
         assert!(locate(&file, Some(&other)).unwrap_err().to_string().contains("no such file; expected the model's"));
         fs::write(&other, "{}").unwrap();
-        assert_eq!(locate(&file, Some(&other)).unwrap().config, other);
+        assert_eq!(locate(&file, Some(&other)).unwrap().config, Some(other));
         fs::write(root.path().join(CONFIG_FILE), "{}").unwrap();
-        let expected = ModelFiles { config: root.path().join(CONFIG_FILE), weights: WeightFiles::One(file.clone()) };
+        let expected =
+            ModelFiles { config: Some(root.path().join(CONFIG_FILE)), weights: WeightFiles::One(file.clone()) };
         assert_eq!(locate(&file, None).unwrap(), expected);
     }
 

@@ -7,16 +7,16 @@ use crate::shard_index::ShardIndex;
 /// The files of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFiles {
-    /// config.json.
-    pub config: PathBuf,
+    /// config.json; `None` where a file of weights is named that has none beside it.
+    pub config: Option<PathBuf>,
     /// The weights.
     pub weights: WeightFiles,
 }
 
 impl ModelFiles {
-    /// Every file of them: the configuration, then those of the weights, an index included.
+    /// Every file of them: the configuration, if there is one, then those of the weights, an index included.
     pub fn paths(&self) -> Vec<PathBuf> {
-        let mut paths = vec![self.config.clone()];
+        let mut paths: Vec<PathBuf> = self.config.iter().cloned().collect();
         match &self.weights {
             WeightFiles::One(path) => paths.push(path.clone()),
             WeightFiles::Shards(index) => {

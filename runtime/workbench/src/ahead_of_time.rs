@@ -329,9 +329,9 @@ impl Job<'_> {
         let step = Step { batch: mesh.data, ..step };
         let graph = declare(self.model, &step, &Taps::None)?;
         let graph = lowering::optimize(&step, &graph, tpu_pipeline(self.precision))?;
-        let module = lowering::stablehlo(&step, &graph, &EmitOptions { mesh: *mesh, ..EmitOptions::default() })?;
+        let module = lowering::stablehlo(&step, &graph, &EmitOptions::default().with_mesh(*mesh))?;
         let devices = mesh.devices();
-        let options = CompileOptions { partitions: devices, optimization: Some(*optimization) };
+        let options = CompileOptions::default().with_partitions(devices).with_optimization(*optimization);
         let compilation = reexecution.compile(plugin, topology, &module.text, &options, watch);
         let compilation = compilation.map_err(|error| match error {
             ChildError::Refused(refusal) if refusal.is_out_of_memory => {

@@ -8,13 +8,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use backend_cpu::blocking::Algorithm;
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::ceiling;
 use backend_cpu::inspect::Inspection;
 use backend_cpu::options::CompileOptions;
 use backend_cpu::program::{Executable, Program, RunError, States, Workspace};
 use backend_cpu::target::Target;
-use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::Weights;
 use frontend::{Autoencoder, Step, Taps, declare};
 use half::{bf16, f16};
@@ -166,7 +166,7 @@ impl<'a> Bench<'a> {
         let passes = lap();
         self.check_memory(step, &graph)?;
         lap();
-        let options = CompileOptions { algorithm: variant.algorithm, ..self.target.into() };
+        let options = CompileOptions::from(self.target).with_algorithm(variant.algorithm);
         let program = Arc::new(lowering::compile(step, &graph, options)?);
         let codegen = lap();
         let executable = self.workspace.pool().install(|| program.bind(&self.weights));

@@ -1,6 +1,8 @@
 //! `config.json`: refused with reasons, or a model whose steps can be declared and optimised.
 
-use frontend::{DeclareError, FrameSteps, Half, Medium, Position, Step, StepKind, Taps, declare, parameters, read_config};
+use frontend::{
+    DeclareError, FrameSteps, Half, Medium, Position, Step, StepKind, Taps, declare, parameters, read_config,
+};
 use passes::{Precision, pipeline};
 
 /// Parameters of half a model whose every step is declared, at most: those of published ones are

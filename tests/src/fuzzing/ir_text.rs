@@ -39,7 +39,7 @@ pub fn run(bytes: &[u8]) {
     for precision in Precision::ALL {
         let Some(last) = rewritten(pipeline::cpu_pipeline(precision), &graph) else { continue };
         let _ = emit(&last, &EmitOptions::default());
-        let _ = emit(&last, &EmitOptions { strip_bytes: 1, ..EmitOptions::default() });
+        let _ = emit(&last, &EmitOptions::default().with_strip_bytes(1));
         for isa in Isa::supported() {
             let _ = requirements(&last, isa.into());
         }

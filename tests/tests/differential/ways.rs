@@ -4,10 +4,10 @@
 use std::cell::OnceCell;
 use std::fmt;
 
+use backend_cpu::blocking::Algorithm;
 use backend_cpu::isa::Isa;
 use backend_cpu::options::CompileOptions;
 use backend_cpu::target::Target;
-use backend_cpu::tile::Algorithm;
 use backend_tpu_stablehlo::EmitOptions;
 use backend_tpu_stablehlo::pjrt::Client;
 use ir::eval::{Bindings, Leaf, LeafKind, Tensor, Tensors, evaluate};
@@ -148,7 +148,7 @@ impl<'a> Declared<'a> {
                 outputs.into_iter().map(|(_, tensor)| tensor.data).collect()
             }
             Computed::Native(target, algorithm, threads) => {
-                let options = CompileOptions { algorithm, ..target.into() };
+                let options = CompileOptions::from(target).with_algorithm(algorithm);
                 wide(native::run(&lowered, options, threads, &tensors(&lowered, leaves)?))
             }
             Computed::Plugin => {

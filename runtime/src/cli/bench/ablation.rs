@@ -1,8 +1,8 @@
 //! What each pass and each algorithm is worth: the step without it, in turn with the step as it is.
 
+use backend_cpu::blocking::Algorithm;
 use backend_cpu::element::Element;
 use backend_cpu::target::{DotProducts, Target};
-use backend_cpu::tile::Algorithm;
 use frontend::Step;
 use passes::pipeline::{removable, without};
 use passes::{Precision, cpu_pipeline};

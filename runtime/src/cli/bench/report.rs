@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use backend_cpu::blocking::Algorithm;
 use backend_cpu::profile::CallSummary;
-use backend_cpu::tile::Algorithm;
 use frontend::Step;
 use passes::Precision;
 use serde_json::{Value, json};

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use backend_cpu::blocking::Algorithm;
 use backend_cpu::buffer::AlignedBuffer;
 use backend_cpu::inspect::{self, Span};
 use backend_cpu::options::CompileOptions;
 use backend_cpu::program::{Executable, Program, RunError, States, Workspace};
 use backend_cpu::target::Target;
-use backend_cpu::tile::Algorithm;
 use backend_cpu::weights::Weights;
 use frontend::{Autoencoder, Step, Taps, declare};
 use passes::cpu_pipeline;
@@ -84,7 +84,7 @@ impl Engine for CpuEngine<'_> {
                 Arc::new(lowering::optimize(step, &declared, cpu_pipeline(self.options.precision))?)
             }
         };
-        let options = CompileOptions { choices: Some(&self.steps.choices), ..self.target.into() };
+        let options = CompileOptions::from(self.target).with_choices(&self.steps.choices);
         let program = lowering::compile(step, &graph, options)?;
         Ok(Arc::new(program))
     }

@@ -192,7 +192,7 @@ impl Engine for PjrtEngine<'_> {
         let graph = lowering::optimize(step, &graph, tpu_pipeline(self.precision))?;
         let module = lowering::stablehlo(step, &graph, &EmitOptions::default())?;
         let signature = Signature::from(&module);
-        let options = CompileOptions { optimization: self.optimization, ..CompileOptions::default() };
+        let options = CompileOptions::default().with_optimization(self.optimization);
         let (text, client) = (module.text.as_bytes(), &self.session.client);
         let (program, origin) = match &self.session.cache {
             Some(cache) => cache.program(client, text, signature, &options),

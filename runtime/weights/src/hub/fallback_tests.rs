@@ -45,7 +45,7 @@ fn a_model_that_is_whole_in_the_cache_needs_no_hub() {
         let questions = server.log().len() - before;
         assert!(questions <= 12, "{fault:?}: the hub was asked {questions} times");
         // What is not whole is not taken, and the hub's refusal is what is told.
-        let path = files.config.with_file_name("diffusion_pytorch_model.safetensors");
+        let path = files.config.as_ref().unwrap().with_file_name("diffusion_pytorch_model.safetensors");
         fs::remove_file(path).unwrap();
         options.token = None;
         assert!(complaint(REPOSITORY, &options).starts_with("owner/name: "), "{fault:?}");
@@ -101,7 +101,10 @@ fn what_cannot_be_brought_or_kept_leaves_what_is_there() {
     let (_server, options, cache, files) = moved_on(|_| None);
     // The content itself, and a folder of contents that takes no new one, whoever asks.
     let blobs = cache.path().join("models--owner--name/blobs");
-    for path in [files.config.clone(), files.config.with_file_name("diffusion_pytorch_model.safetensors")] {
+    for path in [
+        files.config.clone().unwrap(),
+        files.config.as_ref().unwrap().with_file_name("diffusion_pytorch_model.safetensors"),
+    ] {
         let content = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, content).unwrap();
@@ -145,7 +148,7 @@ fn neither_locks_nor_refs_are_needed() {
     fs::write(cache.path().join(".locks"), "").unwrap();
     fs::write(repository.join("refs"), "").unwrap();
     let files = get(REPOSITORY, &options).unwrap();
-    assert!(files.config.ends_with(format!("{COMMIT}/vae/config.json")));
+    assert!(files.config.as_ref().unwrap().ends_with(format!("{COMMIT}/vae/config.json")));
     crate::checkpoint::Checkpoint::open(&files.weights).unwrap();
 }
 

@@ -173,7 +173,7 @@ impl Session<'_> {
                 }
             };
             if let Some(weights) = self.weights(&folder, progress)? {
-                return Ok(ModelFiles { config, weights });
+                return Ok(ModelFiles { config: Some(config), weights });
             }
             missing = Some(format!("{folder}{WEIGHTS_FILE}"));
         }

@@ -142,7 +142,7 @@ impl Algorithm {
 
 /// The cut of a convolution into blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tile {
+pub struct Blocking {
     /// Frames, lines and pixels of the result in one block; blocks at the border may be smaller.
     pub space: [usize; 3],
     /// Output panels in one block.
@@ -153,7 +153,7 @@ pub struct Tile {
     pub depth: usize,
 }
 
-/// The sizes of a convolution that the choice of its algorithm and tile depends on.
+/// The sizes of a convolution that the choice of its algorithm and blocking depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// Videos.
@@ -180,7 +180,7 @@ pub struct Problem {
     pub dot_products: DotProducts,
 }
 
-impl Tile {
+impl Blocking {
     /// Number of blocks.
     pub fn blocks(&self, problem: &Problem) -> usize {
         problem.batch * self.boxes(problem).iter().product::<usize>() * self.panel_groups()
@@ -272,28 +272,28 @@ impl Scratch {
     }
 }
 
-/// The algorithm and tile of least estimated cost, among the algorithms for which `allowed` holds;
-/// direct if none applies.
-pub fn choose(problem: &Problem, allowed: &dyn Fn(Algorithm) -> bool) -> (Algorithm, Tile) {
+/// The algorithm and blocking of least estimated cost, among the algorithms for which `allowed`
+/// holds; direct if none applies.
+pub fn choose(problem: &Problem, allowed: &dyn Fn(Algorithm) -> bool) -> (Algorithm, Blocking) {
     let mut algorithms: Vec<_> = Algorithm::ALL.into_iter().filter(|a| a.applies(problem) && allowed(*a)).collect();
     if algorithms.is_empty() {
         algorithms.push(Algorithm::Direct);
     }
-    let mut best: Option<(f64, Algorithm, Tile)> = None;
+    let mut best: Option<(f64, Algorithm, Blocking)> = None;
     for algorithm in algorithms {
-        for tile in tiles(problem, algorithm) {
-            let cost = cost(problem, algorithm, &tile);
+        for blocking in candidates(problem, algorithm) {
+            let cost = cost(problem, algorithm, &blocking);
             if best.is_none_or(|(least, ..)| cost < least) {
-                best = Some((cost, algorithm, tile));
+                best = Some((cost, algorithm, blocking));
             }
         }
     }
-    let (_, algorithm, tile) = best.expect("every problem has a smallest tile");
-    (algorithm, tile)
+    let (_, algorithm, blocking) = best.expect("every problem has a smallest blocking");
+    (algorithm, blocking)
 }
 
-/// The tiles worth a look, the smallest first.
-fn tiles(problem: &Problem, algorithm: Algorithm) -> Vec<Tile> {
+/// The cuts worth a look, the smallest first.
+fn candidates(problem: &Problem, algorithm: Algorithm) -> Vec<Blocking> {
     let panel_count = problem.outputs.div_ceil(problem.panel_columns);
     let total_depth = algorithm.summed_taps(problem.kernel) * algorithm.words(problem.inputs);
     let depth = total_depth.div_ceil(total_depth.div_ceil(SUM_DEPTH));
@@ -304,12 +304,12 @@ fn tiles(problem: &Problem, algorithm: Algorithm) -> Vec<Tile> {
         Algorithm::Winograd2 | Algorithm::Winograd4 => vec![problem.result[0]],
         Algorithm::Winograd2Time | Algorithm::Winograd4Time => vec![problem.result[0].next_multiple_of(2)],
     };
-    let mut all = vec![Tile { space: [frames[frames.len() - 1], side, side], panels: 1, panel_count, depth }];
+    let mut all = vec![Blocking { space: [frames[frames.len() - 1], side, side], panels: 1, panel_count, depth }];
     for &frames in &frames {
         for lines in cuts(problem.result[1], side) {
             for pixels in cuts(problem.result[2], side) {
                 for panels in cuts(panel_count, 1).filter(|p| panel_count / p <= 8) {
-                    all.push(Tile { space: [frames, lines, pixels], panels, panel_count, depth });
+                    all.push(Blocking { space: [frames, lines, pixels], panels, panel_count, depth });
                 }
             }
         }
@@ -318,11 +318,11 @@ fn tiles(problem: &Problem, algorithm: Algorithm) -> Vec<Tile> {
 }
 
 /// Estimated time in cycles of one core.
-fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
-    let scratch = tile.scratch(algorithm, problem);
+fn cost(problem: &Problem, algorithm: Algorithm, blocking: &Blocking) -> f64 {
+    let scratch = blocking.scratch(algorithm, problem);
     let bytes = 4.0 * scratch.elements() as f64;
-    let blocks = tile.blocks(problem) as f64;
-    let columns = (tile.panels * problem.panel_columns) as f64;
+    let blocks = blocking.blocks(problem) as f64;
+    let columns = (blocking.panels * problem.panel_columns) as f64;
     // A panel call takes a cycle for each row and step of k, and no less than the latency of its
     // additions.
     let rows = |count: usize| {
@@ -336,28 +336,28 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
         DotProducts::Slow if algorithm == Algorithm::Dot => 3.5,
         _ => 1.0,
     };
-    let squares = tile.squares(algorithm);
+    let squares = blocking.squares(algorithm);
     let (lines, transforms) = if !algorithm.transforms() {
-        (rows(tile.space[2]) * (tile.space[0] * tile.space[1]) as f64, 0.0)
+        (rows(blocking.space[2]) * (blocking.space[0] * blocking.space[1]) as f64, 0.0)
     } else {
         // Loads, stores and additions of the transforms, a vector of channels at a time, and moving
         // planes through caches.
         let vector = problem.panel_columns as f64 / 2.0;
         let (forward, back) = if algorithm.outputs() == 2 { (24.0, 18.0) } else { (80.0, 60.0) };
-        let frames = tile.scratch_space(problem)[0];
+        let frames = blocking.scratch_space(problem)[0];
         let inputs = (frames * squares * problem.inputs) as f64 / vector;
-        let outputs = (tile.space[0] * squares) as f64 * columns / vector;
+        let outputs = (blocking.space[0] * squares) as f64 * columns / vector;
         let moved = 4.0 * (scratch.transformed + scratch.products) as f64 / 12.0;
         let mut transforms = inputs * forward + outputs * back + moved;
-        let mut lines = rows(tile.space[0] * squares) * planes;
+        let mut lines = rows(blocking.space[0] * squares) * planes;
         if algorithm.over_time() {
-            lines = rows(tile.space[0] / 2 * squares) * planes * TIME_PLANES as f64;
+            lines = rows(blocking.space[0] / 2 * squares) * planes * TIME_PLANES as f64;
             transforms += 4.0 * planes * scratch.time as f64 / 24.0;
         }
         (lines, transforms)
     };
     let slow = if !algorithm.transforms() && bytes > SCRATCH_IN_CACHE as f64 { 1.04 } else { 1.0 };
-    let compute = slow * step * lines * depth * tile.panels as f64;
+    let compute = slow * step * lines * depth * blocking.panels as f64;
     // Copies write the scratch and read the input from farther away; weights stream in once a
     // block, most of them from memory.
     let copy = 4.0 * scratch.input as f64 / 6.0;
@@ -365,7 +365,7 @@ fn cost(problem: &Problem, algorithm: Algorithm, tile: &Tile) -> f64 {
     let weights = packed * columns / 3.0;
     // They are packed once and held for many runs; each pays a part, so that what is hardly faster
     // takes no more memory.
-    let packing = packed * (tile.panel_count * problem.panel_columns) as f64 / 2.0;
+    let packing = packed * (blocking.panel_count * problem.panel_columns) as f64 / 2.0;
     let idle = if blocks < BLOCKS_AIMED as f64 { 1.0 + 0.02 * (BLOCKS_AIMED as f64 / blocks - 1.0) } else { 1.0 };
     let oversized = if bytes > SCRATCH_LIMIT as f64 { 1e6 * bytes } else { 0.0 };
     blocks * (compute + transforms + copy + weights) * idle + packing + oversized
@@ -437,12 +437,12 @@ mod tests {
                 dot_products: DotProducts::Slow,
             };
             for only in Algorithm::ALL {
-                let (algorithm, tile) = choose(&problem, &|a| a == only);
+                let (algorithm, blocking) = choose(&problem, &|a| a == only);
                 assert_eq!(algorithm, only);
                 let side = algorithm.outputs();
-                assert!((0..3).all(|axis| (1..=result[axis] + side).contains(&tile.space[axis])), "{tile:?}");
-                assert!(tile.space[1..].iter().all(|size| size % side == 0), "{tile:?}");
-                assert!(4 * tile.scratch(algorithm, &problem).elements() <= SCRATCH_LIMIT);
+                assert!((0..3).all(|axis| (1..=result[axis] + side).contains(&blocking.space[axis])), "{blocking:?}");
+                assert!(blocking.space[1..].iter().all(|size| size % side == 0), "{blocking:?}");
+                assert!(4 * blocking.scratch(algorithm, &problem).elements() <= SCRATCH_LIMIT);
             }
         }
     }

@@ -2,7 +2,7 @@
 //! instruction set.
 //!
 //! A macro and not a trait, because every function here must carry the instruction set's
-//! `target_feature`. The module that expands [`tile_kernel`] names, each with that attribute:
+//! `target_feature`. The module that expands [`micro_tile_kernel`] names, each with that attribute:
 //!
 //! | name | what it is |
 //! |---|---|
@@ -51,9 +51,9 @@ macro_rules! for_rows {
     };
 }
 
-/// One step of k: `acc[row][column] += a[row] * b[column]` over the tile, `$ahead` steps after the
-/// pointers.
-macro_rules! tile_step {
+/// One step of k: `acc[row][column] += a[row] * b[column]` over the micro-tile, `$ahead` steps
+/// after the pointers.
+macro_rules! micro_tile_step {
     ($acc:ident, $rows:ident, $vectors:ident, $groups:ident, $strides:ident, $b:ident, $ahead:expr) => {
         let mut values = [zero(); $vectors];
         for j in 0..$vectors {
@@ -75,7 +75,7 @@ macro_rules! tile_step {
 
 /// Defines `panel::<ROWS, VECTORS>`, a [`PanelFn`](super::PanelFn), over the vector operations in
 /// scope.
-macro_rules! tile_kernel {
+macro_rules! micro_tile_kernel {
     ($(#[$feature:meta])*) => {
         /// The panel of `ROWS` rows and `VECTORS` vectors of columns. See
         /// [`PanelFn`](super::PanelFn) for what it computes and what its caller must see to.
@@ -121,7 +121,7 @@ macro_rules! tile_kernel {
                     (single, triple, quintuple) = (opaque(single), opaque(triple), opaque(quintuple));
                     let strides = [0, single, 2 * single, triple, 4 * single, quintuple, 2 * triple];
                     unrolled!(ahead, {
-                        tile_step!(acc, ROWS, VECTORS, groups, strides, b, ahead);
+                        micro_tile_step!(acc, ROWS, VECTORS, groups, strides, b, ahead);
                         prefetch_second(next.wrapping_add(ahead * CACHE_LINE));
                     });
                     for group in 0..GROUPS {
@@ -134,7 +134,7 @@ macro_rules! tile_kernel {
                 while left > 0 {
                     (single, triple, quintuple) = (opaque(single), opaque(triple), opaque(quintuple));
                     let strides = [0, single, 2 * single, triple, 4 * single, quintuple, 2 * triple];
-                    tile_step!(acc, ROWS, VECTORS, groups, strides, b, 0);
+                    micro_tile_step!(acc, ROWS, VECTORS, groups, strides, b, 0);
                     for group in 0..GROUPS {
                         groups[group] = groups[group].wrapping_add(1);
                     }
@@ -198,4 +198,4 @@ macro_rules! unrolled {
     };
 }
 
-pub(super) use {for_rows, tile_kernel, tile_step, unrolled};
+pub(super) use {for_rows, micro_tile_kernel, micro_tile_step, unrolled};

@@ -1,0 +1,222 @@
+//! Which models a file of tensors may hold, told by the names and shapes in it, for files that come
+//! without a `config.json`.
+//!
+//! A class looks for its own modules among the names, in every spelling that it knows, and reads
+//! numbers of channels and blocks off the shapes. What it finds is a guess that may be bold: whoever
+//! asks compares every name and shape of the model with the file's. What tensors do not show (groups
+//! of a norm, numbers by which latents are scaled) is that of the published models with the same
+//! tensors, else the class's default.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::autoencoder::Autoencoder;
+use crate::parameters::parameters;
+use crate::registry::{CLASSES, published, read_config};
+use crate::step::Half;
+
+/// Names and shapes of a file's tensors, whatever stands in front of a model's names.
+#[derive(Debug, Default)]
+pub struct TensorShapes<'a> {
+    /// By every end of a name that begins behind a dot, and the whole name.
+    by_end: HashMap<&'a str, &'a [usize]>,
+}
+
+impl<'a> FromIterator<(&'a str, &'a [usize])> for TensorShapes<'a> {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a [usize])>>(tensors: I) -> Self {
+        let mut by_end = HashMap::new();
+        for (name, shape) in tensors {
+            let behind_dots = name.match_indices('.').map(|(dot, _)| &name[dot + 1..]);
+            for end in std::iter::once(name).chain(behind_dots) {
+                by_end.entry(end).or_insert(shape);
+            }
+        }
+        Self { by_end }
+    }
+}
+
+impl TensorShapes<'_> {
+    /// Whether a name is this one, or ends with it.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.by_end.contains_key(name)
+    }
+
+    /// Whether there is a tensor of this half: every spelling has its name in theirs.
+    fn has_half(&self, half: Half) -> bool {
+        let prefix = format!("{half}.");
+        self.by_end.keys().any(|name| name.starts_with(&prefix))
+    }
+
+    /// Number of axes of a tensor.
+    pub(crate) fn rank(&self, name: &str) -> Option<usize> {
+        self.by_end.get(name).map(|shape| shape.len())
+    }
+
+    /// The numbers in a list of layers that have tensors, in order.
+    pub(crate) fn numbers(&self, list: &str) -> BTreeSet<usize> {
+        let number = |name: &str| name.strip_prefix(list)?.strip_prefix('.')?.split('.').next()?.parse().ok();
+        self.by_end.keys().filter_map(|name| number(name)).collect()
+    }
+
+    /// Length of an axis of the first of these tensors that is there.
+    fn axis(&self, names: &[&str], axis: usize) -> Option<usize> {
+        let shape = names.iter().find_map(|name| self.by_end.get(name))?;
+        shape.get(axis).copied()
+    }
+
+    /// Output channels of the first of these weights that is there.
+    pub(crate) fn outputs(&self, weights: &[&str]) -> Option<usize> {
+        self.axis(weights, 0)
+    }
+
+    /// Height of the kernel of the first of these weights, of four axes, that is there.
+    pub(crate) fn height(&self, weights: &[&str]) -> Option<usize> {
+        self.axis(weights, 2)
+    }
+
+    /// Input channels of the first of these weights that is there.
+    pub(crate) fn inputs(&self, weights: &[&str]) -> Option<usize> {
+        self.axis(weights, 1)
+    }
+}
+
+/// How a spelling calls the first convolution of a residual block of a level, each level and block
+/// by its number: `encoder.down_blocks.0.resnets.1.conv1.weight`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockNames {
+    /// The list of levels.
+    pub(crate) levels: &'static str,
+    /// A level's list of blocks.
+    pub(crate) blocks: &'static str,
+    /// The weight in a block.
+    pub(crate) weight: &'static str,
+}
+
+/// Output channels of the first block of each level, from the highest resolution down, and how many
+/// blocks a level has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Levels {
+    pub(crate) channels: Vec<usize>,
+    pub(crate) blocks: usize,
+}
+
+impl Levels {
+    /// The levels in the first of these spellings that has any, by their numbers from the highest
+    /// resolution down.
+    pub(crate) fn downwards(tensors: &TensorShapes<'_>, spellings: &[BlockNames]) -> Option<Self> {
+        let levels = spellings.iter().find_map(|names| names.widths(tensors))?;
+        Some(Self { blocks: levels[0].len(), channels: levels.iter().map(|level| level[0]).collect() })
+    }
+
+    /// The same of levels that are numbered from the lowest resolution up.
+    pub(crate) fn upwards(tensors: &TensorShapes<'_>, spellings: &[BlockNames]) -> Option<Self> {
+        let mut levels = Self::downwards(tensors, spellings)?;
+        levels.channels.reverse();
+        Some(levels)
+    }
+}
+
+impl BlockNames {
+    /// Output channels of every block of every level; `None` if there are none, else no level is
+    /// without blocks.
+    fn widths(self, tensors: &TensorShapes<'_>) -> Option<Vec<Vec<usize>>> {
+        let Self { levels, blocks, weight } = self;
+        let level = |level: usize| {
+            let block = |block: usize| tensors.outputs(&[&format!("{levels}.{level}.{blocks}.{block}.{weight}")]);
+            Some((0..).map_while(block).collect::<Vec<_>>()).filter(|blocks| !blocks.is_empty())
+        };
+        Some((0..).map_while(level).collect::<Vec<_>>()).filter(|levels| !levels.is_empty())
+    }
+}
+
+/// A model that a file may hold.
+#[derive(Clone, Debug)]
+pub struct Recognised {
+    /// The model.
+    pub model: Arc<dyn Autoencoder>,
+    /// What people call it, if it is one of the published.
+    pub published: Option<&'static str>,
+    /// What people call the published models of its class.
+    pub relatives: Vec<&'static str>,
+}
+
+/// The models that a file with these tensors may hold, in the order of the registry: every
+/// published one that has as many tensors of the same names and shapes as its class finds, or what
+/// its class finds. [`Autoencoder::problems`] of those tell what could not be read off tensors.
+pub fn recognise(tensors: &TensorShapes<'_>) -> Vec<Recognised> {
+    let mut found = vec![];
+    for class in CLASSES {
+        let Some(model) = (class.recognise)(tensors) else { continue };
+        let of_class: Vec<(&str, Arc<dyn Autoencoder>)> = published()
+            .iter()
+            .filter_map(|published| Some((published.name, read_config(published.config).ok()?.0)))
+            .filter(|(_, published)| published.class_name() == class.name)
+            .collect();
+        let relatives: Vec<_> = of_class.iter().map(|(name, _)| *name).collect();
+        let same = of_class.into_iter().filter(|(_, published)| have_same_tensors(tensors, &**published, &*model));
+        let before = found.len();
+        found.extend(same.map(|(name, model)| Recognised {
+            model,
+            published: Some(name),
+            relatives: relatives.clone(),
+        }));
+        if found.len() == before {
+            found.push(Recognised { model, published: None, relatives });
+        }
+    }
+    found
+}
+
+/// Whether two models have tensors of the same names and shapes in the halves that are there; not
+/// where one cannot be declared.
+fn have_same_tensors(tensors: &TensorShapes<'_>, published: &dyn Autoencoder, found: &dyn Autoencoder) -> bool {
+    let are_same = |half| matches!((parameters(published, half), parameters(found, half)), (Ok(a), Ok(b)) if a == b);
+    Half::ALL.into_iter().filter(|half| tensors.has_half(*half)).all(are_same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both halves' tensors of a model and the statistics of its latents, under a prefix.
+    fn tensors(model: &dyn Autoencoder) -> Vec<(String, Vec<usize>)> {
+        let of = |half| parameters(model, half).unwrap();
+        let both = of(Half::Encoder).into_iter().chain(of(Half::Decoder));
+        let both = both.map(|(name, shape)| (name, shape.to_vec()));
+        let statistics = model.stored_statistics().into_iter().flat_map(|stored| stored.names());
+        let all = both.chain(statistics.map(|name| (name.to_owned(), vec![1])));
+        all.map(|(name, shape)| (format!("vae.model.{name}"), shape)).collect()
+    }
+
+    #[test]
+    fn published_models_are_recognised_by_their_tensors() {
+        for published in published() {
+            let (model, _) = read_config(published.config).unwrap();
+            let tensors = tensors(&*model);
+            let found = recognise(&tensors.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect());
+            let found = found.iter().find(|found| found.published == Some(published.name));
+            let found = found.unwrap_or_else(|| panic!("{} is not recognised", published.name));
+            assert_eq!(found.model.fields(), model.fields());
+        }
+    }
+
+    #[test]
+    fn decoders_alone_are_recognised() {
+        for published in published() {
+            let (model, _) = read_config(published.config).unwrap();
+            let tensors: Vec<_> = tensors(&*model);
+            let decoder =
+                tensors.iter().filter(|(name, _)| !name.contains("encoder.") && !name.contains(".quant_conv"));
+            let found = recognise(&decoder.map(|(name, shape)| (name.as_str(), &shape[..])).collect());
+            assert!(found.iter().any(|found| found.published == Some(published.name)), "{}", published.name);
+        }
+    }
+
+    #[test]
+    fn other_files_are_no_models() {
+        let shape: &[usize] = &[4, 4];
+        let names = ["blocks.0.attn.weight", "encoder.weight", "decoder", "", ".", "decoder.conv_in.weight"];
+        assert!(recognise(&names.into_iter().map(|name| (name, shape)).collect()).is_empty());
+        assert!(recognise(&names.into_iter().map(|name| (name, &[][..])).collect()).is_empty());
+    }
+}
