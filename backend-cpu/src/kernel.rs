@@ -413,7 +413,7 @@ impl Convolution {
 
     /// Words of scratch for the coefficients of a normalisation.
     fn coefficients(&self) -> usize {
-        if matches!(self.prologue, Prologue::Normalize(_)) { 2 * self.problem.inputs } else { 0 }
+        if matches!(self.prologue, Prologue::Normalize(_)) { 3 * self.problem.inputs } else { 0 }
     }
 
     /// Index of the cache among the arguments.
@@ -482,7 +482,7 @@ impl Kernel {
     /// Bytes of scratch that a block needs.
     pub fn scratch_bytes(&self) -> usize {
         match self {
-            Self::Normalize(normalize) => 2 * normalize.channels * size_of::<f32>(),
+            Self::Normalize(normalize) => 3 * normalize.channels * size_of::<f32>(),
             Self::Convolution(c) => {
                 c.scratch().elements().saturating_add(c.coefficients()).saturating_mul(size_of::<f32>())
             }

@@ -6,12 +6,13 @@ use std::fmt;
 
 use ir::{BuildError, Value};
 
+use crate::condition::Condition;
 use crate::config_json::ConfigProblem;
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::{LatentScaling, StoredStatistics};
 use crate::step::{Half, StepKind};
-use crate::tile_rule::TileRule;
+use crate::tile_rule::{FrameTileRule, TileRule};
 
 /// Channels of what goes into a model and comes out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +88,21 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// Frames for one latent frame, the first one aside.
     fn temporal_compression(&self) -> usize;
 
+    /// Whether the encoder makes a latent of what is left over of height and width, when so many
+    /// latents are taken from them as go into them; else it is left out.
+    fn rounds_up(&self) -> bool {
+        false
+    }
+
     /// What the height and width of the input of `half` must be multiples of: 1 where it rounds
     /// down by itself.
     fn size_unit(&self, half: Half) -> usize {
+        let _ = half;
+        1
+    }
+
+    /// The least height and width of latents that `half` takes, or makes.
+    fn least_latents(&self, half: Half) -> usize {
         let _ = half;
         1
     }
@@ -101,8 +114,28 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// same result.
     fn frame_steps(&self, half: Half) -> FrameSteps;
 
+    /// The steps of the reference, in which activations are looked at, where those of
+    /// [`Self::frame_steps`] give the same numbers in less memory. Where these are
+    /// [`FrameSteps::Whole`], a step over a whole clip may have any number of frames.
+    fn reference_steps(&self, half: Half) -> FrameSteps {
+        self.frame_steps(half)
+    }
+
     /// Frames that a step of this kind makes of so many frames of its input.
     fn result_frames(&self, kind: StepKind, frames: usize) -> usize;
+
+    /// What steps of `half` read beside the video, in the order of their inputs.
+    fn conditions(&self, half: Half) -> Vec<Condition> {
+        let _ = half;
+        vec![]
+    }
+
+    /// Frames at the beginning of a decoded clip that the reference drops unless it is told to
+    /// keep all. They are among those of [`Self::result_frames`], and fewer than those of a first
+    /// step.
+    fn dropped_frames(&self) -> usize {
+        0
+    }
 
     /// Declares what a step makes of its input `[batch, channel, time, height, width]`: the sample
     /// of latents, the moments of a sample.
@@ -131,6 +164,14 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// The tiles into which the reference cuts the input of `half` unless told otherwise.
     fn tile_rule(&self, half: Half) -> TileRule;
 
+    /// The tiles along time into which the reference cuts the input of `half`, by itself or when
+    /// asked to; `None` where it has none. Each is a clip of its own, which falls into steps as any
+    /// clip does.
+    fn frame_tile_rule(&self, half: Half) -> Option<FrameTileRule> {
+        let _ = half;
+        None
+    }
+
     /// The range into which the reference brings results of `half`, behind the blending of tiles,
     /// if it does.
     fn result_range(&self, half: Half, tiled: bool) -> Option<[f32; 2]> {
@@ -145,10 +186,13 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
 }
 
 impl dyn Autoencoder + '_ {
-    /// Height or width of the latents of a sample with this height or width in pixels, rounded down
-    /// as encoders do.
+    /// Height or width of the latents of a sample with this height or width in pixels, rounded as
+    /// the encoder does.
     pub fn latent_size(&self, pixels: usize) -> usize {
-        pixels / self.spatial_compression()
+        match self.rounds_up() {
+            true => pixels.div_ceil(self.spatial_compression()),
+            false => pixels / self.spatial_compression(),
+        }
     }
 
     /// Height or width in pixels of what latents of this height or width decode to.
@@ -166,9 +210,10 @@ impl dyn Autoencoder + '_ {
 
     /// The least height and width that `half` takes.
     pub fn least_size(&self, half: Half) -> usize {
+        let latents = self.least_latents(half);
         match half {
-            Half::Decoder => 1,
-            Half::Encoder => self.spatial_compression(),
+            Half::Encoder if !self.rounds_up() => self.sample_size(latents),
+            Half::Decoder | Half::Encoder => latents,
         }
     }
 
@@ -188,7 +233,7 @@ impl dyn Autoencoder + '_ {
         }
     }
 
-    /// Frames that `half` makes of a clip, over all its steps.
+    /// Frames that `half` makes of a clip, over all its steps, with those that are dropped.
     pub fn clip_frames(&self, half: Half, frames: usize) -> usize {
         let steps = self.frame_steps(half).of_clip(frames);
         // All steps between the first and the last are alike.
@@ -204,9 +249,24 @@ impl dyn Autoencoder + '_ {
         }
     }
 
-    /// Frames that a clip of latents decodes to.
+    /// Frames of the input of `half` that a step takes where nothing is said: those of a step, or of
+    /// a tile along time where the reference always cuts clips into such tiles; else one.
+    pub fn usual_frames(&self, half: Half) -> usize {
+        let of_tile = || {
+            let FrameTileRule { frames, .. } = self.frame_tile_rule(half).filter(|rule| rule.usual)?;
+            Some(
+                1 + match half {
+                    Half::Decoder => frames / self.temporal_compression(),
+                    Half::Encoder => frames,
+                },
+            )
+        };
+        self.frame_steps(half).usual().or_else(of_tile).unwrap_or(1)
+    }
+
+    /// Frames that a clip of latents decodes to, unless all are to be kept.
     pub fn decoded_frames(&self, latent_frames: usize) -> usize {
-        self.clip_frames(Half::Decoder, latent_frames)
+        self.clip_frames(Half::Decoder, latent_frames).saturating_sub(self.dropped_frames())
     }
 
     /// Latent frames that a clip encodes to.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::recognition::TensorShapes;
+use crate::recognition::OfTensors;
 
 /// Something in `config.json` that was passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,19 +105,14 @@ pub trait Configuration: Default {
     /// As `config.json` names it.
     const CLASS: &'static str;
 
+    /// What finds a configuration of this class in the tensors of a file, where that is tried.
+    const OF_TENSORS: Option<OfTensors<Self>> = None;
+
     /// Reads every field that the class has.
     fn read_fields(&mut self, reader: &mut Reader<'_>);
 
     /// All values that cannot be honoured.
     fn violations(&self) -> Vec<Violation>;
-
-    /// The configuration of a model of this class that a file with these tensors may hold, one half
-    /// of it at least; `None` if it does not look like one. It need not be right: see
-    /// [`crate::recognition`].
-    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
-        let _ = tensors;
-        None
-    }
 
     /// Reads the text of `config.json`, with or without a byte order mark. Fields that are absent
     /// have their defaults; fields that start with `_` are diffusers' own notes and are passed

@@ -35,11 +35,11 @@ pub(crate) fn widths(field: &'static str, widths: &[usize], groups: usize) -> Ve
 
 /// `block_out_channels` with as many block types of the one kind each that there is, and group norms
 /// whose groups divide every channel count.
-pub(crate) fn levels(channels: &[usize], groups: usize, types: [(&'static str, &[String], &str); 2]) -> Vec<Violation> {
+pub(crate) fn levels(channels: &[usize], groups: usize, types: &[(&'static str, &[String], &str)]) -> Vec<Violation> {
     let mut found = widths("block_out_channels", channels, groups);
     let mut report = |fields: &[&'static str], message: String| found.push(Violation::new(fields, message));
     let levels = channels.len();
-    for (field, types, only) in types {
+    for &(field, types, only) in types {
         for (i, found) in types.iter().enumerate().filter(|(_, found)| *found != only) {
             report(&[field], format!("expected \"{only}\" everywhere, found {found:?} at index {i}"));
         }
@@ -87,13 +87,16 @@ pub(crate) fn latent_statistics(
             let message = format!("expected {channels} numbers, one a latent channel, found {}", values.len());
             found.push(Violation::new(&[field, channels_field], message));
         }
-        let positive = field == "latents_std";
-        for (i, value) in values.iter().enumerate() {
-            if !value.is_finite() || (positive && *value <= 0.0) {
-                let kind = if positive { "finite numbers greater than 0" } else { "finite numbers" };
-                found.push(Violation::new(&[field], format!("expected {kind}, found {value:?} at index {i}")));
-            }
-        }
+        found.extend(statistics_values(field, values));
     }
     found
+}
+
+/// The numbers of `latents_mean` or `latents_std`.
+pub(crate) fn statistics_values(field: &'static str, values: &[f64]) -> Vec<Violation> {
+    let positive = field == "latents_std";
+    let is_bad = |value: f64| !value.is_finite() || (positive && value <= 0.0);
+    let kind = if positive { "finite numbers greater than 0" } else { "finite numbers" };
+    let bad = values.iter().enumerate().filter(|(_, value)| is_bad(**value));
+    bad.map(|(i, value)| Violation::new(&[field], format!("expected {kind}, found {value:?} at index {i}"))).collect()
 }

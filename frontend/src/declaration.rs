@@ -51,17 +51,16 @@ pub enum DeclareError {
         /// The step.
         step: Step,
     },
-    /// The encoder makes the sample smaller until nothing is left.
-    #[error(
-        "{step}: the sample must be at least {minimum}x{minimum} pixels, of which the encoder makes one latent; it is \
-         {}x{}",
-        step.height, step.width
-    )]
+    /// The encoder makes the sample smaller until nothing is left, or latents are fewer than the
+    /// model's borders mirror.
+    #[error("{step}: {}; it is {}x{}", at_least(step.kind.half, *minimum, *latents), step.height, step.width)]
     TooSmall {
         /// The step.
         step: Step,
         /// The least height and width.
         minimum: usize,
+        /// The least height and width of the latents.
+        latents: usize,
     },
     /// The model takes whole blocks of pixels alone.
     #[error(
@@ -97,8 +96,18 @@ pub enum DeclareError {
         /// The step.
         step: Step,
         /// The op and the rule.
-        source: BuildError,
+        source: Box<BuildError>,
     },
+}
+
+fn at_least(half: Half, minimum: usize, latents: usize) -> String {
+    let least = if latents == 1 { "one latent".to_owned() } else { format!("{latents}x{latents} latents") };
+    match half {
+        Half::Encoder => {
+            format!("the sample must be at least {minimum}x{minimum} pixels, of which the encoder makes {least}")
+        }
+        Half::Decoder => format!("what is decoded must be at least {least}, since borders are mirrored"),
+    }
 }
 
 fn quoted(names: &[String]) -> String {
@@ -111,6 +120,8 @@ pub struct Declaration<'a> {
     builder: Builder,
     kind: StepKind,
     taps: &'a Taps,
+    /// What the step reads beside its video, by name.
+    conditions: Vec<(String, Value)>,
     outputs: Vec<Output>,
 }
 
@@ -132,6 +143,12 @@ impl Declaration<'_> {
     /// Which half the step runs, and where in a clip.
     pub(crate) fn kind(&self) -> StepKind {
         self.kind
+    }
+
+    /// The input of the condition of this name, which the model lists.
+    pub(crate) fn condition(&self, name: &str) -> Value {
+        let found = self.conditions.iter().find(|(condition, _)| condition == name);
+        found.expect("a model asks for conditions that it lists").1
     }
 
     /// Builds the ops of the submodule `name`.
@@ -160,17 +177,27 @@ impl Declaration<'_> {
         }
     }
 
+    /// [`Self::returns`] of what `make` makes, which nothing but the tap needs.
+    pub(crate) fn returns_made(
+        &mut self,
+        make: impl FnOnce(&mut Self) -> Result<Value, BuildError>,
+    ) -> Result<(), BuildError> {
+        if self.taps.contains(self.builder.path()) {
+            let made = make(self)?;
+            self.output(Role::Tap, made);
+        }
+        Ok(())
+    }
+
     /// [`Self::returns`] for a module that takes frames one by one, as a batch of images: a video
     /// as `[batch * time, channel, height, width]`.
     pub(crate) fn returns_images(&mut self, video: Value) -> Result<(), BuildError> {
-        if self.taps.contains(self.builder.path()) {
-            let images = self.transpose(video, smallvec![0, 2, 1, 3, 4])?;
-            let shape = &self.ty(images).shape;
+        self.returns_made(|d| {
+            let images = d.transpose(video, smallvec![0, 2, 1, 3, 4])?;
+            let shape = &d.ty(images).shape;
             let shape: Dims = smallvec![shape[0] * shape[1], shape[2], shape[3], shape[4]];
-            let images = self.reshape(images, TensorType::plain(ElementType::F32, shape))?;
-            self.output(Role::Tap, images);
-        }
-        Ok(())
+            d.reshape(images, TensorType::plain(ElementType::F32, shape))
+        })
     }
 
     fn output(&mut self, role: Role, value: Value) {
@@ -186,6 +213,7 @@ impl Declaration<'_> {
 /// - Input of an encode step: `sample`, `[batch, channels, frames, height, width]`. Its result:
 ///   `parameters`, mean and then log-variance, `[batch, channels, result_frames, height / s, width
 ///   / s]`.
+/// - Behind it the inputs of the model's conditions, by their names; see [`crate::condition`].
 /// - States, read by a next step and left by every step but one over a whole clip: one a module
 ///   that reaches back in time, named by its path.
 /// - Outputs come in the order result, states, taps; states and taps in the order in which they are
@@ -204,7 +232,8 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
     }
     let minimum = model.least_size(kind.half);
     if height.min(width) < minimum {
-        return Err(DeclareError::TooSmall { step: *step, minimum });
+        let latents = model.least_latents(kind.half);
+        return Err(DeclareError::TooSmall { step: *step, minimum, latents });
     }
 
     if model.medium() == Medium::Image && frames != 1 {
@@ -215,26 +244,48 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
         return Err(DeclareError::Ragged { step: *step, unit });
     }
 
-    if let FrameSteps::Free { first, unit, .. } = model.frame_steps(kind.half) {
-        let (fits, expected) = match kind.position {
-            Position::First | Position::Whole => (frames == first, format!("expected {first}, the first of a clip")),
-            Position::Next => (frames.is_multiple_of(unit), format!("expected a multiple of {unit}")),
-        };
-        if !fits {
-            return Err(DeclareError::Frames { step: *step, expected });
+    let frame_steps = match kind.position {
+        Position::Whole => model.reference_steps(kind.half),
+        Position::First | Position::Next => model.frame_steps(kind.half),
+    };
+    let units = |unit: usize| (frames.is_multiple_of(unit), format!("expected a multiple of {unit}"));
+    let (fits, expected) = match (frame_steps, kind.position) {
+        (FrameSteps::Free { first, .. } | FrameSteps::Chunks { first, .. }, Position::First | Position::Whole) => {
+            (frames == first, format!("expected {first}, the first of a clip"))
         }
+        (FrameSteps::Free { unit, .. } | FrameSteps::Chunks { unit, .. }, Position::Next) => units(unit),
+        (FrameSteps::WholeUnits { streams: false, .. }, Position::First | Position::Next) => {
+            (false, "expected a whole clip, since frames see those behind them".to_owned())
+        }
+        (FrameSteps::WholeUnits { .. }, Position::First) => (frames == 1, "expected 1, the first of a clip".to_owned()),
+        (FrameSteps::WholeUnits { unit, .. }, Position::Next) => units(unit),
+        (FrameSteps::WholeUnits { unit, .. }, Position::Whole) => {
+            (frames % unit == 1 % unit, format!("expected one and a multiple of {unit}"))
+        }
+        (FrameSteps::Fixed { .. } | FrameSteps::Ragged { .. } | FrameSteps::Parts { .. } | FrameSteps::Whole, _) => {
+            (true, String::new())
+        }
+    };
+    if !fits {
+        return Err(DeclareError::Frames { step: *step, expected });
     }
 
     let builder = Builder::new(kind.to_string().replace('-', "_"));
-    let mut d = Declaration { builder, kind, taps, outputs: Vec::new() };
+    let mut d = Declaration { builder, kind, taps, conditions: Vec::new(), outputs: Vec::new() };
     let (from, to) = match kind.half {
         Half::Decoder => ("latents", "sample"),
         Half::Encoder => ("sample", "parameters"),
     };
     let shape = [batch, model.input_channels(kind.half), frames, height, width];
-    let input = d.input(from.to_owned(), TensorType::with_layout(ElementType::F32, Layout::NCTHW, shape));
-    let result = input.and_then(|input| model.declare(&mut d, input));
-    let result = result.map_err(|source| DeclareError::Build { step: *step, source })?;
+    let ty = TensorType::with_layout(ElementType::F32, Layout::NCTHW, shape);
+    let result = d.input(from.to_owned(), ty).and_then(|input| {
+        for condition in model.conditions(kind.half) {
+            let value = d.input(condition.name.clone(), condition.ty(step))?;
+            d.conditions.push((condition.name, value));
+        }
+        model.declare(&mut d, input)
+    });
+    let result = result.map_err(|source| DeclareError::Build { step: *step, source: Box::new(source) })?;
 
     let Declaration { mut builder, mut outputs, .. } = d;
     outputs.push(Output { role: Role::Result, name: to.to_owned(), value: result });

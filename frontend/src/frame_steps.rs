@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::step::Position;
+
 /// Where a half may cut a clip along time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameSteps {
@@ -21,6 +23,17 @@ pub enum FrameSteps {
         /// Frames of a step: a multiple of the unit.
         frames: usize,
     },
+    /// A first step of `first` frames, then steps of so many, the last of what whole units are left.
+    /// Cut elsewhere, a clip gives other numbers: norms gather their statistics over a step's frames.
+    /// Frames behind the last whole unit are not read.
+    Chunks {
+        /// Frames of the first step.
+        first: usize,
+        /// Frames that are not cut apart.
+        unit: usize,
+        /// Frames of a step: a multiple of the unit.
+        frames: usize,
+    },
     /// Steps of some units each, and the same numbers however many units go into one; the last may
     /// end within a unit, which the model fills up.
     Ragged {
@@ -29,31 +42,61 @@ pub enum FrameSteps {
         /// Frames of a step: a multiple of the unit.
         frames: usize,
     },
+    /// Steps of so many frames, the last of what is left, each as if it were a clip of its own. So
+    /// many are usual: in the reference, too, the caller says how many, and norms gather their
+    /// statistics over them.
+    Parts {
+        /// Frames of a step.
+        frames: usize,
+    },
     /// All frames in one step.
     Whole,
+    /// All frames in one step: the first one, and then whole units. Frames behind the last whole
+    /// unit are not read.
+    WholeUnits {
+        /// Frames that are not cut apart.
+        unit: usize,
+        /// Whether the clip may be cut behind its first frame and between units, and gives the same
+        /// numbers.
+        streams: bool,
+    },
 }
 
 impl FrameSteps {
     /// Frames of a step that is neither the first nor the last; `None` where there is but one.
     pub fn usual(self) -> Option<usize> {
         match self {
-            Self::Fixed { frames } | Self::Free { frames, .. } | Self::Ragged { frames, .. } => Some(frames),
-            Self::Whole => None,
+            Self::Fixed { frames }
+            | Self::Free { frames, .. }
+            | Self::Chunks { frames, .. }
+            | Self::Ragged { frames, .. }
+            | Self::Parts { frames } => Some(frames),
+            Self::Whole | Self::WholeUnits { .. } => None,
         }
+    }
+
+    /// Whether a clip is never cut.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Self::Whole | Self::WholeUnits { streams: false, .. })
+    }
+
+    /// Where in a clip the step is that comes first, where the clip is as long as may be.
+    pub fn first(self) -> Position {
+        if matches!(self, Self::Whole | Self::WholeUnits { .. }) { Position::Whole } else { Position::First }
     }
 
     /// The most frames that a step of a clip has: of so many frames, where one step takes them all.
     pub fn most(self, clip: usize) -> usize {
         match self {
             Self::Fixed { frames } => (2 * frames - 1).min(clip),
-            Self::Free { first, frames, .. } => first.max(frames).min(clip),
-            Self::Ragged { frames, .. } => frames.min(clip),
-            Self::Whole => clip,
+            Self::Free { first, frames, .. } | Self::Chunks { first, frames, .. } => first.max(frames).min(clip),
+            Self::Ragged { frames, .. } | Self::Parts { frames } => frames.min(clip),
+            Self::Whole | Self::WholeUnits { .. } => clip,
         }
     }
 
-    /// The same with so many frames a step, where that gives the same numbers: they must be whole
-    /// units.
+    /// The same with so many frames a step, where that gives the same numbers, and they are whole
+    /// units, or where how many they are is the caller's to say.
     pub fn with_frames(self, frames: usize) -> Option<Self> {
         match self {
             Self::Free { first, unit, .. } if frames > 0 && frames.is_multiple_of(unit) => {
@@ -62,7 +105,17 @@ impl FrameSteps {
             Self::Ragged { unit, .. } if frames > 0 && frames.is_multiple_of(unit) => {
                 Some(Self::Ragged { unit, frames })
             }
-            Self::Free { .. } | Self::Fixed { .. } | Self::Ragged { .. } | Self::Whole => None,
+            Self::WholeUnits { unit, streams: true } if frames > 0 && frames.is_multiple_of(unit) => {
+                Some(Self::Free { first: 1, unit, frames })
+            }
+            Self::Parts { .. } if frames > 0 => Some(Self::Parts { frames }),
+            Self::Free { .. }
+            | Self::Fixed { .. }
+            | Self::Chunks { .. }
+            | Self::Ragged { .. }
+            | Self::Parts { .. }
+            | Self::Whole
+            | Self::WholeUnits { .. } => None,
         }
     }
 
@@ -71,11 +124,16 @@ impl FrameSteps {
     pub fn of_clip(self, clip: usize) -> ClipSteps {
         let (first, each, clip) = match self {
             Self::Fixed { frames } => (frames + clip % frames, frames, clip),
-            Self::Free { first, unit, frames } => {
+            Self::Free { first, unit, frames } | Self::Chunks { first, unit, frames } => {
                 (first, frames, first.min(clip) + clip.saturating_sub(first) / unit * unit)
             }
+            Self::Parts { frames } => (frames.min(clip), frames, clip),
             Self::Ragged { frames, .. } => (frames, frames, clip),
             Self::Whole => (clip, clip.max(1), clip),
+            Self::WholeUnits { unit, .. } => {
+                let read = clip.min(1) + clip.saturating_sub(1) / unit * unit;
+                (read, read.max(1), read)
+            }
         };
         ClipSteps { clip, first, each, front: 0, back: count(clip, first, each) }
     }
@@ -166,6 +224,39 @@ mod tests {
     }
 
     #[test]
+    fn chunks_are_cut_as_free_steps_and_cannot_be_cut_otherwise() {
+        let chunks = FrameSteps::Chunks { first: 1, unit: 2, frames: 4 };
+        for (clip, steps) in [(1, vec![1]), (2, vec![1]), (8, vec![1, 4, 2]), (9, vec![1, 4, 4])] {
+            assert_eq!(lengths(chunks, clip), steps);
+        }
+        assert_eq!((chunks.usual(), chunks.most(9), chunks.with_frames(2)), (Some(4), 4, None));
+    }
+
+    #[test]
+    fn whole_units_are_one_step_unless_they_may_be_cut() {
+        let units = |streams| FrameSteps::WholeUnits { unit: 8, streams };
+        for streams in [true, false] {
+            for (clip, steps) in [(0, vec![]), (1, vec![1]), (8, vec![1]), (9, vec![9]), (24, vec![17])] {
+                assert_eq!(lengths(units(streams), clip), steps, "{clip}");
+            }
+            assert_eq!((units(streams).usual(), units(streams).most(24)), (None, 24));
+        }
+        assert_eq!(units(true).with_frames(16), Some(FrameSteps::Free { first: 1, unit: 8, frames: 16 }));
+        assert_eq!((units(true).with_frames(4), units(false).with_frames(8)), (None, None));
+    }
+
+    #[test]
+    fn what_is_left_over_of_parts_is_the_last() {
+        let parts = FrameSteps::Parts { frames: 14 };
+        for (clip, steps) in [(0, vec![]), (1, vec![1]), (14, vec![14]), (25, vec![14, 11]), (28, vec![14, 14])] {
+            assert_eq!(lengths(parts, clip), steps);
+        }
+        let smaller = parts.with_frames(8).unwrap();
+        assert_eq!((lengths(smaller, 25), smaller.most(5), smaller.most(25)), (vec![8, 8, 8, 1], 5, 8));
+        assert_eq!((parts.usual(), parts.with_frames(0)), (Some(14), None));
+    }
+
+    #[test]
     fn a_ragged_clip_ends_anywhere() {
         let ragged = FrameSteps::Ragged { unit: 4, frames: 8 };
         for (clip, steps) in [(0, vec![]), (1, vec![1]), (8, vec![8]), (17, vec![8, 8, 1])] {
@@ -179,7 +270,10 @@ mod tests {
     #[test]
     fn steps_cover_every_clip_without_gaps() {
         for clip in 1..100 {
-            for (steps, read) in [(FIXED, clip), (FREE, 1 + (clip - 1) / 4 * 4), (FrameSteps::Whole, clip)] {
+            let parts = FrameSteps::Parts { frames: 3 };
+            for (steps, read) in
+                [(FIXED, clip), (FREE, 1 + (clip - 1) / 4 * 4), (parts, clip), (FrameSteps::Whole, clip)]
+            {
                 assert_eq!(steps.of_clip(clip).flatten().collect::<Vec<_>>(), (0..read).collect::<Vec<_>>());
                 assert!(steps.of_clip(clip).all(|step| step.len() <= steps.most(clip)));
             }

@@ -19,12 +19,16 @@ pub struct LatentScaling {
     /// deviation have a number for each channel, row and column of a patch, the channel slowest.
     /// 1 where there are none.
     pub patch: usize,
+    /// Latent frames, the first ones of a clip, at each of which mean and deviation have numbers of
+    /// their own, behind those of the channel; 1 where they are the same at every frame. Then there
+    /// are none of later frames, and what is scaled are whole clips.
+    pub frames: usize,
 }
 
 /// Latents as they are: nothing is done to them.
 impl Default for LatentScaling {
     fn default() -> Self {
-        Self { scaling_factor: 1.0, shift_factor: None, latents_mean: None, latents_std: None, patch: 1 }
+        Self { scaling_factor: 1.0, shift_factor: None, latents_mean: None, latents_std: None, patch: 1, frames: 1 }
     }
 }
 
@@ -137,12 +141,13 @@ impl LatentScaling {
         [_, channels, frames, height, width]: [usize; 5],
         formula: impl Fn(f64, f64, f64) -> f64,
     ) -> Result<(), ScalingError> {
-        self.check(channels)?;
+        self.check(channels, frames)?;
         let shift = self.shift_factor.unwrap_or(0.0);
         let statistics = self.latents_std.as_ref().zip(self.latents_mean.as_ref());
         for (i, row) in latents.chunks_exact_mut(width.max(1)).enumerate() {
             let channel = i / (frames * height) % channels;
-            let first = (channel * self.patch + i % height % self.patch) * self.patch;
+            let frame = if self.frames > 1 { i / height % frames } else { 0 };
+            let first = ((channel * self.frames + frame) * self.patch + i % height % self.patch) * self.patch;
             for (column, value) in row.iter_mut().enumerate() {
                 let place = first + column % self.patch;
                 let (deviation, mean) = statistics.map_or((1.0, 0.0), |(std, mean)| (std[place], mean[place]));
@@ -152,15 +157,19 @@ impl LatentScaling {
         Ok(())
     }
 
-    fn check(&self, channels: usize) -> Result<(), ScalingError> {
+    fn check(&self, channels: usize, frames: usize) -> Result<(), ScalingError> {
         let fail = |problem: String| Err(ScalingError(problem));
+        if self.frames > 1 && frames > self.frames && self.latents_mean.is_some() && self.latents_std.is_some() {
+            let known = self.frames;
+            return fail(format!("latents_mean and latents_std are of {known} latent frames, and these are {frames}"));
+        }
         if !self.scaling_factor.is_finite() || self.scaling_factor == 0.0 {
             return fail(format!("scaling_factor is {}, expected a number that is not zero", self.scaling_factor));
         }
         if let Some(shift) = self.shift_factor.filter(|shift| !shift.is_finite()) {
             return fail(format!("shift_factor is {shift}, expected a number"));
         }
-        let count = channels * self.patch * self.patch;
+        let count = channels * self.frames * self.patch * self.patch;
         for (name, list) in [("latents_mean", &self.latents_mean), ("latents_std", &self.latents_std)] {
             let Some(list) = list else { continue };
             if list.len() != count {
@@ -224,6 +233,24 @@ mod tests {
         assert_eq!(latents, [0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 4.0, 5.0, 6.0, 7.0]);
         let complaint = scaling.unscale(&mut [0.0; 3], [1, 3, 1, 1, 1]).unwrap_err().to_string();
         assert!(complaint.contains("latents_mean has 8 numbers, the latents have 12 channels"), "{complaint}");
+    }
+
+    #[test]
+    fn statistics_of_frames_are_those_of_channel_and_frame() {
+        let scaling = LatentScaling {
+            latents_mean: Some((0..6).map(f64::from).collect()),
+            latents_std: Some(vec![1.0; 6]),
+            frames: 3,
+            ..LatentScaling::default()
+        };
+        let mut latents = [0.0; 2 * 2 * 2 * 2];
+        scaling.unscale(&mut latents, [2, 2, 2, 1, 2]).unwrap();
+        let one = [0.0, 0.0, 1.0, 1.0, 3.0, 3.0, 4.0, 4.0];
+        assert_eq!(latents, [one, one].concat()[..]);
+        scaling.scale(&mut latents, [2, 2, 2, 1, 2]).unwrap();
+        assert_eq!(latents, [0.0; 16]);
+        let complaint = scaling.unscale(&mut [0.0; 8], [1, 2, 4, 1, 1]).unwrap_err().to_string();
+        assert!(complaint.contains("are of 3 latent frames, and these are 4"), "{complaint}");
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | [`step`] | halves and steps |
 //! | [`frame_steps`] | how the frames of a clip fall into steps |
 //! | [`declaration`] | declaring a step, with taps |
+//! | [`condition`] | what a step reads beside its video |
 //! | [`mod@parameters`] | the tensors that a checkpoint must hold, the modules that can be tapped |
 //! | [`latent_scaling`], [`tile_rule`] | what pipelines do to latents; the tiles that a model takes by itself |
 //! | `layers` | modules that models share |
@@ -24,9 +25,17 @@
 //! | [`autoencoder_tiny`] | `AutoencoderTiny` |
 //! | [`taehv`] | `TAEHV`, its authors' and not diffusers' |
 //! | [`cogvideox`] | `AutoencoderKLCogVideoX` |
+//! | [`hunyuan_video`] | `AutoencoderKLHunyuanVideo` |
+//! | [`hunyuan_video15`] | `AutoencoderKLHunyuanVideo15` |
+//! | [`cosmos`] | `AutoencoderKLCosmos` |
+//! | [`magvit`] | `AutoencoderKLMagvit` |
+//! | [`mochi`] | `AutoencoderKLMochi` |
+//! | [`temporal_decoder`] | `AutoencoderKLTemporalDecoder` |
 //! | [`wan`] | `AutoencoderKLWan` |
 //! | [`qwen_image`] | `AutoencoderKLQwenImage` |
 //! | [`qwen_image_21`] | `AutoencoderKLQwenImage21` |
+//! | [`ltx`] | `AutoencoderKLLTXVideo` |
+//! | [`ltx2`] | `AutoencoderKLLTX2Video` |
 //!
 //! A model is one folder: its configuration, its modules, and its answers in `mod.rs`. No other
 //! crate names one.
@@ -39,13 +48,21 @@ pub mod autoencoder_dc;
 pub mod autoencoder_kl;
 pub mod autoencoder_tiny;
 pub mod cogvideox;
+pub mod condition;
 pub mod config_json;
 mod config_rules;
+pub mod cosmos;
 pub mod declaration;
 pub mod flux2;
 pub mod frame_steps;
+pub mod hunyuan_video;
+pub mod hunyuan_video15;
 pub mod latent_scaling;
 mod layers;
+pub mod ltx;
+pub mod ltx2;
+pub mod magvit;
+pub mod mochi;
 mod network;
 pub mod parameters;
 pub mod qwen_image;
@@ -54,10 +71,12 @@ pub mod recognition;
 pub mod registry;
 pub mod step;
 pub mod taehv;
+pub mod temporal_decoder;
 pub mod tile_rule;
 pub mod wan;
 
 pub use autoencoder::{Autoencoder, Channels, Dialect, Medium, Translate};
+pub use condition::{Condition, ConditionKind, TIMESTEP};
 pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration};
 pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;
@@ -66,4 +85,4 @@ pub use parameters::{parameters, tap_names};
 pub use recognition::{Recognised, TensorShapes, recognise};
 pub use registry::{Published, published, read_config};
 pub use step::{Half, Position, Step, StepKind};
-pub use tile_rule::TileRule;
+pub use tile_rule::{FrameTileRule, SurplusFrame, TileRule};

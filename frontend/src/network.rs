@@ -6,12 +6,13 @@ use std::fmt;
 use ir::{BuildError, Value};
 
 use crate::autoencoder::{Autoencoder, Channels, Dialect, Medium};
+use crate::condition::Condition;
 use crate::config_json::{self, ConfigProblem, Configuration};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::{LatentScaling, StoredStatistics};
 use crate::step::{Half, StepKind};
-use crate::tile_rule::TileRule;
+use crate::tile_rule::{FrameTileRule, TileRule};
 
 /// What is the network's to answer, as [`Autoencoder`] asks it.
 pub trait Network {
@@ -33,6 +34,12 @@ pub trait Network {
         1
     }
 
+    /// See [`Autoencoder::least_latents`].
+    fn least_latents(&self, half: Half) -> usize {
+        let _ = half;
+        1
+    }
+
     /// See [`Autoencoder::training_size`].
     fn training_size(&self) -> [usize; 2];
 
@@ -42,6 +49,12 @@ pub trait Network {
     /// See [`Autoencoder::result_frames`].
     fn result_frames(&self, kind: StepKind, frames: usize) -> usize;
 
+    /// See [`Autoencoder::conditions`].
+    fn conditions(&self, half: Half) -> Vec<Condition> {
+        let _ = half;
+        vec![]
+    }
+
     /// See [`Autoencoder::declare`].
     ///
     /// # Errors
@@ -50,6 +63,12 @@ pub trait Network {
 
     /// See [`Autoencoder::tile_rule`].
     fn tile_rule(&self, half: Half) -> TileRule;
+
+    /// See [`Autoencoder::frame_tile_rule`].
+    fn frame_tile_rule(&self, half: Half) -> Option<FrameTileRule> {
+        let _ = half;
+        None
+    }
 
     /// See [`Autoencoder::dialects`].
     fn dialects(&self) -> Vec<Dialect>;
@@ -117,6 +136,10 @@ impl<C: Describes> Autoencoder for C {
         self.network().size_unit(half)
     }
 
+    fn least_latents(&self, half: Half) -> usize {
+        self.network().least_latents(half)
+    }
+
     fn training_size(&self) -> [usize; 2] {
         self.network().training_size()
     }
@@ -127,6 +150,10 @@ impl<C: Describes> Autoencoder for C {
 
     fn result_frames(&self, kind: StepKind, frames: usize) -> usize {
         self.network().result_frames(kind, frames)
+    }
+
+    fn conditions(&self, half: Half) -> Vec<Condition> {
+        self.network().conditions(half)
     }
 
     fn declare(&self, d: &mut Declaration<'_>, input: Value) -> Result<Value, BuildError> {
@@ -147,6 +174,10 @@ impl<C: Describes> Autoencoder for C {
 
     fn tile_rule(&self, half: Half) -> TileRule {
         self.network().tile_rule(half)
+    }
+
+    fn frame_tile_rule(&self, half: Half) -> Option<FrameTileRule> {
+        self.network().frame_tile_rule(half)
     }
 
     fn result_range(&self, half: Half, tiled: bool) -> Option<[f32; 2]> {

@@ -39,8 +39,10 @@ fn smallest(model: &dyn Autoencoder, half: Half, taps: &Taps) -> Result<Graph, D
     let size = model.least_size(half);
     let (position, frames) = match model.frame_steps(half) {
         FrameSteps::Fixed { .. } => (Position::Next, 1),
-        FrameSteps::Free { unit, .. } | FrameSteps::Ragged { unit, .. } => (Position::Next, unit),
-        FrameSteps::Whole => (Position::Whole, 1),
+        FrameSteps::Free { unit, .. } | FrameSteps::Chunks { unit, .. } | FrameSteps::Ragged { unit, .. } => {
+            (Position::Next, unit)
+        }
+        FrameSteps::Parts { .. } | FrameSteps::Whole | FrameSteps::WholeUnits { .. } => (Position::Whole, 1),
     };
     let kind = StepKind::new(half, position);
     declare(model, &Step { kind, batch: 1, frames, height: size, width: size }, taps)

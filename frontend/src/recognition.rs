@@ -41,7 +41,7 @@ impl TensorShapes<'_> {
         self.by_end.contains_key(name)
     }
 
-    /// Whether there is a tensor of this half: every spelling has its name in theirs.
+    /// Whether there is a tensor of this half, by its name.
     fn has_half(&self, half: Half) -> bool {
         let prefix = format!("{half}.");
         self.by_end.keys().any(|name| name.starts_with(&prefix))
@@ -79,6 +79,10 @@ impl TensorShapes<'_> {
         self.axis(weights, 1)
     }
 }
+
+/// What finds a configuration in a file's tensors: the one of a model that they may hold, one half of
+/// it at least; `None` where they do not look like one. It need not be right.
+pub type OfTensors<C> = fn(&TensorShapes<'_>) -> Option<C>;
 
 /// How a spelling calls the first convolution of a residual block of a level, each level and block
 /// by its number: `encoder.down_blocks.0.resnets.1.conv1.weight`.
@@ -138,40 +142,49 @@ pub struct Recognised {
     pub published: Option<&'static str>,
     /// What people call the published models of its class.
     pub relatives: Vec<&'static str>,
+    /// Whether its class found its own modules among the tensors; else it is only a published model
+    /// of a class that does not look for them.
+    pub is_found: bool,
 }
 
 /// The models that a file with these tensors may hold, in the order of the registry: every
 /// published one that has as many tensors of the same names and shapes as its class finds, or what
-/// its class finds. [`Autoencoder::problems`] of those tell what could not be read off tensors.
+/// its class finds; of classes that do not look, every published one. [`Autoencoder::problems`] of
+/// those tell what could not be read off tensors.
 pub fn recognise(tensors: &TensorShapes<'_>) -> Vec<Recognised> {
-    let mut found = vec![];
+    let mut recognised = vec![];
     for class in CLASSES {
-        let Some(model) = (class.recognise)(tensors) else { continue };
-        let of_class: Vec<(&str, Arc<dyn Autoencoder>)> = published()
-            .iter()
-            .filter_map(|published| Some((published.name, read_config(published.config).ok()?.0)))
-            .filter(|(_, published)| published.class_name() == class.name)
-            .collect();
-        let relatives: Vec<_> = of_class.iter().map(|(name, _)| *name).collect();
-        let same = of_class.into_iter().filter(|(_, published)| have_same_tensors(tensors, &**published, &*model));
-        let before = found.len();
-        found.extend(same.map(|(name, model)| Recognised {
-            model,
-            published: Some(name),
-            relatives: relatives.clone(),
-        }));
-        if found.len() == before {
-            found.push(Recognised { model, published: None, relatives });
+        let published: Vec<_> = published_of(class.name).collect();
+        let relatives: Vec<_> = published.iter().map(|(name, _)| *name).collect();
+        let of = |model, published, is_found| Recognised { model, published, relatives: relatives.clone(), is_found };
+        let Some(look) = class.of_tensors else {
+            recognised.extend(published.into_iter().map(|(name, model)| of(model, Some(name), false)));
+            continue;
+        };
+        let Some(found) = look(tensors) else { continue };
+        let same = published.into_iter().filter(|(_, model)| have_same_tensors(tensors, &**model, &*found));
+        let mut same: Vec<_> = same.map(|(name, model)| of(model, Some(name), true)).collect();
+        if same.is_empty() {
+            same.push(of(found, None, true));
         }
+        recognised.append(&mut same);
     }
-    found
+    recognised
+}
+
+/// The published models of a class.
+fn published_of(class: &str) -> impl Iterator<Item = (&'static str, Arc<dyn Autoencoder>)> {
+    let all = published().iter().filter_map(|published| Some((published.name, read_config(published.config).ok()?.0)));
+    all.filter(move |(_, model)| model.class_name() == class)
 }
 
 /// Whether two models have tensors of the same names and shapes in the halves that are there; not
 /// where one cannot be declared.
 fn have_same_tensors(tensors: &TensorShapes<'_>, published: &dyn Autoencoder, found: &dyn Autoencoder) -> bool {
     let are_same = |half| matches!((parameters(published, half), parameters(found, half)), (Ok(a), Ok(b)) if a == b);
-    Half::ALL.into_iter().filter(|half| tensors.has_half(*half)).all(are_same)
+    // Where names tell no half, both count.
+    let is_told = Half::ALL.into_iter().any(|half| tensors.has_half(half));
+    Half::ALL.into_iter().filter(|half| !is_told || tensors.has_half(*half)).all(are_same)
 }
 
 #[cfg(test)]
@@ -188,27 +201,30 @@ mod tests {
         all.map(|(name, shape)| (format!("vae.model.{name}"), shape)).collect()
     }
 
+    /// All published models.
+    fn all() -> impl Iterator<Item = (&'static str, Arc<dyn Autoencoder>)> {
+        CLASSES.iter().flat_map(|class| published_of(class.name))
+    }
+
     #[test]
     fn published_models_are_recognised_by_their_tensors() {
-        for published in published() {
-            let (model, _) = read_config(published.config).unwrap();
+        for (name, model) in all() {
             let tensors = tensors(&*model);
             let found = recognise(&tensors.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect());
-            let found = found.iter().find(|found| found.published == Some(published.name));
-            let found = found.unwrap_or_else(|| panic!("{} is not recognised", published.name));
+            let found = found.iter().find(|found| found.published == Some(name));
+            let found = found.unwrap_or_else(|| panic!("{name} is not recognised"));
             assert_eq!(found.model.fields(), model.fields());
         }
     }
 
     #[test]
     fn decoders_alone_are_recognised() {
-        for published in published() {
-            let (model, _) = read_config(published.config).unwrap();
+        for (name, model) in all() {
             let tensors: Vec<_> = tensors(&*model);
             let decoder =
                 tensors.iter().filter(|(name, _)| !name.contains("encoder.") && !name.contains(".quant_conv"));
             let found = recognise(&decoder.map(|(name, shape)| (name.as_str(), &shape[..])).collect());
-            assert!(found.iter().any(|found| found.published == Some(published.name)), "{}", published.name);
+            assert!(found.iter().any(|found| found.published == Some(name)), "{name}");
         }
     }
 
@@ -216,7 +232,9 @@ mod tests {
     fn other_files_are_no_models() {
         let shape: &[usize] = &[4, 4];
         let names = ["blocks.0.attn.weight", "encoder.weight", "decoder", "", ".", "decoder.conv_in.weight"];
-        assert!(recognise(&names.into_iter().map(|name| (name, shape)).collect()).is_empty());
-        assert!(recognise(&names.into_iter().map(|name| (name, &[][..])).collect()).is_empty());
+        for shape in [shape, &[]] {
+            let found = recognise(&names.into_iter().map(|name| (name, shape)).collect());
+            assert!(found.iter().all(|found| !found.is_found), "{found:?}");
+        }
     }
 }

@@ -10,11 +10,19 @@ use crate::autoencoder_kl;
 use crate::autoencoder_tiny;
 use crate::cogvideox;
 use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
+use crate::cosmos;
 use crate::flux2;
+use crate::hunyuan_video;
+use crate::hunyuan_video15;
+use crate::ltx;
+use crate::ltx2;
+use crate::magvit;
+use crate::mochi;
 use crate::qwen_image;
 use crate::qwen_image_21;
-use crate::recognition::TensorShapes;
+use crate::recognition::{OfTensors, TensorShapes};
 use crate::taehv;
+use crate::temporal_decoder;
 use crate::wan;
 
 /// A model with its configuration, and what was passed over.
@@ -24,24 +32,36 @@ type ReadModel = Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>), ConfigError>
 pub(crate) struct Class {
     pub(crate) name: &'static str,
     read: fn(&Map<String, Value>) -> ReadModel,
-    /// See [`Configuration::of_tensors`].
-    pub(crate) recognise: fn(&TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>>,
+    /// See [`Configuration::OF_TENSORS`].
+    pub(crate) of_tensors: Option<OfTensors<Arc<dyn Autoencoder>>>,
 }
 
-pub(crate) const CLASSES: [Class; 9] = [
+pub(crate) const CLASSES: &[Class] = &[
     class::<cogvideox::Config>(),
     class::<wan::Config>(),
     class::<qwen_image::Config>(),
     class::<qwen_image_21::Config>(),
     class::<autoencoder_kl::Config>(),
+    class::<hunyuan_video::Config>(),
+    class::<hunyuan_video15::Config>(),
     class::<flux2::Config>(),
     class::<autoencoder_dc::Config>(),
     class::<autoencoder_tiny::Config>(),
     class::<taehv::Config>(),
+    class::<ltx::Config>(),
+    class::<ltx2::Config>(),
+    class::<mochi::Config>(),
+    class::<temporal_decoder::Config>(),
+    class::<cosmos::Config>(),
+    class::<magvit::Config>(),
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
-    Class { name: C::CLASS, read: read::<C>, recognise: recognise::<C> }
+    let of_tensors: Option<OfTensors<Arc<dyn Autoencoder>>> = match C::OF_TENSORS {
+        Some(_) => Some(of_tensors::<C>),
+        None => None,
+    };
+    Class { name: C::CLASS, read: read::<C>, of_tensors }
 }
 
 fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -> ReadModel {
@@ -49,8 +69,8 @@ fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -
     Ok((Arc::new(config), warnings))
 }
 
-fn recognise<C: Configuration + Autoencoder + 'static>(tensors: &TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>> {
-    Some(Arc::new(C::of_tensors(tensors)?))
+fn of_tensors<C: Configuration + Autoencoder + 'static>(tensors: &TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>> {
+    Some(Arc::new(C::OF_TENSORS?(tensors)?))
 }
 
 /// The configuration of an `AutoencoderKL` in the size that all the published ones have, with these
@@ -86,6 +106,19 @@ pub fn published() -> &'static [Published] {
         Published { name: "Wan-2.2", config: include_str!("wan/wan-2.2.json") },
         Published { name: "Qwen-Image", config: r#"{"_class_name": "AutoencoderKLQwenImage"}"# },
         Published { name: "Qwen-Image-2.1", config: r#"{"_class_name": "AutoencoderKLQwenImage21"}"# },
+        Published { name: "HunyuanVideo", config: r#"{"_class_name": "AutoencoderKLHunyuanVideo"}"# },
+        Published { name: "HunyuanVideo-1.5", config: r#"{"_class_name": "AutoencoderKLHunyuanVideo15"}"# },
+        Published { name: "Mochi-1", config: r#"{"_class_name": "AutoencoderKLMochi"}"# },
+        Published {
+            name: "SVD",
+            config: r#"{"_class_name": "AutoencoderKLTemporalDecoder", "block_out_channels": [128, 256, 512, 512],
+                "down_block_types": [
+                    "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"
+                ],
+                "layers_per_block": 2, "latent_channels": 4, "sample_size": 768}"#,
+        },
+        Published { name: "Cosmos-1.0", config: r#"{"_class_name": "AutoencoderKLCosmos"}"# },
+        Published { name: "EasyAnimate-5", config: r#"{"_class_name": "AutoencoderKLMagvit"}"# },
         Published { name: "SD-1.5", config: stable_diffusion!(r#""sample_size": 512"#) },
         Published { name: "SDXL", config: stable_diffusion!(r#""sample_size": 1024, "scaling_factor": 0.13025"#) },
         Published {
@@ -114,6 +147,11 @@ pub fn published() -> &'static [Published] {
                 "encoder_time_downscale": [true, true, true], "decoder_time_upscale": [true, true, true]}"#,
         },
         Published { name: "TAEF1", config: r#"{"_class_name": "AutoencoderTiny", "latent_channels": 16}"# },
+        Published { name: "LTX-Video-0.9.0", config: r#"{"_class_name": "AutoencoderKLLTXVideo"}"# },
+        Published { name: "LTX-Video-0.9.1", config: include_str!("ltx/ltx-video-0.9.1.json") },
+        Published { name: "LTX-Video-0.9.5", config: include_str!("ltx/ltx-video-0.9.5.json") },
+        Published { name: "LTX-2", config: r#"{"_class_name": "AutoencoderKLLTX2Video", "decoder_causal": false}"# },
+        Published { name: "LTX-2.3", config: include_str!("ltx2/ltx-2.3.json") },
     ]
 }
 

@@ -21,3 +21,28 @@ impl TileRule {
         Self { size, overlap, grain: 1, whole_share: 1.0 }
     }
 }
+
+/// How a model's tiles along time are given, for one of its halves. Each is a clip of its own, that
+/// begins with a frame by itself and knows nothing of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameTileRule {
+    /// Frames of the sample that a tile has behind its first one. Clips of no more frames, or of no
+    /// more latents than that makes, are not cut.
+    pub frames: usize,
+    /// Frames of the sample from the beginning of a tile to that of the next.
+    pub stride: usize,
+    /// Whether the reference cuts clips so unless told otherwise; else only where it is asked to.
+    pub usual: bool,
+    /// Which frame is left out of the result of every tile but the first: where that begins, the
+    /// tile before has frames already.
+    pub surplus: SurplusFrame,
+}
+
+/// The frame of a tile's result that a clip has no place for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SurplusFrame {
+    /// The first, which stands for the place where the tile begins.
+    First,
+    /// The last: the others then are one frame late.
+    Last,
+}

@@ -10,6 +10,12 @@ fn published_models_have_their_tensors() {
         ("Wan-2.2", 196, 704_688_668),
         ("Qwen-Image", 194, 126_892_531),
         ("Qwen-Image-2.1", 226, 330_987_188),
+        ("HunyuanVideo", 248, 246_478_803),
+        ("HunyuanVideo-1.5", 218, 1_260_634_115),
+        ("Mochi-1", 437, 459_748_611),
+        ("SVD", 374, 97_742_847),
+        ("Cosmos-1.0", 310, 105_653_696),
+        ("EasyAnimate-5", 228, 244_375_507),
         ("SD-1.5", 248, 83_653_863),
         ("SDXL", 248, 83_653_863),
         ("SD-3", 244, 83_819_683),
@@ -22,6 +28,11 @@ fn published_models_have_their_tensors() {
         ("TAEHV-1.5", 128, 11_372_012),
         ("TAELTX-2", 128, 11_759_728),
         ("TAEF1", 134, 2_458_899),
+        ("LTX-Video-0.9.0", 188, 419_193_649),
+        ("LTX-Video-0.9.1", 292, 934_976_434),
+        ("LTX-Video-0.9.5", 224, 1_246_913_522),
+        ("LTX-2", 182, 1_222_479_601),
+        ("LTX-2.3", 168, 726_105_969),
     ];
     let found = published().iter().map(|published| {
         let (model, _) = read_config(published.config).unwrap();

@@ -103,6 +103,22 @@ pub fn weight_only(graph: &Graph) -> Vec<bool> {
     fixed
 }
 
+/// Whether each value is made of numbers and vectors that the caller gives, and of parameters and
+/// constants: a setting, such as the timestep of a diffusion, and what is computed of it, as many
+/// numbers however large the videos are.
+pub fn of_settings(graph: &Graph) -> Vec<bool> {
+    let weights = weight_only(graph);
+    let mut settings: Vec<bool> = Vec::with_capacity(graph.len());
+    for (value, node) in graph.nodes() {
+        let operand = |operand: &Value| settings[operand.index()] || weights[operand.index()];
+        settings.push(match &node.op {
+            Op::Input { ty, .. } => ty.layout.is_plain() && ty.rank() <= 1,
+            op => !op.is_leaf() && !weights[value.index()] && op.operands().iter().all(operand),
+        });
+    }
+    settings
+}
+
 /// Arithmetic and memory traffic of ops, each run by itself: every operand is read once and every
 /// result written once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,6 +243,27 @@ mod tests {
     fn weight_only_values_do_not_depend_on_inputs() {
         let fixed = weight_only(&graph());
         assert_eq!(fixed, [false, true, true, true, false, false, false, false, false]);
+    }
+
+    #[test]
+    fn settings_are_numbers_and_what_is_made_of_them() {
+        let graph = parse(
+            r#"graph @g {
+  %0 = input {name = "video"} : tensor<1x4x3x8x8xf32, ncthw>
+  %1 = input {name = "timestep"} : tensor<1xf32>
+  %2 = parameter {name = "scale"} : tensor<1xf32>
+  %3 = multiply %1, %2 : tensor<1xf32>
+  %4 = add %2, %2 : tensor<1xf32>
+  %5 = reshape %3 : tensor<1x1x1x1x1xf32, ncthw>
+  %6 = resize_nearest %5 {size = [3, 8, 8], first_frame = joined} : tensor<1x1x3x8x8xf32, ncthw>
+  %7 = concatenate [%0, %6] {axis = 1} : tensor<1x5x3x8x8xf32, ncthw>
+  %8 = input {name = "tokens"} : tensor<2x3xf32>
+  return result "y" = %7
+}
+"#,
+        )
+        .unwrap();
+        assert_eq!(of_settings(&graph), [false, true, false, true, false, true, true, false, false]);
     }
 
     #[test]

@@ -13,8 +13,10 @@
 //!   once, when weights are bound. A splat or list of numbers is made in bf16 to begin with.
 //! - Biases, scales and offsets stay f32, as their ops want them (`OperandRole::stays_f32`): a
 //!   number a channel costs no memory, and is added or multiplied in f32 anyhow. (PyTorch's bf16
-//!   rounds them with the rest of the checkpoint; keeping them is no less exact.) One that the step
-//!   computes is rounded with the ops that make it, and converted back.
+//!   rounds them with the rest of the checkpoint; keeping them is no less exact.)
+//! - So do numbers and vectors that are inputs, and what is computed of them and of weights alone
+//!   (`ir::analysis::of_settings`): the angles of a timestep's sinusoids are large, and bf16 would
+//!   not tell neighbours apart.
 //!
 //! Elements that are not f32 are left alone.
 //!
@@ -39,7 +41,7 @@
 
 use std::collections::HashMap;
 
-use ir::analysis::weight_only;
+use ir::analysis::{of_settings, weight_only};
 use ir::{ElementType, Graph, Node, Op, Role, TensorType, Value};
 
 use crate::legality::Stage;
@@ -66,7 +68,9 @@ const fn assigned(element: ElementType) -> ElementType {
 }
 
 fn run(graph: &Graph) -> Result<Graph, PassError> {
-    let weights = weight_only(graph);
+    let (weights, settings) = (weight_only(graph), of_settings(graph));
+    // What stays as it is.
+    let kept: Vec<bool> = weights.iter().zip(&settings).map(|(weight, setting)| *weight || *setting).collect();
     let mut rewriter = Rewriter::new(graph);
     // By role and old value of an output: the new value in the output's type.
     let mut leaving: HashMap<(Role, Value), Option<Value>> =
@@ -75,12 +79,12 @@ fn run(graph: &Graph) -> Result<Graph, PassError> {
         rewriter.at(&node.path);
         let (new, declared) = match &node.op {
             // What leaves as it came is not rounded on the way.
-            Op::Input { .. } => {
+            Op::Input { .. } if !kept[value.index()] => {
                 let input = rewriter.emit(node.op.clone())?;
                 (converted(&mut rewriter, input, assigned(node.ty.element))?, input)
             }
             _ => {
-                let new = assign(&mut rewriter, graph, node, &weights, value)?;
+                let new = assign(&mut rewriter, graph, node, &kept, value)?;
                 (new, new)
             }
         };
@@ -102,11 +106,11 @@ fn assign(
     rewriter: &mut Rewriter<'_>,
     graph: &Graph,
     node: &Node,
-    weights: &[bool],
+    kept: &[bool],
     value: Value,
 ) -> Result<Value, PassError> {
     let mut op = rewriter.translate(&node.op);
-    if weights[value.index()] {
+    if kept[value.index()] {
         return Ok(rewriter.emit(op)?);
     }
     match &mut op {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use ir::analysis::{users, weight_only};
+use ir::analysis::{of_settings, users, weight_only};
 use ir::{Axis, Class, ElementType, Graph, Layout, Node, Op, Role, Value};
 
 /// How far a graph has come on its way to a backend.
@@ -31,8 +31,8 @@ pub struct Rules {
     /// converts next to them), around reshapes and in what is computed of parameters alone, any
     /// layout and element type may stand.
     pub layouts: fn(Layout) -> bool,
-    /// Element types of activations, but for statistics of a norm and numbers a channel, which are
-    /// always f32.
+    /// Element types of activations, but for statistics of a norm, numbers a channel and what is
+    /// computed of numbers that the caller gives, which are always f32.
     pub elements: &'static [ElementType],
 }
 
@@ -87,7 +87,7 @@ impl fmt::Display for LegalityError {
 /// All ops that may not exist, each with the reason.
 pub fn check(graph: &Graph, stage: Stage) -> Result<(), LegalityError> {
     let rules = TABLE.iter().find(|rules| rules.stage == stage).expect("the table has every stage");
-    let weights = weight_only(graph);
+    let (weights, settings) = (weight_only(graph), of_settings(graph));
     let (follows_input, leaves_only) = (follow_inputs(graph), only_left(graph));
     let at_reshape = at_reshapes(graph, &leaves_only);
     let per_channel = read_in_f32(graph);
@@ -114,7 +114,7 @@ pub fn check(graph: &Graph, stage: Stage) -> Result<(), LegalityError> {
         if !(rules.layouts)(node.ty.layout) && !at_reshape[value.index()] {
             fault(format!("an activation may not be {} here", node.ty.layout));
         }
-        let stays_f32 = node.op.class() == Class::Summarizes || per_channel[value.index()];
+        let stays_f32 = node.op.class() == Class::Summarizes || per_channel[value.index()] || settings[value.index()];
         if !rules.elements.contains(&node.ty.element) && !stays_f32 {
             fault(format!("an activation may not be {} here", node.ty.element));
         }

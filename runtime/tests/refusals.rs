@@ -209,6 +209,17 @@ fn clips_and_latents_without_frames() {
 }
 
 #[test]
+fn tiles_along_time_of_a_model_that_has_none() {
+    let folder = workplace(|_| {});
+    let asked = [&DECODE[..], &["--tile-frames", "16/12"]].concat();
+    let expected = ["tiles of 16 frames at a stride of 12", "has no tiles along time", "leave out --tile-frames"];
+    refused(folder.path(), &asked, &expected);
+    // Without any is what it does in any case.
+    let off = [&DECODE[..], &["--tile-frames", "off"]].concat();
+    assert!(tessera(&off, folder.path()).status.success());
+}
+
+#[test]
 fn a_configuration_that_cannot_be() {
     let folder = workplace(|_| {});
     let refuses = |from: &str, to: &str, expected: &str| {

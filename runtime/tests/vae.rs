@@ -28,7 +28,7 @@ fn latents(batch: usize, frames: usize) -> Latents {
 
 /// The frames of each sample, [T, C * H * W], and the report.
 fn decode(vae: &Vae, latents: &Latents, backend: Backend) -> (Vec<Vec<f32>>, Report) {
-    let shape = vae.decoded_shape(latents).unwrap();
+    let shape = vae.decoded_shape(latents, &RunOptions::default()).unwrap();
     let mut samples = vec![vec![]; shape.batch];
     let mut last_sample = 0;
     let mut sink = |sample: usize, block: &FrameBlock<'_>| {
@@ -449,6 +449,6 @@ fn the_demo_is_whole() {
     vae.check_weights(Half::Encoder)
         .unwrap_or_else(|error| assert!(error.to_string().contains("none of its"), "{error}"));
     let latents = tessera::demo::latents().unwrap();
-    let shape = vae.decoded_shape(&latents).unwrap();
+    let shape = vae.decoded_shape(&latents, &RunOptions::default()).unwrap();
     assert_eq!((shape.frames, shape.height, shape.width), (49, 128, 192));
 }

@@ -141,15 +141,15 @@ def tessera(command: list, row: Row) -> dict:
 class Once:
     """Tessera on a clip: a new process for every run, and its first."""
 
-    def __init__(self, name: str, binary: Path, row: Row, data: Path, scratch: Path, backend: tuple[str | Path, ...] = ()):
+    def __init__(self, name: str, binary: Path, row: Row, data: Path, scratch: Path, options: tuple[str | Path, ...] = ()):
         self.row = row
         self.output = scratch / f"{name}.{'npy' if row.half == 'decode' else 'safetensors'}"
         task = {
-            "decode": ["--latents", row.source(data), "--unscaled", "--latents-layout", "bcthw"],
+            "decode": ["--latents", row.source(data), "--unscaled"],
             "encode": ["--video", row.source(data), "--moments"],
         }[row.half]
         self.command = [binary, row.half, "--model", data / "model", *task, "--output", self.output, "--tiling", "off"]
-        self.command += backend
+        self.command += options
         self.peak = 0
         self.ready = None
 
@@ -231,14 +231,14 @@ def reference(task: str, data: Path, scratch: Path) -> np.ndarray:
     return peer.finish()[0]
 
 
-def measure(row: Row, arguments: argparse.Namespace, expected: np.ndarray | None) -> dict:
-    """One row: every engine started, then run in turn, `repeats` times after one run that is not counted. Without something
-    `expected`, differences are from PyTorch."""
+def measure(row: Row, arguments: argparse.Namespace, expected: np.ndarray | None, makers=engines) -> dict:
+    """One row: every engine of `makers` started, then run in turn, `repeats` times after one run that is not counted. Without
+    something `expected`, differences are from PyTorch."""
     binary, data, repeats = arguments.tessera.resolve(), arguments.data.resolve(), arguments.repeats
     results, running = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            for name, make in engines(row, binary, data, Path(scratch)):
+            for name, make in makers(row, binary, data, Path(scratch)):
                 if name not in arguments.engines:
                     continue
                 try:

@@ -12,12 +12,16 @@ import json
 import resource
 import sys
 import time
+from pathlib import Path
 
+import diffusers
 import numpy as np
 import torch
 from diffusers import AutoencoderKLCogVideoX
 from safetensors.torch import load_file
 
+# What decoders are told that ask how much noise is left.
+TIMESTEP = 0.05
 TORCH_DTYPES = {"f64": torch.float64, "f32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -35,10 +39,13 @@ def read(path: str) -> torch.Tensor:
 def torch_runner(task: str, dtype: str, model: str, tensor: torch.Tensor):
     """A function that runs the task once; its result is f64 for f64, else f32."""
     result = torch.float64 if dtype == "f64" else torch.float32
-    vae = AutoencoderKLCogVideoX.from_pretrained(model, torch_dtype=TORCH_DTYPES[dtype]).eval()
+    config = json.loads((Path(model) / "config.json").read_text())
+    vae = getattr(diffusers, config["_class_name"]).from_pretrained(model, torch_dtype=TORCH_DTYPES[dtype]).eval()
     tensor = tensor.to(TORCH_DTYPES[dtype])
     if task == "decode":
-        return lambda: vae.decode(tensor).sample.to(result)
+        is_told = config.get("timestep_conditioning")
+        told = {"temb": torch.full(tensor.shape[:1], TIMESTEP, dtype=tensor.dtype)} if is_told else {}
+        return lambda: vae.decode(tensor, **told).sample.to(result)
     return lambda: vae.encode(tensor).latent_dist.parameters.to(result)
 
 

@@ -47,12 +47,19 @@ pub struct Case {
 }
 
 /// The arguments of `enable_tiling`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tiles {
     /// It was not called.
     Off,
     /// None: the tiles are the model's own.
     Usual,
+    /// Height and width in pixels, and the share of both that the next one covers too.
+    Overlapping {
+        /// Of a tile.
+        size: [usize; 2],
+        /// Of height and width.
+        overlap: f64,
+    },
     /// Height and width, and from the beginning of a tile to that of the next, in pixels.
     Strided {
         /// Of a tile.
@@ -133,6 +140,17 @@ impl Case {
         held + self.metadata.get("aliases").and_then(|aliases| aliases.as_object()).map_or(0, |aliases| aliases.len())
     }
 
+    /// Frames of each clip where tensors are of images, [B * T, C, H, W].
+    pub fn frames_of_images(&self) -> usize {
+        self.metadata.get("num_frames").and_then(|frames| frames.as_u64()).unwrap_or(1) as usize
+    }
+
+    /// Whether the frames are kept that the reference drops unless it is told not to.
+    pub fn keeps_all_frames(&self) -> bool {
+        let attributes = self.metadata.get("attributes");
+        attributes.and_then(|all| all.get("drop_last_temporal_frames")?.as_bool()) == Some(false)
+    }
+
     /// The tiles of a case of the models in `goldens/models`.
     ///
     /// # Panics
@@ -144,7 +162,27 @@ impl Case {
         }
         let pixels = |field: &str| tiling[field].as_u64().expect("a size in pixels") as usize;
         let both = |what: &str| ["height", "width"].map(|axis| pixels(&format!("tile_sample_{what}_{axis}")));
+        if let Some(overlap) = tiling.get("tile_overlap_factor") {
+            return Tiles::Overlapping { size: both("min"), overlap: overlap.as_f64().expect("a share") };
+        }
         Tiles::Strided { size: both("min"), stride: both("stride") }
+    }
+
+    /// Whether the reference was told to cut the input along time, or not to.
+    pub fn framewise(&self) -> Option<bool> {
+        self.metadata.get("attributes")?.get("use_framewise_decoding")?.as_bool()
+    }
+
+    /// Frames of the sample of a tile along time, and from one to the next, where they were told.
+    ///
+    /// # Panics
+    /// When the metadata is not as the goldens' README has it.
+    pub fn frame_tiles(&self) -> Option<[usize; 2]> {
+        let told = |what: &str| {
+            let frames = self.metadata.get("tiling")?.get(format!("tile_sample_{what}_num_frames"))?;
+            Some(frames.as_u64().expect("a number of frames") as usize)
+        };
+        Some([told("min")?, told("stride")?])
     }
 
     /// The tiles that the reference cut the input into, if it did: height and width in pixels,

@@ -36,7 +36,8 @@ fn results(folder: &Path) -> [Vec<u32>; 2] {
     let options = RunOptions::default().with_threads(2);
     Half::ALL.map(|half| {
         vae.check_weights(half).expect("all tensors are there");
-        let shape = [1, vae.model().input_channels(half), 1, 16, 8];
+        let [height, width] = [16_usize, 8].map(|size| size.next_multiple_of(vae.model().size_unit(half)));
+        let shape = [1, vae.model().input_channels(half), 1, height, width];
         let data: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i as f32 * 0.37).sin()).collect();
         let input = VideoView { data: &data, shape };
         let result = match half {
@@ -170,4 +171,220 @@ fn images_come_out_of_latent_diffusions_files() {
     }
     let folder = renamed("autoencoder-kl", in_older_diffusers);
     assert!(results(folder.path()) == expected, "older diffusers");
+}
+
+/// A name of LTX-Video as its authors have it, by the places that blocks have in their lists. The
+/// first that is in the name counts.
+fn in_lists(name: &str, blocks: &[(&str, &str)]) -> String {
+    let found = blocks.iter().find(|(own, _)| name.contains(own));
+    let mut name = found.map_or_else(|| name.to_owned(), |(own, other)| name.replace(own, other));
+    for (own, other) in [
+        (".resnets.", ".res_blocks."),
+        (".norm3.", ".norm3.norm."),
+        (".conv_shortcut.conv.", ".conv_shortcut."),
+        ("decoder.time_embedder.", "decoder.last_time_embedder."),
+        ("decoder.scale_shift_table", "decoder.last_scale_shift_table"),
+        ("latents_mean", "per_channel_statistics.mean-of-means"),
+        ("latents_std", "per_channel_statistics.std-of-means"),
+    ] {
+        name = name.replace(own, other);
+    }
+    name
+}
+
+#[test]
+fn videos_come_out_of_the_files_of_ltx() {
+    let oldest: &[(&str, &str)] = &[
+        ("encoder.mid_block.", "encoder.down_blocks.7."),
+        ("encoder.down_blocks.0.downsamplers.0.", "encoder.down_blocks.1."),
+        ("encoder.down_blocks.0.conv_out.", "encoder.down_blocks.2."),
+        ("encoder.down_blocks.1.downsamplers.0.", "encoder.down_blocks.4."),
+        ("encoder.down_blocks.1.conv_out.", "encoder.down_blocks.5."),
+        ("encoder.down_blocks.1.", "encoder.down_blocks.3."),
+        ("encoder.down_blocks.2.", "encoder.down_blocks.6."),
+        ("decoder.mid_block.", "decoder.up_blocks.0."),
+        ("decoder.up_blocks.0.", "decoder.up_blocks.1."),
+        ("decoder.up_blocks.1.conv_in.", "decoder.up_blocks.2."),
+        ("decoder.up_blocks.1.upsamplers.0.", "decoder.up_blocks.3."),
+        ("decoder.up_blocks.1.", "decoder.up_blocks.4."),
+        ("decoder.up_blocks.2.conv_in.", "decoder.up_blocks.5."),
+        ("decoder.up_blocks.2.upsamplers.0.", "decoder.up_blocks.6."),
+        ("decoder.up_blocks.2.", "decoder.up_blocks.7."),
+    ];
+    let two_levels = [
+        ("decoder.mid_block.", "decoder.up_blocks.0."),
+        ("decoder.up_blocks.0.upsamplers.0.", "decoder.up_blocks.1."),
+        ("decoder.up_blocks.0.", "decoder.up_blocks.2."),
+        ("decoder.up_blocks.1.upsamplers.0.", "decoder.up_blocks.3."),
+        ("decoder.up_blocks.1.", "decoder.up_blocks.4."),
+    ];
+    let shuffled = [
+        ("encoder.mid_block.", "encoder.down_blocks.6."),
+        ("encoder.down_blocks.0.downsamplers.0.", "encoder.down_blocks.1."),
+        ("encoder.down_blocks.1.downsamplers.0.", "encoder.down_blocks.3."),
+        ("encoder.down_blocks.1.", "encoder.down_blocks.2."),
+        ("encoder.down_blocks.2.downsamplers.0.", "encoder.down_blocks.5."),
+        ("encoder.down_blocks.2.", "encoder.down_blocks.4."),
+    ];
+    let second = [&oldest[..7], &two_levels].concat();
+    let newer = [&shuffled[..], &two_levels].concat();
+    for (model, blocks) in [("ltx-0.9.0", oldest), ("ltx-0.9.1", &second), ("ltx-0.9.5", &newer), ("ltx-2.0", &newer)] {
+        let expected = results(&goldens().join("models").join(model));
+        for prefix in ["", "vae."] {
+            let folder = renamed(model, |name, _| format!("{prefix}{}", in_lists(name, blocks)));
+            assert!(results(folder.path()) == expected, "{model} with `{prefix}` in front");
+        }
+    }
+}
+
+/// A name of `AutoencoderKLHunyuanVideo` with four levels as ComfyUI's files have it, whose
+/// attention is of 1x1x1 convolutions.
+fn in_ldm_of_videos(name: &str, shape: &mut Vec<usize>) -> String {
+    if name.contains(".attentions.") && shape.len() == 2 {
+        shape.extend([1, 1, 1]);
+    }
+    let levels = (0..4).map(|level| (format!(".up_blocks.{level}."), format!(".up.{}.", 3 - level)));
+    let name = levels.fold(name.to_owned(), |name, (own, other)| name.replace(&own, &other));
+    in_ldm(&name, &mut vec![])
+}
+
+/// A name of `AutoencoderKLHunyuanVideo15` as its authors have it.
+fn in_original_hunyuan_video15(name: &str, _shape: &mut Vec<usize>) -> String {
+    let mut name = name.to_owned();
+    for (own, other) in [
+        (".mid_block.resnets.0.", ".mid.block_1."),
+        (".mid_block.resnets.1.", ".mid.block_2."),
+        (".mid_block.attentions.0.to_", ".mid.attn_1."),
+        (".mid_block.attentions.0.", ".mid.attn_1."),
+        (".down_blocks.", ".down."),
+        (".up_blocks.", ".up."),
+        (".resnets.", ".block."),
+        (".downsamplers.0.", ".downsample."),
+        (".upsamplers.0.", ".upsample."),
+    ] {
+        name = name.replace(own, other);
+    }
+    name
+}
+
+#[test]
+fn videos_come_out_of_files_in_other_names() {
+    let diffusers: fn(&str, &mut Vec<usize>) -> String = |name, _| name.to_owned();
+    let of_models: [(_, [fn(&str, &mut Vec<usize>) -> String; 2]); 2] = [
+        ("hunyuan-video", [diffusers, in_ldm_of_videos]),
+        ("hunyuan-video-1.5", [diffusers, in_original_hunyuan_video15]),
+    ];
+    for (model, spellings) in of_models {
+        let expected = results(&goldens().join("models").join(model));
+        assert!(expected.iter().all(|result| !result.is_empty()));
+        for (number, spelling) in spellings.into_iter().enumerate() {
+            for prefix in ["", "vae."] {
+                let folder = renamed(model, |name, shape| format!("{prefix}{}", spelling(name, shape)));
+                assert!(results(folder.path()) == expected, "{model}, spelling {number}, with `{prefix}` in front");
+            }
+        }
+    }
+}
+
+/// A name of the decoder of `AutoencoderKLMochi` with three levels as its authors have it, with
+/// this in front; the encoder's are left as they are.
+fn in_stacks(prefix: &str, name: &str) -> String {
+    let Some(path) = name.strip_prefix("decoder.") else { return name.to_owned() };
+    let mut path = path.to_owned();
+    for (own, other) in [
+        ("conv_in.", "blocks.0.0."),
+        ("block_in.resnets.0.", "blocks.0.1."),
+        ("up_blocks.0.", "blocks.1."),
+        ("up_blocks.1.", "blocks.2."),
+        ("block_out.resnets.", "blocks.3."),
+        ("proj_out.", "output_proj."),
+        (".resnets.", ".blocks."),
+        (".norm1.norm_layer.", ".stack.0."),
+        (".conv1.conv.", ".stack.2."),
+        (".norm2.norm_layer.", ".stack.3."),
+        (".conv2.conv.", ".stack.5."),
+    ] {
+        path = path.replace(own, other);
+    }
+    format!("{prefix}{path}")
+}
+
+/// A name of `AutoencoderKLTemporalDecoder` with two levels as latent diffusion's code has it.
+fn in_ldm_over_time(name: &str, shape: &mut Vec<usize>) -> String {
+    if let Some(parameter) = name.strip_prefix("decoder.time_conv_out.") {
+        return format!("decoder.conv_out.time_mix_conv.{parameter}");
+    }
+    let mut name = in_ldm(&name.replace(".spatial_res_block.", "."), shape);
+    for (own, other) in [
+        // Two levels, not three.
+        ("decoder.up.2.", "decoder.up.one."),
+        ("decoder.up.1.", "decoder.up.0."),
+        ("decoder.up.one.", "decoder.up.1."),
+        (".time_mixer.", "."),
+        (".temporal_res_block.norm1.", ".time_stack.in_layers.0."),
+        (".temporal_res_block.conv1.", ".time_stack.in_layers.2."),
+        (".temporal_res_block.norm2.", ".time_stack.out_layers.0."),
+        (".temporal_res_block.conv2.", ".time_stack.out_layers.3."),
+    ] {
+        name = name.replace(own, other);
+    }
+    name
+}
+
+/// A name of `AutoencoderKLCosmos` with three blocks a half as its authors have it.
+fn in_factors(name: &str) -> String {
+    let is_convolution = !name.contains("norm");
+    let mut name = in_ldm(name, &mut vec![])
+        .replace(".mid.attn_1.", ".mid.attn_1.0.")
+        .replace(".mid_block.temp_attentions.0.", ".mid.attn_1.1.")
+        .replace(".temp_attentions.0.", ".attn.0.1.")
+        .replace(".temp_attentions.1.", ".attn.1.1.")
+        .replace(".attentions.0.", ".attn.0.0.")
+        .replace(".attentions.1.", ".attn.1.0.")
+        .replace(".conv_s.", ".0.")
+        .replace(".conv_t.", ".1.");
+    if is_convolution {
+        let (module, parameter) = name.rsplit_once('.').expect("a module");
+        name = format!("{module}.conv3d.{parameter}");
+    }
+    name
+}
+
+#[test]
+fn decoders_come_out_of_files_of_stacks() {
+    let expected = results(&goldens().join("models/mochi"));
+    for prefix in ["", "decoder.", "vae.decoder."] {
+        let folder = renamed("mochi", |name, _| in_stacks(prefix, name));
+        assert!(results(folder.path()) == expected, "with `{prefix}` in front");
+    }
+    assert_eq!(in_stacks("", "decoder.up_blocks.1.resnets.3.conv2.conv.weight"), "blocks.2.blocks.3.stack.5.weight");
+}
+
+#[test]
+fn videos_come_out_of_latent_diffusions_files() {
+    let expected = results(&goldens().join("models/temporal-decoder"));
+    for prefix in ["", "first_stage_model."] {
+        let folder = renamed("temporal-decoder", |name, shape| format!("{prefix}{}", in_ldm_over_time(name, shape)));
+        assert!(results(folder.path()) == expected, "with `{prefix}` in front");
+    }
+    let known = in_ldm_over_time("decoder.up_blocks.1.resnets.0.temporal_res_block.conv1.weight", &mut vec![]);
+    assert_eq!(known, "decoder.up.0.block.0.time_stack.in_layers.2.weight");
+}
+
+#[test]
+fn factored_convolutions_come_out_of_their_authors_files() {
+    let expected = results(&goldens().join("models/cosmos"));
+    for prefix in ["", "vae."] {
+        let folder = renamed("cosmos", |name, _| format!("{prefix}{}", in_factors(name)));
+        assert!(results(folder.path()) == expected, "with `{prefix}` in front");
+    }
+    for (own, other) in [
+        ("decoder.up_blocks.1.upsamplers.0.conv3.weight", "decoder.up.1.upsample.conv3.conv3d.weight"),
+        ("encoder.down_blocks.2.resnets.1.conv1.conv_t.bias", "encoder.down.2.block.1.conv1.1.conv3d.bias"),
+        ("decoder.mid_block.temp_attentions.0.norm.norm.bias", "decoder.mid.attn_1.1.norm.norm.bias"),
+        ("encoder.mid_block.attentions.0.to_out.0.bias", "encoder.mid.attn_1.0.proj_out.conv3d.bias"),
+        ("quant_conv.weight", "quant_conv.conv3d.weight"),
+    ] {
+        assert_eq!(in_factors(own), other);
+    }
 }

@@ -166,7 +166,7 @@ fn decode_a_real_clip(ways: Vec<(String, RunOptions)>) {
     let (input, output) = (&case.tensors["input"], &case.tensors["output"]);
     let frames: Vec<usize> = serde_json::from_value(case.metadata["frames"].clone()).expect("a list of frames");
     let latents = Latents { data: input.data.clone(), shape: shape(input) };
-    let total = vae.decoded_shape(&latents).expect("a valid input").frames;
+    let total = vae.decoded_shape(&latents, &RunOptions::default()).expect("a valid input").frames;
     // The evaluator takes minutes for a clip of this size: its cases are the smaller ones.
     for (name, options) in ways {
         let video = decode(&vae, &latents, &options, &mut ());

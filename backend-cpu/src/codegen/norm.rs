@@ -212,7 +212,7 @@ impl RowNormalization {
     }
 }
 
-/// Writes `rstd * scale` and `offset - mean * rstd * scale` of each channel to `to`.
+/// Writes mean, `rstd * scale` and offset of each channel to `to`.
 fn emit_coefficients(e: &mut Emitter<'_, impl Module>, kernel: Normalize, n: Value, pointers: [Value; 3], to: Value) {
     let [statistics, scale, offset] = pointers;
     let in_group = kernel.channels / kernel.groups;
@@ -229,10 +229,9 @@ fn emit_coefficients(e: &mut Emitter<'_, impl Module>, kernel: Normalize, n: Val
             e.load(types::F32, address, 0)
         });
         let a = e.builder.ins().fmul(rstd, scale);
-        let moved = e.builder.ins().fmul(mean, a);
-        let b = e.builder.ins().fsub(offset, moved);
         let to = e.element(to, channel);
-        e.store(a, to, 0);
-        e.store(b, to, 4 * kernel.channels);
+        e.store(mean, to, 0);
+        e.store(a, to, 4 * kernel.channels);
+        e.store(offset, to, 8 * kernel.channels);
     });
 }

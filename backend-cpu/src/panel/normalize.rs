@@ -10,8 +10,9 @@ use crate::isa::Isa;
 /// Normalises, modulates, activates: called as `normalize(from, to, coefficients, gain, shift,
 /// channels, pixels)`.
 ///
-/// `to = activation((from * a + b) * gain + shift)` for `pixels` pixels one behind the other; a and
-/// b, one each a channel, follow each other at `coefficients`. All pixels take the same gain and
+/// `to = activation(((from - mean) * a + b) * gain + shift)` for `pixels` pixels one behind the
+/// other; mean, a and b, one each a channel, follow each other at `coefficients`. (With the mean in
+/// b, what both are rounded by would stay where an input is as large as its mean.) All pixels take the same gain and
 /// shift, one each a channel; a variant without modulation does not read them. Coefficients are
 /// f32; what the others are in memory, the variant says.
 ///
@@ -108,7 +109,9 @@ macro_rules! normalize_kernels {
                             $crate::element::Element::Bf16 => load_bf16(from.cast::<u16>().wrapping_add(at), lanes),
                         }
                     };
-                    let mut y = multiply_add(read(from, at), coefficient(channel), coefficient(channels + channel));
+                    let centered = subtract(read(from, at), coefficient(channel));
+                    let (a, b) = (coefficient(channels + channel), coefficient(2 * channels + channel));
+                    let mut y = multiply_add(centered, a, b);
                     if MODULATED {
                         y = multiply_add(y, read(gain, channel), read(shift, channel));
                     }

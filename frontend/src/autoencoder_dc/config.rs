@@ -12,7 +12,7 @@ use super::samplers::PLACES;
 use crate::config_json::{Configuration, Element, Field, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
 use crate::layers::Function;
-use crate::recognition::TensorShapes;
+use crate::recognition::OfTensors;
 
 /// Largest kernel of attention's scales.
 const MOST_KERNEL: usize = 63;
@@ -231,6 +231,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderDC";
+    const OF_TENSORS: Option<OfTensors<Self>> = Some(recognition::config);
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);
@@ -252,10 +253,6 @@ impl Configuration for Config {
         reader.read("decoder_in_shortcut", &mut self.decoder_in_shortcut);
         reader.read("decoder_conv_act_fn", &mut self.decoder_conv_act_fn);
         reader.read("scaling_factor", &mut self.scaling_factor);
-    }
-
-    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
-        recognition::config(tensors)
     }
 
     fn violations(&self) -> Vec<Violation> {

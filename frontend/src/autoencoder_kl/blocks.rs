@@ -18,7 +18,7 @@ const EPSILON: f64 = 1e-6;
 type Built = Result<Value, BuildError>;
 
 /// A 3x3 convolution, around which are zeros.
-pub(super) fn convolution(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+pub(crate) fn convolution(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
     convolution_with(d, input, outputs, 1, 1)
 }
 
@@ -28,13 +28,13 @@ fn convolution_with(d: &mut Declaration<'_>, input: Value, outputs: usize, strid
     Ok(output)
 }
 
-pub(super) fn norm(network: &Network, d: &mut Declaration<'_>, input: Value) -> Built {
+pub(crate) fn norm(network: &Network, d: &mut Declaration<'_>, input: Value) -> Built {
     layers::group_norm(d, input, network.groups, EPSILON)
 }
 
 /// Two convolutions, each after a norm and an activation, around which the input is led
 /// (`ResnetBlock2D`).
-fn resnet_block(network: &Network, d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+pub(crate) fn resnet_block(network: &Network, d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
     let mut hidden = input;
     for (norm_name, conv) in [("norm1", "conv1"), ("norm2", "conv2")] {
         hidden = d.scope(norm_name, |d| norm(network, d, hidden))?;
@@ -65,7 +65,7 @@ pub(super) fn resnet_blocks(
 }
 
 /// Attention among the positions of the image, around which the input is led (`Attention`).
-fn attention_block(network: &Network, d: &mut Declaration<'_>, input: Value) -> Built {
+pub(crate) fn attention_block(network: &Network, d: &mut Declaration<'_>, input: Value) -> Built {
     let normalized = d.scope("group_norm", |d| norm(network, d, input))?;
     let attended = layers::frame_attention(d, normalized, AttentionWeights::Apart)?;
     let projected = d.scope("to_out.0", |d| layers::linear(d, attended, channels(d, input)))?;
@@ -87,7 +87,7 @@ pub(super) fn mid_block(network: &Network, d: &mut Declaration<'_>, input: Value
 }
 
 /// Doubles height and width, then convolves (`Upsample2D`).
-pub(super) fn upsample(d: &mut Declaration<'_>, input: Value) -> Built {
+pub(crate) fn upsample(d: &mut Declaration<'_>, input: Value) -> Built {
     let [frames, height, width] = space(d, input);
     let resized = d.resize_nearest(input, [frames, 2 * height, 2 * width], FirstFrame::Joined)?;
     let count = channels(d, input);

@@ -9,7 +9,7 @@ use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules;
 use crate::network::Describes;
-use crate::recognition::TensorShapes;
+use crate::recognition::{OfTensors, TensorShapes};
 
 /// The configuration of the autoencoder. [`Config::default`] is that of a class without any fields,
 /// which nobody published.
@@ -80,6 +80,7 @@ impl Default for Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKL";
+    const OF_TENSORS: Option<OfTensors<Self>> = Some(Self::of_tensors);
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);
@@ -107,7 +108,7 @@ impl Configuration for Config {
         found.extend(config_rules::levels(
             &self.block_out_channels,
             self.norm_num_groups,
-            [
+            &[
                 ("down_block_types", &self.down_block_types, DOWN_BLOCK),
                 ("up_block_types", &self.up_block_types, UP_BLOCK),
             ],
@@ -122,7 +123,10 @@ impl Configuration for Config {
         ));
         found
     }
+}
 
+impl Config {
+    /// The configuration that a file with these tensors may have.
     fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
         let usual = Self::default();
         let network = recognition::network(tensors, usual.norm_num_groups, usual.sample_size)?;

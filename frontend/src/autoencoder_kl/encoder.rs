@@ -9,7 +9,7 @@ use crate::declaration::Declaration;
 use crate::layers::planar_pointwise;
 
 /// Declares what an encode step makes of `sample` `[batch, in_channels, 1, height, width]`.
-pub(super) fn encode(network: &Network, d: &mut Declaration<'_>, sample: Value) -> Result<Value, BuildError> {
+pub(crate) fn encode(network: &Network, d: &mut Declaration<'_>, sample: Value) -> Result<Value, BuildError> {
     let moments = d.scope("encoder", |d| {
         let moments = encoder(network, d, sample)?;
         d.returns(moments);

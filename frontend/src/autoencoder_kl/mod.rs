@@ -4,12 +4,12 @@
 //! From diffusers' `autoencoder_kl.py` and `vae.py`. Norms and attention see the whole image, so
 //! tiles give other numbers than the image in one piece.
 
-mod blocks;
+pub(crate) mod blocks;
 mod config;
 mod decoder;
-mod encoder;
+pub(crate) mod encoder;
 mod network;
-mod other_names;
+pub(crate) mod other_names;
 mod recognition;
 
 use crate::latent_scaling::LatentScaling;
@@ -17,6 +17,7 @@ use crate::network::Describes;
 
 pub use config::Config;
 pub(crate) use network::{DOWN_BLOCK, Network, UP_BLOCK};
+pub(crate) use other_names::of_ldm;
 pub(crate) use recognition::network as network_of_tensors;
 
 impl Describes for Config {

@@ -6,7 +6,7 @@
 
 /// The declaration's name of the tensor that LDM calls `name`, if it has one of that name. The
 /// decoder's levels are numbered from the highest resolution down there.
-pub(super) fn of_ldm(levels: usize, name: &str) -> Option<String> {
+pub(crate) fn of_ldm(levels: usize, name: &str) -> Option<String> {
     let (module, parameter) = name.rsplit_once('.')?;
     let path: Vec<&str> = module.split('.').collect();
     let own = match path[..] {

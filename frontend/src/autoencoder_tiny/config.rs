@@ -8,7 +8,7 @@ use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
 use crate::layers::Function;
-use crate::recognition::TensorShapes;
+use crate::recognition::{OfTensors, TensorShapes};
 
 /// Largest factor of one resize.
 const MOST_RESIZE: usize = 64;
@@ -88,6 +88,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderTiny";
+    const OF_TENSORS: Option<OfTensors<Self>> = Some(Self::of_tensors);
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);
@@ -175,7 +176,10 @@ impl Configuration for Config {
         found.extend(config_rules::scaling(self.scaling_factor, Some(self.shift_factor)));
         found
     }
+}
 
+impl Config {
+    /// The configuration that a file with these tensors may have.
     fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
         recognition::config(tensors)
     }

@@ -34,10 +34,7 @@ pub(super) fn causal_convolution(
         CausalPadding::First => {
             (layers::behind(d, input, KERNEL_REACH, FramesBefore::First)?, [[0, 0], [1, 1], [1, 1]])
         }
-        CausalPadding::Replicate => {
-            let (low, high) = (smallvec![0, 0, KERNEL_REACH, 1, 1], smallvec![0, 0, 0, 1, 1]);
-            (d.pad(input, low, high, PadMode::Edge)?, [[0, 0]; 3])
-        }
+        CausalPadding::Replicate => (layers::replicated(d, input)?, [[0, 0]; 3]),
     };
     let weight = kernel(d, "conv.weight", outputs, inputs, [3, 3, 3])?;
     let output = convolution(d, "conv.bias", padded, weight, [1, 1, 1], zeros)?;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::recognition;
 use crate::config_json::{Configuration, Field, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_PIXELS};
-use crate::recognition::TensorShapes;
+use crate::recognition::{OfTensors, TensorShapes};
 
 /// How a causal convolution continues its input past the borders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -189,6 +189,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLCogVideoX";
+    const OF_TENSORS: Option<OfTensors<Self>> = Some(Self::of_tensors);
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);
@@ -241,7 +242,7 @@ impl Configuration for Config {
         found.extend(config_rules::levels(
             &self.block_out_channels,
             self.norm_num_groups,
-            [
+            &[
                 ("down_block_types", &self.down_block_types, DOWN_BLOCK),
                 ("up_block_types", &self.up_block_types, UP_BLOCK),
             ],
@@ -282,7 +283,10 @@ impl Configuration for Config {
         }
         found
     }
+}
 
+impl Config {
+    /// The configuration that a file with these tensors may have.
     fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
         recognition::config(tensors)
     }

@@ -7,7 +7,7 @@ use crate::autoencoder_kl::{self, DOWN_BLOCK, UP_BLOCK};
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules;
 use crate::network::Describes;
-use crate::recognition::TensorShapes;
+use crate::recognition::{OfTensors, TensorShapes};
 
 /// Largest height and width of a patch.
 const MOST_PATCH: usize = 64;
@@ -85,6 +85,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLFlux2";
+    const OF_TENSORS: Option<OfTensors<Self>> = Some(Self::of_tensors);
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);
@@ -115,7 +116,7 @@ impl Configuration for Config {
         found.extend(config_rules::levels(
             &self.block_out_channels,
             self.norm_num_groups,
-            [
+            &[
                 ("down_block_types", &self.down_block_types, DOWN_BLOCK),
                 ("up_block_types", &self.up_block_types, UP_BLOCK),
             ],
@@ -144,7 +145,10 @@ impl Configuration for Config {
         }
         found
     }
+}
 
+impl Config {
+    /// The configuration that a file with these tensors may have.
     fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
         let usual = Self::default();
         let network = autoencoder_kl::network_of_tensors(tensors, usual.norm_num_groups, usual.sample_size)?;

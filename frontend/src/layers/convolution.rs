@@ -1,8 +1,9 @@
-//! Convolutions with their weights and biases, over borders that are zeros or are there already.
+//! Convolutions with their weights and biases, and what they see beyond the borders.
 
-use ir::{BuildError, Builder, ElementType, Layout, TensorType, Value};
+use ir::{Border, BuildError, Builder, ElementType, Layout, PadMode, TensorType, Value};
+use smallvec::smallvec;
 
-use super::{Built, channels, parameter};
+use super::{Built, KERNEL_REACH, channels, parameter};
 use crate::declaration::Declaration;
 
 /// The type of a convolution's weight over time, height and width.
@@ -27,7 +28,20 @@ pub(crate) fn convolution(
     strides: [usize; 3],
     padding: [[usize; 2]; 3],
 ) -> Built {
-    let product = b.convolution(input, weight, None, None, None, strides, padding, 0)?;
+    bordered_convolution(b, bias, input, weight, strides, padding, Border::ZERO)
+}
+
+/// [`convolution`] whose padding is what `border` says of each axis.
+pub(crate) fn bordered_convolution(
+    b: &mut Builder,
+    bias: &str,
+    input: Value,
+    weight: Value,
+    strides: [usize; 3],
+    padding: [[usize; 2]; 3],
+    border: Border,
+) -> Built {
+    let product = b.bordered_convolution(input, weight, None, None, None, strides, padding, 0, border)?;
     self::bias(b, bias, product)
 }
 
@@ -37,10 +51,59 @@ pub(crate) fn bias(b: &mut Builder, name: &str, input: Value) -> Built {
     b.add_bias(input, bias)
 }
 
+/// [`convolution`] over frames whose edges go on beyond them, by so many rows and so many columns
+/// on both sides; nothing stands around them in time.
+pub(crate) fn edged_convolution(
+    b: &mut Builder,
+    bias: &str,
+    input: Value,
+    weight: Value,
+    strides: [usize; 3],
+    [rows, columns]: [usize; 2],
+) -> Built {
+    let border = Border([PadMode::Zero, PadMode::Edge, PadMode::Edge]);
+    let padding = [[0, 0], [rows, rows], [columns, columns]];
+    let border = if [rows, columns] == [0, 0] { Border::ZERO } else { border };
+    bordered_convolution(b, bias, input, weight, strides, padding, border)
+}
+
 /// A 1x1x1 convolution whose `weight` and `bias` are this module's own.
 pub(crate) fn pointwise_convolution(b: &mut Builder, input: Value, outputs: usize) -> Result<Value, BuildError> {
     let weight = kernel(b, "weight", outputs, channels(b, input), [1, 1, 1])?;
     convolution(b, "bias", input, weight, [1, 1, 1], [[0, 0]; 3])
+}
+
+/// A 1x1x1 convolution whose `weight` and `bias` are this module's own, and whose result a tap sees.
+pub(crate) fn tapped_pointwise_convolution(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
+    let output = pointwise_convolution(d, input, outputs)?;
+    d.returns(output);
+    Ok(output)
+}
+
+/// A clip with what a 3x3x3 convolution sees beyond it that sees no later frame, where borders are
+/// replicated: in front of it its first frame twice, around each frame its outermost pixels.
+pub(crate) fn replicated(b: &mut Builder, input: Value) -> Built {
+    b.pad(input, smallvec![0, 0, KERNEL_REACH, 1, 1], smallvec![0, 0, 0, 1, 1], PadMode::Edge)
+}
+
+/// A 3x3x3 convolution of a clip that is [`replicated`]. Its weights are those of the module `conv`
+/// in this one.
+pub(crate) fn replicated_convolution(
+    d: &mut Declaration<'_>,
+    input: Value,
+    outputs: usize,
+    strides: [usize; 3],
+) -> Built {
+    let inputs = channels(d, input);
+    let padded = replicated(d, input)?;
+    let output = d.scope("conv", |d| {
+        let weight = kernel(d, "weight", outputs, inputs, [3, 3, 3])?;
+        let output = convolution(d, "bias", padded, weight, strides, [[0, 0]; 3])?;
+        d.returns(output);
+        Ok(output)
+    })?;
+    d.returns(output);
+    Ok(output)
 }
 
 /// A 3x3 convolution, frame by frame, by a weight of four axes and a bias of these names: a

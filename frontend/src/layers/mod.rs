@@ -1,5 +1,5 @@
 //! Modules that models share: parameters, convolutions, linear layers, norms, attention, frames
-//! that a kernel reaches back to.
+//! by themselves, frames that a kernel reaches back to.
 //!
 //! Each function declares one module in the scope that the caller has opened for it: the
 //! declaration's path is the module's own. Videos are `[batch, channel, time, height, width]`,
@@ -8,20 +8,29 @@
 mod attention;
 mod convolution;
 mod elementwise;
+mod frames;
 mod history;
 mod linear;
 mod norm;
 
 use ir::{BuildError, Builder, TensorType, Value};
 
-pub(crate) use attention::{AttentionWeights, frame_attention};
+pub(crate) use attention::{
+    AttentionWeights, frame_attention, frame_causal_attention, queries_keys_values, time_attention, time_tokens,
+};
 pub(crate) use convolution::{
-    bias, convolution, kernel, kernel_type, planar_convolution, planar_pointwise, planar_product, pointwise_convolution,
+    bias, bordered_convolution, convolution, edged_convolution, kernel, kernel_type, planar_convolution,
+    planar_pointwise, planar_product, pointwise_convolution, replicated, replicated_convolution,
+    tapped_pointwise_convolution,
 };
 pub(crate) use elementwise::{Function, affine, relu};
+pub(crate) use frames::{frame_by_frame, frames_joined};
 pub(crate) use history::{FramesBefore, KERNEL_REACH, behind, leave_zeros};
-pub(crate) use linear::{linear, tokens};
-pub(crate) use norm::group_norm;
+pub(crate) use linear::{
+    channel_last_linear, linear, linear_kernel, linear_of_vector, returns_tokens, returns_vector, tokens,
+    untapped_linear,
+};
+pub(crate) use norm::{frame_group_norm, group_norm, length_norm, length_norm_with};
 
 type Built = Result<Value, BuildError>;
 

@@ -6,7 +6,7 @@
 
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::network::Describes;
-use crate::recognition::TensorShapes;
+use crate::recognition::{OfTensors, TensorShapes};
 use crate::wan;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of
@@ -69,6 +69,7 @@ impl Default for Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLQwenImage";
+    const OF_TENSORS: Option<OfTensors<Self>> = Some(Self::of_tensors);
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("base_dim", &mut self.base_dim);
@@ -89,7 +90,10 @@ impl Configuration for Config {
         found.extend(network.scaling_violations(&self.latents_mean, &self.latents_std));
         found
     }
+}
 
+impl Config {
+    /// The configuration that a file with these tensors may have.
     fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
         let found = wan::Config::of_tensors(tensors)?;
         let is_this = !found.is_residual && found.decoder_base_dim.is_none() && found.in_channels == found.out_channels;

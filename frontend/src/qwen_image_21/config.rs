@@ -2,7 +2,7 @@
 //! which are those of diffusers' class.
 
 use crate::config_json::{Configuration, Reader, Violation};
-use crate::recognition::TensorShapes;
+use crate::recognition::{OfTensors, TensorShapes};
 use crate::wan;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of
@@ -46,6 +46,7 @@ impl Default for Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLQwenImage21";
+    const OF_TENSORS: Option<OfTensors<Self>> = Some(Self::of_tensors);
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         self.0.read_fields(reader);
@@ -54,7 +55,10 @@ impl Configuration for Config {
     fn violations(&self) -> Vec<Violation> {
         self.0.violations()
     }
+}
 
+impl Config {
+    /// The configuration that a file with these tensors may have.
     fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
         let network = wan::network_of_tensors(tensors).filter(|network| network.is_planar)?;
         let Self(usual) = Self::default();

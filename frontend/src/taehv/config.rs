@@ -6,7 +6,7 @@
 use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
-use crate::recognition::TensorShapes;
+use crate::recognition::{OfTensors, TensorShapes};
 
 /// Largest height and width of a patch.
 const MOST_PATCH: usize = 64;
@@ -64,6 +64,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "TAEHV";
+    const OF_TENSORS: Option<OfTensors<Self>> = Some(Self::of_tensors);
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("image_channels", &mut self.image_channels);
@@ -116,7 +117,10 @@ impl Configuration for Config {
         }
         found
     }
+}
 
+impl Config {
+    /// The configuration that a file with these tensors may have.
     fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
         recognition::config(tensors)
     }

@@ -4,18 +4,16 @@
 //! scope that the caller has opened for it: the declaration's path is the module's own. Videos are
 //! `[batch, channel, time, height, width]`.
 
-use ir::{Activation, BuildError, ChannelNormKind, ElementType, FirstFrame, TensorType, Value};
+use ir::{BuildError, ElementType, FirstFrame, TensorType, Value};
 use smallvec::smallvec;
 
 use super::network::Network;
 use crate::declaration::Declaration;
 use crate::layers::{
-    self, AttentionWeights, FramesBefore, KERNEL_REACH, channels, convolution, kernel, pointwise_convolution, space,
+    self, AttentionWeights, FramesBefore, KERNEL_REACH, channels, convolution, kernel, length_norm,
+    pointwise_convolution, space,
 };
 use crate::step::Position;
-
-/// Below this length a vector of channels is not brought to length 1 (PyTorch's `F.normalize`).
-const NORM_EPSILON: f64 = 1e-12;
 
 type Built = Result<Value, BuildError>;
 
@@ -59,26 +57,9 @@ pub(super) fn pointwise(network: &Network, d: &mut Declaration<'_>, input: Value
     pointwise_convolution(d, input, outputs)
 }
 
-/// The channels of each position brought to the length of their number's root, times a gain a
-/// channel (`WanRMS_norm`), whose `gamma` has as many axes of length 1 behind it as `axes` says.
-fn norm_with(d: &mut Declaration<'_>, input: Value, axes: usize) -> Built {
-    let count = channels(d, input);
-    let shape = std::iter::once(count).chain(std::iter::repeat_n(1, axes));
-    let gamma = layers::parameter(d, "gamma", TensorType::plain(ElementType::F32, shape.collect::<Vec<_>>()))?;
-    let scale = d.reshape(gamma, TensorType::plain(ElementType::F32, [count]))?;
-    d.channel_norm(input, Some(scale), None, ChannelNormKind::L2, NORM_EPSILON, Activation::None)
-}
-
-/// The norm in front of a convolution over time.
-pub(super) fn norm(d: &mut Declaration<'_>, input: Value) -> Built {
-    let output = norm_with(d, input, 3)?;
-    d.returns(output);
-    Ok(output)
-}
-
 /// The norm of each frame in front of attention.
 fn frame_norm(d: &mut Declaration<'_>, input: Value) -> Built {
-    let output = norm_with(d, input, 2)?;
+    let output = layers::length_norm_with(d, input, 2)?;
     d.returns_images(output)?;
     Ok(output)
 }
@@ -97,7 +78,7 @@ pub(super) fn residual_block(network: &Network, d: &mut Declaration<'_>, input: 
     };
     let mut hidden = input;
     for (norm_name, conv) in [("norm1", "conv1"), ("norm2", "conv2")] {
-        hidden = d.scope(norm_name, |d| norm(d, hidden))?;
+        hidden = d.scope(norm_name, |d| length_norm(d, hidden))?;
         hidden = d.silu(hidden)?;
         hidden = d.scope(conv, |d| causal_convolution(network, d, hidden, outputs))?;
     }

@@ -7,7 +7,7 @@ use super::network::Network;
 use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::network::Describes;
-use crate::recognition::TensorShapes;
+use crate::recognition::{OfTensors, TensorShapes};
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the checkpoints of Wan 2.1.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +78,7 @@ impl Default for Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLWan";
+    const OF_TENSORS: Option<OfTensors<Self>> = Some(Self::of_tensors);
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("base_dim", &mut self.base_dim);
@@ -104,13 +105,14 @@ impl Configuration for Config {
         found.extend(network.scaling_violations(&self.latents_mean, &self.latents_std));
         found
     }
-
-    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
-        Some(Self::of_network(recognition::network(tensors).filter(|network| !network.is_planar)?))
-    }
 }
 
 impl Config {
+    /// The configuration that a file with these tensors may have.
+    pub(crate) fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        Some(Self::of_network(recognition::network(tensors).filter(|network| !network.is_planar)?))
+    }
+
     /// The configuration of a network, of which only tensors are known: without the numbers by which
     /// latents are scaled.
     pub(crate) fn of_network(network: Network) -> Self {

@@ -2,10 +2,11 @@
 
 use ir::{BuildError, Value};
 
-use super::blocks::{Resampling, causal_convolution, mid_block, norm, residual_block, upsample};
+use super::blocks::{Resampling, causal_convolution, mid_block, residual_block, upsample};
 use super::network::Network;
 use super::shortcuts::duplicate_up;
 use crate::declaration::Declaration;
+use crate::layers::length_norm;
 
 /// Declares what a step makes of latents `[batch, channel, time, height, width]`.
 pub(super) fn decoder(network: &Network, d: &mut Declaration<'_>, latents: Value) -> Result<Value, BuildError> {
@@ -21,7 +22,7 @@ pub(super) fn decoder(network: &Network, d: &mut Declaration<'_>, latents: Value
             Ok(output)
         })?;
     }
-    hidden = d.scope("norm_out", |d| norm(d, hidden))?;
+    hidden = d.scope("norm_out", |d| length_norm(d, hidden))?;
     hidden = d.silu(hidden)?;
     let [_, outputs] = network.channels;
     d.scope("conv_out", |d| causal_convolution(network, d, hidden, outputs))

@@ -3,17 +3,18 @@
 
 use ir::{BuildError, Value};
 
-use super::blocks::{Resampling, attention_block, causal_convolution, downsample, mid_block, norm, residual_block};
+use super::blocks::{Resampling, attention_block, causal_convolution, downsample, mid_block, residual_block};
 use super::network::Network;
 use super::shortcuts::average_down;
 use crate::declaration::Declaration;
+use crate::layers::length_norm;
 
 /// Declares what a step makes of a video `[batch, channel, time, height, width]`.
 pub(super) fn encoder(network: &Network, d: &mut Declaration<'_>, sample: Value) -> Result<Value, BuildError> {
     let mut hidden = d.scope("conv_in", |d| causal_convolution(network, d, sample, network.encoder_base))?;
     hidden = if network.is_residual { down_blocks(network, d, hidden)? } else { down_layers(network, d, hidden)? };
     hidden = d.scope("mid_block", |d| mid_block(network, d, hidden))?;
-    hidden = d.scope("norm_out", |d| norm(d, hidden))?;
+    hidden = d.scope("norm_out", |d| length_norm(d, hidden))?;
     hidden = d.silu(hidden)?;
     d.scope("conv_out", |d| causal_convolution(network, d, hidden, 2 * network.latents))
 }

@@ -4,7 +4,7 @@
 use backend_tpu_stablehlo::pjrt::locate::LocateError;
 use media::read::Note;
 use media::{Remedy, error};
-use tessera::{Error, LatentsAccount, LatentsLayout};
+use tessera::{Error, FrameTiling, LatentsAccount, LatentsLayout};
 
 /// The words behind this error, where options would help.
 pub(super) fn of(error: &Error) -> String {
@@ -22,6 +22,10 @@ pub(super) fn of(error: &Error) -> String {
         Error::NoPlugin(error) if matches!(**error, LocateError::Unnamed | LocateError::NoPip) => {
             "; --plugin names one".into()
         }
+        Error::FrameTiling { nearest: Some(FrameTiling { frames, stride }), .. } => {
+            format!("; --tile-frames {frames}/{stride} is the nearest")
+        }
+        Error::FrameTiling { nearest: None, .. } => "; leave out --tile-frames".into(),
         _ => String::new(),
     }
 }
@@ -82,6 +86,18 @@ mod tests {
         );
         let no_array = Error::from(error::Error::NoArray { path: "a.gif".into() });
         assert!(of(&no_array).contains("--axes and --range"));
+        let tiling = FrameTiling { frames: 15, stride: 12 };
+        let of_time = |nearest| {
+            let (half, problem) = (frontend::Half::Decoder, "both must be multiples of 4".into());
+            let error = Error::FrameTiling { tiling, half, problem, nearest };
+            format!("{error}{}", of(&error))
+        };
+        assert_eq!(
+            of_time(Some(FrameTiling { frames: 16, stride: 12 })),
+            "tiles of 15 frames at a stride of 12 cannot be had of the decoder: both must be multiples of 4; \
+             --tile-frames 16/12 is the nearest"
+        );
+        assert!(of_time(None).ends_with("; leave out --tile-frames"));
         assert_eq!(of(&Error::Interrupted), "");
     }
 }

@@ -14,8 +14,8 @@ use tessera::model::{ModelSource, locate, resolve_config};
 use tessera::options::MOST_THREADS;
 use tessera::vae::read_config;
 use tessera::{
-    Backend, Error, HubOptions, MemoryBudget, ModelSpec, Overlap, Parallel, Precision, RunOptions, TilingChoice, Vae,
-    demo, resolve,
+    Backend, Error, FrameTiling, FrameTilingChoice, HubOptions, MemoryBudget, ModelSpec, Overlap, Parallel, Precision,
+    RunOptions, TilingChoice, Vae, demo, resolve,
 };
 
 use super::progress::DownloadBar;
@@ -241,20 +241,27 @@ fn count(reader: &mut dyn ClipReader) -> Result<usize, Error> {
 #[command(next_help_heading = "Running")]
 pub(super) struct RunArguments {
     /// `auto`: frames go through whole if that fits the memory budget, else in the largest tiles
-    /// that do; `off`: whole or not at all; or tiles of this height and width in pixels, as
-    /// diffusers' enable_tiling has them
-    #[arg(long, value_name = "auto|off|HxW", default_value = "auto", value_parser = tiling)]
+    /// that do; `off`: whole or not at all; `default`: in the model's own tiles; or tiles of this
+    /// height and width in pixels, as diffusers' enable_tiling has them
+    #[arg(long, value_name = "auto|off|default|HxW", default_value = "auto", value_parser = tiling)]
     tiling: TilingChoice,
+    /// With --tiling HxW, the pixels from one tile to the next, down and to the right
+    #[arg(long, value_name = "HxW", value_parser = height_by_width, conflicts_with = "tile_overlap")]
+    tile_stride: Option<(usize, usize)>,
     /// The share of a tile's height and width that the next one covers too [default: the model's
     /// own]
     #[arg(long, value_name = "H,W", value_parser = overlap)]
     tile_overlap: Option<Overlap>,
+    /// Tiles along time of N frames of the sample at a stride of STRIDE, such as 16/12, of models
+    /// that have them; `off`: none [default: what the reference does by itself]
+    #[arg(long, value_name = "N/STRIDE|off", value_parser = tile_frames)]
+    tile_frames: Option<FrameTilingChoice>,
     /// The most memory to hold, such as 8GiB, 500MB, or 70% of what is available [default: 70%]
     #[arg(long, value_name = "SIZE", value_parser = budget)]
     memory_budget: Option<MemoryBudget>,
-    /// Latent frames of every step behind the first, for models whose results do not depend on it:
-    /// more of them take more memory, and may be faster [default: as many as the reference
-    /// takes]
+    /// Latent frames of every step behind the first, for models whose results do not depend on it,
+    /// or of which the reference has its caller say it: more of them take more memory, and may be
+    /// faster [default: as many as the reference takes]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     step_frames: Option<u64>,
     /// Threads, 1 to 1024 [default: as many as the system offers]
@@ -352,8 +359,9 @@ impl RunArguments {
             .with_program_cache(program_cache)
             .with_precision(self.dtype)
             .with_threads(self.threads.map(|threads| threads as usize))
-            .with_tiling(self.tiling)
+            .with_tiling(with_stride(self.tiling, self.tile_stride)?)
             .with_overlap(self.tile_overlap)
+            .with_frame_tiling(self.tile_frames.unwrap_or_default())
             .with_step_frames(self.step_frames.map(|frames| usize::try_from(frames).unwrap_or(usize::MAX)))
             .with_parallel(self.parallel)
             .with_memory(self.memory_budget.unwrap_or_default()))
@@ -399,10 +407,27 @@ pub(super) fn tiling(text: &str) -> Result<TilingChoice, String> {
     match text {
         "auto" => Ok(TilingChoice::Auto),
         "off" => Ok(TilingChoice::Off),
+        "default" => Ok(TilingChoice::Usual),
         _ => match height_by_width(text) {
             Ok((height, width)) => Ok(TilingChoice::Size { height, width }),
-            Err(problem) => Err(format!("{problem}, or `auto` or `off`")),
+            Err(problem) => Err(format!("{problem}, or `auto`, `off` or `default`")),
         },
+    }
+}
+
+/// Tiles with what `--tile-stride` says of them.
+///
+/// # Errors
+/// If it says something of tiles that have no size.
+pub(super) fn with_stride(tiling: TilingChoice, stride: Option<(usize, usize)>) -> Result<TilingChoice, Error> {
+    match (tiling, stride) {
+        (_, None) => Ok(tiling),
+        (TilingChoice::Size { height, width }, Some((down, right))) => {
+            Ok(TilingChoice::Strided { size: [height, width], stride: [down, right] })
+        }
+        (_, Some(_)) => Err(Error::Options {
+            problem: "--tile-stride is of tiles of a size: name it, as in --tiling 256x256".into(),
+        }),
     }
 }
 
@@ -412,6 +437,18 @@ pub(super) fn overlap(text: &str) -> Result<Overlap, String> {
     let (height, width) =
         factors.ok_or("expected two shares of at least 0 and less than 1, such as 0.1667,0.2".to_owned())?;
     Ok(Overlap { height, width })
+}
+
+/// Frames of tiles along time, and their stride.
+pub(super) fn tile_frames(text: &str) -> Result<FrameTilingChoice, String> {
+    if text == "off" {
+        return Ok(FrameTilingChoice::Off);
+    }
+    let numbers = text.split_once('/').and_then(|(n, s)| Some((n.trim().parse().ok()?, s.trim().parse().ok()?)));
+    let (frames, stride) = numbers.filter(|&(frames, stride)| frames > 0 && stride > 0).ok_or(
+        "expected the frames of a tile and from one to the next, N/STRIDE, such as 16/12, or `off`".to_owned(),
+    )?;
+    Ok(FrameTilingChoice::Of(FrameTiling { frames, stride }))
 }
 
 /// A precision by its name.
@@ -445,8 +482,20 @@ mod tests {
         assert_eq!(height_by_width("480x720"), Ok((480, 720)));
         assert_eq!(tiling("240X360"), Ok(TilingChoice::Size { height: 240, width: 360 }));
         assert_eq!((tiling("auto"), tiling("off")), (Ok(TilingChoice::Auto), Ok(TilingChoice::Off)));
+        assert_eq!(tiling("default"), Ok(TilingChoice::Usual));
+        let strided = TilingChoice::Strided { size: [256, 240], stride: [192, 180] };
+        let sized = TilingChoice::Size { height: 256, width: 240 };
+        assert_eq!(with_stride(sized, Some((192, 180))).unwrap(), strided);
+        assert_eq!(with_stride(TilingChoice::Usual, None).unwrap(), TilingChoice::Usual);
+        assert!(with_stride(TilingChoice::Auto, Some((192, 180))).is_err());
         for text in ["480", "0x8", "8x", "ax8", "-8x8"] {
             assert!(height_by_width(text).is_err() && tiling(text).is_err(), "{text}");
+        }
+        let along_time = FrameTiling { frames: 16, stride: 12 };
+        assert_eq!(tile_frames("16/12"), Ok(FrameTilingChoice::Of(along_time)));
+        assert_eq!(tile_frames("off"), Ok(FrameTilingChoice::Off));
+        for text in ["16", "16/", "0/4", "4/0", "-4/4", "16x12", "auto"] {
+            assert!(tile_frames(text).unwrap_err().starts_with("expected the frames of a tile"), "{text}");
         }
         assert_eq!(overlap("0.5, 0"), Ok(Overlap { height: 0.5, width: 0.0 }));
         for text in ["0.5", "1,0", "0,-0.1", "NaN,0", "a,b"] {

@@ -67,9 +67,10 @@ pub(super) struct Arguments {
         "The published model whose size --random-weights take: {} [default: the first]", published_names()
     ))]
     published: Option<&'static Published>,
-    /// Which step: decode-first, -next or -whole, encode-first, -next or -whole
-    #[arg(long, value_name = "STEP", default_value = "decode-first", help_heading = "Step")]
-    step: StepKind,
+    /// Which step: decode-first, -next or -whole, encode-first, -next or -whole [default: the first
+    /// that the model decodes by]
+    #[arg(long, value_name = "STEP", help_heading = "Step")]
+    step: Option<StepKind>,
     /// Frames of the step's input: latents to decode or a video to encode [default: as many as the
     /// model's steps have]
     #[arg(long, value_name = "N", help_heading = "Step")]
@@ -223,7 +224,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
 
 impl Arguments {
     fn model(&self, console: Console, files: &mut RunFiles) -> Result<Model, Failure> {
-        let half = self.step.half;
+        let half = self.step.map_or(Half::Decoder, |kind| kind.half);
         if self.random_weights {
             let started = Instant::now();
             let (name, model) = match &self.config {
@@ -253,13 +254,15 @@ impl Arguments {
     /// The step asked for; by default as many frames as a step has, over a tile as the reference
     /// cuts it.
     fn step_of(&self, model: &dyn Autoencoder) -> Step {
-        let [height, width] = model.tile_rule(self.step.half).size.map(|pixels| match self.step.half {
+        let usual = || StepKind::new(Half::Decoder, model.frame_steps(Half::Decoder).first());
+        let kind = self.step.unwrap_or_else(usual);
+        let [height, width] = model.tile_rule(kind.half).size.map(|pixels| match kind.half {
             Half::Decoder => model.latent_size(pixels),
             Half::Encoder => pixels,
         });
-        let least = |size: usize| size.max(model.least_size(self.step.half));
+        let least = |size: usize| size.max(model.least_size(kind.half));
         let (height, width) = (self.height.unwrap_or(least(height)), self.width.unwrap_or(least(width)));
-        super::emit::step_of(model, self.step, self.frames, Some(height), Some(width))
+        super::emit::step_of(model, kind, self.frames, Some(height), Some(width))
     }
 }
 

@@ -13,10 +13,10 @@ use frontend::{Half, Step, StepKind};
 use passes::Precision;
 use serde_json::{Value, json};
 use tessera::amount::{bytes, count};
-use tessera::{Overlap, TileOrder, TilingChoice};
+use tessera::{FrameTilingChoice, Overlap, TileOrder, TilingChoice};
 use workbench::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
 
-use super::arguments::{ModelArguments, height_by_width, overlap, precision, tiling};
+use super::arguments::{ModelArguments, height_by_width, overlap, precision, tile_frames, tiling, with_stride};
 use super::plugin::{self, reexecution};
 use super::run_files::RunFiles;
 use super::table::table;
@@ -71,14 +71,33 @@ pub(super) struct Arguments {
         help_heading = "Video"
     )]
     frames: u64,
-    /// `off`: whole frames; `auto`: the largest tiles that fit the device, found by trying; or
-    /// tiles of this height and width in pixels
-    #[arg(long, value_name = "auto|off|HxW", default_value = "off", value_parser = tiling, help_heading = "Video")]
+    /// `off`: whole frames; `auto`: the largest tiles that fit the device, found by trying;
+    /// `default`: the model's own tiles; or tiles of this height and width in pixels
+    #[arg(
+        long,
+        value_name = "auto|off|default|HxW",
+        default_value = "off",
+        value_parser = tiling,
+        help_heading = "Video"
+    )]
     tiling: TilingChoice,
+    /// With --tiling HxW, the pixels from one tile to the next, down and to the right
+    #[arg(
+        long,
+        value_name = "HxW",
+        value_parser = height_by_width,
+        conflicts_with = "tile_overlap",
+        help_heading = "Video"
+    )]
+    tile_stride: Option<(usize, usize)>,
     /// The share of a tile's height and width that the next one covers too [default: the model's
     /// own]
     #[arg(long, value_name = "H,W", value_parser = overlap, help_heading = "Video")]
     tile_overlap: Option<Overlap>,
+    /// Tiles along time of N frames at a stride of STRIDE, of models that have them; `off`: none
+    /// [default: what the reference does by itself]
+    #[arg(long, value_name = "N/STRIDE|off", value_parser = tile_frames, help_heading = "Video")]
+    tile_frames: Option<FrameTilingChoice>,
     /// The devices to compile for, as the plugin names them, such as v6e:1x1
     #[arg(long, value_name = "TOPOLOGY", help_heading = "Target")]
     target: String,
@@ -123,8 +142,9 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         half,
         video: [usize::try_from(arguments.frames).unwrap_or(usize::MAX), height, width],
         kind: arguments.step,
-        tiling: arguments.tiling,
+        tiling: with_stride(arguments.tiling, arguments.tile_stride)?,
         overlap: arguments.tile_overlap,
+        frame_tiling: arguments.tile_frames.unwrap_or_default(),
         precision: arguments.dtype,
     };
     let plugin = plugin?;

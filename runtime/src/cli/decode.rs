@@ -10,6 +10,7 @@ use tessera::media::{FrameBlock, FrameRate, KNOWN_OUTPUTS};
 use tessera::{Latents, LatentsAccount, Vae, demo};
 
 use super::arguments::{ModelArguments, RunArguments, frame_rate};
+use super::conditions::ConditionArguments;
 use super::inspection::InspectionArguments;
 use super::latents::{LatentsArguments, axes};
 use super::progress::{Bar, with_bar};
@@ -55,6 +56,11 @@ pub(super) struct Arguments {
     /// Frames a second of the clip
     #[arg(long, value_name = "N", default_value = "8", value_parser = frame_rate, allow_negative_numbers = true, help_heading = "Output")]
     fps: FrameRate,
+    /// Keep the frames that the model drops from the beginning of a clip; refused for models that drop none
+    #[arg(long, help_heading = "Output")]
+    keep_all_frames: bool,
+    #[command(flatten)]
+    conditions: ConditionArguments,
     #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
@@ -86,8 +92,14 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     let read_seconds = started.elapsed().as_secs_f64();
 
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
-    let mut writer = clip_writer(output, vae.decoded_shape(&latents)?, medium, arguments.fps, &mut files, console)?;
+    let options = arguments
+        .run
+        .options(&mut files)?
+        .with_inspection(inspection)
+        .with_conditions(arguments.conditions.conditions())
+        .with_keep_all_frames(arguments.keep_all_frames);
+    let mut writer =
+        clip_writer(output, vae.decoded_shape(&latents, &options)?, medium, arguments.fps, &mut files, console)?;
     rate_note(output, arguments.fps).iter().for_each(|note| console.note(note));
     let mut write_seconds = 0.0;
     let mut sink = |sample, frames: &FrameBlock<'_>| {

@@ -122,7 +122,7 @@ pub(super) fn step_of(
     Step {
         kind,
         batch: 1,
-        frames: frames.or(model.frame_steps(kind.half).usual()).unwrap_or(1),
+        frames: frames.unwrap_or_else(|| model.usual_frames(kind.half)),
         height: height.unwrap_or(usual_height),
         width: width.unwrap_or(usual_width),
     }

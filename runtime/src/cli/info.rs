@@ -8,7 +8,7 @@ use backend_cpu::isa::{ISA_VARIABLE, Isa};
 use backend_cpu::panel::PanelFamily;
 use backend_cpu::target::{DOT_PRODUCTS_VARIABLE, Target};
 use clap::Args;
-use frontend::{Autoencoder, Half, Position, StepKind, Taps, declare, parameters};
+use frontend::{Autoencoder, Half, StepKind, Taps, declare, parameters};
 use ir::analysis::total_cost;
 use passes::{Precision, cpu_pipeline};
 use tessera::amount::{bytes, count};
@@ -104,7 +104,8 @@ fn weights(vae: &Vae) -> Result<String, Error> {
 
 /// The cost of the first step over a whole sample.
 fn decode_step(model: &dyn Autoencoder, target: Target, precision: Precision) -> Result<String, Error> {
-    let step = step_of(model, StepKind::new(Half::Decoder, Position::First), None, None, None);
+    let kind = StepKind::new(Half::Decoder, model.frame_steps(Half::Decoder).first());
+    let step = step_of(model, kind, None, None, None);
     let graph = lowering::optimize(&step, &declare(model, &step, &Taps::None)?, cpu_pipeline(precision))?;
     let program = lowering::compile(&step, &graph, target)?;
     let kernels = program.kernels();

@@ -5,6 +5,7 @@ mod arguments;
 mod bench;
 mod compile;
 mod completions;
+mod conditions;
 mod decode;
 mod emit;
 mod encode;

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tessera::media::{self, FrameRate, Output};
 use tessera::memory::peak_resident_bytes;
-use tessera::{Report, TileOrder, Tiling, TilingDecision, amount};
+use tessera::{FrameTiling, Report, TileOrder, Tiling, TilingDecision, amount};
 
 use super::table;
 
 /// What `--json` prints, for its help.
 pub(super) const JSON_FIELDS: &str = "\
 frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, programs_cached (read \
-from disk), program_runs, tiling {tile and overlap (null for whole frames), rows, columns, order, reason, \
+from disk), program_runs, tiling {tile and overlap (null for whole frames), rows, columns, tile_frames (along time: \
+frames and stride, null for none), frame_tiles, order, reason, \
 follows_free_memory (true: with more or less memory free the tiles, and with them the pixels, may be others), \
 pinned_by (the options that always cut these tiles, else null), needed_bytes (null but with --backend cpu), \
 budget_bytes}, tiles, arena_bytes, threads, lanes (steps that ran at once), dtype, isa (`none` but with --backend \
@@ -53,6 +54,8 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
             "overlap": overlap,
             "rows": tiling.rows,
             "columns": tiling.columns,
+            "tile_frames": tiling.frame_tiling.map(|FrameTiling { frames, stride }| [frames, stride]),
+            "frame_tiles": tiling.frame_tiles,
             "order": order_text(tiling.order),
             "reason": tiling.reason,
             "follows_free_memory": tiling.follows_free_memory,
@@ -157,7 +160,10 @@ fn tiling_text(decision: &TilingDecision) -> String {
     let memory = decision.memory.map_or(String::new(), |memory| {
         format!(" (needs {} of {})", amount::bytes(memory.total()), amount::bytes(decision.budget))
     });
-    format!("{frames}: {}{memory}", decision.reason)
+    let along_time = decision.frame_tiling.map_or(String::new(), |FrameTiling { frames, stride }| {
+        format!(", in {} tiles along time of {frames} frames at a stride of {stride}", decision.frame_tiles)
+    });
+    format!("{frames}{along_time}: {}{memory}", decision.reason)
 }
 
 fn order_text(order: TileOrder) -> &'static str {

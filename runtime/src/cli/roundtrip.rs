@@ -19,6 +19,7 @@ use tessera::quality::{self, FrameQuality};
 use tessera::{Error, Latents, Report, RunOptions, Vae, VideoBuilder};
 
 use super::arguments::{ModelArguments, RunArguments, Video, VideoArguments, frame_rate};
+use super::conditions::ConditionArguments;
 use super::inspection::InspectionArguments;
 use super::latents::axes;
 use super::progress::{Bar, with_bar};
@@ -62,6 +63,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = frame_rate, allow_negative_numbers = true, help_heading = "Output")]
     fps: Option<FrameRate>,
     #[command(flatten)]
+    conditions: ConditionArguments,
+    #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
     inspection: InspectionArguments,
@@ -85,7 +88,11 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     let mut files = RunFiles::new();
     let vae = arguments.model.open(console, &mut files)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
+    let options = arguments
+        .run
+        .options(&mut files)?
+        .with_inspection(inspection)
+        .with_conditions(arguments.conditions.conditions());
     let video = arguments.video.open(vae.model().channels().input, console, &mut files)?;
     let given = Extent::of(video.shape);
     let video = comparable(&vae, video, &arguments.video, console)?;
@@ -219,8 +226,14 @@ fn comparable(vae: &Vae, video: Video, asked: &VideoArguments, console: Console)
 fn with_room_to_compare(mut options: RunOptions, vae: &Vae, clip: ClipShape) -> Result<RunOptions, Error> {
     let frame = [clip.channels, clip.height, clip.width].into_iter().fold(size_of::<f32>(), usize::saturating_mul);
     let model = vae.model();
-    let latent_frames = options.frame_steps(model, Half::Decoder)?.most(model.encoded_frames(clip.frames));
-    let frames = model.result_frames(StepKind::new(Half::Decoder, Position::Next), latent_frames);
+    let latent_frames = model.encoded_frames(clip.frames);
+    let frames = match options.frame_tiling(model, Half::Decoder, latent_frames)? {
+        Some(tiling) => tiling.stride.saturating_add(1),
+        None => {
+            let latent_frames = options.frame_steps(model, Half::Decoder)?.most(latent_frames);
+            model.result_frames(StepKind::new(Half::Decoder, Position::Next), latent_frames)
+        }
+    };
     let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
     options.taken = frame.saturating_mul(4 * frames + 12 * threads) as u64;
     Ok(options)

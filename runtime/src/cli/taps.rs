@@ -8,6 +8,7 @@ use workbench::recording::TapWriter;
 use workbench::verification::record;
 
 use super::arguments::{ModelArguments, RunArguments};
+use super::conditions::ConditionArguments;
 use super::input::{self, InputArguments};
 use super::inspection::InspectionArguments;
 use super::progress::{Bar, with_bar};
@@ -28,7 +29,7 @@ Examples:
 /// The file has `input` and `output`, [B, C, T, H, W], and for every module and every call of it
 /// `tap.CALL.PATH`, f32 and channel-first: what tools/taps.py writes of PyTorch, and what `tessera
 /// verify --against` takes. CALL counts the batches of frames from 0; with tiles those of the first
-/// tile, then those of the second. Frames go through whole unless --tiling names a size. Without
+/// tile, then those of the second; tiles along time one behind the other. Frames go through whole unless --tiling names a size. Without
 /// --latents and --video a small input is made up.
 #[derive(Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -40,6 +41,8 @@ pub(super) struct Arguments {
     /// Where the activations go; a file that is there is replaced
     #[arg(long, short, value_name = "FILE.safetensors", default_value = "taps.safetensors", help_heading = "Output")]
     output: PathBuf,
+    #[command(flatten)]
+    conditions: ConditionArguments,
     #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
@@ -57,12 +60,16 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     };
     let writer = TapWriter::create(&arguments.output)?;
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let options = arguments.run.options(&mut files)?.with_inspection(inspection);
+    let options = arguments
+        .run
+        .options(&mut files)?
+        .with_inspection(inspection)
+        .with_conditions(arguments.conditions.conditions());
     let record = |bar: &mut Bar| record(&vae, &input, &options, bar);
     let (mut recording, output, report) = with_bar(console, "running", Error::Interrupted, record)?;
     trace.finish()?;
     let activations = recording.len();
-    let (path, bytes) = recording.write(writer, &input, &output, report.tiling.tiling)?;
+    let (path, bytes) = recording.write(writer, &input, &output, &report.tiling)?;
     let (path, size, run) = (path.display(), amount::bytes(bytes), input::named(&input));
     console.say(&format!("{path}: {activations} activations of {run} ({size})\n"))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tessera::{Error, Precision, RunInput, RunOptions, TilingChoice};
+use tessera::{Error, FrameTilingChoice, Precision, RunInput, RunOptions, TilingChoice};
 use workbench::comparison::{Level, ModuleErrors, Verdict};
 use workbench::error_plot;
 use workbench::svg_file::SvgFile;
@@ -12,6 +12,7 @@ use workbench::tap_file::TapFile;
 use workbench::verification::{Against, Verification, verify};
 
 use super::arguments::{BackendName, ModelArguments, RunArguments};
+use super::conditions::ConditionArguments;
 use super::input::{self, InputArguments};
 use super::inspection::InspectionArguments;
 use super::progress::{Bar, with_bar};
@@ -76,6 +77,8 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = "Output")]
     json: bool,
     #[command(flatten)]
+    conditions: ConditionArguments,
+    #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
     inspection: InspectionArguments,
@@ -93,7 +96,11 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     interrupt::listen();
     let mut files = RunFiles::new();
     let (inspection, trace) = arguments.inspection.open(&mut files)?;
-    let mut options = arguments.run.options(&mut files)?.with_inspection(inspection);
+    let mut options = arguments
+        .run
+        .options(&mut files)?
+        .with_inspection(inspection)
+        .with_conditions(arguments.conditions.conditions());
     let vae = arguments.model.open(console, &mut files)?;
     arguments.plot.iter().try_for_each(|path| files.writes("the picture", path))?;
     let plot = arguments.plot.as_deref().map(SvgFile::create).transpose()?;
@@ -112,6 +119,9 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
             if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, file.tiling(vae.model())) {
                 options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
                 options.overlap = Some(tiling.overlap);
+            }
+            if let (FrameTilingChoice::Usual, Some(choice)) = (options.frame_tiling, file.frame_tiling()) {
+                options.frame_tiling = choice;
             }
             (named.map_or_else(|| file.input(), Ok)?, Against::File(file))
         }

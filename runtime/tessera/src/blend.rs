@@ -74,13 +74,13 @@ impl<'a> Blender<'a> {
 
 /// The weights of the earlier and the later tile at element `at` of `extent`, of which so many
 /// neighbours have one weight: computed in f64 and rounded, as torch does with numbers of Python.
-fn weights(at: usize, extent: usize, grain: usize) -> (f32, f32) {
+pub(crate) fn weights(at: usize, extent: usize, grain: usize) -> (f32, f32) {
     let later = (at / grain) as f64 / (extent / grain) as f64;
     ((1.0 - later) as f32, later as f32)
 }
 
 /// b = a * (1 - y / e) + b * (y / e), each step rounded.
-fn blend(a: f32, b: &mut f32, (earlier, later): (f32, f32)) {
+pub(crate) fn blend(a: f32, b: &mut f32, (earlier, later): (f32, f32)) {
     *b = a * earlier + *b * later;
 }
 

@@ -5,7 +5,8 @@
 //! Samples and tiles come one after the other, or as many at once as there are workers. Results
 //! leave in the same order.
 //!
-//! Which tiles there are is in [`crate::tiling`], how they are blended in `blend`.
+//! Which tiles there are is in [`crate::tiling`], how they are blended in `blend`; tiles along time
+//! are in [`crate::frame_tiling`] and `frame_joiner`.
 
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
@@ -13,17 +14,19 @@ use std::time::{Duration, Instant};
 use frontend::{Autoencoder, Step};
 
 use crate::blend::Blender;
+use crate::conditions::CallConditions;
 use crate::engine::{Engine, Work};
 use crate::error::{Error, Result};
+use crate::frame_joiner::FrameJoiner;
 use crate::observer::{Observer, Progress, Tap};
-use crate::route::{Route, TileOrder};
-use crate::source::{Replay, Source};
+use crate::route::{Batch, Route, TileOrder};
+use crate::source::{Overlapping, Replay, Source};
 use crate::spill::Spill;
 use crate::step_place::StepPlace;
 use crate::steps::Steps;
 
-/// Runs every step of a clip. `sink` gets each batch's result, [1, C, T, H, W], with the number of
-/// its sample, in order.
+/// Runs every step of a clip. `sink` gets what leaves with each batch, [1, C, T, H, W], with the
+/// number of its sample, in order.
 ///
 /// # Errors
 /// [`Error::Interrupted`] if the observer breaks; what `source`, `sink` or the observer return;
@@ -33,12 +36,24 @@ pub(crate) fn run<E: Engine>(
     steps: &mut Steps<'_, E>,
     model: &dyn Autoencoder,
     route: &Route,
+    conditions: &CallConditions,
     source: &mut dyn Source,
     sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     observer: &mut dyn Observer,
 ) -> Result<()> {
+    let mut joiner = FrameJoiner::new(route, model.result_channels(route.half));
+    let sink = &mut |sample: usize, data: &[f32]| joiner.add(sample, data, sink);
+    let mut overlapping;
+    let (source, shared): (&mut dyn Source, _) = (source, route.shared_frames());
+    let source = if shared > 0 && !source.is_random_access() {
+        overlapping = Overlapping::new(source, route.shape[1], shared);
+        &mut overlapping
+    } else {
+        source
+    };
     let batches = route.batches();
-    let frames: usize = batches.iter().enumerate().map(|(i, batch)| route.video_frames(model, i, batch.len())).sum();
+    let over_batches = |frames: &dyn Fn(usize) -> usize| (0..batches.len()).map(frames).sum::<usize>();
+    let frames = over_batches(&|batch| route.new_frames(batch));
     let area = |(row, column): (usize, usize)| {
         (route.grid.rows[row].input.len() * route.grid.columns[column].input.len()) as f64
     };
@@ -47,12 +62,14 @@ pub(crate) fn run<E: Engine>(
         observer,
         model,
         route,
-        batches: &batches,
+        conditions,
+        batches,
         tile: 0,
         frames_done: 0,
         frames_total: route.shape[0] * frames,
         work_done: 0.0,
-        work_total: (route.shape[0] * frames) as f64 * route.grid.places().map(area).sum::<f64>(),
+        work_total: (route.shape[0] * over_batches(&|batch| route.video_frames(batch))) as f64
+            * route.grid.places().map(area).sum::<f64>(),
     };
     if route.grid.tiles() == 1 {
         // Of a source that streams, samples come one after the other.
@@ -77,7 +94,8 @@ struct ClipRun<'a, 'b, E: Engine> {
     observer: &'a mut dyn Observer,
     model: &'a dyn Autoencoder,
     route: &'a Route,
-    batches: &'a [Range<usize>],
+    conditions: &'a CallConditions,
+    batches: &'a [Batch],
     /// The first tile of those that run.
     tile: usize,
     frames_done: usize,
@@ -110,7 +128,7 @@ impl<E: Engine> ClipRun<'_, '_, E> {
         let mut waiting = if samples.len() > 1 { Some(Spill::new()?) } else { None };
         for batch in 0..self.batches.len() {
             for (sample, frames) in samples.clone().zip(&mut frames) {
-                source.load(sample, &self.batches[batch], frames)?;
+                source.load(sample, &self.batches[batch].frames, frames)?;
             }
             let places: Vec<_> = samples.clone().map(|sample| StepIndex { sample, batch, tile: (0, 0) }).collect();
             let outputs = self.run(&places, &frames, &mut states)?;
@@ -146,7 +164,7 @@ impl<E: Engine> ClipRun<'_, '_, E> {
         let tiles: Vec<_> = self.route.grid.places().collect();
         let mut states: Vec<_> = tiles.iter().map(|_| E::States::default()).collect();
         for batch in 0..self.batches.len() {
-            source.load(sample, &self.batches[batch], &mut frames)?;
+            source.load(sample, &self.batches[batch].frames, &mut frames)?;
             self.start(&mut blender, batch)?;
             for (tiles, states) in tiles.chunks(self.route.workers).zip(states.chunks_mut(self.route.workers)) {
                 let mut results = self.tiles(sample, batch, tiles, &frames, &mut windows, states)?;
@@ -222,8 +240,7 @@ impl<E: Engine> ClipRun<'_, '_, E> {
 
     /// Makes room for a batch's frames.
     fn start(&self, blender: &mut Blender<'_>, batch: usize) -> Result<()> {
-        let frames = self.route.result_frames(self.model, batch, self.batches[batch].len());
-        let planes = self.model.result_channels(self.route.half) * frames;
+        let planes = self.model.result_channels(self.route.half) * self.batches[batch].result.len();
         blender
             .start(planes)
             .map_err(|cause| Error::Memory { step: "the frames of a step".into(), problem: cause.to_string() })
@@ -235,7 +252,7 @@ impl<E: Engine> ClipRun<'_, '_, E> {
         let step = |&StepIndex { batch, tile, .. }: &StepIndex| self.route.step(batch, tile);
         let steps: Vec<Step> = places.iter().map(step).collect();
         let video = |(step, place): (&Step, &StepIndex)| {
-            (self.route.video_frames(self.model, place.batch, step.frames) * step.height * step.width) as f64
+            (self.route.video_frames(place.batch) * step.height * step.width) as f64
         };
         let work: f64 = steps.iter().zip(places).map(video).sum();
         let observer = &mut *self.observer;
@@ -254,11 +271,16 @@ impl<E: Engine> ClipRun<'_, '_, E> {
         };
         let step_place =
             |&StepIndex { sample, batch, tile }: &StepIndex| StepPlace { sample, step: batch, tile: number(tile) };
+        let conditions = |&StepIndex { sample, tile: (row, column), .. }: &StepIndex| {
+            let grid = &self.route.grid;
+            self.conditions.of_step(sample, &grid.rows[row].input, &grid.columns[column].input)
+        };
         let to_run = steps.iter().zip(places).zip(inputs).zip(&mut *states);
         let to_run = to_run.map(|(((&step, place), input), states)| Work {
             step,
             place: step_place(place),
             input,
+            conditions: conditions(place),
             states: std::mem::take(states),
         });
         let outputs = self.steps.run(to_run.collect(), &mut observe)?;
@@ -267,10 +289,11 @@ impl<E: Engine> ClipRun<'_, '_, E> {
         for ((&StepIndex { sample, batch, tile }, output), states) in places.iter().zip(outputs).zip(states) {
             let tile = number(tile);
             for (module, ty, data) in &output.taps {
-                self.observer.tap(&Tap { sample, step: batch, tile, module, ty, data })?;
+                let call = self.route.call(batch, tile);
+                self.observer.tap(&Tap { sample, step: batch, tile, call, module, ty, data })?;
             }
-            // Behind the last batch nobody reads them.
-            if batch + 1 < self.batches.len() {
+            // Behind the last batch, and before a clip of its own, nobody reads them.
+            if self.route.reads_states(batch + 1) {
                 *states = output.states;
             }
             results.push(output.result);
@@ -293,7 +316,7 @@ impl<E: Engine> ClipRun<'_, '_, E> {
 
     /// The frames of a batch have gone to the sink.
     fn batch_done(&mut self, batch: usize) {
-        self.frames_done += self.route.video_frames(self.model, batch, self.batches[batch].len());
+        self.frames_done += self.route.new_frames(batch);
     }
 
     /// Tells the observer that all is done.
@@ -315,17 +338,19 @@ mod tests {
 
     use backend_cpu::isa::Isa;
     use backend_cpu::options::Choices;
-    use frontend::Half;
+    use frontend::{Half, SurplusFrame};
     use passes::Precision;
 
     use super::*;
     use crate::demo;
     use crate::engine::CpuEngine;
+    use crate::frame_tiling::FrameTiling;
+    use crate::framewise::Framewise;
     use crate::lowering::NativeSteps;
     use crate::options::RunOptions;
     use crate::session::Session;
     use crate::source::{InMemory, Stream};
-    use crate::tiling::{Overlap, Tiling};
+    use crate::tiling::{Grid, Overlap, Tiling};
 
     /// Values in [-1, 1] that repeat late.
     fn noise(elements: usize) -> Vec<f32> {
@@ -351,7 +376,7 @@ mod tests {
             found.push((sample, data.to_vec()));
             Ok(())
         };
-        run(&mut steps, &*model, route, source, &mut sink, &mut ()).unwrap();
+        run(&mut steps, &*model, route, &CallConditions::default(), source, &mut sink, &mut ()).unwrap();
         (found, steps.account().program_runs)
     }
 
@@ -361,17 +386,13 @@ mod tests {
         let tiling = Tiling { height: 32, width: 40, overlap: Overlap { height: 0.25, width: 0.2 } };
         let grid = tiling.grid(&*model, half, shape[3], shape[4]).unwrap();
         assert_eq!(grid.tiles(), tiles);
-        let route = |order, workers| Route {
-            half,
-            shape,
-            frame_steps: model.frame_steps(half),
-            grid: grid.clone(),
-            order,
-            workers,
+        let route = |order, workers| {
+            let steps = model.frame_steps(half);
+            Route::new(&*model, half, shape, steps, None, grid.clone(), order).unwrap().with_workers(workers)
         };
         let data = noise(shape.iter().product());
         let [batch, channels, frames, height, width] = shape;
-        let batches = route(TileOrder::FrameMajor, 1).batches();
+        let batches = route(TileOrder::FrameMajor, 1).batches().len();
         let mut expected: Option<Vec<(usize, Vec<f32>)>> = None;
         let (frames_first, tiles_first) = (TileOrder::FrameMajor, TileOrder::TileMajor);
         for (order, workers, streams) in
@@ -392,7 +413,7 @@ mod tests {
                 true => &mut Stream { next: &mut next, shape },
             };
             let (found, runs) = outputs(&route(order, workers), source);
-            assert_eq!(runs, tiles * batches.len() * batch);
+            assert_eq!(runs, tiles * batches * batch);
             assert!(*expected.get_or_insert_with(|| found.clone()) == found, "{half} {order:?} {workers} {streams}");
         }
     }
@@ -417,12 +438,13 @@ mod tests {
         let (mut frames, mut window, batches) = (vec![], vec![], route.batches());
         let (mut states, mut found) = (BTreeMap::new(), BTreeMap::new());
         for &(batch, tile) in order {
-            source.load(0, &batches[batch], &mut frames).unwrap();
+            source.load(0, &batches[batch].frames, &mut frames).unwrap();
             route.cut(tile, &frames, &mut window).unwrap();
             let step = route.step(batch, tile);
             steps.prepare(&[step], &mut |_| ControlFlow::Continue(())).unwrap();
             let place = StepPlace { sample: 0, step: batch, tile: 0 };
-            let work = Work { step, place, input: &window, states: states.remove(&tile).unwrap_or_default() };
+            let states_before = states.remove(&tile).unwrap_or_default();
+            let work = Work { step, place, input: &window, conditions: vec![], states: states_before };
             let outputs = steps.run(vec![work], &mut |_| ControlFlow::Continue(())).unwrap().swap_remove(0);
             states.insert(tile, outputs.states);
             found.insert((batch, tile), outputs.result.to_vec());
@@ -436,14 +458,8 @@ mod tests {
         let tiling = Tiling { height: 16, width: 24, overlap: Overlap { height: 0.5, width: 0.0 } };
         for (half, shape) in [(Half::Decoder, [1, 16, 4, 3, 5]), (Half::Encoder, [1, 3, 16, 22, 40])] {
             let grid = tiling.grid(&*model, half, shape[3], shape[4]).unwrap();
-            let route = Route {
-                half,
-                shape,
-                frame_steps: model.frame_steps(half),
-                grid,
-                order: TileOrder::FrameMajor,
-                workers: 1,
-            };
+            let (steps, order) = (model.frame_steps(half), TileOrder::FrameMajor);
+            let route = Route::new(&*model, half, shape, steps, None, grid, order).unwrap();
             let (data, tiles) = (noise(shape.iter().product()), route.grid.places().collect::<Vec<_>>());
             let batches = 0..route.batches().len();
             assert!(tiles.len() >= 4 && batches.len() == 2, "{} tiles, {batches:?}", tiles.len());
@@ -459,6 +475,80 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What comes of one sample, frame by frame, [C, H, W] each.
+    fn frames(route: &Route, source: &mut dyn Source) -> Vec<Vec<f32>> {
+        let channels = demo::model().unwrap().result_channels(route.half);
+        let plane = route.grid.output_size().iter().product::<usize>();
+        let of_block = |(_, data): (usize, Vec<f32>)| {
+            let frames = data.len() / (channels * plane);
+            let image = |c: usize, t: usize| data[(c * frames + t) * plane..][..plane].to_vec();
+            (0..frames).map(|t| (0..channels).flat_map(|c| image(c, t)).collect()).collect::<Vec<_>>()
+        };
+        outputs(route, source).0.into_iter().flat_map(of_block).collect()
+    }
+
+    /// Frames of a sample, [C, T, H, W].
+    fn window(data: &[f32], shape: [usize; 5], frames: Range<usize>) -> Vec<f32> {
+        let [_, channels, total, height, width] = shape;
+        let plane = height * width;
+        let of = |c: usize| data[(c * total + frames.start) * plane..][..frames.len() * plane].iter().copied();
+        (0..channels).flat_map(of).collect()
+    }
+
+    /// Each tile along time runs as a clip of its own and is blended with the one before: done here
+    /// with whole tiles; and as a clip goes through, in both orders of tiles in space, and of frames
+    /// that come once.
+    fn check_framewise(half: Half, shape: [usize; 5]) {
+        let model = Framewise::new(SurplusFrame::First, false);
+        let (data, along_time) = (noise(shape.iter().product()), FrameTiling { frames: 16, stride: 8 });
+        let route = |shape, along_time, grid: &Grid, order| {
+            let steps = Autoencoder::frame_steps(&model, half);
+            Route::new(&model, half, shape, steps, along_time, grid.clone(), order).unwrap()
+        };
+        let [_, channels, total, height, width] = shape;
+        let tiling = Tiling { height: 16, width: 16, overlap: Overlap { height: 0.0, width: 0.5 } };
+        for grid in [Grid::whole(&model, half, height, width), tiling.grid(&model, half, height, width).unwrap()] {
+            let tiles = along_time.tiles(&model, half, total).unwrap();
+            assert_eq!(tiles.len(), 3);
+            let (mut expected, mut before) = (vec![], vec![]);
+            for tile in &tiles {
+                let (data, shape) =
+                    (window(&data, shape, tile.input.clone()), [1, channels, tile.input.len(), height, width]);
+                let whole = route(shape, None, &grid, TileOrder::FrameMajor);
+                let mut own = frames(&whole, &mut InMemory { data: &data, shape })[tile.used.clone()].to_vec();
+                for at in 0..tile.blend {
+                    let earlier: &Vec<f32> = &before[before.len() - tile.blend + at];
+                    let share = at as f64 / tile.blend as f64;
+                    let (a, b) = ((1.0 - share) as f32, share as f32);
+                    own[at].iter_mut().zip(earlier).for_each(|(own, earlier)| *own = earlier * a + *own * b);
+                }
+                expected.extend_from_slice(&own[..tile.kept]);
+                before = own;
+            }
+            for (order, streams) in
+                [(TileOrder::FrameMajor, false), (TileOrder::TileMajor, false), (TileOrder::FrameMajor, true)]
+            {
+                let mut given = 0;
+                let mut next = |_: usize, count: usize| {
+                    given += count;
+                    Ok(window(&data, shape, given - count..given))
+                };
+                let source: &mut dyn Source = match streams {
+                    false => &mut InMemory { data: &data, shape },
+                    true => &mut Stream { next: &mut next, shape },
+                };
+                let found = frames(&route(shape, Some(along_time), &grid, order), source);
+                assert!(found == expected, "{half} {order:?} {streams}, {} frames", found.len());
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_along_time_run_as_clips_of_their_own_and_are_blended() {
+        check_framewise(Half::Decoder, [1, 16, 7, 2, 4]);
+        check_framewise(Half::Encoder, [1, 3, 25, 16, 32]);
     }
 
     #[test]

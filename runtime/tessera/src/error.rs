@@ -15,6 +15,7 @@ use backend_tpu_stablehlo::pjrt::locate::LocateError;
 use frontend::{ConfigError, DeclareError, Half, ScalingError, Step};
 
 use crate::amount::at_most;
+use crate::frame_tiling::FrameTiling;
 use crate::memory_estimate::MemoryEstimate;
 use crate::non_finite::NonFiniteActivation;
 use crate::tiling::Tiling;
@@ -74,6 +75,18 @@ pub enum Error {
         /// Along which axis, and the nearest sizes and overlaps that fit.
         problem: String,
     },
+    /// Tiles along time that the model does not have, or that would give a clip of a wrong length.
+    #[error("{tiling} cannot be had of the {half}: {problem}")]
+    FrameTiling {
+        /// The tiles asked for.
+        tiling: FrameTiling,
+        /// The half of the model that they were asked for.
+        half: Half,
+        /// What is against them.
+        problem: String,
+        /// The nearest that can be had.
+        nearest: Option<FrameTiling>,
+    },
     /// A step that the model does not have: an image too small to encode, an unknown module to tap,
     /// sizes beyond the address space.
     #[error("{}", one_line(.0))]
@@ -89,6 +102,12 @@ pub enum Error {
         /// Latent frames asked for.
         asked: usize,
         /// What is against it.
+        problem: String,
+    },
+    /// A condition that the model does not have, or not so.
+    #[error("{problem}")]
+    Condition {
+        /// Which, and what was expected.
         problem: String,
     },
     /// Options that contradict each other.

@@ -6,9 +6,9 @@
 //! let vae = Vae::open("vae".as_ref())?;
 //! let mut latents = Latents::read("latents.safetensors", LatentsLayout::Auto, vae.latent_form(), false)?;
 //! latents.unscale(&vae.latent_scaling()?)?;
-//! let rate = tessera::media::FrameRate::new(8.0)?;
-//! let mut writer = tessera::media::create("clip.mp4".as_ref(), vae.decoded_shape(&latents)?, rate)?;
-//! vae.decode(&latents, &RunOptions::default(), &mut |sample, frames| Ok(writer.write(sample, frames)?), &mut ())?;
+//! let (rate, options) = (tessera::media::FrameRate::new(8.0)?, RunOptions::default());
+//! let mut writer = tessera::media::create("clip.mp4".as_ref(), vae.decoded_shape(&latents, &options)?, rate)?;
+//! vae.decode(&latents, &options, &mut |sample, frames| Ok(writer.write(sample, frames)?), &mut ())?;
 //! writer.finish()?;
 //! # Ok::<(), tessera::Error>(())
 //! ```
@@ -16,6 +16,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`vae`] | opening a model, decoding, encoding |
+//! | [`conditions`] | what a model is given beside its video: numbers, noise |
 //! | [`options`], [`report`], [`observer`] | how to run; what it cost; progress, interruption and activations on the way |
 //! | `demo` (feature) | the small model and the latents that are part of the program |
 //! | [`latents`] | the tensor to decode; undoing the pipeline's scaling |
@@ -25,6 +26,7 @@
 //! | `video`, [`whole_run`] | videos in memory, and a run over them |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
 //! | [`tiling`], [`tile_sizes`] | the geometry of tiles; which sizes are worth a look |
+//! | [`frame_tiling`], `frame_joiner` | the geometry of tiles along time; such tiles to a clip |
 //! | [`memory_estimate`], [`amount`] | how much memory a run needs, part by part; amounts as people read them |
 //! | [`memory_plan`] | what a run will need of memory, and how frames are cut because of it |
 //! | `session`, `kept`, `memory_ledger`, `cancellation` | what outlives a call, in bounded number; memory of calls that run at once; ending one |
@@ -46,10 +48,15 @@ pub mod amount;
 mod blend;
 mod cancellation;
 mod clip;
+pub mod conditions;
 #[cfg(any(test, feature = "demo"))]
 pub mod demo;
 mod engine;
 pub mod error;
+mod frame_joiner;
+pub mod frame_tiling;
+#[cfg(test)]
+mod framewise;
 pub mod inspection;
 mod kept;
 mod latent_form;
@@ -81,9 +88,11 @@ pub mod whole_run;
 
 pub use ::{files, media};
 pub use cancellation::Cancellation;
+pub use conditions::Conditions;
 pub use error::{Error, Result};
 pub use files::{fragment, tensor_file};
 pub(crate) use files::{spill, text_file};
+pub use frame_tiling::FrameTiling;
 pub use frontend::LatentScaling;
 pub use hub::{Download, HubOptions};
 pub use inspection::Inspection;
@@ -95,7 +104,7 @@ pub use memory_estimate::MemoryEstimate;
 pub use memory_plan::TilingDecision;
 pub use model::{ModelSpec, resolve};
 pub use observer::{Observer, Preparation, Progress, Tap};
-pub use options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
+pub use options::{Backend, FrameTilingChoice, MemoryBudget, Parallel, RunOptions, TilingChoice};
 pub use passes::Precision;
 pub use report::{Report, Seconds};
 pub use route::TileOrder;

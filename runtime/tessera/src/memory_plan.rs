@@ -27,7 +27,10 @@ use passes::cpu_pipeline;
 
 use crate::amount::at_most;
 use crate::checkpoint::Checkpoint;
+use crate::conditions::CallConditions;
 use crate::error::{Error, Result};
+use crate::frame_joiner::FrameJoiner;
+use crate::frame_tiling::FrameTiling;
 use crate::lowering::{self, NativeSteps};
 use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
 use crate::memory_estimate::MemoryEstimate;
@@ -61,6 +64,10 @@ pub struct TilingDecision {
     pub rows: usize,
     /// Columns of tiles.
     pub columns: usize,
+    /// The tiles along time into which the clip was cut first, if it was.
+    pub frame_tiling: Option<FrameTiling>,
+    /// How many of those there are; 1 where there are none.
+    pub frame_tiles: usize,
     /// In which order tiles ran.
     pub order: TileOrder,
     /// What it was expected to need; `None` for the evaluator, which plans nothing ahead, and for
@@ -90,6 +97,9 @@ impl fmt::Display for TilingDecision {
                 };
                 write!(f, "{} x {} tiles of {height}x{width} pixels, {order}", self.rows, self.columns)?;
             }
+        }
+        if let Some(FrameTiling { frames, stride }) = self.frame_tiling {
+            write!(f, ", in {} tiles along time of {frames} frames at a stride of {stride}", self.frame_tiles)?;
         }
         write!(f, ": {}", self.reason)?;
         match &self.memory {
@@ -154,14 +164,7 @@ impl Plan<'_> {
     pub(crate) fn decide(&self) -> Result<Decided> {
         let [.., height, width] = self.shape;
         let whole = || Grid::whole(self.model, self.half, height, width);
-        let asked = match self.options.tiling {
-            TilingChoice::Size { height, width } => {
-                let tiling = Tiling { height, width, overlap: self.overlap() };
-                tiling.check(self.model, self.half)?;
-                Some(tiling)
-            }
-            TilingChoice::Off | TilingChoice::Auto => None,
-        };
+        let asked = self.options.tiling.tiling(self.model, self.half, self.options.overlap)?;
         // What is asked for: its tiles if it has any, the grid, and why.
         let (tiling, grid, reason) = match (asked, self.options.tiling) {
             (Some(tiling), _) if tiling.applies(self.model, self.half, height, width) => {
@@ -172,10 +175,13 @@ impl Plan<'_> {
             (None, _) => (None, whole(), WHOLE_FITS),
         };
         let budget = self.options.budget();
+        let frame_tiling = self.frame_tiling()?;
         let decision = |route: &Route, tiling, memory, reason| TilingDecision {
             tiling,
             rows: route.grid.rows.len(),
             columns: route.grid.columns.len(),
+            frame_tiling,
+            frame_tiles: route.frame_tiles().len().max(1),
             order: route.order,
             memory,
             budget,
@@ -191,7 +197,8 @@ impl Plan<'_> {
                 _ => WHOLE_UNPLANNED,
             };
             let decision = decision(&route, tiling, None, reason);
-            let route = Route { workers: self.plugin_workers(&route), ..route };
+            let workers = self.plugin_workers(&route);
+            let route = route.with_workers(workers);
             return Ok(Decided { route, decision, native: None });
         };
         let mut estimator = Estimator::new(self, target)?;
@@ -231,7 +238,14 @@ impl Plan<'_> {
 
     fn route(&self, grid: Grid, order: TileOrder) -> Result<Route> {
         let frame_steps = self.options.frame_steps(self.model, self.half)?;
-        Ok(Route { half: self.half, shape: self.shape, frame_steps, grid, order, workers: 1 })
+        let dropped = self.options.dropped_frames(self.model, self.half)?;
+        let route = Route::new(self.model, self.half, self.shape, frame_steps, self.frame_tiling()?, grid, order)?;
+        Ok(route.without_first(dropped))
+    }
+
+    fn frame_tiling(&self) -> Result<Option<FrameTiling>> {
+        let [.., frames, _, _] = self.shape;
+        self.options.frame_tiling(self.model, self.half, frames)
     }
 
     /// What tiles have in common: what was asked for, or what the reference's have.
@@ -341,7 +355,7 @@ impl<'a> Estimator<'a> {
             most = most.min(plan.threads / threads_of_each.min(plan.threads));
         }
         for workers in (2..=most).rev() {
-            let route = Route { workers, ..planned.route.clone() };
+            let route = planned.route.clone().with_workers(workers);
             let memory = self.estimate(&route)?;
             if memory.total() <= budget {
                 return Ok(Planned { route, memory });
@@ -404,11 +418,7 @@ impl<'a> Estimator<'a> {
     /// What a route needs.
     fn estimate(&mut self, route: &Route) -> Result<MemoryEstimate> {
         let plan = self.plan;
-        let batches = route.batches();
-        // Batches but the first and the last are alike.
-        let mut kinds = vec![0, 1, batches.len() - 1];
-        kinds.retain(|&batch| batch < batches.len());
-        kinds.dedup();
+        let (batches, kinds) = (route.batches(), route.distinct_batches());
         let (mut programs, mut all) = (0, Requirements::default());
         let mut kept_states = 0_u64;
         let (mut seen, mut weights) = (vec![], BTreeMap::new());
@@ -440,8 +450,7 @@ impl<'a> Estimator<'a> {
         }
         let bytes = |elements: [usize; 4]| elements.into_iter().fold(size_of::<f32>(), usize::saturating_mul) as u64;
         let tiled = route.grid.tiles() > 1;
-        let result_frames = kinds.iter().map(|&batch| route.result_frames(plan.model, batch, batches[batch].len()));
-        let result_frames = result_frames.max().unwrap_or(0);
+        let result_frames = batches.iter().map(|batch| batch.result.len()).max().unwrap_or(0);
         let workers = route.workers as u64;
         // States that wait, and those that the running steps make.
         let made = workers.saturating_mul(all.states as u64);
@@ -453,16 +462,27 @@ impl<'a> Estimator<'a> {
         let states = waiting.saturating_add(made);
 
         let [_, channels, _, height, width] = route.shape;
-        let frames = batches.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+        let frames = batches.iter().map(|batch| batch.frames.len()).max().unwrap_or(0);
         let mut buffers = bytes([channels, frames, height, width]);
+        // Noise of whole frames, and each worker's share of it.
+        let noise = CallConditions::bytes(plan.model, route.half, [height, width]);
+        buffers = buffers.saturating_add(noise.saturating_mul(1 + workers));
         buffers = buffers.saturating_add(workers.saturating_mul((all.results + all.taps) as u64));
         if !tiled && workers > 1 {
             // The frames of the other samples, and a result that comes back from disk.
             let others = (workers - 1).saturating_mul(bytes([channels, frames, height, width]));
             buffers = buffers.saturating_add(others).saturating_add(all.results as u64);
         }
+        let shared = route.shared_frames();
+        if shared > 0 && !plan.in_memory {
+            // Frames that come again, and a batch twice while they are put in front of it.
+            buffers = buffers.saturating_add(bytes([channels, shared + 2 * (frames + shared), height, width]));
+        }
+        let [out_height, out_width] = route.grid.output_size();
+        let joined = FrameJoiner::most_frames(route);
+        buffers =
+            buffers.saturating_add(bytes([plan.model.result_channels(route.half), joined, out_height, out_width]));
         if tiled {
-            let [out_height, out_width] = route.grid.output_size();
             let planes = plan.model.result_channels(route.half) * result_frames;
             let strips = blend_strips(&route.grid);
             let canvas = bytes([planes, out_height, out_width, 1]).saturating_add(bytes([planes, strips, 1, 1]));
@@ -516,9 +536,13 @@ impl MemoryBudget {
 
 #[cfg(test)]
 mod tests {
+    use frontend::SurplusFrame;
+
     use super::*;
     use crate::demo;
+    use crate::framewise::Framewise;
     use crate::latents::Latents;
+    use crate::options::FrameTilingChoice;
     use crate::report::Report;
 
     const GENEROUS: u64 = 1 << 40;
@@ -529,12 +553,20 @@ mod tests {
     }
 
     fn plan(latents: [usize; 3], options: RunOptions, budget: u64) -> Result<(Route, TilingDecision)> {
-        let model = demo::model()?;
+        plan_of(&*demo::model()?, latents, options, budget)
+    }
+
+    fn plan_of(
+        model: &dyn Autoencoder,
+        latents: [usize; 3],
+        options: RunOptions,
+        budget: u64,
+    ) -> Result<(Route, TilingDecision)> {
         let checkpoint = demo::checkpoint()?;
         let [frames, height, width] = latents;
         let options = RunOptions { memory: MemoryBudget::Bytes(budget), ..options };
         let plan = Plan {
-            model: &*model,
+            model,
             checkpoint: &checkpoint,
             half: Half::Decoder,
             shape: [1, 16, frames, height, width],
@@ -615,6 +647,30 @@ mod tests {
             };
             assert_eq!(needed(13), needed(49));
         }
+    }
+
+    #[test]
+    fn nor_with_a_clip_in_tiles_along_time() {
+        let model = Framewise::new(SurplusFrame::First, false);
+        let decided = |frames, frame_tiling| {
+            let options = RunOptions { frame_tiling, tiling: TilingChoice::Off, ..RunOptions::default() };
+            plan_of(&model, [frames, 9, 10], options, GENEROUS).unwrap().1
+        };
+        let needed = |decision: &TilingDecision| {
+            let memory = decision.memory.unwrap();
+            memory.total() - memory.process
+        };
+        let [short, long] = [13, 49].map(|frames| decided(frames, FrameTilingChoice::Usual));
+        assert_eq!(needed(&short), needed(&long));
+        assert_eq!((short.frame_tiles, long.frame_tiles), (6, 24));
+        assert!(
+            long.to_string().contains("whole frames, in 24 tiles along time of 16 frames at a stride of 8"),
+            "{long}"
+        );
+        let whole = decided(13, FrameTilingChoice::Off);
+        assert_eq!((whole.frame_tiling, whole.frame_tiles), (None, 1));
+        // A strip of frames for the next tile, and those that leave.
+        assert!(short.memory.unwrap().frames > whole.memory.unwrap().frames);
     }
 
     #[test]

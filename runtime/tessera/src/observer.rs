@@ -48,20 +48,16 @@ pub struct Tap<'a> {
     pub step: usize,
     /// The tile of the frames, from 0, row by row.
     pub tile: usize,
+    /// Which call of the module this is, from 0, for each sample: as the reference makes them,
+    /// those of the first tile first, whatever the order in which tiles ran; with tiles along time
+    /// those of the first of them before all others.
+    pub call: usize,
     /// The module's path, such as `decoder.up_blocks.0.resnets.1`.
     pub module: &'a str,
     /// Its type: a batch of one, channel-first.
     pub ty: &'a TensorType,
     /// Row-major.
     pub data: &'a [f32],
-}
-
-impl Tap<'_> {
-    /// Which call of the module this is, of a clip that falls into so many steps: those of the
-    /// first tile come first, as in the reference, whatever the order in which tiles ran.
-    pub fn call(&self, steps: usize) -> usize {
-        self.tile * steps + self.step
-    }
 }
 
 /// Watches a clip on its way. `()` is the observer that looks away.

@@ -12,9 +12,11 @@ use frontend::{Autoencoder, FrameSteps, Half, Taps};
 use passes::Precision;
 
 use crate::cancellation::Cancellation;
+use crate::conditions::Conditions;
 use crate::error::{Error, Result};
+use crate::frame_tiling::FrameTiling;
 use crate::inspection::Inspection;
-use crate::tiling::Overlap;
+use crate::tiling::{Overlap, Tiling};
 
 /// The most threads that can be asked for.
 pub const MOST_THREADS: usize = 1024;
@@ -50,6 +52,48 @@ pub enum TilingChoice {
         /// Width of a tile in pixels.
         width: usize,
     },
+    /// Tiles of the size that the model's `enable_tiling` takes without arguments.
+    Usual,
+    /// Tiles of this size in pixels that begin so many pixels after each other, as some of diffusers'
+    /// `enable_tiling` have them. What cannot be had is refused.
+    Strided {
+        /// Height and width of a tile in pixels.
+        size: [usize; 2],
+        /// Pixels from one tile to the next, down and to the right.
+        stride: [usize; 2],
+    },
+}
+
+impl TilingChoice {
+    /// The tiles that are asked for, for one half; `None` where frames go through whole or as memory
+    /// has it. `overlap` is that of tiles without a stride, the model's own if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Tiling`] if they do not fit together.
+    pub fn tiling(self, model: &dyn Autoencoder, half: Half, overlap: Option<Overlap>) -> Result<Option<Tiling>> {
+        let overlap = overlap.unwrap_or_else(|| Overlap::of(model, half));
+        let tiling = match self {
+            Self::Auto | Self::Off => return Ok(None),
+            Self::Size { height, width } => Tiling { height, width, overlap },
+            Self::Usual => Tiling { overlap, ..Tiling::of(model, half) },
+            Self::Strided { size, stride } => return Tiling::strided(model, half, size, stride).map(Some),
+        };
+        tiling.check(model, half)?;
+        Ok(Some(tiling))
+    }
+}
+
+/// Whether clips are cut along time into tiles that are clips of their own; see
+/// [`crate::frame_tiling`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FrameTilingChoice {
+    /// As the reference does by itself.
+    #[default]
+    Usual,
+    /// Clips go through as one.
+    Off,
+    /// In these tiles, where a clip is longer than one. A model that has none refuses them.
+    Of(FrameTiling),
 }
 
 /// What is run at once, by workers: each runs one step at a time, with its share of the threads and
@@ -143,10 +187,18 @@ pub struct RunOptions {
     pub tiling: TilingChoice,
     /// What neighbouring tiles have in common; by default what those of the reference have.
     pub overlap: Option<Overlap>,
-    /// Latent frames of every step but the first, where results do not depend on it; by default as
-    /// many as the reference takes. Activations are of the reference's steps: with
-    /// [`Self::taps`] there is no choice.
+    /// Whether clips are cut along time.
+    pub frame_tiling: FrameTilingChoice,
+    /// Latent frames of every step but the first, where results do not depend on it, or where it is
+    /// the caller's to say in the reference too; by default as many as the reference takes.
+    /// Activations are of the reference's steps: with [`Self::taps`] there is no choice.
     pub step_frames: Option<usize>,
+    /// What the model is given beside the video: the timestep of a diffusion, noise. What only one
+    /// half takes the other passes over.
+    pub conditions: Conditions,
+    /// Of decoding: whether the frames are kept too that the reference drops from the beginning of
+    /// a clip. Of a model that drops none it is refused.
+    pub keep_all_frames: bool,
     /// What may run at once, as far as the memory budget allows. The evaluator runs one step at a
     /// time. So does a PJRT plugin, unless batch or tiles are asked for: then two, so that
     /// tensors of the one travel while the other runs.
@@ -190,7 +242,10 @@ setters! {
     with_taps: taps = Taps;
     with_tiling: tiling = TilingChoice;
     with_overlap: overlap = Option<Overlap>;
+    with_frame_tiling: frame_tiling = FrameTilingChoice;
     with_step_frames: step_frames = Option<usize>;
+    with_conditions: conditions = Conditions;
+    with_keep_all_frames: keep_all_frames = bool;
     with_parallel: parallel = Parallel;
     with_memory: memory = MemoryBudget;
     with_cancellation: cancellation = Option<Cancellation>;
@@ -214,13 +269,34 @@ impl RunOptions {
         Ok(())
     }
 
-    /// How the frames of a clip fall into steps of `half`.
+    /// Frames at the beginning of what `half` makes of a clip that are dropped.
+    ///
+    /// # Errors
+    /// [`Error::Options`] if all are to be kept of a model that drops none.
+    pub fn dropped_frames(&self, model: &dyn Autoencoder, half: Half) -> Result<usize> {
+        match (half, self.keep_all_frames, model.dropped_frames()) {
+            (Half::Encoder, ..) => Ok(0),
+            (Half::Decoder, false, dropped) => Ok(dropped),
+            (Half::Decoder, true, 0) => {
+                let class = model.class_name();
+                let problem = format!("all frames are to be kept, of which {class} drops none: do not ask for it");
+                Err(Error::Options { problem })
+            }
+            (Half::Decoder, true, _) => Ok(0),
+        }
+    }
+
+    /// How the frames of a clip fall into steps of `half`: where activations are looked at, into
+    /// those of the reference.
     ///
     /// # Errors
     /// [`Error::StepFrames`] if steps of [`Self::step_frames`] would give other numbers, or
     /// activations are to be looked at.
     pub fn frame_steps(&self, model: &dyn Autoencoder, half: Half) -> Result<FrameSteps> {
-        let usual = model.frame_steps(half);
+        let usual = match self.taps {
+            Taps::None => model.frame_steps(half),
+            Taps::All | Taps::Named(_) => model.reference_steps(half),
+        };
         let Some(asked) = self.step_frames else { return Ok(usual) };
         let refused = |problem| Err(Error::StepFrames { half, asked, problem });
         if self.taps != Taps::None {
@@ -233,17 +309,42 @@ impl RunOptions {
         usual.with_frames(frames).map_or_else(
             || {
                 refused(match usual {
-                    FrameSteps::Fixed { frames } => {
+                    FrameSteps::Fixed { frames } | FrameSteps::Chunks { frames, .. } => {
                         format!("cut otherwise than into steps of {frames}, a clip gives other numbers")
                     }
-                    FrameSteps::Free { unit, .. } | FrameSteps::Ragged { unit, .. } => {
+                    FrameSteps::Free { unit, .. }
+                    | FrameSteps::Ragged { unit, .. }
+                    | FrameSteps::WholeUnits { unit, streams: true } => {
                         format!("a step takes a multiple of {unit} frames, not {frames}")
                     }
-                    FrameSteps::Whole => "all frames of a clip go through in one step".into(),
+                    FrameSteps::Parts { .. } => "a step takes one frame or more".into(),
+                    FrameSteps::Whole | FrameSteps::WholeUnits { .. } => {
+                        "all frames of a clip go through in one step".into()
+                    }
                 })
             },
             Ok,
         )
+    }
+
+    /// The tiles along time into which a clip of so many frames of the input of `half` is cut, if it
+    /// is.
+    ///
+    /// # Errors
+    /// [`Error::FrameTiling`] if the model has no such tiles.
+    pub fn frame_tiling(&self, model: &dyn Autoencoder, half: Half, frames: usize) -> Result<Option<FrameTiling>> {
+        let tiling = match self.frame_tiling {
+            FrameTilingChoice::Off => None,
+            FrameTilingChoice::Usual => {
+                let usual = model.frame_tile_rule(half).is_some_and(|rule| rule.usual);
+                FrameTiling::of(model, half).filter(|_| usual)
+            }
+            FrameTilingChoice::Of(tiling) => {
+                tiling.check(model, half)?;
+                Some(tiling)
+            }
+        };
+        Ok(tiling.filter(|tiling| tiling.applies(model, half, frames)))
     }
 
     /// The number of threads asked for, or the default.

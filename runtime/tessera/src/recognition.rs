@@ -30,6 +30,30 @@ struct Candidate {
 }
 
 impl Candidate {
+    /// The model as the file has it, or why it has none such.
+    fn of(checkpoint: &Checkpoint, recognised: Recognised) -> Result<Result<Self, String>> {
+        let model = &*recognised.model;
+        if let Some(problem) = model.problems().first() {
+            return Ok(Err(format!("its tensors do not tell enough: {problem}")));
+        }
+        let parts = parameters::all(model)?;
+        let named = match checkpoint.clone().named(&parts, &parameters::dialects(model)) {
+            Ok(named) => named,
+            Err(fault) => return Ok(Err(fault.to_string())),
+        };
+        let halves = &parts[..Half::ALL.len()];
+        let faults: Vec<_> = halves.iter().filter_map(|half| named.check(half).err()).collect();
+        if let [_, fault] = &faults[..] {
+            return Ok(Err(problem_of(fault)));
+        }
+        Ok(Ok(Self {
+            halves: halves.len() - faults.len(),
+            others: others(&named, &parts),
+            is_named: is_named(checkpoint.path(), &recognised),
+            recognised,
+        }))
+    }
+
     /// What people call it: by its class, and the published model if it is one.
     fn name(&self) -> String {
         let class = self.recognised.model.class_name();
@@ -50,31 +74,12 @@ pub(crate) fn recognise(checkpoint: &Checkpoint) -> Result<Recognition> {
     let mut candidates = vec![];
     let mut near = vec![];
     for recognised in frontend::recognise(&shapes) {
-        let model = &*recognised.model;
-        if let Some(problem) = model.problems().first() {
-            near.push(format!("it looks like {}, but its tensors do not tell enough: {problem}", model.class_name()));
-            continue;
+        let (class, is_found) = (recognised.model.class_name(), recognised.is_found);
+        match Candidate::of(checkpoint, recognised)? {
+            Ok(candidate) => candidates.push(candidate),
+            Err(problem) if is_found => near.push(format!("it looks like {class}, but {problem}")),
+            Err(_) => {}
         }
-        let parts = parameters::all(model)?;
-        let named = match checkpoint.clone().named(&parts, &parameters::dialects(model)) {
-            Ok(named) => named,
-            Err(fault) => {
-                near.push(format!("it looks like {}, but: {fault}", model.class_name()));
-                continue;
-            }
-        };
-        let halves = &parts[..Half::ALL.len()];
-        let faults: Vec<_> = halves.iter().filter_map(|half| named.check(half).err()).collect();
-        if let [_, fault] = &faults[..] {
-            near.push(format!("it looks like {}, but: {}", model.class_name(), problem_of(fault)));
-            continue;
-        }
-        candidates.push(Candidate {
-            halves: halves.len() - faults.len(),
-            others: others(&named, &parts),
-            is_named: is_named(&path, &recognised),
-            recognised,
-        });
     }
     // Of equals the first, by the order of the registry.
     let rank = |candidate: &Candidate| (candidate.halves, std::cmp::Reverse(candidate.others));

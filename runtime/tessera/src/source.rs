@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::route::Batch;
 use crate::spill::Spill;
 
 /// Gives the next frames of a sample: its number in the batch, and how many frames; row-major [C,
@@ -21,6 +22,14 @@ pub(crate) trait Source {
 
     /// Whether frames can be had more than once, and in any order.
     fn is_random_access(&self) -> bool;
+}
+
+/// Room for so many elements.
+fn reserved(elements: usize) -> Result<Vec<f32>> {
+    let mut room = vec![];
+    room.try_reserve_exact(elements)
+        .map_err(|cause| Error::Memory { step: "the frames of a step".into(), problem: cause.to_string() })?;
+    Ok(room)
 }
 
 /// A whole clip in memory, [B, C, T, H, W].
@@ -77,18 +86,78 @@ impl Source for Stream<'_> {
     }
 }
 
+/// A source whose frames come once, for batches that have frames in common: the last ones are kept.
+pub(crate) struct Overlapping<'a> {
+    source: &'a mut dyn Source,
+    /// Channels of a frame.
+    channels: usize,
+    /// How many frames a batch has in common with those before it, at most.
+    shared: usize,
+    sample: usize,
+    /// Which frames of the sample are kept.
+    kept: Range<usize>,
+    /// Those, [C, T, H, W].
+    frames: Vec<f32>,
+    /// The ones that came last, [C, T, H, W].
+    fresh: Vec<f32>,
+}
+
+impl<'a> Overlapping<'a> {
+    /// Frames of so many channels, of which so many come again.
+    pub(crate) fn new(source: &'a mut dyn Source, channels: usize, shared: usize) -> Self {
+        Self { source, channels, shared, sample: 0, kept: 0..0, frames: vec![], fresh: vec![] }
+    }
+}
+
+impl Source for Overlapping<'_> {
+    fn load(&mut self, sample: usize, frames: &Range<usize>, to: &mut Vec<f32>) -> Result<()> {
+        if self.sample != sample {
+            (self.sample, self.kept) = (sample, 0..0);
+            self.frames.clear();
+        }
+        let new = self.kept.end..self.kept.end.max(frames.end);
+        self.fresh.clear();
+        if !new.is_empty() {
+            self.source.load(sample, &new, &mut self.fresh)?;
+        }
+        let all = self.kept.start..new.end;
+        let plane = (self.frames.len() + self.fresh.len()) / (self.channels * all.len()).max(1);
+        let mut joined = reserved(self.channels * all.len() * plane)?;
+        for channel in 0..self.channels {
+            for (data, frames) in [(&self.frames, self.kept.len()), (&self.fresh, new.len())] {
+                joined.extend_from_slice(&data[channel * frames * plane..(channel + 1) * frames * plane]);
+            }
+        }
+        let window = |range: &Range<usize>| {
+            let mut window = reserved(self.channels * range.len() * plane)?;
+            for channel in joined.chunks_exact((all.len() * plane).max(1)) {
+                window.extend_from_slice(&channel[(range.start - all.start) * plane..(range.end - all.start) * plane]);
+            }
+            Ok::<_, Error>(window)
+        };
+        let last = all.end.saturating_sub(self.shared).max(all.start)..all.end;
+        *to = window(frames)?;
+        (self.frames, self.kept) = (window(&last)?, last);
+        Ok(())
+    }
+
+    fn is_random_access(&self) -> bool {
+        false
+    }
+}
+
 /// One sample's frames for several passes over its batches: what can be had only once is put aside
 /// on the first pass.
 pub(crate) struct Replay<'a> {
     source: &'a mut dyn Source,
     sample: usize,
-    batches: &'a [Range<usize>],
+    batches: &'a [Batch],
     seen: Option<Spill>,
 }
 
 impl<'a> Replay<'a> {
     /// The frames of `sample`, batch by batch.
-    pub(crate) fn new(source: &'a mut dyn Source, sample: usize, batches: &'a [Range<usize>]) -> Result<Self> {
+    pub(crate) fn new(source: &'a mut dyn Source, sample: usize, batches: &'a [Batch]) -> Result<Self> {
         let seen = if source.is_random_access() { None } else { Some(Spill::new()?) };
         Ok(Self { source, sample, batches, seen })
     }
@@ -98,10 +167,42 @@ impl<'a> Replay<'a> {
         match &mut self.seen {
             Some(seen) if batch < seen.len() => Ok(seen.read(batch, to)?),
             Some(seen) => {
-                self.source.load(self.sample, &self.batches[batch], to)?;
+                self.source.load(self.sample, &self.batches[batch].frames, to)?;
                 Ok(seen.push(to)?)
             }
-            None => self.source.load(self.sample, &self.batches[batch], to),
+            None => self.source.load(self.sample, &self.batches[batch].frames, to),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_that_come_once_are_kept_for_batches_that_share_them() {
+        // Two channels of one pixel; frame t of sample s is 100 s + t, and negative in the second.
+        let mut asked = vec![];
+        let mut given = [0, 0];
+        let mut next = |sample: usize, count: usize| {
+            let frames = given[sample]..given[sample] + count;
+            given[sample] = frames.end;
+            asked.push((sample, frames.clone()));
+            let value = |t: usize| (100 * sample + t) as f32;
+            Ok(frames.clone().map(value).chain(frames.map(|t| -value(t))).collect())
+        };
+        let mut stream = Stream { next: &mut next, shape: [2, 2, 9, 1, 1] };
+        let mut source = Overlapping::new(&mut stream, 2, 3);
+        let mut found = vec![];
+        for sample in 0..2 {
+            for frames in [0..3, 3..5, 2..5, 5..7, 4..7, 7..9] {
+                source.load(sample, &frames, &mut found).unwrap();
+                let value = |t: usize| (100 * sample + t) as f32;
+                let expected: Vec<f32> = frames.clone().map(value).chain(frames.map(|t| -value(t))).collect();
+                assert_eq!(found, expected);
+            }
+        }
+        assert_eq!(asked.len(), 8, "each frame is asked for once");
+        assert_eq!(asked[..4], [(0, 0..3), (0, 3..5), (0, 5..7), (0, 7..9)]);
     }
 }

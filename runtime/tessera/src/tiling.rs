@@ -116,8 +116,8 @@ impl Axis {
     }
 
     /// The bands of an input of `size` elements.
-    fn bands(self, half: Half, size: usize, compression: usize) -> Vec<Band> {
-        let scaled = |size| scale(half, size, compression);
+    fn bands(self, model: &dyn Autoencoder, half: Half, size: usize) -> Vec<Band> {
+        let scaled = |size| model.result_size(half, size);
         let mut bands: Vec<Band> = vec![];
         for start in (0..size).step_by(self.stride) {
             let input = start..size.min(start.saturating_add(self.tile));
@@ -132,14 +132,6 @@ impl Axis {
             bands.push(Band { input, result, output, blend });
         }
         bands
-    }
-}
-
-/// Elements of the result for so many of the input.
-fn scale(half: Half, size: usize, compression: usize) -> usize {
-    match half {
-        Half::Decoder => size.saturating_mul(compression),
-        Half::Encoder => size / compression,
     }
 }
 
@@ -281,12 +273,21 @@ impl Tiling {
     pub fn grid(&self, model: &dyn Autoencoder, half: Half, height: usize, width: usize) -> Result<Grid> {
         self.check(model, half)?;
         let compression = model.spatial_compression();
-        let bands = |pixels, factor, size| Axis::new(half, pixels, factor, compression).bands(half, size, compression);
-        Ok(Grid {
-            rows: bands(self.height, self.overlap.height, height),
-            columns: bands(self.width, self.overlap.width, width),
-            grain: model.tile_rule(half).grain,
-        })
+        let bands = |pixels, factor, size| Axis::new(half, pixels, factor, compression).bands(model, half, size);
+        let rows = bands(self.height, self.overlap.height, height);
+        let columns = bands(self.width, self.overlap.width, width);
+        let least = model.least_size(half);
+        for (line, bands) in [("rows", &rows), ("columns", &columns)] {
+            if let Some(band) = bands.iter().find(|band| bands.len() > 1 && band.input.len() < least) {
+                let of = if half == Half::Decoder { "latents" } else { "pixels" };
+                let found = band.input.len();
+                let problem = format!(
+                    "one of them would have {found} {line} of {of}, and the model needs {least}; take tiles of another size"
+                );
+                return Err(Error::Tiling { tiling: *self, half, problem });
+            }
+        }
+        Ok(Grid { rows, columns, grain: model.tile_rule(half).grain })
     }
 }
 
@@ -309,7 +310,7 @@ impl Grid {
     /// One tile, as large as the frame: no tiling.
     pub fn whole(model: &dyn Autoencoder, half: Half, height: usize, width: usize) -> Self {
         let bands = |size| {
-            let result = scale(half, size, model.spatial_compression());
+            let result = model.result_size(half, size);
             vec![Band { input: 0..size, result, output: 0..result, blend: 0 }]
         };
         Self { rows: bands(height), columns: bands(width), grain: 1 }
@@ -445,7 +446,9 @@ mod tests {
     fn windows_cover_everything_exactly_once() {
         let factors = [0.0, 0.1, 0.125, 1.0 / 6.0, 0.2, 0.25, 1.0 / 3.0, 0.5, 0.7, 0.9];
         let mut checked = 0;
-        for model in [model(1), model(2), model(4)] {
+        let published = frontend::published().iter().map(|one| frontend::read_config(one.config).unwrap().0);
+        let rounds_up = published.filter(|model| model.rounds_up()).take(1);
+        for model in [model(1), model(2), model(4)].into_iter().chain(rounds_up) {
             let model = &*model;
             let compression = model.spatial_compression();
             for latents in [1, 2, 3, 4, 6, 7, 12, 15, 30, 45] {
@@ -476,15 +479,15 @@ mod tests {
         let grid = tiling.grid(model, half, size, size).unwrap();
         let what = format!("{half}, {tiling}, size {size}");
         let [height, _] = grid.output_size();
-        assert_eq!(height, scale(half, size, compression), "{what}");
+        assert_eq!(height, model.result_size(half, size), "{what}");
         let whole = Grid::whole(model, half, size, size);
         assert_eq!(grid.output_size(), whole.output_size(), "{what}");
         let bands = &grid.rows;
         assert_eq!((bands[0].input.start, bands[0].output.start, bands[0].blend), (0, 0, 0), "{what}");
         for band in bands {
-            assert_eq!(band.result, scale(half, band.input.len(), compression), "{what}");
+            assert_eq!(band.result, model.result_size(half, band.input.len()), "{what}");
             assert!(band.output.len() <= band.result, "{what}");
-            assert_eq!(band.output.start, scale(half, band.input.start, compression), "{what}");
+            assert_eq!(band.output.start, model.result_size(half, band.input.start), "{what}");
         }
         for pair in bands.windows(2) {
             assert_eq!(pair[0].output.end, pair[1].output.start, "{what}");
@@ -497,10 +500,25 @@ mod tests {
             }
         }
         let last = bands.last().unwrap().input.end;
-        assert!(
-            last == size || scale(half, size - last + bands.last().unwrap().input.len(), compression) > 0,
-            "{what}"
-        );
+        assert!(last == size || model.result_size(half, size - last + bands.last().unwrap().input.len()) > 0, "{what}");
         assert!(size - last < compression, "{what}");
+    }
+
+    /// What a model mirrors at its borders must be there.
+    #[test]
+    fn tiles_smaller_than_the_model_takes_are_refused() {
+        let published = frontend::published().iter().find(|published| published.name == "LTX-2").unwrap();
+        let (model, _) = frontend::read_config(published.config).unwrap();
+        let tiling = Tiling::of(&*model, Half::Decoder);
+        // 480 pixels: tiles begin at 0 and 14.
+        let error = tiling.grid(&*model, Half::Decoder, 15, 20).unwrap_err().to_string();
+        let expected = "one of them would have 1 rows of latents, and the model needs 2; take tiles of another size";
+        assert!(error.ends_with(expected), "{error}");
+        assert!(tiling.grid(&*model, Half::Encoder, 480, 640).is_ok());
+        assert_eq!(tiling.grid(&*model, Half::Decoder, 16, 20).unwrap().tiles(), 4);
+        let candidates = crate::tile_sizes::candidates(&*model, Half::Decoder, [15, 23], tiling.overlap);
+        assert!(!candidates.is_empty());
+        let bands = candidates.iter().flat_map(|candidate| candidate.grid.rows.iter().chain(&candidate.grid.columns));
+        assert!({ bands }.all(|band| band.input.len() >= 2));
     }
 }

@@ -12,6 +12,7 @@ use frontend::{Autoencoder, ConfigError, ConfigWarning, Half, LatentScaling, Med
 use crate::cancellation::Cancellable;
 use crate::checkpoint::Checkpoint;
 use crate::clip;
+use crate::conditions::{CallConditions, Conditions};
 use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
@@ -191,19 +192,21 @@ impl Vae {
         self.session().check_weights(&*self.model, half)
     }
 
-    /// The shape of the clip that `latents` decode to.
+    /// The shape of the clip that `latents` decode to by `options`.
     ///
     /// # Errors
-    /// [`Error::Input`] if they are not latents of this model.
-    pub fn decoded_shape<'a>(&self, latents: impl Into<VideoView<'a>>) -> Result<ClipShape> {
+    /// [`Error::Input`] if they are not latents of this model; [`Error::Options`] if frames are to
+    /// be kept that it does not drop.
+    pub fn decoded_shape<'a>(&self, latents: impl Into<VideoView<'a>>, options: &RunOptions) -> Result<ClipShape> {
         let VideoView { data, shape } = latents.into();
         let [batch, _, frames, height, width] = shape;
         check_input("latents", data, shape, self.model.channels().latents)?;
         self.check_medium("latents", shape)?;
+        let dropped = options.dropped_frames(&*self.model, Half::Decoder)?;
         Ok(ClipShape {
             batch,
             channels: self.model.channels().output,
-            frames: self.model.decoded_frames(frames),
+            frames: self.model.clip_frames(Half::Decoder, frames).saturating_sub(dropped),
             height: self.model.sample_size(height),
             width: self.model.sample_size(width),
         })
@@ -238,12 +241,12 @@ impl Vae {
         observer: &mut dyn Observer,
     ) -> Result<Report> {
         let latents = latents.into();
-        let shape = self.decoded_shape(latents)?;
+        let shape = self.decoded_shape(latents, options)?;
         self.check_weights(Half::Decoder)?;
         let mut source = InMemory { data: latents.data, shape: latents.shape };
         let mut give = finite(Half::Decoder, shape, sink);
         let video = [shape.batch.saturating_mul(shape.frames), shape.height, shape.width];
-        let job = Job { half: Half::Decoder, shape: latents.shape, video, options };
+        let job = self.job(Half::Decoder, latents.shape, video, options)?;
         self.run(&job, &mut source, &mut give, observer)
     }
 
@@ -258,7 +261,7 @@ impl Vae {
         observer: &mut dyn Observer,
     ) -> Result<(Video, Report)> {
         let latents = latents.into();
-        let mut frames = VideoBuilder::new("the decoded frames", self.decoded_shape(latents)?)?;
+        let mut frames = VideoBuilder::new("the decoded frames", self.decoded_shape(latents, options)?)?;
         let mut sink = |sample: usize, block: &FrameBlock<'_>| {
             frames.add(sample, block);
             Ok(())
@@ -354,7 +357,13 @@ impl Vae {
         self.check_weights(Half::Encoder)?;
         let mut give = finite(Half::Encoder, moments, sink);
         let video = [batch.saturating_mul(frames), height, width];
-        self.run(&Job { half: Half::Encoder, shape: axes, video, options }, source, &mut give, observer)
+        self.run(&self.job(Half::Encoder, axes, video, options)?, source, &mut give, observer)
+    }
+
+    /// What is to be run over an input [B, C, T, H, W].
+    fn job<'a>(&self, half: Half, shape: [usize; 5], video: [usize; 3], options: &'a RunOptions) -> Result<Job<'a>> {
+        let conditions = CallConditions::new(&*self.model, half, shape, &options.conditions)?;
+        Ok(Job { half, shape, video, options, conditions })
     }
 
     /// Runs a job on the backend that its options name.
@@ -440,7 +449,9 @@ impl Vae {
         in_memory: bool,
     ) -> Result<(Arc<KeptPlan>, bool)> {
         let &Job { half, shape, options, .. } = job;
-        let asked = RunOptions { inspection: Inspection::default(), cancellation: None, ..options.clone() };
+        // What does not matter to a plan.
+        let (inspection, conditions) = (Inspection::default(), Conditions::default());
+        let asked = RunOptions { inspection, cancellation: None, conditions, ..options.clone() };
         let key = PlanKey { half, shape, in_memory, threads, target, options: asked };
         if let Some(kept) = session.plan(&key) {
             let held = LEDGER.base().unwrap_or(0);
@@ -468,7 +479,7 @@ impl Vae {
         observer: &mut dyn Observer,
     ) -> Result<Account> {
         let mut steps = Steps::new(&*self.model, job.options, engine, job.options.threads()?, route.workers)?;
-        clip::run(&mut steps, &*self.model, route, source, sink, observer)?;
+        clip::run(&mut steps, &*self.model, route, &job.conditions, source, sink, observer)?;
         Ok(steps.account())
     }
 }
@@ -503,6 +514,7 @@ struct Job<'a> {
     /// Frames of all samples, height and width of the video: input or output.
     video: [usize; 3],
     options: &'a RunOptions,
+    conditions: CallConditions,
 }
 
 /// Hands frames of a clip of this shape, which come in order, to `sink` once they are seen to be

@@ -1,7 +1,7 @@
 //! One run with all of it in memory: latents to decode or a clip to encode, and what comes of it.
 //! For looking at numbers; long clips are streamed, by [`Vae::decode`] and [`Vae::encode_stream`].
 
-use frontend::{Autoencoder, Half};
+use frontend::Half;
 
 use crate::error::Result;
 use crate::latents::Latents;
@@ -58,12 +58,6 @@ impl RunInput {
             RunInput::Latents(latents) => &latents.data,
             RunInput::Clip(clip) => &clip.data,
         }
-    }
-
-    /// Steps of `model` that each of its samples, or each tile of one, goes through.
-    pub fn steps(&self, model: &dyn Autoencoder) -> usize {
-        let [.., frames, _, _] = self.shape();
-        model.frame_steps(self.half()).of_clip(frames).len()
     }
 
     /// Runs it: frames [B, C, T, H, W] of latents, moments [B, 2 C, T, H, W] of a clip.

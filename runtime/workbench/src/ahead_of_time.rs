@@ -15,7 +15,7 @@ use passes::{Precision, tpu_pipeline};
 
 use crate::error::{Error, Result};
 use tessera::lowering;
-use tessera::options::TilingChoice;
+use tessera::options::{FrameTilingChoice, RunOptions, TilingChoice};
 use tessera::route::{Route, TileOrder};
 use tessera::tile_sizes::candidates;
 use tessera::tiling::{Grid, Overlap, Tiling};
@@ -50,6 +50,8 @@ pub struct Job<'a> {
     pub tiling: TilingChoice,
     /// What neighbouring tiles have in common; by default what those of the reference have.
     pub overlap: Option<Overlap>,
+    /// Whether it is cut along time.
+    pub frame_tiling: FrameTilingChoice,
     /// What is computed in.
     pub precision: Precision,
 }
@@ -178,18 +180,16 @@ impl Job<'_> {
             return Err(empty.into());
         }
         let whole = Grid::whole(self.model, self.half, height, width);
-        match self.tiling {
-            TilingChoice::Off => self.compile(None, whole, target, tell, watch),
-            TilingChoice::Size { height: tile_height, width: tile_width } => {
-                let tiling = Tiling { height: tile_height, width: tile_width, overlap: self.overlap() };
-                tiling.check(self.model, self.half)?;
-                if !tiling.applies(self.model, self.half, height, width) {
-                    return self.compile(None, whole, target, tell, watch);
-                }
+        if self.tiling == TilingChoice::Auto {
+            return self.largest_that_fits(target, tell, watch);
+        }
+        let asked = self.tiling.tiling(self.model, self.half, self.overlap)?;
+        match asked.filter(|tiling| tiling.applies(self.model, self.half, height, width)) {
+            None => self.compile(None, whole, target, tell, watch),
+            Some(tiling) => {
                 let grid = tiling.grid(self.model, self.half, height, width)?;
                 self.compile(Some(tiling), grid, target, tell, watch)
             }
-            TilingChoice::Auto => self.largest_that_fits(target, tell, watch),
         }
     }
 
@@ -267,14 +267,10 @@ impl Job<'_> {
         watch: &mut Watch<'_>,
     ) -> Result<Started> {
         let tiles = [grid.rows.len(), grid.columns.len()];
-        let route = Route {
-            half: self.half,
-            shape: self.shape(),
-            frame_steps: self.model.frame_steps(self.half),
-            grid,
-            order: TileOrder::FrameMajor,
-            workers: 1,
-        };
+        let (model, half, shape) = (self.model, self.half, self.shape());
+        let options = RunOptions::default().with_frame_tiling(self.frame_tiling);
+        let (steps, tiling_of_time) = (model.frame_steps(half), options.frame_tiling(model, half, shape[2])?);
+        let route = Route::new(model, half, shape, steps, tiling_of_time, grid, TileOrder::FrameMajor)?;
         let mut steps = self.distinct(&route);
         steps.sort_by_key(|(step, _)| std::cmp::Reverse(step.frames * step.height * step.width));
         let Some(&(step, runs)) = steps.first() else {

@@ -78,7 +78,7 @@ pub struct PrepareSeconds {
 pub struct Prepared {
     step: Step,
     executable: Executable,
-    input: Vec<f32>,
+    inputs: Vec<Vec<f32>>,
     states: Vec<(String, Vec<u8>)>,
     /// What it cost.
     pub seconds: PrepareSeconds,
@@ -172,7 +172,7 @@ impl<'a> Bench<'a> {
         let executable = self.workspace.pool().install(|| program.bind(&self.weights));
         let executable = executable.map_err(|cause| Error::binding(step, cause))?;
         let pack = lap();
-        let input = program.inputs().next().map_or(0, |port| port.ty.elements());
+        let inputs = program.inputs().map(|port| uniform(0, port.ty.elements()).collect()).collect();
         let states = program.states().enumerate();
         let states = states.map(|(number, port)| {
             let values = uniform(number as u64 + 1, port.ty.elements());
@@ -187,7 +187,7 @@ impl<'a> Bench<'a> {
         });
         let states = states.collect();
         let seconds = PrepareSeconds { declare, passes, codegen, pack };
-        Ok(Prepared { step: *step, executable, input: uniform(0, input).collect(), states, seconds })
+        Ok(Prepared { step: *step, executable, inputs, states, seconds })
     }
 
     /// Refuses a step for which there is not enough memory.
@@ -211,7 +211,8 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// [`Error::Interrupted`] if `observe` breaks; [`Error::Memory`].
     pub fn run(&mut self, prepared: &Prepared, observe: &mut dyn FnMut(f64) -> ControlFlow<()>) -> Result<RunTimes> {
-        let Prepared { step, executable, input, states, .. } = prepared;
+        let Prepared { step, executable, inputs, states, .. } = prepared;
+        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let memory = |cause: &dyn std::fmt::Display| Error::memory(step, cause);
         let copy = |(name, values): &(String, Vec<u8>)| {
             let mut buffer = AlignedBuffer::<u8>::zeroed(values.len()).map_err(|cause| memory(&cause))?;
@@ -223,7 +224,7 @@ impl<'a> Bench<'a> {
         let started = Instant::now();
         let run = executable.run_inspected(
             &mut self.workspace,
-            &[input],
+            &inputs,
             states,
             &mut |share, _| observe(share),
             Inspection { timed: Some(&mut |call, time| calls[call] = time.as_secs_f64()), ..Inspection::default() },

@@ -6,7 +6,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use files::array_file::{safetensors_header, write_values};
-use frontend::Autoencoder;
 use serde_json::json;
 
 use crate::tap_file::tensor_name;
@@ -14,9 +13,10 @@ use files::place::require_ending;
 use files::spill::Spill;
 use files::staging::StagedFile;
 use tessera::Result;
+use tessera::frame_tiling::FrameTiling;
 use tessera::observer::Tap;
 use tessera::tiling::Tiling;
-use tessera::{RunInput, Video};
+use tessera::{RunInput, TilingDecision, Video};
 
 /// How the name of a file of activations ends.
 const ENDING: &str = "safetensors";
@@ -33,7 +33,6 @@ struct Entry {
 
 /// The activations of a run, as they come.
 pub struct Recording {
-    steps: usize,
     samples: usize,
     entries: Vec<Entry>,
     index: HashMap<(String, usize), usize>,
@@ -41,19 +40,13 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Nothing yet, of a run of `model` over this input.
+    /// Nothing yet, of a run over this input.
     ///
     /// # Errors
     /// [`files::Error::Spill`].
-    pub fn new(model: &dyn Autoencoder, input: &RunInput) -> Result<Recording> {
+    pub fn new(input: &RunInput) -> Result<Recording> {
         let [samples, ..] = input.shape();
-        Ok(Recording {
-            steps: input.steps(model),
-            samples,
-            entries: vec![],
-            index: HashMap::new(),
-            values: Spill::new()?,
-        })
+        Ok(Recording { samples, entries: vec![], index: HashMap::new(), values: Spill::new()? })
     }
 
     /// Takes an activation.
@@ -61,7 +54,7 @@ impl Recording {
     /// # Errors
     /// [`files::Error::Spill`].
     pub fn add(&mut self, tap: &Tap<'_>) -> Result<()> {
-        let call = tap.call(self.steps);
+        let Tap { call, .. } = *tap;
         let next = self.entries.len();
         let at = *self.index.entry((tap.module.to_owned(), call)).or_insert(next);
         if at == next {
@@ -94,7 +87,7 @@ impl Recording {
         Ok(Some(values))
     }
 
-    /// Writes all of them, with what was run and what came of it. `tiling` is how frames were cut.
+    /// Writes all of them, with what was run and what came of it. `tiling` is how the clip was cut.
     ///
     /// # Errors
     /// [`files::Error::Encode`], [`files::Error::Write`], [`files::Error::NotInPlace`],
@@ -104,7 +97,7 @@ impl Recording {
         to: TapWriter,
         input: &RunInput,
         output: &Video,
-        tiling: Option<Tiling>,
+        tiling: &TilingDecision,
     ) -> Result<(PathBuf, u64)> {
         let TapWriter { mut file, path } = to;
         let header = self.header(input, output, tiling);
@@ -121,19 +114,25 @@ impl Recording {
         Ok(file.persist()?)
     }
 
-    fn header(&self, input: &RunInput, output: &Video, tiling: Option<Tiling>) -> Result<Vec<u8>, String> {
+    fn header(&self, input: &RunInput, output: &Video, decision: &TilingDecision) -> Result<Vec<u8>, String> {
         let op = match input {
             RunInput::Latents(_) => "decode",
             RunInput::Clip(_) => "encode",
         };
-        let tiling = tiling.map(|Tiling { height, width, overlap }| {
+        let tiling = decision.tiling.map(|Tiling { height, width, overlap }| {
             json!({
                 "sample_height": height, "sample_width": width,
                 "overlap_height": overlap.height, "overlap_width": overlap.width,
             })
         });
-        let metadata =
-            [("op", json!(op)), ("shape", json!(input.shape())), ("tiling", json!(tiling)), ("taps", json!(true))];
+        let tile_frames = decision.frame_tiling.map(|FrameTiling { frames, stride }| [frames, stride]);
+        let metadata = [
+            ("op", json!(op)),
+            ("shape", json!(input.shape())),
+            ("tiling", json!(tiling)),
+            ("tile_frames", json!(tile_frames)),
+            ("taps", json!(true)),
+        ];
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_string()));
         let activations = self.entries.iter().map(|entry| {
             let mut shape = entry.shape.clone();

@@ -1,9 +1,10 @@
 //! Files of activations: safetensors with `input` and `output`, [B, C, T, H, W] or, of images, [B,
 //! C, H, W], and, of every module and every call of it, `tap.CALL.PATH`. The metadata says what was
-//! run, each value in JSON: `op` (`decode` or `encode`), `shape`, `tiling`.
+//! run, each value in JSON: `op` (`decode` or `encode`), `shape`, `tiling`, `tile_frames`.
 //!
 //! CALL counts a module's calls from 0, as the reference makes them: the steps of a clip, and with
-//! tiles all steps of the first tile, then those of the second. `tools/taps.py` writes such files
+//! tiles all steps of the first tile, then those of the second; tiles along time are clips, one
+//! behind the other. `tools/taps.py` writes such files
 //! of PyTorch, [`crate::recording`] of ours.
 
 use std::collections::HashSet;
@@ -12,6 +13,8 @@ use std::path::Path;
 use frontend::{Autoencoder, Half};
 use serde_json::{Map, Value};
 
+use tessera::frame_tiling::FrameTiling;
+use tessera::options::FrameTilingChoice;
 use tessera::tensor_file::TensorFile;
 use tessera::tiling::{Overlap, Tiling};
 use tessera::{Error, Result};
@@ -84,6 +87,17 @@ impl TapFile {
             width: pixels("sample_width")?,
             overlap: Overlap { height: overlap("overlap_height")?, width: overlap("overlap_width")? },
         })
+    }
+
+    /// Whether the clip was cut along time, if the metadata says so.
+    pub fn frame_tiling(&self) -> Option<FrameTilingChoice> {
+        let frames = |at: &Value| usize::try_from(at.as_u64()?).ok();
+        match self.label("tile_frames")? {
+            Value::Null => Some(FrameTilingChoice::Off),
+            tiling => {
+                Some(FrameTilingChoice::Of(FrameTiling { frames: frames(&tiling[0])?, stride: frames(&tiling[1])? }))
+            }
+        }
     }
 
     fn label(&self, key: &str) -> Option<Value> {
@@ -208,8 +222,11 @@ mod tests {
         let tensors: [(&str, &[usize]); 3] =
             [("input", &[2, 3, 1, 4, 4]), ("tap.0.encoder.conv_in", &[2, 1, 1, 1, 2]), ("tap.1.encoder.conv_in", &[1])];
         let tiling = r#"{"sample_height": 32, "sample_width": 48, "overlap_height": 0.25, "overlap_width": 0.5}"#;
-        let path = file(folder.path(), &tensors, &[("op", "\"encode\""), ("tiling", tiling)]);
+        let path =
+            file(folder.path(), &tensors, &[("op", "\"encode\""), ("tiling", tiling), ("tile_frames", "[16, 12]")]);
         let taps = TapFile::open(&path).unwrap();
+        let of_time = FrameTiling { frames: 16, stride: 12 };
+        assert_eq!(taps.frame_tiling(), Some(FrameTilingChoice::Of(of_time)));
         assert_eq!((taps.half(), taps.modules()), (Half::Encoder, vec!["encoder.conv_in".to_owned()]));
         let overlap = Overlap { height: 0.25, width: 0.5 };
         let model = frontend::read_config(frontend::published()[0].config).unwrap().0;

@@ -69,7 +69,7 @@ pub fn record(
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<(Recording, Video, Report)> {
-    let mut recording = Recording::new(vae.model(), input)?;
+    let mut recording = Recording::new(input)?;
     let mut keep = |tap: &Tap<'_>| recording.add(tap);
     let (output, report) = input.run(vae, &with_taps(options), &mut OnTap { tap: &mut keep, observer })?;
     Ok((recording, output, report))
@@ -98,9 +98,9 @@ pub fn verify(
             (Others::Run(recording), Some(output))
         }
     };
-    let (mut comparison, steps) = (Comparison::new(), input.steps(vae.model()));
+    let mut comparison = Comparison::new();
     let mut compare = |tap: &Tap<'_>| {
-        match others.same(tap, steps)? {
+        match others.same(tap)? {
             Some(expected) => comparison.add(tap.module, &expected, tap.data),
             None => comparison.add_missing(tap.module),
         }
@@ -132,13 +132,11 @@ enum Others {
 }
 
 impl Others {
-    /// The activation that is to be compared with `tap`, of a clip that falls into so many steps,
-    /// if there is one.
-    fn same(&mut self, tap: &Tap<'_>, steps: usize) -> Result<Option<Vec<f32>>> {
-        let call = tap.call(steps);
+    /// The activation that is to be compared with `tap`, if there is one.
+    fn same(&mut self, tap: &Tap<'_>) -> Result<Option<Vec<f32>>> {
         match self {
-            Others::File(file) => file.activation(tap.module, call, tap.sample, &tap.ty.shape),
-            Others::Run(recording) => recording.activation(tap.module, call, tap.sample),
+            Others::File(file) => file.activation(tap.module, tap.call, tap.sample, &tap.ty.shape),
+            Others::Run(recording) => recording.activation(tap.module, tap.call, tap.sample),
         }
     }
 }

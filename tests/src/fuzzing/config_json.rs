@@ -33,16 +33,27 @@ pub fn run(bytes: &[u8]) {
     for kind in StepKind::ALL {
         let size = model.least_size(kind.half);
         let frames = match (model.frame_steps(kind.half), kind.position) {
-            (FrameSteps::Free { unit, .. }, Position::Next) => unit,
-            (FrameSteps::Free { first, .. }, _) => first,
+            (FrameSteps::WholeUnits { streams: false, .. }, Position::First | Position::Next) => continue,
+            (FrameSteps::WholeUnits { unit, .. }, Position::Whole) => 1 + unit,
+            (FrameSteps::WholeUnits { .. }, Position::First) => 1,
+            (
+                FrameSteps::Free { unit, .. } | FrameSteps::Chunks { unit, .. } | FrameSteps::WholeUnits { unit, .. },
+                Position::Next,
+            ) => unit,
+            (FrameSteps::Free { first, .. } | FrameSteps::Chunks { first, .. }, _) => first,
             _ if model.medium() == Medium::Image => 1,
-            (FrameSteps::Fixed { .. } | FrameSteps::Ragged { .. } | FrameSteps::Whole, _) => 3,
+            (
+                FrameSteps::Fixed { .. } | FrameSteps::Ragged { .. } | FrameSteps::Parts { .. } | FrameSteps::Whole,
+                _,
+            ) => 3,
         };
         let step = Step { kind, batch: 1, frames, height: size, width: size };
         let graph = match declare(model, &step, &Taps::All) {
             Ok(graph) => graph,
             // Tensors beyond the address space.
             Err(DeclareError::Build { .. }) => continue,
+            // Of a model that takes whole clips alone.
+            Err(DeclareError::Frames { .. }) if model.frame_steps(kind.half).is_whole() => continue,
             Err(error) => panic!("{error}"),
         };
         ir::verify::verify(&graph).unwrap_or_else(|error| panic!("{step}: {error}"));

@@ -104,7 +104,8 @@ impl Engine for CpuEngine<'_> {
         work: Work<'_, Self>,
         observe: &mut StepObserver<'_>,
     ) -> Result<StepOutputs<Self>> {
-        let Work { step, place, input, states } = work;
+        let Work { step, place, input, conditions, states } = work;
+        let inputs: Vec<&[f32]> = std::iter::once(input).chain(conditions.iter().map(Vec::as_slice)).collect();
         let Inspection { check_finite, timeline } = &self.options.inspection;
         let mut note = |span: &Span| {
             if let Some(timeline) = timeline {
@@ -113,7 +114,7 @@ impl Engine for CpuEngine<'_> {
         };
         let spans = timeline.is_some().then_some(&mut note as &mut dyn FnMut(&Span));
         let inspection = inspect::Inspection { timed: None, spans, check_finite: *check_finite };
-        let run = executable.run_inspected(workspace, &[input], states, &mut |share, _| observe(share), inspection);
+        let run = executable.run_inspected(workspace, &inputs, states, &mut |share, _| observe(share), inspection);
         let step = &step;
         let mut outputs = run.map_err(|cause| match cause {
             RunError::Interrupted => Error::Interrupted,

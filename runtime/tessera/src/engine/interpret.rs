@@ -86,8 +86,8 @@ fn extent(tensor: &Tensor<f32>) -> Extent {
 /// for them, which also tells how far it has come and is where it can be stopped.
 struct RunBindings<'a> {
     checkpoint: &'a Checkpoint,
-    /// Row-major in the shape that the graph declares.
-    input: &'a [f32],
+    /// By name, row-major in the shape that the graph declares.
+    inputs: BTreeMap<&'a str, &'a [f32]>,
     states: BTreeMap<String, Tensor<f32>>,
     parameters_read: AtomicUsize,
     stopped: AtomicBool,
@@ -97,7 +97,7 @@ impl Bindings<f32> for RunBindings<'_> {
     fn tensor(&self, leaf: Leaf<'_>) -> Option<Cow<'_, Tensor<f32>>> {
         let owned = |data| Some(Cow::Owned(Tensor { ty: leaf.ty.clone(), data }));
         match leaf.kind {
-            LeafKind::Input => owned(self.input.to_vec()),
+            LeafKind::Input => owned(self.inputs.get(leaf.name)?.to_vec()),
             LeafKind::State => self.states.get(leaf.name).map(Cow::Borrowed),
             LeafKind::Parameter if self.stopped.load(Ordering::Relaxed) => None,
             LeafKind::Parameter => {
@@ -160,12 +160,17 @@ impl Engine for InterpretEngine<'_> {
         work: Work<'_, Self>,
         observe: &mut StepObserver<'_>,
     ) -> Result<StepOutputs<Self>> {
-        let Work { step, place, input, states } = work;
+        let Work { step, place, input, conditions, states } = work;
         let step = &step;
+        let names = graph.nodes().filter_map(|(_, node)| match &node.op {
+            Op::Input { name, .. } => Some(name.as_str()),
+            _ => None,
+        });
+        let inputs = std::iter::once(input).chain(conditions.iter().map(Vec::as_slice));
         let parameters = graph.nodes().filter(|(_, node)| matches!(node.op, Op::Parameter { .. })).count();
         let bindings = RunBindings {
             checkpoint: self.checkpoint,
-            input,
+            inputs: names.zip(inputs).collect(),
             states,
             parameters_read: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),

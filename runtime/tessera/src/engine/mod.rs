@@ -40,6 +40,8 @@ pub(crate) struct Work<'a, E: Engine + ?Sized> {
     pub place: StepPlace,
     /// Row-major in the shape that the step declares.
     pub input: &'a [f32],
+    /// What else the step reads, in the order of its inputs.
+    pub conditions: Vec<Vec<f32>>,
     /// What the step before left.
     pub states: E::States,
 }

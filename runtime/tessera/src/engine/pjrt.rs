@@ -232,11 +232,16 @@ impl Engine for PjrtEngine<'_> {
         work: Work<'_, Self>,
         observe: &mut StepObserver<'_>,
     ) -> Result<StepOutputs<Self>> {
-        let Work { step, input, mut states, .. } = work;
+        let Work { step, input, conditions, mut states, .. } = work;
         let step = &step;
+        let mut inputs = std::iter::once(input.to_vec()).chain(conditions);
         let arguments = executable.arguments.iter().map(|argument| {
             Ok(match argument {
-                Argument::Input(ty) => Input::Donate(self.session.put(input.to_vec(), ty)?),
+                Argument::Input(ty) => {
+                    let input = inputs.next();
+                    let input = input.ok_or_else(|| Error::internal("running", step, &"an input is missing"))?;
+                    Input::Donate(self.session.put(input, ty)?)
+                }
                 Argument::State(name) => Input::Donate(states.remove(name).ok_or_else(|| {
                     Error::internal("running", step, &format!("the step before left no state `{name}`"))
                 })?),
