@@ -69,6 +69,11 @@ impl TensorShapes<'_> {
         self.axis(weights, 0)
     }
 
+    /// Height of the kernel of the first of these weights, of four axes, that is there.
+    pub(crate) fn height(&self, weights: &[&str]) -> Option<usize> {
+        self.axis(weights, 2)
+    }
+
     /// Input channels of the first of these weights that is there.
     pub(crate) fn inputs(&self, weights: &[&str]) -> Option<usize> {
         self.axis(weights, 1)

@@ -7,10 +7,12 @@
 use serde_json::Value;
 
 use super::blocks::Level;
+use super::recognition;
 use super::samplers::PLACES;
 use crate::config_json::{Configuration, Element, Field, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
 use crate::layers::Function;
+use crate::recognition::OfTensors;
 
 /// Largest kernel of attention's scales.
 const MOST_KERNEL: usize = 63;
@@ -229,6 +231,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderDC";
+    const OF_TENSORS: Option<OfTensors<Self>> = Some(recognition::config);
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);

@@ -10,6 +10,7 @@ mod blocks;
 mod config;
 mod decoder;
 mod encoder;
+mod recognition;
 mod samplers;
 
 use ir::{BuildError, Value};

@@ -97,7 +97,7 @@ impl Config {
     fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
         let found = wan::Config::of_tensors(tensors)?;
         let is_this = !found.is_residual && found.decoder_base_dim.is_none() && found.in_channels == found.out_channels;
-        is_this.then(|| Self {
+        is_this.then_some(Self {
             base_dim: found.base_dim,
             z_dim: found.z_dim,
             dim_mult: found.dim_mult,
