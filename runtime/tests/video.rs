@@ -283,7 +283,7 @@ fn bad_input_is_one_error_and_no_output() {
     encode(&["--video", "clip.npy", "--size", "480"], 2, "expected HEIGHTxWIDTH");
     encode(&["--video", "clip.npy", "--seed", "3"], 2, "--sample");
     encode(&["--video", "clip.npy", "--moments", "--sample"], 2, "cannot be used with");
-    encode(&["--video", "clip.npy", "--tiling", "some"], 2, "or `auto` or `off`");
+    encode(&["--video", "clip.npy", "--tiling", "some"], 2, "or `auto`, `off` or `default`");
     encode(&["--video", "clip.npy", "--tile-overlap", "1"], 2, "two shares");
     encode(&["--video", "clip.npy", "--memory-budget", "8"], 2, "such as 8GiB");
     let roundtrip = |more: &[&str], expected| {
