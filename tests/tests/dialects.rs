@@ -269,8 +269,9 @@ fn in_original_hunyuan_video15(name: &str, _shape: &mut Vec<usize>) -> String {
 
 #[test]
 fn videos_come_out_of_files_in_other_names() {
-    let diffusers: fn(&str, &mut Vec<usize>) -> String = |name, _| name.to_owned();
-    let of_models: [(_, [fn(&str, &mut Vec<usize>) -> String; 2]); 2] = [
+    type Spelling = fn(&str, &mut Vec<usize>) -> String;
+    let diffusers: Spelling = |name, _| name.to_owned();
+    let of_models: [(&str, [Spelling; 2]); 2] = [
         ("hunyuan-video", [diffusers, in_ldm_of_videos]),
         ("hunyuan-video-1.5", [diffusers, in_original_hunyuan_video15]),
     ];

@@ -30,7 +30,6 @@ use crate::error::{Error, Result};
 use crate::frame_joiner::FrameJoiner;
 use crate::frame_tiling::FrameTiling;
 use crate::lowering::{self, NativeSteps};
-use crate::memory::resident_bytes;
 use crate::memory_estimate::MemoryEstimate;
 use crate::memory_ledger::LEDGER;
 use crate::options::{Backend, MemoryBudget, Parallel, RunOptions, TilingChoice};
