@@ -235,6 +235,13 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             "latents_mean: expected a multiple of 2 numbers, some for each latent channel, found 3",
         ],
     );
+    refuses(
+        COSMOS,
+        r#""out_channels": 65536"#,
+        &[
+            "out_channels: expected patches of at most 2048 values where patch_type is \"haar\", found 65536 channels of 8 values each",
+        ],
+    );
     refuses(COSMOS, r#""patch_type": "dct""#, &["patch_type: expected \"haar\" or \"rearrange\", found \"dct\""]);
     refuses(
         COSMOS,

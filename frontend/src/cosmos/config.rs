@@ -15,6 +15,9 @@ use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
 /// Largest frames, rows and columns of a patch: of larger ones the matrix between a patch and its
 /// channels would be most of the network.
 const MOST_PATCH: usize = 8;
+/// Most values of a patch, over all channels, whose wavelet coefficients are taken: those are made by
+/// a matrix of so many rows and columns.
+const MOST_COEFFICIENTS: usize = 2048;
 
 /// Largest ratio of compression.
 const MOST_COMPRESSION: usize = 4096;
@@ -237,6 +240,17 @@ impl Configuration for Config {
         ] {
             if !(least..=most).contains(&value) {
                 report(&[field], format!("expected a whole number from {least} to {most}, found {value}"));
+            }
+        }
+        let of_patch = self.patch_size.saturating_pow(3);
+        for (field, channels) in [("in_channels", self.in_channels), ("out_channels", self.out_channels)] {
+            let values = channels.saturating_mul(of_patch);
+            if self.patch_type == PatchType::Haar && values > MOST_COEFFICIENTS {
+                let message = format!(
+                    "expected patches of at most {MOST_COEFFICIENTS} values where patch_type is \"haar\", found {channels} channels \
+                     of {of_patch} values each"
+                );
+                report(&[field, "patch_size", "patch_type"], message);
             }
         }
         if self.patch_type == PatchType::Haar && self.patch_size > 0 && !self.patch_size.is_power_of_two() {
