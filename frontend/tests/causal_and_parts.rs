@@ -239,7 +239,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         COSMOS,
         r#""out_channels": 65536"#,
         &[
-            "out_channels: expected patches of at most 2048 values where patch_type is \"haar\", found 65536 channels of 8 values each",
+            "out_channels: expected patches of at most 2048 values where patch_type is \"haar\", found 65536 channels of 64 values each",
         ],
     );
     refuses(COSMOS, r#""patch_type": "dct""#, &["patch_type: expected \"haar\" or \"rearrange\", found \"dct\""]);
