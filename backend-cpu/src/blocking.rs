@@ -123,7 +123,9 @@ impl Algorithm {
         }
     }
 
-    /// Whether it computes this convolution at all.
+    /// Whether it computes this convolution at all. Of a single frame, a transform over time makes
+    /// two and throws one away: never the least cost, but other programs may have weights in no other
+    /// form.
     pub fn applies(self, problem: &Problem) -> bool {
         match self {
             Self::Direct => true,
@@ -134,7 +136,7 @@ impl Algorithm {
             _ => {
                 problem.kernel[1..] == [3, 3]
                     && problem.strides == [1; 3]
-                    && (!self.over_time() || (problem.kernel[0] == 3 && problem.result[0] > 1))
+                    && (!self.over_time() || problem.kernel[0] == 3)
             }
         }
     }

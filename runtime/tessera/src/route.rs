@@ -127,10 +127,12 @@ impl Route {
         Step { kind, batch: 1, frames: frames.len(), height, width }
     }
 
-    /// The step whose algorithms the others take: the first over the first tile, which is the
-    /// largest.
+    /// The step whose algorithms the others take: the first over the first tile, which is the largest,
+    /// of those over the most frames, of which a clip has the most.
     pub fn leading_step(&self) -> Step {
-        self.step(0, (0, 0))
+        let most = (0..self.batches.len()).map(|batch| self.video_frames(batch)).max();
+        let batch = (0..self.batches.len()).find(|&batch| Some(self.video_frames(batch)) == most);
+        self.step(batch.unwrap_or(0), (0, 0))
     }
 
     /// Which call of each module the step over a batch of a tile of this number is, as the
