@@ -36,7 +36,7 @@ impl Axes {
     /// For each of batch, channels, time, height and width what `of_axis` has for it, or `other`
     /// where there is no such axis.
     pub(crate) fn sorted(self, of_axis: &[usize], other: usize) -> [usize; 5] {
-        [b'B', b'C', b'T', b'H', b'W'].map(|letter| {
+        (*b"BCTHW").map(|letter| {
             let axis = self.0.bytes().position(|known| known == letter);
             axis.and_then(|axis| of_axis.get(axis).copied()).unwrap_or(other)
         })
