@@ -7,7 +7,7 @@ use std::fmt;
 use ir::{BuildError, Value};
 
 use crate::condition::Condition;
-use crate::config_json::ConfigProblem;
+use crate::config_json::Configured;
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::{LatentScaling, StoredStatistics};
@@ -64,16 +64,7 @@ impl Dialect {
 /// Sizes are of one axis: height and width are treated alike. Nothing here overflows for sizes of
 /// any length; what is beyond the address space comes out as `usize::MAX`, and is refused when it
 /// is declared.
-pub trait Autoencoder: fmt::Debug + Send + Sync {
-    /// The class that `config.json` names.
-    fn class_name(&self) -> &'static str;
-
-    /// Every field of the configuration with its value, in the order of the class.
-    fn fields(&self) -> Vec<(&'static str, String)>;
-
-    /// All that makes this configuration one that cannot be declared; empty when it can.
-    fn problems(&self) -> Vec<ConfigProblem>;
-
+pub trait Autoencoder: Configured + fmt::Debug + Send + Sync {
     /// What it works on. Clips of a model of images have one frame.
     fn medium(&self) -> Medium {
         Medium::Video
@@ -141,7 +132,7 @@ pub trait Autoencoder: fmt::Debug + Send + Sync {
     /// of latents, the moments of a sample.
     ///
     /// # Errors
-    /// With a configuration without [`Self::problems`], only where tensors do not fit the address
+    /// With a configuration without [`Configured::problems`], only where tensors do not fit the address
     /// space.
     fn declare(&self, d: &mut Declaration<'_>, input: Value) -> Result<Value, BuildError>;
 

@@ -153,16 +153,32 @@ pub trait Configuration: Default {
     }
 }
 
-/// Every field of a configuration with its value, in the order of the class.
-pub(crate) fn fields(config: &(impl Configuration + Clone)) -> Vec<(&'static str, String)> {
-    let mut reader = Reader { object: &Map::new(), values: Vec::new(), problems: Vec::new() };
-    config.clone().read_fields(&mut reader);
-    reader.values
+/// What a configuration says of itself, whatever its class: every [`Configuration`] does.
+pub trait Configured {
+    /// The class that `config.json` names.
+    fn class_name(&self) -> &'static str;
+
+    /// Every field of the configuration with its value, in the order of the class.
+    fn fields(&self) -> Vec<(&'static str, String)>;
+
+    /// All that makes this configuration one that cannot be declared; empty when it can.
+    fn problems(&self) -> Vec<ConfigProblem>;
 }
 
-/// The violations of a configuration, without what they were found from.
-pub(crate) fn problems(config: &impl Configuration) -> Vec<ConfigProblem> {
-    config.violations().into_iter().map(|violation| violation.problem).collect()
+impl<C: Configuration + Clone> Configured for C {
+    fn class_name(&self) -> &'static str {
+        C::CLASS
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        let mut reader = Reader { object: &Map::new(), values: Vec::new(), problems: Vec::new() };
+        self.clone().read_fields(&mut reader);
+        reader.values
+    }
+
+    fn problems(&self) -> Vec<ConfigProblem> {
+        self.violations().into_iter().map(|violation| violation.problem).collect()
+    }
 }
 
 /// The fields in the text of a `config.json` that may be of one of these classes.

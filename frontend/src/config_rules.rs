@@ -12,6 +12,12 @@ pub(crate) const MOST_LAYERS: usize = 64;
 /// Largest height or width of a sample in pixels.
 pub(crate) const MOST_PIXELS: usize = 1 << 20;
 
+/// Pixels for one latent, in height as in width, of levels that each have half the resolution of the
+/// one before. Of too many for the address space, which are refused, it is the largest power of two.
+pub(crate) fn compression(levels: usize) -> usize {
+    1 << levels.saturating_sub(1).min(usize::BITS as usize - 1)
+}
+
 /// Channels of levels, the field `widths`, and group norms whose groups divide every one of them.
 pub(crate) fn widths(field: &'static str, widths: &[usize], groups: usize) -> Vec<Violation> {
     let mut found = Vec::new();

@@ -7,7 +7,7 @@ use ir::{BuildError, Value};
 
 use crate::autoencoder::{Autoencoder, Channels, Dialect, Medium};
 use crate::condition::Condition;
-use crate::config_json::{self, ConfigProblem, Configuration};
+use crate::config_json::Configuration;
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::{LatentScaling, StoredStatistics};
@@ -104,18 +104,6 @@ pub trait Describes: Configuration + Clone + fmt::Debug + Send + Sync {
 }
 
 impl<C: Describes> Autoencoder for C {
-    fn class_name(&self) -> &'static str {
-        C::CLASS
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        config_json::fields(self)
-    }
-
-    fn problems(&self) -> Vec<ConfigProblem> {
-        config_json::problems(self)
-    }
-
     fn medium(&self) -> Medium {
         self.network().medium()
     }

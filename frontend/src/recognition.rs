@@ -149,7 +149,7 @@ pub struct Recognised {
 
 /// The models that a file with these tensors may hold, in the order of the registry: every
 /// published one that has as many tensors of the same names and shapes as its class finds, or what
-/// its class finds; of classes that do not look, every published one. [`Autoencoder::problems`] of
+/// its class finds; of classes that do not look, every published one. [`crate::Configured::problems`] of
 /// those tell what could not be read off tensors.
 pub fn recognise(tensors: &TensorShapes<'_>) -> Vec<Recognised> {
     let mut recognised = vec![];

@@ -2,7 +2,8 @@
 
 use frontend::autoencoder_kl::Config;
 use frontend::{
-    Autoencoder, Configuration, Half, Medium, Position, Step, StepKind, Taps, declare, parameters, tap_names,
+    Autoencoder, Configuration, Configured, Half, Medium, Position, Step, StepKind, Taps, declare, parameters,
+    tap_names,
 };
 use ir::Role;
 use ir::verify::verify;

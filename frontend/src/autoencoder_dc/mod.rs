@@ -16,7 +16,7 @@ mod samplers;
 use ir::{BuildError, Value};
 
 use crate::autoencoder::{Autoencoder, Channels, Medium};
-use crate::config_json::{self, ConfigProblem, Configuration};
+use crate::config_rules;
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::LatentScaling;
@@ -34,18 +34,6 @@ const OVERLAP: f64 = 0.125;
 const TRAINING_SIZE: usize = 1024;
 
 impl Autoencoder for Config {
-    fn class_name(&self) -> &'static str {
-        Self::CLASS
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        config_json::fields(self)
-    }
-
-    fn problems(&self) -> Vec<ConfigProblem> {
-        config_json::problems(self)
-    }
-
     fn medium(&self) -> Medium {
         Medium::Image
     }
@@ -60,7 +48,7 @@ impl Autoencoder for Config {
     }
 
     fn spatial_compression(&self) -> usize {
-        1 << self.encoder_block_out_channels.len().saturating_sub(1).min(usize::BITS as usize - 1)
+        config_rules::compression(self.encoder_block_out_channels.len())
     }
 
     fn temporal_compression(&self) -> usize {

@@ -6,7 +6,7 @@ use ir::{BuildError, Value};
 use super::{decoder, encoder, other_names};
 use crate::autoencoder::{Channels, Dialect, Medium};
 use crate::config_json::Violation;
-use crate::config_rules::{MOST_CHANNELS, MOST_LAYERS, MOST_PIXELS};
+use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_PIXELS};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::network;
@@ -78,7 +78,7 @@ impl network::Network for Network {
     }
 
     fn spatial_compression(&self) -> usize {
-        1 << self.levels().saturating_sub(1).min(usize::BITS as usize - 1)
+        config_rules::compression(self.levels())
     }
 
     fn temporal_compression(&self) -> usize {

@@ -82,7 +82,7 @@ impl Config {
 
     /// Pixels for one latent: the encoder's stages halve height and width.
     pub(super) fn compression(&self) -> usize {
-        1 << self.num_encoder_blocks.len().saturating_sub(1).min(usize::BITS as usize - 1)
+        config_rules::compression(self.num_encoder_blocks.len())
     }
 }
 

@@ -15,7 +15,6 @@ mod recognition;
 use ir::{BuildError, Value};
 
 use crate::autoencoder::{Autoencoder, Channels, Dialect, Medium};
-use crate::config_json::{self, ConfigProblem, Configuration};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::LatentScaling;
@@ -31,18 +30,6 @@ const TILE: usize = 512;
 const OVERLAP: f64 = 0.125;
 
 impl Autoencoder for Config {
-    fn class_name(&self) -> &'static str {
-        Self::CLASS
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        config_json::fields(self)
-    }
-
-    fn problems(&self) -> Vec<ConfigProblem> {
-        config_json::problems(self)
-    }
-
     fn medium(&self) -> Medium {
         Medium::Image
     }

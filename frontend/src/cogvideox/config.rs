@@ -296,6 +296,7 @@ impl Config {
 mod tests {
     use super::*;
     use crate::autoencoder::Autoencoder;
+    use crate::config_json::Configured;
 
     fn with(levels: usize, ratio: f64) -> Config {
         Config { block_out_channels: vec![32; levels], temporal_compression_ratio: ratio, ..Config::default() }

@@ -13,7 +13,6 @@ mod recognition;
 use ir::{BuildError, Value};
 
 use crate::autoencoder::{Autoencoder, Channels};
-use crate::config_json::{self, ConfigProblem, Configuration};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::LatentScaling;
@@ -29,18 +28,6 @@ const DECODE_FRAMES: usize = 2;
 const ENCODE_FRAMES: usize = 8;
 
 impl Autoencoder for Config {
-    fn class_name(&self) -> &'static str {
-        Self::CLASS
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        config_json::fields(self)
-    }
-
-    fn problems(&self) -> Vec<ConfigProblem> {
-        config_json::problems(self)
-    }
-
     fn channels(&self) -> Channels {
         Channels {
             input: self.in_channels,

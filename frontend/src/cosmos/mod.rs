@@ -17,7 +17,6 @@ mod patches;
 use ir::{BuildError, Value};
 
 use crate::autoencoder::{Autoencoder, Channels, Dialect};
-use crate::config_json::{self, ConfigProblem, Configuration};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::LatentScaling;
@@ -39,18 +38,6 @@ const TRAINING_SIZE: [usize; 2] = [704, 1280];
 const SIGMA: f64 = 0.5;
 
 impl Autoencoder for Config {
-    fn class_name(&self) -> &'static str {
-        Self::CLASS
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        config_json::fields(self)
-    }
-
-    fn problems(&self) -> Vec<ConfigProblem> {
-        config_json::problems(self)
-    }
-
     /// The encoder gives latents, and no variance of them (`IdentityDistribution`).
     fn channels(&self) -> Channels {
         Channels {

@@ -174,7 +174,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::autoencoder::Autoencoder;
+    use crate::config_json::Configured;
 
     #[test]
     fn samplers_are_those_of_the_reference() {

@@ -228,7 +228,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::autoencoder::Autoencoder;
+    use crate::config_json::Configured;
 
     fn problems(config: &Config) -> String {
         config.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")

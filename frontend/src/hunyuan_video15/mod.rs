@@ -17,7 +17,6 @@ mod samplers;
 use ir::{BuildError, Value};
 
 use crate::autoencoder::{Autoencoder, Channels, Dialect};
-use crate::config_json::{self, ConfigProblem, Configuration};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::LatentScaling;
@@ -36,18 +35,6 @@ const TILE: usize = 256;
 const OVERLAP: f64 = 0.25;
 
 impl Autoencoder for Config {
-    fn class_name(&self) -> &'static str {
-        Self::CLASS
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        config_json::fields(self)
-    }
-
-    fn problems(&self) -> Vec<ConfigProblem> {
-        config_json::problems(self)
-    }
-
     fn channels(&self) -> Channels {
         Channels {
             input: self.in_channels,

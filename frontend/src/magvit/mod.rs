@@ -16,7 +16,7 @@ mod halves;
 use ir::{BuildError, Value};
 
 use crate::autoencoder::{Autoencoder, Channels};
-use crate::config_json::{self, ConfigProblem, Configuration};
+use crate::config_rules;
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::LatentScaling;
@@ -37,18 +37,6 @@ const OVERLAP: f64 = 0.125;
 const TRAINING_SIZE: [usize; 2] = [512, 512];
 
 impl Autoencoder for Config {
-    fn class_name(&self) -> &'static str {
-        Self::CLASS
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        config_json::fields(self)
-    }
-
-    fn problems(&self) -> Vec<ConfigProblem> {
-        config_json::problems(self)
-    }
-
     fn channels(&self) -> Channels {
         Channels {
             input: self.in_channels,
@@ -59,7 +47,7 @@ impl Autoencoder for Config {
     }
 
     fn spatial_compression(&self) -> usize {
-        1 << self.levels().saturating_sub(1).min(usize::BITS as usize - 1)
+        config_rules::compression(self.levels())
     }
 
     fn temporal_compression(&self) -> usize {

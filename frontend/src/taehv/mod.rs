@@ -18,7 +18,6 @@ mod recognition;
 use ir::{BuildError, Value};
 
 use crate::autoencoder::{Autoencoder, Channels};
-use crate::config_json::{self, ConfigProblem, Configuration};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::LatentScaling;
@@ -36,18 +35,6 @@ const OVERLAP: f64 = 0.25;
 const TRAINING_SIZE: [usize; 2] = [480, 832];
 
 impl Autoencoder for Config {
-    fn class_name(&self) -> &'static str {
-        Self::CLASS
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        config_json::fields(self)
-    }
-
-    fn problems(&self) -> Vec<ConfigProblem> {
-        config_json::problems(self)
-    }
-
     fn channels(&self) -> Channels {
         Channels {
             input: self.image_channels,

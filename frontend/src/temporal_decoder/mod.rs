@@ -14,7 +14,6 @@ use ir::{BuildError, Value};
 
 use crate::autoencoder::{Autoencoder, Channels, Dialect};
 use crate::autoencoder_kl;
-use crate::config_json::{self, ConfigProblem, Configuration};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::LatentScaling;
@@ -30,18 +29,6 @@ pub use config::Config;
 const DECODED_AT_ONCE: usize = 14;
 
 impl Autoencoder for Config {
-    fn class_name(&self) -> &'static str {
-        Self::CLASS
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        config_json::fields(self)
-    }
-
-    fn problems(&self) -> Vec<ConfigProblem> {
-        config_json::problems(self)
-    }
-
     fn channels(&self) -> Channels {
         Channels {
             input: self.in_channels,

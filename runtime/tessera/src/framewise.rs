@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use frontend::declaration::Declaration;
 use frontend::{
-    Autoencoder, Channels, ConfigProblem, FrameSteps, FrameTileRule, Half, LatentScaling, StepKind, SurplusFrame,
-    TileRule,
+    Autoencoder, Channels, ConfigProblem, Configured, FrameSteps, FrameTileRule, Half, LatentScaling, StepKind,
+    SurplusFrame, TileRule,
 };
 use ir::{BuildError, Value};
 
@@ -29,7 +29,7 @@ impl Framewise {
     }
 }
 
-impl Autoencoder for Framewise {
+impl Configured for Framewise {
     fn class_name(&self) -> &'static str {
         self.model.class_name()
     }
@@ -41,7 +41,9 @@ impl Autoencoder for Framewise {
     fn problems(&self) -> Vec<ConfigProblem> {
         self.model.problems()
     }
+}
 
+impl Autoencoder for Framewise {
     fn channels(&self) -> Channels {
         self.model.channels()
     }
