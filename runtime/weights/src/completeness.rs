@@ -57,7 +57,8 @@ impl Checkpoint {
     pub fn unexpected(&self, halves: &[ExpectedHalf], is_known: impl Fn(&str) -> bool) -> Option<String> {
         let expected = halves.iter().flat_map(|half| &half.tensors);
         let expected: HashSet<&str> = expected.map(|(name, _)| name.as_str()).collect();
-        let is_beside = |name: &str| self.has_eight_bits() && scales::is_beside(name);
+        let has_eight_bits = self.has_eight_bits();
+        let is_beside = |name: &str| has_eight_bits && scales::is_beside(name);
         let names = self.signatures().map(|tensor| tensor.name);
         let others = names.filter(|name| !expected.contains(name) && !is_known(name) && !is_beside(name));
         let others: Vec<_> = others.map(|name| format!("`{name}`")).collect();
