@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::allegro;
 use crate::autoencoder::Autoencoder;
 use crate::autoencoder_dc;
 use crate::autoencoder_kl;
@@ -20,7 +21,7 @@ use crate::magvit;
 use crate::mochi;
 use crate::qwen_image;
 use crate::qwen_image_21;
-use crate::recognition::{OfTensors, TensorShapes};
+use crate::recognition::TensorShapes;
 use crate::taehv;
 use crate::temporal_decoder;
 use crate::wan;
@@ -31,9 +32,12 @@ type ReadModel = Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>), ConfigError>
 /// A class of models.
 pub(crate) struct Class {
     pub(crate) name: &'static str,
-    read: fn(&Map<String, Value>) -> ReadModel,
-    /// See [`Configuration::OF_TENSORS`].
-    pub(crate) of_tensors: Option<OfTensors<Arc<dyn Autoencoder>>>,
+    pub(crate) read: fn(&Map<String, Value>) -> ReadModel,
+    /// The fields of the class that a configuration tells, which may leave out others; `None` where it
+    /// is that of another class.
+    pub(crate) told: fn(&Map<String, Value>) -> Option<Map<String, Value>>,
+    /// See [`Configuration::OF_TENSORS`]; these fields are told already.
+    pub(crate) of_tensors: fn(&TensorShapes<'_>, &Map<String, Value>) -> Option<Arc<dyn Autoencoder>>,
 }
 
 pub(crate) const CLASSES: &[Class] = &[
@@ -54,14 +58,11 @@ pub(crate) const CLASSES: &[Class] = &[
     class::<temporal_decoder::Config>(),
     class::<cosmos::Config>(),
     class::<magvit::Config>(),
+    class::<allegro::Config>(),
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
-    let of_tensors: Option<OfTensors<Arc<dyn Autoencoder>>> = match C::OF_TENSORS {
-        Some(_) => Some(of_tensors::<C>),
-        None => None,
-    };
-    Class { name: C::CLASS, read: read::<C>, of_tensors }
+    Class { name: C::CLASS, read: read::<C>, told: told::<C>, of_tensors: of_tensors::<C> }
 }
 
 fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -> ReadModel {
@@ -69,8 +70,23 @@ fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -
     Ok((Arc::new(config), warnings))
 }
 
-fn of_tensors<C: Configuration + Autoencoder + 'static>(tensors: &TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>> {
-    Some(Arc::new(C::OF_TENSORS?(tensors)?))
+fn told<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -> Option<Map<String, Value>> {
+    match object.get(CLASS_FIELD) {
+        Some(named) if named == C::CLASS => Some(object.clone()),
+        Some(_) => C::of_authors(object),
+        None => C::of_authors(object).or_else(|| {
+            let fields = C::default().fields();
+            let knows = |field: &String| field.starts_with('_') || fields.iter().any(|(name, _)| name == field);
+            object.keys().all(knows).then(|| object.clone())
+        }),
+    }
+}
+
+fn of_tensors<C: Configuration + Autoencoder + 'static>(
+    tensors: &TensorShapes<'_>,
+    told: &Map<String, Value>,
+) -> Option<Arc<dyn Autoencoder>> {
+    Some(Arc::new(C::OF_TENSORS(tensors)?.with_fields(told)?))
 }
 
 /// The configuration of an `AutoencoderKL` in the size that all the published ones have, with these
@@ -118,6 +134,7 @@ pub fn published() -> &'static [Published] {
                 "layers_per_block": 2, "latent_channels": 4, "sample_size": 768}"#,
         },
         Published { name: "Cosmos-1.0", config: r#"{"_class_name": "AutoencoderKLCosmos"}"# },
+        Published { name: "Allegro", config: r#"{"_class_name": "AutoencoderKLAllegro"}"# },
         Published { name: "EasyAnimate-5", config: r#"{"_class_name": "AutoencoderKLMagvit"}"# },
         Published { name: "SD-1.5", config: stable_diffusion!(r#""sample_size": 512"#) },
         Published { name: "SDXL", config: stable_diffusion!(r#""sample_size": 1024, "scaling_factor": 0.13025"#) },

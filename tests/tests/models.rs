@@ -438,6 +438,11 @@ fn magvit() {
 }
 
 #[test]
+fn allegro() {
+    check("allegro");
+}
+
+#[test]
 fn qwen_image_2_1() {
     check("qwen-image-2.1");
 }

@@ -13,7 +13,7 @@ use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::{Spread, StoredStatistics};
 use crate::network;
 use crate::step::{Half, Position, StepKind};
-use crate::tile_rule::{FrameTileRule, SurplusFrame, TileRule};
+use crate::tile_rule::{FrameTileRule, LastTile, SurplusFrame, TileRule};
 
 /// Height and width in pixels of the reference's tiles.
 const TILE: usize = 512;
@@ -268,7 +268,13 @@ impl network::Network for Network {
             Half::Decoder => SurplusFrame::Last,
             Half::Encoder => SurplusFrame::First,
         };
-        Some(FrameTileRule { frames: TILE_FRAMES, stride: TILE_STRIDE_FRAMES, usual: false, surplus })
+        Some(FrameTileRule {
+            frames: TILE_FRAMES,
+            stride: TILE_STRIDE_FRAMES,
+            usual: false,
+            surplus: Some(surplus),
+            last: LastTile::BeginsInside,
+        })
     }
 
     /// The names of the model's authors.

@@ -47,16 +47,26 @@ pub struct Vae {
     session: RwLock<Arc<Session>>,
 }
 
+/// A model with its configuration, and what was passed over.
+type ReadModel = (Arc<dyn Autoencoder>, Vec<ConfigWarning>);
+
 /// Reads a config.json.
 ///
 /// # Errors
 /// [`files::Error::Read`]; [`Error::Config`] with every field that cannot be honoured.
-pub fn read_config(path: &Path) -> Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>)> {
-    let text = text_file::read_json(path).map_err(|fault| match fault {
+pub fn read_config(path: &Path) -> Result<ReadModel> {
+    config_in(path, &config_text(path)?)
+}
+
+fn config_text(path: &Path) -> Result<String> {
+    text_file::read_json(path).map_err(|fault| match fault {
         NotText::Read(cause) => files::Error::Read { path: path.into(), cause }.into(),
         NotText::Other(problem) => Error::Config { path: path.into(), cause: ConfigError::Other(problem) },
-    })?;
-    frontend::read_config(&text).map_err(|cause| Error::Config { path: path.into(), cause })
+    })
+}
+
+fn config_in(path: &Path, text: &str) -> Result<ReadModel> {
+    frontend::read_config(text).map_err(|cause| Error::Config { path: path.into(), cause })
 }
 
 impl Vae {
@@ -80,21 +90,33 @@ impl Vae {
     }
 
     /// [`Self::open_files`] with only those of the weights whose names begin with `prefix`, where
-    /// files hold several models.
+    /// files hold several models. A configuration that the weights do not fit may be one that leaves
+    /// out what their names and shapes tell; [`Self::account`] says so then.
     ///
     /// # Errors
     /// As [`Self::open_files`]; [`weights::Error::NoPrefix`].
     pub fn open_prefixed(files: &ModelFiles, prefix: Option<&str>) -> Result<Vae> {
-        let config = files.config.as_ref().map(|path| Ok::<_, Error>((path, read_config(path)?))).transpose()?;
+        let config = files.config.as_ref().map(|path| Ok::<_, Error>((path, config_text(path)?))).transpose()?;
         let checkpoint = Checkpoint::open(&files.weights)?;
         let checkpoint = match prefix {
             Some(prefix) => checkpoint.under(prefix)?,
             None => checkpoint,
         };
-        let Some((path, (model, warnings))) = config else { return Vae::recognised(checkpoint) };
-        let mut vae = Vae::new(model, checkpoint)?;
-        vae.warnings.splice(..0, warnings.iter().map(|warning| format!("{}: {warning}", path.display())));
-        Ok(vae)
+        let Some((path, text)) = config else { return Vae::recognised(checkpoint) };
+        let complete = config_in(path, &text).and_then(|(model, warnings)| {
+            let mut vae = Vae::new(model, checkpoint.clone())?;
+            vae.warnings.splice(..0, warnings.iter().map(|warning| format!("{}: {warning}", path.display())));
+            Ok(vae)
+        });
+        if complete.as_ref().is_ok_and(|vae| Half::ALL.into_iter().any(|half| vae.check_weights(half).is_ok())) {
+            return complete;
+        }
+        match recognition::completed(&checkpoint, &text) {
+            Some(Recognition { model, account }) => {
+                Ok(Vae { recognition: Some(account), ..Vae::new(model, checkpoint)? })
+            }
+            None => complete,
+        }
     }
 
     /// The model that a checkpoint without a configuration is found to hold, by the names and shapes
