@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use tessera::conditions::Conditions;
 use tessera::{Error, FrameTilingChoice, Precision, RunInput, RunOptions, TilingChoice};
 use workbench::comparison::{Level, ModuleErrors, Verdict};
 use workbench::error_plot;
@@ -119,6 +120,9 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
             if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, file.tiling(vae.model())) {
                 options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
                 options.overlap = Some(tiling.overlap);
+            }
+            if options.conditions == Conditions::default() {
+                options.conditions = file.conditions()?;
             }
             if let (FrameTilingChoice::Usual, Some(choice)) = (options.frame_tiling, file.frame_tiling()) {
                 options.frame_tiling = choice;

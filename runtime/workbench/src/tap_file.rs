@@ -1,18 +1,22 @@
 //! Files of activations: safetensors with `input` and `output`, [B, C, T, H, W] or, of images, [B,
 //! C, H, W], and, of every module and every call of it, `tap.CALL.PATH`. The metadata says what was
-//! run, each value in JSON: `op` (`decode` or `encode`), `shape`, `tiling`, `tile_frames`.
+//! run, each value in JSON: `op` (`decode` or `encode`), `shape`, `tiling`, `tile_frames`. Of a decoder
+//! that is told more than its latents, `temb` is the timestep of each sample and `noise.N`, [H, W], the
+//! N-th draw of its noise.
 //!
 //! CALL counts a module's calls from 0, as the reference makes them: the steps of a clip, and with
 //! tiles all steps of the first tile, then those of the second; tiles along time are clips, one
 //! behind the other. `tools/taps.py` writes such files
 //! of PyTorch, [`crate::recording`] of ours.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use frontend::{Autoencoder, Half};
+use frontend::{Autoencoder, Half, TIMESTEP};
 use serde_json::{Map, Value};
 
+use tessera::conditions::{Conditions, NoiseSource};
 use tessera::frame_tiling::FrameTiling;
 use tessera::options::FrameTilingChoice;
 use tessera::tensor_file::TensorFile;
@@ -98,6 +102,21 @@ impl TapFile {
                 Some(FrameTilingChoice::Of(FrameTiling { frames: frames(&tiling[0])?, stride: frames(&tiling[1])? }))
             }
         }
+    }
+
+    /// What the decoder was told beside its latents.
+    ///
+    /// # Errors
+    /// [`files::Error::WrongDtype`].
+    pub fn conditions(&self) -> Result<Conditions> {
+        let mut conditions = Conditions::default();
+        if self.file.tensor("temb").is_some() {
+            conditions = conditions.with_numbers(TIMESTEP, self.file.to_f32("temb")?);
+        }
+        let names = self.file.names().into_iter().filter(|name| name.starts_with("noise."));
+        let planes = names.map(|name| Ok((name.clone(), self.file.to_f32(&name)?)));
+        let planes: BTreeMap<String, Vec<f32>> = planes.collect::<Result<_>>()?;
+        Ok(if planes.is_empty() { conditions } else { conditions.with_noise(NoiseSource::Given(Arc::new(planes))) })
     }
 
     fn label(&self, key: &str) -> Option<Value> {
