@@ -33,7 +33,6 @@ SILENT = {
     "Identity",
     "ModuleList",
     "ReLU",
-    "Sequential",
     "SiLU",
     "Timesteps",
     "ZeroPad2d",
