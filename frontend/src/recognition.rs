@@ -66,6 +66,13 @@ impl TensorShapes<'_> {
         self.by_end.keys().filter_map(|name| number(name)).collect()
     }
 
+    /// How long a list of layers is that has these tensors, where some of it may have none; `None`
+    /// where there is no such list, or one longer than any model's.
+    pub(crate) fn length(&self, list: &str) -> Option<usize> {
+        const MOST: usize = 1 << 10;
+        self.numbers(list).last().filter(|last| **last < MOST).map(|last| last + 1)
+    }
+
     /// Length of an axis of the first of these tensors that is there.
     fn axis(&self, names: &[&str], axis: usize) -> Option<usize> {
         let shape = names.iter().find_map(|name| self.by_end.get(name))?;
@@ -282,9 +289,18 @@ mod tests {
 
     #[test]
     fn other_files_are_no_models() {
-        let shape: &[usize] = &[4, 4];
-        let names = ["blocks.0.attn.weight", "encoder.weight", "decoder", "", ".", "decoder.conv_in.weight"];
-        for shape in [shape, &[]] {
+        let names = [
+            "blocks.0.attn.weight",
+            "encoder.weight",
+            "decoder",
+            "",
+            ".",
+            "decoder.conv_in.weight",
+            "encoder.conv_in.conv.weight",
+            "encoder.conv_out.conv.weight",
+            "encoder.down_blocks.18446744073709551615.resnets.0.conv1.conv.weight",
+        ];
+        for shape in [&[4, 4][..], &[], &[usize::MAX; 5], &[0; 5]] {
             let found = recognise(&names.into_iter().map(|name| (name, shape)).collect(), &Told::default());
             assert!(found.is_empty(), "{found:?}");
         }

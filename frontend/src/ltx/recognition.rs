@@ -161,8 +161,7 @@ fn modules(tensors: &TensorShapes<'_>, list: &str, number: usize, in_level: [&st
 
 /// All modules of a half's list.
 fn listed(tensors: &TensorShapes<'_>, list: &str, in_level: [&str; 3]) -> Option<Vec<Placed>> {
-    let last = tensors.numbers(list).last().copied()?;
-    Some((0..=last).flat_map(|number| modules(tensors, list, number, in_level)).collect())
+    Some((0..tensors.length(list)?).flat_map(|number| modules(tensors, list, number, in_level)).collect())
 }
 
 /// Whether the modules of a half are numbered in one list.

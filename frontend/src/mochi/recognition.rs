@@ -34,7 +34,7 @@ pub(super) fn config(tensors: &TensorShapes<'_>) -> Option<Config> {
     let latents = latents.or(tensors.outputs(&["encoder.proj_out.weight"]).map(|moments| moments / 2))?;
     let fits = latents == usual.latent_channels;
     Some(Config {
-        in_channels: features.unwrap_or(FEATURES * output),
+        in_channels: features.unwrap_or(output.saturating_mul(FEATURES)),
         out_channels: output,
         encoder_block_out_channels: down.widths.clone(),
         decoder_block_out_channels: up.widths.clone(),

@@ -35,24 +35,32 @@ struct Candidate {
     is_named: bool,
 }
 
+/// Why a file does not hold a model that it looks like.
+struct Unlike {
+    /// Whether that is because tensors leave something open.
+    is_open: bool,
+    problem: String,
+}
+
 impl Candidate {
     /// The model as the file has it, or why it has none such.
-    fn of(checkpoint: &Checkpoint, recognised: Recognised) -> Result<Result<Self, String>> {
+    fn of(checkpoint: &Checkpoint, recognised: Recognised) -> Result<Result<Self, Unlike>> {
         let model = &*recognised.model;
         if let Some(problem) = model.problems().first() {
             let problem =
                 format!("its tensors do not tell enough: {problem}; a configuration of what they leave open will do");
-            return Ok(Err(problem));
+            return Ok(Err(Unlike { is_open: true, problem }));
         }
+        let differs = |problem| Ok(Err(Unlike { is_open: false, problem }));
         let parts = parameters::all(model)?;
         let named = match checkpoint.clone().named(&parts, &parameters::dialects(model)) {
             Ok(named) => named,
-            Err(fault) => return Ok(Err(fault.to_string())),
+            Err(fault) => return differs(fault.to_string()),
         };
         let halves = &parts[..Half::ALL.len()];
         let faults: Vec<_> = halves.iter().filter_map(|half| named.check(half).err()).collect();
         if let [_, fault] = &faults[..] {
-            return Ok(Err(problem_of(fault)));
+            return differs(problem_of(fault));
         }
         Ok(Ok(Self {
             halves: halves.len() - faults.len(),
@@ -109,7 +117,7 @@ fn with_told(checkpoint: &Checkpoint, told: &Told, by: &str) -> Result<Recogniti
         let class = recognised.model.class_name();
         match Candidate::of(checkpoint, recognised)? {
             Ok(candidate) => candidates.push(candidate),
-            Err(problem) => near.push(format!("it looks like {class}, but {problem}")),
+            Err(Unlike { is_open, problem }) => near.push((is_open, format!("it looks like {class}, but {problem}"))),
         }
     }
     // Of equals the first, by the order of the registry.
@@ -118,7 +126,10 @@ fn with_told(checkpoint: &Checkpoint, told: &Told, by: &str) -> Result<Recogniti
         let problem = if near.is_empty() {
             format!("no model is known whose tensors are called so; it has {}", checkpoint.contents())
         } else {
-            near.join("; ")
+            // Where something can be done about one, the others were but looked at.
+            let can_be_told = near.iter().any(|(is_open, _)| *is_open);
+            near.retain(|(is_open, _)| *is_open == can_be_told);
+            near.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>().join("; ")
         };
         return Err(Error::Unrecognised { path, problem });
     };

@@ -331,10 +331,16 @@ impl Vae {
             );
             return Err(Error::Input { what: "clip", found: clip.axes(), problem });
         }
+        let frames = self.model.encoded_frames(clip.frames);
+        if frames == 0 {
+            let least = self.model.temporal_compression();
+            let problem = format!("the model makes a latent frame of {least} frames, and has fewer to make it of");
+            return Err(Error::Input { what: "clip", found: clip.axes(), problem });
+        }
         Ok(ClipShape {
             batch: clip.batch,
             channels: self.model.channels().moments,
-            frames: self.model.encoded_frames(clip.frames),
+            frames,
             height: self.model.latent_size(clip.height),
             width: self.model.latent_size(clip.width),
         })
