@@ -10,10 +10,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::autoencoder::Autoencoder;
-use crate::config_json::{CLASS_FIELD, object};
+use crate::config_json::{CLASS_FIELD, Fields, object};
 use crate::parameters::parameters;
 use crate::registry::{CLASSES, Class, published};
 use crate::step::Half;
@@ -177,7 +177,7 @@ pub struct Recognised {
 /// Fields of a configuration that are told beside a file's tensors, some or all.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    fields: Map<String, Value>,
+    fields: Fields,
 }
 
 impl Told {
@@ -221,10 +221,7 @@ pub fn recognise(tensors: &TensorShapes<'_>, told: &Told) -> Vec<Recognised> {
 }
 
 /// The published models of a class, with these fields.
-fn published_of(
-    class: &'static Class,
-    told: &Map<String, Value>,
-) -> impl Iterator<Item = (&'static str, Arc<dyn Autoencoder>)> {
+fn published_of(class: &'static Class, told: &Fields) -> impl Iterator<Item = (&'static str, Arc<dyn Autoencoder>)> {
     published().iter().filter_map(move |published| {
         let mut fields = object(published.config, &[class.name]).ok()?;
         if fields.get(CLASS_FIELD)? != class.name {
@@ -260,7 +257,7 @@ mod tests {
 
     /// All published models.
     fn all() -> impl Iterator<Item = (&'static str, Arc<dyn Autoencoder>)> {
-        CLASSES.iter().flat_map(|class| published_of(class, &Map::new()).collect::<Vec<_>>())
+        CLASSES.iter().flat_map(|class| published_of(class, &Fields::new()).collect::<Vec<_>>())
     }
 
     #[test]

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
 use crate::allegro;
 use crate::autoencoder::Autoencoder;
 use crate::autoencoder_dc;
 use crate::autoencoder_kl;
 use crate::autoencoder_tiny;
 use crate::cogvideox;
-use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
+use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, Fields, object, shown};
 use crate::cosmos;
 use crate::flux2;
 use crate::hunyuan_video;
@@ -26,18 +24,21 @@ use crate::taehv;
 use crate::temporal_decoder;
 use crate::wan;
 
+/// A model with its configuration.
+type Model = Arc<dyn Autoencoder>;
+
 /// A model with its configuration, and what was passed over.
-type ReadModel = Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>), ConfigError>;
+type ReadModel = Result<(Model, Vec<ConfigWarning>), ConfigError>;
 
 /// A class of models.
 pub(crate) struct Class {
     pub(crate) name: &'static str,
-    pub(crate) read: fn(&Map<String, Value>) -> ReadModel,
+    pub(crate) read: fn(&Fields) -> ReadModel,
     /// The fields of the class that a configuration tells, which may leave out others; `None` where it
     /// is that of another class.
-    pub(crate) told: fn(&Map<String, Value>) -> Option<Map<String, Value>>,
+    pub(crate) told: fn(&Fields) -> Option<Fields>,
     /// See [`Configuration::OF_TENSORS`]; these fields are told already.
-    pub(crate) of_tensors: fn(&TensorShapes<'_>, &Map<String, Value>) -> Option<Arc<dyn Autoencoder>>,
+    pub(crate) of_tensors: fn(&TensorShapes<'_>, &Fields) -> Option<Model>,
 }
 
 pub(crate) const CLASSES: &[Class] = &[
@@ -65,12 +66,12 @@ const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
     Class { name: C::CLASS, read: read::<C>, told: told::<C>, of_tensors: of_tensors::<C> }
 }
 
-fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -> ReadModel {
+fn read<C: Configuration + Autoencoder + 'static>(object: &Fields) -> ReadModel {
     let (config, warnings) = C::from_object(object)?;
     Ok((Arc::new(config), warnings))
 }
 
-fn told<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -> Option<Map<String, Value>> {
+fn told<C: Configuration + Autoencoder + 'static>(object: &Fields) -> Option<Fields> {
     match object.get(CLASS_FIELD) {
         Some(named) if named == C::CLASS => Some(object.clone()),
         Some(_) => C::of_authors(object),
@@ -82,10 +83,7 @@ fn told<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -
     }
 }
 
-fn of_tensors<C: Configuration + Autoencoder + 'static>(
-    tensors: &TensorShapes<'_>,
-    told: &Map<String, Value>,
-) -> Option<Arc<dyn Autoencoder>> {
+fn of_tensors<C: Configuration + Autoencoder + 'static>(tensors: &TensorShapes<'_>, told: &Fields) -> Option<Model> {
     Some(Arc::new(C::OF_TENSORS(tensors)?.with_fields(told)?))
 }
 

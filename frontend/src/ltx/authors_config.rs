@@ -2,7 +2,9 @@
 //! fields of the authors' own code (`CausalVideoAutoencoder`). Of it is taken what tensors do not
 //! show; what they do is read off them.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use crate::config_json::Fields;
 
 /// Fields that both codes call by one name.
 const SAME: [&str; 3] = ["patch_size", "timestep_conditioning", "scaling_factor"];
@@ -19,11 +21,11 @@ const RENAMED: [(&str, &str); 6] = [
 
 /// The fields of diffusers' classes that a configuration of the authors' tells; `None` where it is
 /// none of theirs.
-pub(crate) fn fields(config: &Map<String, Value>) -> Option<Map<String, Value>> {
+pub(crate) fn fields(config: &Fields) -> Option<Fields> {
     let blocks = config.get("decoder_blocks").or_else(|| config.get("blocks"))?.as_array()?;
     let renamed = SAME.map(|name| (name, name)).into_iter().chain(RENAMED);
     let told = renamed.filter_map(|(theirs, own)| Some((own.to_owned(), config.get(theirs)?.clone())));
-    let mut told: Map<String, Value> = told.collect();
+    let mut told: Fields = told.collect();
     told.insert("upsample_residual".to_owned(), residual(blocks).into());
     Some(told)
 }

@@ -4,16 +4,14 @@
 //! [`crate::config_json`], what follows from them in `network`, which values are allowed in
 //! `rules`.
 
-use ir::PadMode;
-use serde_json::{Map, Value};
-
 use super::authors_config;
 use super::network::{Blocks, DecoderLevel, DecoderPlan, EncoderLevel, EncoderPlan, Generation, Network, Sampler};
 use super::recognition::{self, FoundDecoder, FoundEncoder, FoundEncoderLevel};
 use super::rules::{Each, Stated, sampler_name, sampler_named};
-use crate::config_json::{Configuration, Reader, Violation};
+use crate::config_json::{Configuration, Fields, Reader, Violation};
 use crate::config_rules;
 use crate::recognition::{OfTensors, TensorShapes};
+use ir::PadMode;
 
 /// The block whose sampler is a convolution of stride 2.
 const OLDER_BLOCK: &str = "LTXVideoDownBlock3D";
@@ -212,7 +210,7 @@ impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLLTXVideo";
     const OF_TENSORS: OfTensors<Self> = Self::of_tensors;
 
-    fn of_authors(config: &Map<String, Value>) -> Option<Map<String, Value>> {
+    fn of_authors(config: &Fields) -> Option<Fields> {
         authors_config::fields(config)
     }
 

@@ -24,6 +24,9 @@ const OVERLAP: f64 = 0.125;
 const TILE_FRAMES: usize = 16;
 const TILE_STRIDE_FRAMES: usize = 8;
 
+/// Latent frames that an encode step makes: two, as convolutions over time make two frames of a tile.
+const ENCODED_UNITS: usize = 2;
+
 /// Height and width in pixels that pipelines make unless told otherwise.
 const USUAL_SIZE: [usize; 2] = [512, 704];
 
@@ -216,13 +219,23 @@ impl network::Network for Network {
         USUAL_SIZE.map(|pixels| (pixels / unit).max(self.least_latents(Half::Decoder)) * unit)
     }
 
-    /// All frames at once. Convolutions alone look across time, so that a causal half may be cut.
-    /// (An encoder that is not causal, of which there is none, could read what is behind the last
-    /// unit where its samplers are convolutions.)
+    /// Convolutions alone look across time, so that a causal half may be cut, and the encoder is,
+    /// which reads many frames for few latents. (An encoder that is not causal, of which there is
+    /// none, could read what is behind the last unit where its samplers are convolutions.)
     fn frame_steps(&self, half: Half) -> FrameSteps {
+        let unit = self.temporal_compression();
         match half {
             Half::Decoder => FrameSteps::WholeUnits { unit: 1, streams: self.decoder.causal },
-            Half::Encoder => FrameSteps::WholeUnits { unit: self.temporal_compression(), streams: self.encoder.causal },
+            Half::Encoder if self.encoder.causal => FrameSteps::Free { first: 1, unit, frames: ENCODED_UNITS * unit },
+            Half::Encoder => FrameSteps::WholeUnits { unit, streams: false },
+        }
+    }
+
+    /// All frames at once.
+    fn reference_steps(&self, half: Half) -> FrameSteps {
+        match half {
+            Half::Decoder => self.frame_steps(half),
+            Half::Encoder => FrameSteps::WholeUnits { unit: self.temporal_compression(), streams: false },
         }
     }
 

@@ -4,9 +4,9 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`], which values are allowed in `ltx::rules`.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::config_json::{Configuration, Field, Reader, Violation};
+use crate::config_json::{Configuration, Field, Fields, Reader, Violation};
 use crate::config_rules;
 use crate::ltx::{
     Blocks, DecoderLevel, DecoderPlan, Each, EncoderLevel, EncoderPlan, FoundDecoder, Generation, Network, Sampler,
@@ -268,7 +268,7 @@ impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLLTX2Video";
     const OF_TENSORS: OfTensors<Self> = Self::of_tensors;
 
-    fn of_authors(config: &Map<String, Value>) -> Option<Map<String, Value>> {
+    fn of_authors(config: &Fields) -> Option<Fields> {
         authors_fields(config)
     }
 

@@ -499,7 +499,7 @@ mod tests {
         assert_eq!(grid.corners, Corners::Products);
         // What is left over is a tile, too.
         assert_eq!(starts(&tiling.grid(model, Half::Decoder, 91, 40).unwrap().rows)[2..], [50..90, 75..91]);
-        assert_eq!(starts(&tiling.grid(model, Half::Encoder, 327, 320).unwrap().rows), [0..320]);
+        assert_eq!(tiling.grid(model, Half::Encoder, 327, 320).unwrap().tiles(), 1);
     }
 
     fn check_bands(model: &dyn Autoencoder, half: Half, tiling: Tiling, size: usize) {
