@@ -138,9 +138,12 @@ impl FrameSteps {
             Self::Free { frames, .. } | Self::Ragged { frames, .. } => {
                 frames.checked_mul(2).and_then(|frames| self.with_frames(frames))
             }
-            Self::Fixed { .. } | Self::Chunks { .. } | Self::Parts { .. } | Self::Whole | Self::WholeUnits { .. } => {
-                None
-            }
+            Self::Fixed { .. }
+            | Self::Chunks { .. }
+            | Self::Parts { .. }
+            | Self::Whole
+            | Self::WholeUnits { .. }
+            | Self::Units { .. } => None,
         }
     }
 

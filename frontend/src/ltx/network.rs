@@ -24,9 +24,6 @@ const OVERLAP: f64 = 0.125;
 const TILE_FRAMES: usize = 16;
 const TILE_STRIDE_FRAMES: usize = 8;
 
-/// Latent frames that an encode step makes: two, as convolutions over time make two frames of a tile.
-const ENCODED_UNITS: usize = 2;
-
 /// Height and width in pixels that pipelines make unless told otherwise.
 const USUAL_SIZE: [usize; 2] = [512, 704];
 
@@ -226,7 +223,7 @@ impl network::Network for Network {
         let unit = self.temporal_compression();
         match half {
             Half::Decoder => FrameSteps::WholeUnits { unit: 1, streams: self.decoder.causal },
-            Half::Encoder if self.encoder.causal => FrameSteps::Free { first: 1, unit, frames: ENCODED_UNITS * unit },
+            Half::Encoder if self.encoder.causal => FrameSteps::Free { first: 1, unit, frames: unit },
             Half::Encoder => FrameSteps::WholeUnits { unit, streams: false },
         }
     }

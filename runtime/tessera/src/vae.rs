@@ -7,12 +7,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use backend_cpu::target::Target;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
-use frontend::{Autoencoder, ConfigError, ConfigWarning, Half, LatentScaling, Medium};
+use frontend::{Autoencoder, Half, LatentScaling, Medium};
 
 use crate::cancellation::Cancellable;
 use crate::checkpoint::Checkpoint;
 use crate::clip;
 use crate::conditions::{CallConditions, Conditions};
+use crate::config_file;
 use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
@@ -30,9 +31,10 @@ use crate::route::Route;
 use crate::session::{KeptPlan, PlanKey, Session};
 use crate::source::{InMemory, NextFrames, Source, Stream};
 use crate::steps::{Account, Steps};
-use crate::text_file::{self, NotText};
 use crate::tiling_decision::TilingDecision;
 use crate::video::{Video, VideoBuilder, VideoView};
+
+pub use crate::config_file::read_config;
 
 /// A model that is open: its declaration, and its weights, mapped.
 ///
@@ -45,28 +47,6 @@ pub struct Vae {
     /// By what the model was recognised, if it had no configuration.
     recognition: Option<String>,
     session: RwLock<Arc<Session>>,
-}
-
-/// A model with its configuration, and what was passed over.
-type ReadModel = (Arc<dyn Autoencoder>, Vec<ConfigWarning>);
-
-/// Reads a config.json.
-///
-/// # Errors
-/// [`files::Error::Read`]; [`Error::Config`] with every field that cannot be honoured.
-pub fn read_config(path: &Path) -> Result<ReadModel> {
-    config_in(path, &config_text(path)?)
-}
-
-fn config_text(path: &Path) -> Result<String> {
-    text_file::read_json(path).map_err(|fault| match fault {
-        NotText::Read(cause) => files::Error::Read { path: path.into(), cause }.into(),
-        NotText::Other(problem) => Error::Config { path: path.into(), cause: ConfigError::Other(problem) },
-    })
-}
-
-fn config_in(path: &Path, text: &str) -> Result<ReadModel> {
-    frontend::read_config(text).map_err(|cause| Error::Config { path: path.into(), cause })
 }
 
 impl Vae {
@@ -96,14 +76,14 @@ impl Vae {
     /// # Errors
     /// As [`Self::open_files`]; [`weights::Error::NoPrefix`].
     pub fn open_prefixed(files: &ModelFiles, prefix: Option<&str>) -> Result<Vae> {
-        let config = files.config.as_ref().map(|path| Ok::<_, Error>((path, config_text(path)?))).transpose()?;
+        let config = files.config.as_ref().map(|path| Ok::<_, Error>((path, config_file::text(path)?))).transpose()?;
         let checkpoint = Checkpoint::open(&files.weights)?;
         let checkpoint = match prefix {
             Some(prefix) => checkpoint.under(prefix)?,
             None => checkpoint,
         };
         let Some((path, text)) = config else { return Vae::recognised(checkpoint) };
-        let complete = config_in(path, &text).and_then(|(model, warnings)| {
+        let complete = config_file::model(path, &text).and_then(|(model, warnings)| {
             let mut vae = Vae::new(model, checkpoint.clone())?;
             vae.warnings.splice(..0, warnings.iter().map(|warning| format!("{}: {warning}", path.display())));
             Ok(vae)
