@@ -14,7 +14,7 @@ use frontend::{Autoencoder, Half};
 use serde_json::{Map, Value};
 
 use tessera::frame_tiling::FrameTiling;
-use tessera::options::FrameTilingChoice;
+use tessera::options::{FrameTilingChoice, RunOptions, TilingChoice};
 use tessera::tensor_file::TensorFile;
 use tessera::tiling::{Overlap, Tiling};
 use tessera::{Error, Result};
@@ -102,6 +102,20 @@ impl TapFile {
 
     fn label(&self, key: &str) -> Option<Value> {
         serde_json::from_str(self.file.label(key)?).ok()
+    }
+
+    /// Options by which a run has the tiles of the file, where it is free to have any.
+    #[must_use]
+    pub fn with_its_tiles(&self, model: &dyn Autoencoder, options: RunOptions) -> RunOptions {
+        let mut options = options;
+        if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, self.tiling(model)) {
+            options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
+            options.overlap = Some(tiling.overlap);
+        }
+        if let (FrameTilingChoice::Usual, Some(choice)) = (options.frame_tiling, self.frame_tiling()) {
+            options.frame_tiling = choice;
+        }
+        options
     }
 
     /// What was run.
