@@ -28,7 +28,7 @@ enum Message {
 
 /// An iterator over blocks of frames of a clip that is being decoded: the sample, how many frames,
 /// and their values, [C, T, H, W] in a row.
-#[pyclass(frozen, module = "tessera._tessera")]
+#[pyclass(frozen, weakref, module = "tessera._tessera")]
 pub(crate) struct Blocks {
     running: Mutex<Option<Running>>,
     report: Mutex<Option<Box<Report>>>,

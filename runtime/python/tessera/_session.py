@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -86,7 +88,11 @@ class Session:
     """
 
     def __init__(
-        self, native: _tessera.Model, name: Model, arguments: dict[str, Any], options: dict[str, Any]
+        self,
+        native: _tessera.Model,
+        name: Model,
+        arguments: dict[str, Any],
+        options: dict[str, Any],
     ) -> None:
         self._native = native
         self._name = os.fspath(name)
@@ -178,9 +184,7 @@ class Session:
         with shown(self._all(options), "planning") as run:
             return self._native.plan(half, axes, run)
 
-    def decode(
-        self, latents: ArrayT, *, scaled: bool = False, **options: Unpack[Options]
-    ) -> ArrayT:
+    def decode(self, latents: ArrayT, *, scaled: bool = False, **options: Unpack[Options]) -> ArrayT:
         """Decode latents [B, C, T, H, W] to frames [B, C, T, H, W], nominally from -1 to 1.
 
         Of a model of images both may be [B, C, H, W].
@@ -220,6 +224,7 @@ class Session:
         _, channels, _, height, width = shape
         with shown(options, "decoding") as run:
             blocks = self._native.decode_blocks(latents, run)
+            _decoding.add(blocks)
             try:
                 for _, count, values in blocks:
                     block, view = given.kind.empty((count, channels, height, width))
@@ -398,6 +403,16 @@ class Session:
         if not scaled:
             return given.pair
         return self._native.unscaled(given.pair).reshape(given.shape), "f32"
+
+
+# What still decodes when the interpreter ends: its threads would wait for Python, which is gone.
+_decoding: weakref.WeakSet[_tessera.Blocks] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_decoding() -> None:
+    for blocks in list(_decoding):
+        blocks.close()
 
 
 def _reopened(name: str, arguments: dict[str, Any], options: dict[str, Any]) -> Session:
