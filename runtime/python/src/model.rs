@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use frontend::{Half, Medium};
+use frontend::{ConditionKind, Half, Medium};
 use numpy::PyArray1;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use tessera::media::{ClipShape, FrameBlock, FrameRate};
 use tessera::posterior::{Draw, Posterior};
 use tessera::{HubOptions, LatentScaling, Latents, ModelSpec, Vae, VideoView, media};
@@ -27,6 +27,9 @@ pub(crate) struct Model {
     vae: Arc<Vae>,
     config_path: Option<PathBuf>,
 }
+
+/// Type, shape and bytes of a tensor on disk.
+type StoredTensor<'py> = (String, Vec<usize>, Bound<'py, PyBytes>);
 
 /// `"decoder"` or `"encoder"`.
 pub(crate) fn half(name: &str) -> PyResult<Half> {
@@ -119,6 +122,37 @@ impl Model {
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let info = py.detach(|| report::info(&self.vae))?;
         to_object(py, &info)
+    }
+
+    /// The names of all tensors of the weights, the model's own where they are the model's.
+    fn tensors(&self) -> Vec<String> {
+        self.vae.checkpoint().signatures().map(|tensor| tensor.name.to_owned()).collect()
+    }
+
+    /// A tensor of the weights as it is on disk: its type as safetensors names it, shape and bytes;
+    /// floats of eight bits come as f32, with their scale. `None` if there is no such tensor.
+    fn tensor<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<StoredTensor<'py>>> {
+        let checkpoint = self.vae.checkpoint();
+        let Some(view) = checkpoint.tensor(name) else { return Ok(None) };
+        let shape = view.shape.to_vec();
+        let dtype = view.dtype.to_string();
+        if !dtype.starts_with("F8") {
+            return Ok(Some((dtype, shape, PyBytes::new(py, view.bytes))));
+        }
+        let values = py.detach(|| checkpoint.to_f32(name)).map_err(to_python)?;
+        let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        Ok(Some(("F32".into(), shape, PyBytes::new(py, &bytes))))
+    }
+
+    /// What a half is given beside its input: names, and how many rows and columns a plane of noise
+    /// has for one of the input; `None` of numbers.
+    fn conditions(&self, half_name: &str) -> PyResult<Vec<(String, Option<usize>)>> {
+        let conditions = self.vae.model().conditions(half(half_name)?).into_iter();
+        let scale = |kind| match kind {
+            ConditionKind::Number { .. } => None,
+            ConditionKind::Noise { scale } => Some(scale),
+        };
+        Ok(conditions.map(|condition| (condition.name, scale(condition.kind))).collect())
     }
 
     /// The tiles that the model's own `enable_tiling` takes.

@@ -103,6 +103,13 @@ class Session:
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self._name, self._arguments, self._options)
 
+    def __copy__(self) -> Session:
+        return Session(self._native, self._name, self._arguments, self._options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Session:
+        # Nothing in it changes but what calls leave, which copies share.
+        return self.__copy__()
+
     def __repr__(self) -> str:
         return f"<tessera.Session of {self.class_name}: {self._name}>"
 
