@@ -17,7 +17,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
-import os
 import tempfile
 import weakref
 from pathlib import Path

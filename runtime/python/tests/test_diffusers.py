@@ -1,12 +1,9 @@
-"""`tessera.diffusers.load`: instances of diffusers' own classes, against these classes with their own layers."""
-
-import copy
-import pickle
-import warnings
+"""`tessera.diffusers.load`: instances of diffusers' classes, against those with layers of their own."""
 
 import pytest
-import tessera
 from conftest import GOLDENS, read_case
+
+import tessera
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
@@ -16,7 +13,7 @@ import tessera.diffusers  # noqa: E402
 # What pipelines show differs by no more than this.
 BOUND = 1e-4
 
-MODELS = sorted(path.parent for path in GOLDENS.glob("models/*/config.json")) + [GOLDENS / "four-level"]
+MODELS = [*sorted(path.parent for path in GOLDENS.glob("models/*/config.json")), GOLDENS / "four-level"]
 
 
 def pair(folder):
@@ -35,7 +32,10 @@ def inputs(folder, session):
     channels, time = session.info()["channels"], session.info()["compression"]["time"]
     space = session.info()["compression"]["space"]
     counts = (1, 1) if session.is_of_images else (3, 2 * time + 1 if time > 1 else 1)
-    shapes = [1, channels["latents"], counts[0], 4, 6], [1, channels["input"], counts[1], 4 * space, 6 * space]
+    shapes = (
+        [1, channels["latents"], counts[0], 4, 6],
+        [1, channels["input"], counts[1], 4 * space, 6 * space],
+    )
     case = read_case(next(folder.glob("cases/decode*.safetensors")))
     if case.tensors["input"].ndim == 4:
         shapes = [[*shape[:2], *shape[3:]] for shape in shapes]
@@ -84,4 +84,21 @@ def test_every_class_is_what_it_is_in_diffusers(folder):
         moments = encoded(own.encode(frames))
         difference = (encoded(ours.encode(frames)) - moments).abs().max()
         assert difference < BOUND * max(1, moments.abs().max())
-        assert torch.equal(ours.decode(latents, **arguments, return_dict=False)[0], ours.decode(latents, **arguments).sample) or arguments.get("temb") is not None
+
+
+def test_what_is_saved_opens_again(tmp_path):
+    """Statistics that are no layers too, by diffusers and by Tessera."""
+    ours = tessera.diffusers.load(GOLDENS / "models" / "flux2")
+    ours.save_pretrained(tmp_path)
+    latents = tensor((1, 6, 4, 6))
+    with torch.no_grad():
+        expected = ours.decode(latents).sample
+        for again in (type(ours).from_pretrained(tmp_path), tessera.diffusers.load(tmp_path)):
+            assert (again.decode(latents).sample - expected).abs().max() < BOUND
+            assert torch.equal(again.bn.running_var, ours.bn.running_var)
+
+
+def test_classes_that_diffusers_has_not_are_refused(monkeypatch):
+    monkeypatch.setattr(tessera.Session, "class_name", "AutoencoderOfNobody")
+    with pytest.raises(tessera.ModelError, match=r"diffusers .* has no class AutoencoderOfNobody"):
+        tessera.diffusers.load(GOLDENS / "four-level")
