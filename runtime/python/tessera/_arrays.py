@@ -132,6 +132,8 @@ def _numpy(given: Any, what: str) -> tuple[npt.NDArray[Any], Kind]:
             given = np.from_dlpack(given)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{what}: NumPy cannot take them by DLPack: {error}") from error
+    if not given.flags.aligned:
+        given = given.copy()
     name = given.dtype.name
     if name in ("float16", "bfloat16") and given.dtype.isnative:
         return given.view(np.uint16), NumpyKind(given.dtype)

@@ -197,7 +197,8 @@ class Session:
         Of a model of images both may be [B, C, H, W].
 
         Args:
-            latents: What the model's own `decode` takes.
+            latents: What the model's own `decode` takes. Those of a pipeline that keeps [B, T, C, H, W]
+                are `latents.swapaxes(1, 2)`.
             scaled: Whether they are as its pipeline keeps them: then the scaling is undone first.
             **options: Options of this call, beside those of the session.
 

@@ -59,6 +59,16 @@ def test_strides_do_not_matter(vae, latents):
     assert (vae.encode(halves, moments=True) == exact.half()).all()
 
 
+def test_bytes_that_lie_otherwise(vae, latents):
+    frames = vae.decode(latents)
+    buffer = np.zeros(latents.nbytes + 1, np.uint8)
+    unaligned = buffer[1:].view(np.float32).reshape(latents.shape)
+    unaligned[...] = latents
+    assert not unaligned.flags.aligned
+    assert (vae.decode(unaligned) == frames).all()
+    assert (vae.decode(latents.astype(">f4")) == frames).all()
+
+
 def test_read_only_and_dlpack(vae, latents):
     frames = vae.decode(latents)
     locked = latents.copy()
@@ -106,7 +116,7 @@ import tessera
 
 vae = tessera.open(sys.argv[1], threads=2, tiling="off")
 vae.decode(np.zeros((1, 16, 2, 8, 8), np.float32))
-latents = np.zeros((1, 16, 25, 64, 64), np.float32)
+latents = np.zeros((1, 16, 25, 32, 32), np.float32)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 frames = vae.decode(latents)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -121,5 +131,5 @@ def test_frames_are_held_once():
     program = [sys.executable, "-c", MEMORY, str(GOLDENS / "four-level")]
     told = subprocess.run(program, capture_output=True, text=True, check=True).stdout
     grown, frames, parts = map(int, told.split())
-    assert frames > 250e6
-    assert grown < frames + parts + 32e6
+    assert frames > 70e6
+    assert grown < frames + parts + 16e6
