@@ -26,8 +26,10 @@ enum Message {
     End(PyResult<Box<Report>>),
 }
 
-/// An iterator over blocks of frames of a clip that is being decoded: the sample, how many frames,
-/// and their values, [C, T, H, W] in a row.
+/// The sample, how many frames, and their values, [C, T, H, W] in a row.
+type Block<'py> = (usize, usize, Bound<'py, PyArray1<f32>>);
+
+/// An iterator over blocks of frames of a clip that is being decoded.
 #[pyclass(frozen, weakref, module = "tessera._tessera")]
 pub(crate) struct Blocks {
     running: Mutex<Option<Running>>,
@@ -90,7 +92,7 @@ impl Blocks {
         slf
     }
 
-    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<(usize, usize, Bound<'py, PyArray1<f32>>)>> {
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Block<'py>>> {
         loop {
             let received = py.detach(|| {
                 let running = lock(&self.running);
