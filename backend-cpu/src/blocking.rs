@@ -100,6 +100,15 @@ impl Algorithm {
         matches!(self, Self::Winograd2Time | Self::Winograd4Time)
     }
 
+    /// The same without a transform over time; none where there is none.
+    pub(crate) const fn over_space_alone(self) -> Option<Self> {
+        match self {
+            Self::Winograd2Time => Some(Self::Winograd2),
+            Self::Winograd4Time => Some(Self::Winograd4),
+            Self::Direct | Self::Dot | Self::Winograd2 | Self::Winograd4 => None,
+        }
+    }
+
     /// How many matrices, each of input by output channels, a plane of the weights has.
     pub const fn taps(self, kernel: [usize; 3]) -> usize {
         match self {

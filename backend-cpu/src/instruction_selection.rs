@@ -5,6 +5,7 @@
 //! memory is decided in `program`.
 
 mod attention;
+mod convolution;
 mod gathers;
 
 use std::collections::HashMap;
@@ -16,16 +17,12 @@ use passes::inline::inlined;
 
 use gathers::{contiguous, gather, identity};
 
-use crate::blocking::{Problem, choose};
 use crate::buffer::ALIGNMENT;
 use crate::element::Element;
 use crate::kernel::{
-    AveragePool, ChannelNorm, Convolution, Gather, GroupedConvolution, Kernel, LeadingFrames, Lines, Normalize,
-    Pointwise, PointwiseFunction, Prologue, Sums,
+    AveragePool, ChannelNorm, Gather, GroupedConvolution, Kernel, Lines, Normalize, Pointwise, PointwiseFunction, Sums,
 };
 use crate::options::CompileOptions;
-use crate::panel::PanelFamily;
-use crate::target::DotProducts;
 use crate::weights::WeightFormat;
 
 /// An op that this backend has no code for.
@@ -458,104 +455,5 @@ impl Scheduler<'_> {
         let operands = [*input].into_iter().chain(*scale).chain(*offset);
         let operands = operands.map(|operand| self.read(operand)).collect::<Result<_, _>>()?;
         Ok((kernel, operands))
-    }
-
-    /// What a convolution does to its input as it reads it, with the place of what it reads then
-    /// and of what else the prologue needs.
-    fn prologue(&mut self, input: Value) -> Result<(Prologue, Place, Vec<Place>), UnsupportedOp> {
-        let node = self.graph.node(input);
-        if !self.inlined[input.index()] {
-            return Ok((Prologue::None, self.read(input)?, vec![]));
-        }
-        if let Op::ResizeNearest { input: source, first_frame, .. } = &node.op {
-            let (space, _) = self.channel_last(input, *source)?;
-            return Ok((Prologue::Resize(space, *first_frame == FirstFrame::Apart), self.read(*source)?, vec![]));
-        }
-        let [frames, height, width] = node.ty.space().unwrap_or_default();
-        let (prologue, mut operands) = if matches!(node.op, Op::ChannelNorm { .. }) {
-            let (kernel, operands) = self.channel_norm(input, node, node.ty.shape[0], [0, frames * height * width])?;
-            (Prologue::ChannelNorm(kernel), operands)
-        } else {
-            let (kernel, operands) = self.normalize(input, node, [0, frames])?;
-            (Prologue::Normalize(kernel), operands)
-        };
-        let source = operands.remove(0);
-        Ok((prologue, source, operands))
-    }
-
-    /// Whether a convolution normalises this input as it reads it.
-    fn normalizes(&self, input: Value) -> bool {
-        self.inlined[input.index()] && matches!(self.graph.op(input), Op::Normalize { .. } | Op::ChannelNorm { .. })
-    }
-
-    fn convolution(&mut self, value: Value, node: &Node) -> Result<(), UnsupportedOp> {
-        let Op::Convolution { input, weight, bias, residual, cache, strides, padding, repeat_first, border } = &node.op
-        else {
-            unreachable!("called for convolutions alone");
-        };
-        if !self.weight_only[weight.index()] {
-            return Err(self.unsupported(value, "its weight is computed by the step; weights must be parameters"));
-        }
-        let (space, inputs) = self.channel_last(value, *input)?;
-        let weight_ty = self.graph.ty(*weight);
-        let kernel = [weight_ty.shape[0], weight_ty.shape[1], weight_ty.shape[2]];
-        let outputs = weight_ty.shape[4];
-        let isa = self.options.target.isa;
-        let family = PanelFamily::for_columns(isa, Element::F32, outputs);
-        let is_narrow = weight_ty.element == ElementType::Bf16;
-        let (batch, result) = (node.ty.shape[0], node.ty.space().unwrap_or_default());
-        let problem = Problem {
-            batch,
-            result,
-            kernel,
-            strides: *strides,
-            inputs,
-            outputs,
-            panel_columns: family.nr,
-            panel_rows: family.max_rows(),
-            element: self.element(value)?,
-            dot_products: if is_narrow && !self.normalizes(*input) {
-                self.options.target.dot_products
-            } else {
-                DotProducts::Absent
-            },
-        };
-        let chosen = self.options.choices.and_then(|choices| choices.get(&Recipe::of(self.graph, *weight)));
-        let only = self.options.algorithm.or(chosen.filter(|chosen| chosen.applies(&problem)));
-        let (algorithm, blocking) = choose(&problem, &|algorithm| only.is_none_or(|only| only == algorithm));
-        let leading = match cache {
-            Some(cache) => LeadingFrames::Cache(self.graph.ty(*cache).shape[1]),
-            None => LeadingFrames::Repeat(*repeat_first),
-        };
-        let (prologue, source, behind) = self.prologue(*input)?;
-        let kernel = Convolution {
-            problem,
-            input: space,
-            prologue,
-            leading,
-            padding: *padding,
-            border: border.0,
-            bias: bias.is_some(),
-            residual: residual.is_some(),
-            summed: algorithm.transforms() && self.is_normalized(value),
-            algorithm,
-            blocking,
-        };
-        let packed = self.weights(
-            *weight,
-            WeightFormat::Packed(PanelFamily::for_columns(isa, algorithm.factors(), outputs).name, algorithm),
-        )?;
-        let mut arguments = vec![Place::Value(value), source, packed];
-        for operand in cache.iter().chain(bias).chain(residual) {
-            arguments.push(self.read(*operand)?);
-        }
-        arguments.extend(behind);
-        if kernel.summed {
-            let region = self.temporaries.take(kernel.sums().bytes());
-            self.summed.insert(value, (kernel.sums(), region));
-            arguments.push(Place::Temporary(region));
-        }
-        self.call(value, Kernel::Convolution(kernel), arguments);
-        Ok(())
     }
 }

@@ -21,6 +21,7 @@ pub use linear_attention::LinearAttention;
 use crate::attention::Attention;
 use crate::blocking::{Algorithm, Blocking, Problem, Scratch};
 use crate::element::Element;
+use crate::packing::PackedRows;
 
 /// Elements that one block of a pointwise kernel computes.
 const POINTWISE_BLOCK: usize = 1 << 14;
@@ -393,10 +394,13 @@ pub struct Convolution {
     pub algorithm: Algorithm,
     /// How the work is cut into blocks.
     pub blocking: Blocking,
+    /// Which rows of its packed weights it reads.
+    pub weights: PackedRows,
 }
 
 impl Convolution {
-    /// Rows of a panel of the weights, for each plane: taps times words of the input channels.
+    /// Rows that it reads of a panel of the weights, for each plane: taps times words of the input
+    /// channels.
     pub const fn depth(&self) -> usize {
         self.algorithm.taps(self.problem.kernel) * self.pixel_words()
     }

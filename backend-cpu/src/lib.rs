@@ -38,6 +38,7 @@ mod jit;
 pub mod kernel;
 pub mod options;
 pub mod pack;
+pub mod packing;
 pub mod panel;
 pub mod profile;
 pub mod program;

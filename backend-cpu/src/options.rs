@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use ir::Recipe;
 
 use crate::blocking::Algorithm;
+use crate::packing::Packing;
 use crate::target::Target;
 
 /// What a graph is compiled for. Made of a [`Target`] or an instruction set, and the methods
@@ -44,19 +45,20 @@ impl<'a> CompileOptions<'a> {
     }
 }
 
-/// Which algorithm a program has chosen for each weight that a convolution reads.
+/// How a program has packed each weight that a convolution reads, and so by which algorithm it
+/// computes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choices(HashMap<String, Algorithm>);
+pub struct Choices(HashMap<String, Packing>);
 
 impl Choices {
-    /// The algorithm for the weight that `recipe` makes.
-    pub(crate) fn get(&self, recipe: &Recipe) -> Option<Algorithm> {
+    /// The form of the weight that `recipe` makes.
+    pub(crate) fn get(&self, recipe: &Recipe) -> Option<Packing> {
         self.0.get(recipe.key()).copied()
     }
 }
 
-impl FromIterator<(Recipe, Algorithm)> for Choices {
-    fn from_iter<I: IntoIterator<Item = (Recipe, Algorithm)>>(choices: I) -> Self {
-        Self(choices.into_iter().map(|(recipe, algorithm)| (recipe.key().to_owned(), algorithm)).collect())
+impl FromIterator<(Recipe, Packing)> for Choices {
+    fn from_iter<I: IntoIterator<Item = (Recipe, Packing)>>(choices: I) -> Self {
+        Self(choices.into_iter().map(|(recipe, packing)| (recipe.key().to_owned(), packing)).collect())
     }
 }

@@ -107,6 +107,20 @@ impl<'a> WeightView<'a> {
         WeightView::new(values, sizes, WeightAxes { output: 1, input, depth, height, width })
     }
 
+    /// Those of some taps over time alone: the first, and how many.
+    ///
+    /// # Panics
+    /// There are not so many.
+    pub(crate) fn taps_over_time(self, [first, count]: [usize; 2]) -> Self {
+        assert!(
+            first + count <= self.sizes.depth,
+            "a kernel of {} taps has no {count} from {first} on",
+            self.sizes.depth
+        );
+        let values = self.values.get(first * self.strides.depth..).unwrap_or_default();
+        Self { values, sizes: WeightAxes { depth: count, ..self.sizes }, ..self }
+    }
+
     /// Sizes of the axes.
     pub const fn sizes(&self) -> WeightAxes {
         self.sizes

@@ -149,7 +149,7 @@ pub fn compile<'a>(graph: &Graph, options: impl Into<CompileOptions<'a>>) -> Res
 pub fn choices(graph: &Graph, options: CompileOptions<'_>) -> Result<Choices, UnsupportedOp> {
     let weights = schedule(graph, options)?.weights;
     let chosen = weights.into_iter().filter_map(|(recipe, format)| match format {
-        WeightFormat::Packed(_, algorithm) => Some((recipe, algorithm)),
+        WeightFormat::Packed(packing) => Some((recipe, packing)),
         WeightFormat::Dense => None,
     });
     Ok(chosen.collect())

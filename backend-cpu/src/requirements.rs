@@ -9,6 +9,7 @@ use ir::{Graph, Op, Role, TensorType};
 use crate::instruction_selection::{UnsupportedOp, schedule};
 use crate::kernel::Kernel;
 use crate::options::CompileOptions;
+use crate::packing::Packing;
 use crate::panel::PanelFamily;
 use crate::program::plan;
 use crate::weights::WeightFormat;
@@ -54,7 +55,7 @@ pub fn requirements(graph: &Graph, options: CompileOptions<'_>) -> Result<Requir
         WeightFormat::Dense => ty.bytes(),
         // Channel-last: output channels are the last axis, and panels are padded to their full
         // width.
-        WeightFormat::Packed(_, algorithm) => {
+        WeightFormat::Packed(Packing { algorithm, taps: [_, packed_taps], .. }) => {
             let columns = ty.shape.last().copied().unwrap_or(1).max(1);
             let nr = PanelFamily::for_columns(isa, algorithm.factors(), columns).nr;
             let padded = (ty.elements() / columns).saturating_mul(columns.next_multiple_of(nr));
@@ -62,7 +63,8 @@ pub fn requirements(graph: &Graph, options: CompileOptions<'_>) -> Result<Requir
             let kernel: [usize; 3] = std::array::from_fn(|axis| ty.shape.get(axis).copied().unwrap_or(1));
             let taps: usize = kernel.iter().product();
             let element = algorithm.factors().bytes();
-            (padded / taps.max(1)).saturating_mul(element * algorithm.planes() * algorithm.taps(kernel))
+            (padded / taps.max(1))
+                .saturating_mul(element * algorithm.planes() * algorithm.taps([*packed_taps, kernel[1], kernel[2]]))
         }
     };
     let weights = schedule.weights.iter();

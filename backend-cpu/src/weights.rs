@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use half::bf16;
 use ir::recipe::MakeError;
-use ir::{Dims, Layout, Recipe, TensorType};
+use ir::{Dims, Layout, Op, Recipe, TensorType};
 
 use crate::blocking::Algorithm;
 use crate::buffer::{AlignedBuffer, BufferError};
 use crate::element::Element;
 use crate::isa::Isa;
 use crate::pack::{PackedWeights, WeightAxes, WeightView, pack};
+use crate::packing::Packing;
 use crate::panel::PanelFamily;
 use crate::winograd::pack_transformed;
 
@@ -29,6 +30,9 @@ pub trait ParameterSource: Send + Sync {
         name: &str,
         ty: &TensorType,
     ) -> Result<Cow<'_, [f32]>, Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Told when the parameter was read: it is not needed again soon.
+    fn release(&self, _name: &str) {}
 }
 
 /// Why weights could not be made.
@@ -63,8 +67,8 @@ pub enum WeightError {
 pub(crate) enum WeightFormat {
     /// Row-major, in the elements of its type.
     Dense,
-    /// For the panels of the family of this name, transformed as the algorithm asks.
-    Packed(&'static str, Algorithm),
+    /// For the panels of a convolution.
+    Packed(Packing),
 }
 
 /// Weights in memory.
@@ -108,6 +112,11 @@ impl Weights {
             return Ok(data.clone());
         }
         let data = Arc::new(self.make(recipe, format, isa)?);
+        for (_, node) in recipe.graph().nodes() {
+            if let Op::Parameter { name, .. } = &node.op {
+                self.source.release(name);
+            }
+        }
         Ok(lock().entry(key).or_insert(data).clone())
     }
 
@@ -115,13 +124,13 @@ impl Weights {
         let ty = recipe.ty();
         let element = Element::of(ty.element).ok_or_else(|| WeightError::Element(ty.clone()))?;
         match (format, recipe.as_view()) {
-            (WeightFormat::Packed(_, algorithm), Some(view)) => {
+            (WeightFormat::Packed(packing), Some(view)) => {
                 let values = rounded(self.parameter(view.name, view.ty)?, element);
-                Ok(Data::Packed(pack_strided(&values, ty, &view.strides, isa, algorithm)?))
+                Ok(Data::Packed(pack_strided(&values, ty, &view.strides, isa, packing)?))
             }
-            (WeightFormat::Packed(_, algorithm), None) => {
+            (WeightFormat::Packed(packing), None) => {
                 let values = self.values(recipe)?;
-                Ok(Data::Packed(pack_strided(&values, ty, &ty.strides(), isa, algorithm)?))
+                Ok(Data::Packed(pack_strided(&values, ty, &ty.strides(), isa, packing)?))
             }
             (WeightFormat::Dense, _) => Ok(Data::Dense(dense(&self.values(recipe)?, element)?)),
         }
@@ -177,7 +186,7 @@ fn pack_strided(
     ty: &TensorType,
     strides: &Dims,
     isa: Isa,
-    algorithm: Algorithm,
+    Packing { algorithm, taps, .. }: Packing,
 ) -> Result<PackedWeights, WeightError> {
     let axes = ty.layout.kernel().filter(|_| ty.layout == Layout::DHWIO);
     let axes = axes.ok_or_else(|| WeightError::Compute(format!("convolution weights must be dhwio, found {ty}")))?;
@@ -191,6 +200,7 @@ fn pack_strided(
     let family = PanelFamily::for_columns(isa, algorithm.factors(), ty.shape[axes.output]);
     let view =
         WeightView::new(values, along(&ty.shape), along(strides)).map_err(|e| WeightError::Compute(e.to_string()))?;
+    let view = view.taps_over_time(taps);
     Ok(match algorithm {
         Algorithm::Direct | Algorithm::Dot => pack(view, family)?,
         _ => pack_transformed(view, family, algorithm)?,

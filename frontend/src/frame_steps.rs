@@ -119,6 +119,19 @@ impl FrameSteps {
         }
     }
 
+    /// The same in steps of twice as many frames, where how many they are is nobody's to say and gives
+    /// the same numbers.
+    pub fn doubled(self) -> Option<Self> {
+        match self {
+            Self::Free { frames, .. } | Self::Ragged { frames, .. } => {
+                frames.checked_mul(2).and_then(|frames| self.with_frames(frames))
+            }
+            Self::Fixed { .. } | Self::Chunks { .. } | Self::Parts { .. } | Self::Whole | Self::WholeUnits { .. } => {
+                None
+            }
+        }
+    }
+
     /// The frames of each step of a clip: of 13 in fixed steps of 2, they are 3 + 2 + 2 + 2 + 2 +
     /// 2; without frames there are none.
     pub fn of_clip(self, clip: usize) -> ClipSteps {
@@ -218,7 +231,10 @@ mod tests {
         assert_eq!(small, FrameSteps::Free { first: 1, unit: 4, frames: 4 });
         assert_eq!(lengths(small, 24), [1, 4, 4, 4, 4, 4]);
         assert_eq!((FREE.with_frames(6), FREE.with_frames(0), FrameSteps::Whole.with_frames(4)), (None, None, None));
+        assert_eq!(small.doubled(), Some(FREE));
+        assert_eq!((FIXED.doubled(), FrameSteps::WholeUnits { unit: 4, streams: true }.doubled()), (None, None));
         let long = FREE.with_frames(usize::MAX / 4 * 4).unwrap();
+        assert_eq!(long.doubled(), None);
         assert_eq!((lengths(long, 24), long.most(24)), (vec![1, 20], 24));
         assert_eq!(FREE.most(100), 8);
     }

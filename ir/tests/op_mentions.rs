@@ -21,6 +21,10 @@ const NEEDED: [&str; 4] = [
 /// ops at once. An op that nothing rewrites stands nowhere here.
 const REWRITES: &[(&str, &[&str])] = &[
     ("backend-cpu/src/instruction_selection/attention.rs", &["Attention", "LinearAttention"]),
+    (
+        "backend-cpu/src/instruction_selection/convolution.rs",
+        &["ChannelNorm", "Convolution", "Normalize", "ResizeNearest"],
+    ),
     ("backend-cpu/src/instruction_selection/gathers.rs", &["Pad", "Reshape", "ResizeNearest", "Slice", "Transpose"]),
     ("backend-tpu-stablehlo/src/emit/plan.rs", &["ChannelNorm", "Convolution", "Normalize", "ResizeNearest", "Slice"]),
     ("ir/src/recipe.rs", &["Convert", "Reshape", "Transpose"]),

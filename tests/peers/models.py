@@ -7,8 +7,8 @@ usage: models.py --tessera PATH --data FOLDER [--models NAME,...] [--dtypes f32,
 needs: pip install -r requirements.txt; of LTX, 15 GiB of disk and of memory
 
 Each model is made in FOLDER, measured and removed. Turns, medians and what is timed are those of compare.py: PyTorch's second run
-in its process and later ones, against `tessera decode`, which is a new process for every run and is timed within its steps.
-Differences are from PyTorch in f64.
+in its process and later ones, against the steps of the same clip, each a second time in its process (`tessera bench`), and against
+`tessera decode`, which is a new process for every run. Differences are from PyTorch in f64, memory is that of `tessera decode`.
 
 --documents rewrites what stands between `<!-- models -->` and `<!-- /models -->` in BENCHMARKS.md.
 """
@@ -47,6 +47,8 @@ class Model:
     latents: tuple[int, ...]
     fields: dict | str = field(default_factory=dict)
     options: tuple[str, ...] = ()
+    # The steps of the clip, each a kind and its latent frames.
+    steps: tuple[tuple[str, int], ...] = ()
 
     def make(self) -> torch.nn.Module:
         fields = self.fields
@@ -55,12 +57,16 @@ class Model:
         fields = {name: value for name, value in fields.items() if not name.startswith("_")}
         return getattr(diffusers, self.cls)(**fields)
 
+    def clip_steps(self) -> tuple[tuple[str, int], ...]:
+        return self.steps or (("decode-whole", self.latents[2] if len(self.latents) == 5 else 1),)
+
 
 # Timesteps are the worker's, see there.
 TIMESTEP = ("--timestep", "0.05")
+FIRST_THEN_TWO = (("decode-first", 1), ("decode-next", 2))
 MODELS = {
-    "Wan-2.1": Model("AutoencoderKLWan", (1, 16, 3, 16, 24)),
-    "Wan-2.2": Model("AutoencoderKLWan", (1, 48, 3, 8, 12), "wan/wan-2.2.json"),
+    "Wan-2.1": Model("AutoencoderKLWan", (1, 16, 3, 16, 24), steps=FIRST_THEN_TWO),
+    "Wan-2.2": Model("AutoencoderKLWan", (1, 48, 3, 8, 12), "wan/wan-2.2.json", steps=FIRST_THEN_TWO),
     "Qwen-Image": Model("AutoencoderKLQwenImage", (1, 16, 1, 48, 48)),
     "FLUX.1": Model("AutoencoderKL", (1, 16, 64, 64), FLUX),
     "SDXL": Model("AutoencoderKL", (1, 4, 64, 64), {**STABLE_DIFFUSION, "sample_size": 1024}),
@@ -69,7 +75,7 @@ MODELS = {
     "HunyuanVideo-1.5": Model("AutoencoderKLHunyuanVideo15", (1, 32, 3, 6, 8)),
     "LTX-2.3": Model("AutoencoderKLLTX2Video", (1, 128, 2, 8, 12), "ltx2/ltx-2.3.json"),
     "LTX-Video-0.9.5": Model("AutoencoderKLLTXVideo", (1, 128, 2, 10, 16), "ltx/ltx-video-0.9.5.json", TIMESTEP),
-    "Mochi": Model("AutoencoderKLMochi", (1, 12, 2, 12, 16)),
+    "Mochi": Model("AutoencoderKLMochi", (1, 12, 2, 12, 16), steps=(("decode-first", 1), ("decode-next", 1))),
     "TAESD": Model("AutoencoderTiny", (1, 4, 128, 128)),
     "Sana": Model("AutoencoderDC", (1, 32, 16, 16), "autoencoder_dc/sana.json"),
 }
@@ -83,11 +89,32 @@ def write(name: str, folder: Path) -> None:
     save_file({"latents": torch.randn(model.latents)}, folder / "latents.safetensors")
 
 
+class Steps:
+    """Every step of a clip, each a second time in a process of its own."""
+
+    def __init__(self, model: Model, binary: Path, row: compare.Row, data: Path):
+        size = ["--height", model.latents[-2], "--width", model.latents[-1], "--repeats", 1]
+        steps = [["--step", kind, "--frames", frames] for kind, frames in model.clip_steps()]
+        self.commands = [[binary, "bench", "--model", data / "model", *step, *size] for step in steps]
+        self.row = row
+        self.ready = None
+
+    def run(self) -> dict:
+        return {"seconds": sum(compare.tessera(command, self.row)["seconds"]["run"] for command in self.commands)}
+
+    def finish(self) -> tuple[None, None]:
+        return None, None
+
+    def stop(self) -> None:
+        pass
+
+
 def engines(name: str):
-    """As compare.engines, of the two that run every model."""
+    """As compare.engines, of those that run every model."""
 
     def of(row: compare.Row, binary: Path, data: Path, scratch: Path):
         yield "torch", lambda: compare.Peer("torch", row, data, scratch)
+        yield "tessera", lambda: Steps(MODELS[name], binary, row, data)
         yield "once", lambda: compare.Once("once", binary, row, data, scratch, MODELS[name].options)
 
     return of
@@ -97,7 +124,7 @@ def measure(name: str, dtypes: list[str], arguments: argparse.Namespace) -> list
     folder = arguments.data.resolve() / name
     write(name, folder)
     try:
-        of_model = argparse.Namespace(**{**vars(arguments), "data": folder, "engines": ["torch", "once"]})
+        of_model = argparse.Namespace(**{**vars(arguments), "data": folder, "engines": ["torch", "tessera", "once"]})
         with tempfile.TemporaryDirectory() as scratch:
             expected = compare.reference("decode", folder, Path(scratch))
         rows = [compare.Row("decode", "decode", dtype, arguments.threads, False) for dtype in dtypes]
@@ -108,18 +135,18 @@ def measure(name: str, dtypes: list[str], arguments: argparse.Namespace) -> list
 
 
 def table(report: dict) -> str:
-    head = ["model", "latents", "", "PyTorch", "Tessera", "PyTorch / Tessera", "peak memory", "mean difference"]
+    head = ["model", "latents", "", "PyTorch", "Tessera", "once", "PyTorch / Tessera", "peak memory", "mean difference"]
     rows = []
     for row in report["rows"]:
         found = compare.measured(row)
-        torch_row, ours = found.get("torch"), found.get("once")
-        if not (torch_row and ours):
+        torch_row, again, ours = (found.get(name) for name in ("torch", "tessera", "once"))
+        if not (torch_row and again and ours):
             continue
         gib = " / ".join(f"{engine['peak_rss_bytes'] / 2**30:.2f}" for engine in (torch_row, ours))
         errors = " / ".join(f"{engine['mean_difference']:.1e}" for engine in (torch_row, ours))
         latents = "x".join(map(str, row["latents"]))
-        seconds = [f"{engine['seconds']:.2f} s" for engine in (torch_row, ours)]
-        ratio = f"{torch_row['seconds'] / ours['seconds']:.2f}"
+        seconds = [f"{engine['seconds']:.2f} s" for engine in (torch_row, again, ours)]
+        ratio = f"{torch_row['seconds'] / again['seconds']:.2f}"
         rows.append([row["model"], latents, row["dtype"], *seconds, ratio, f"{gib} GiB", errors])
     return markdown(head, rows)
 

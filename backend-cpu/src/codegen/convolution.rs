@@ -379,9 +379,10 @@ fn contract(
             let at = e.scale(entry, size_of::<PanelShape>());
             let shape = e.add(shapes, at);
 
-            let before = e.scale(panel, c.depth());
+            let before = e.scale(panel, c.weights.of_plane);
             let start = e.scale(slice, c.blocking.depth);
             let k = e.add(before, start);
+            let k = e.offset(k, c.weights.first as i64);
             let at = e.scale(k, family.nr);
             let b = e.element(weights, at);
             let channel = e.scale(panel, family.nr);

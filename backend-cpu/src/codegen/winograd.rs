@@ -152,7 +152,8 @@ fn contract<M: Module>(
     let shapes = define_shapes(e, name, &shapes)?;
     let pairs = c.blocking.space[0] / 2;
     let rows = import_chunks(e, family, if over_time { pairs } else { c.blocking.space[0] } * squares)?;
-    let contraction = Contraction { depth, slices, shapes, rows };
+    let pitch = if over_time { depth } else { c.weights.of_plane };
+    let contraction = Contraction { depth, pitch, slices, shapes, rows };
     let time = over_time.then(|| Time::import(e, family)).transpose()?;
     let [transformed, products, time_inputs] = parts(e, layout);
     let time_products = e.offset(time_inputs, 4 * (TIME_PLANES * layout.scratch.time_inputs_plane) as i64);
@@ -163,7 +164,9 @@ fn contract<M: Module>(
         let at = e.scale(plane, layout.scratch.products_plane);
         let to = e.element(products, at);
         let Some(time) = time else {
-            contraction.emit(e, family, c, block, layout, [a, to, plane]);
+            let row = e.scale(plane, c.weights.of_plane);
+            let row = e.offset(row, c.weights.first as i64);
+            contraction.emit(e, family, c, block, layout, [a, to, row]);
             return;
         };
         let (frame, frame_products) = (squares * c.problem.inputs, squares * layout.outputs);
@@ -177,7 +180,8 @@ fn contract<M: Module>(
             let to = e.element(time_products, at);
             let before = e.scale(plane, TIME_PLANES);
             let matrix = e.add(before, time_plane);
-            contraction.emit(e, family, c, block, layout, [a, to, matrix]);
+            let row = e.scale(matrix, depth);
+            contraction.emit(e, family, c, block, layout, [a, to, row]);
         });
         let plane_pitch = layout.scratch.time_products_plane;
         let places = [(time_products, frame_products), (to, 2 * frame_products)];
@@ -225,6 +229,8 @@ fn for_each_pair(
 /// panel consist of.
 struct Contraction {
     depth: usize,
+    /// Rows of weights from one matrix to the next.
+    pitch: usize,
     /// Slices of the depth, each with its entry in the table of shapes.
     slices: usize,
     shapes: Value,
@@ -232,7 +238,8 @@ struct Contraction {
 }
 
 impl Contraction {
-    /// For every panel of the block: `from` times matrix number `matrix` to `to`.
+    /// For every panel of the block: `from` times the matrix that begins at a row of its weights, to
+    /// `to`.
     fn emit(
         &self,
         e: &mut Emitter<'_, impl Module>,
@@ -240,10 +247,11 @@ impl Contraction {
         c: &Convolution,
         block: &Block,
         layout: &Layout,
-        [from, to, matrix]: [Value; 3],
+        [from, to, first_row]: [Value; 3],
     ) {
         let weights = e.argument(2);
         let (zero, slice_count, depth) = (e.int(0), e.int(self.slices), e.int(self.depth));
+        let next_matrix = e.int(self.pitch);
         e.for_each(block.panels.0, block.panels.1, 1, |e, panel| {
             e.for_each(zero, slice_count, 1, |e, slice| {
                 let at = e.scale(slice, size_of::<PanelShape>());
@@ -255,14 +263,13 @@ impl Contraction {
                 let following = e.offset(panel, 1);
                 let is_last_panel = e.builder.ins().icmp(IntCC::Equal, following, block.panels.1);
                 let next_panel = e.builder.ins().select(is_last_panel, block.panels.0, following);
-                let next_start = e.builder.ins().select(is_last_panel, depth, zero);
+                let next_start = e.builder.ins().select(is_last_panel, next_matrix, zero);
                 let is_last = e.builder.ins().icmp(IntCC::SignedGreaterThanOrEqual, end, depth);
                 let next_panel = e.builder.ins().select(is_last, next_panel, panel);
                 let next_start = e.builder.ins().select(is_last, next_start, end);
                 let [b, next] = [(panel, start), (next_panel, next_start)].map(|(panel, start)| {
-                    let before = e.scale(panel, c.algorithm.planes() * c.depth());
-                    let within = e.scale(matrix, self.depth);
-                    let before = e.add(before, within);
+                    let before = e.scale(panel, c.algorithm.planes() * c.weights.of_plane);
+                    let before = e.add(before, first_row);
                     let k = e.add(before, start);
                     let at = e.scale(k, family.nr);
                     e.element(weights, at)

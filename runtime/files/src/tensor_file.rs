@@ -2,7 +2,8 @@
 //! bytes, and values as f32.
 //!
 //! What a file is read as, its content decides and not its name: safetensors; what `torch.save`
-//! writes; NumPy's arrays. Holds the package's only unsafe block, the memory map. Knows no model
+//! writes; NumPy's arrays. Holds the package's only unsafe blocks, the memory map and how
+//! its pages are let go. Knows no model
 //! and no meaning of any tensor.
 
 mod archive;
@@ -15,16 +16,19 @@ mod pickle;
 mod tests;
 mod torch;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::SafeTensorError;
@@ -180,17 +184,50 @@ impl TensorFile {
     /// # Errors
     /// [`Error::MissingTensor`]; [`Error::WrongDtype`] unless [`TensorView::is_float`].
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
+        self.f32s(name).map(Cow::into_owned)
+    }
+
+    /// The same, where they lie if they are f32 already.
+    ///
+    /// # Errors
+    /// As [`Self::to_f32`].
+    pub fn f32s(&self, name: &str) -> Result<Cow<'_, [f32]>> {
         let view = self.tensor(name).ok_or_else(|| Error::MissingTensor {
             path: self.path.clone(),
             tensor: name.into(),
             present: self.contents(),
         })?;
-        view.to_f32().ok_or_else(|| Error::WrongDtype {
+        view.f32s().ok_or_else(|| Error::WrongDtype {
             path: self.path.clone(),
             tensor: name.into(),
             found: view.dtype.to_string(),
             expected: TensorView::FLOATS,
         })
+    }
+
+    /// Lets go of the memory that the tensor's part of a mapped file takes: it is read from the file
+    /// again when it is asked for.
+    pub fn release(&self, name: &str) {
+        if let Some((map, range)) = self.places.get(name).and_then(|&place| self.mapped(&self.entries[place])) {
+            release(map, range);
+        }
+    }
+
+    /// Bytes of memory that a tensor keeps once it was read and [released](Self::release).
+    pub fn kept_bytes(&self, name: &str) -> usize {
+        let Some(entry) = self.places.get(name).map(|&place| &self.entries[place]) else { return 0 };
+        match self.mapped(entry) {
+            Some(_) if RELEASES => 0,
+            _ => entry.shape.iter().product::<usize>().saturating_mul(entry.dtype.bitsize() / 8),
+        }
+    }
+
+    /// The map, and the tensor's bytes in it, where it is read from there as it is.
+    fn mapped(&self, entry: &Entry) -> Option<(&Mmap, Range<usize>)> {
+        match (&self.content, &entry.location) {
+            (Content::Mapped(map), Location::Content(range)) if !entry.is_arranged() => Some((map, range.clone())),
+            _ => None,
+        }
     }
 
     /// The tensors with element types and shapes, for messages: at most twelve and a count of the
@@ -213,6 +250,25 @@ pub fn map(file: &File) -> io::Result<Mmap> {
     // checkpoint is not rewritten in place while in use.
     unsafe { Mmap::map(file) }
 }
+
+/// Whether the system lets go of pages that are mapped.
+const RELEASES: bool = cfg!(unix);
+
+/// Gives the pages of a part of a file back to the system, which keeps them in its cache as long as
+/// it likes.
+#[cfg(unix)]
+fn release(map: &Mmap, range: Range<usize>) {
+    // SAFETY: what this drops of a map are changes that were not written yet. The map is read-only and
+    // of a file, so there are none: its pages are read from the file again, whose bytes stay the same
+    // by the contract of `map`. Whoever reads them meanwhile sees these bytes, too.
+    let advised = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+    if let Err(cause) = advised {
+        log::debug!("pages of a mapped file stay in memory: {cause}");
+    }
+}
+
+#[cfg(not(unix))]
+fn release(_: &Mmap, _: Range<usize>) {}
 
 /// The first twelve of `count` tensors with element types and shapes, for messages, and a count of
 /// the others.
@@ -238,7 +294,20 @@ impl TensorView<'_> {
 
     /// The values as f32, or `None` unless [`Self::is_float`]; f64 is rounded.
     pub fn to_f32(&self) -> Option<Vec<f32>> {
-        match self.dtype {
+        self.f32s().map(Cow::into_owned)
+    }
+}
+
+impl<'a> TensorView<'a> {
+    /// As [`Self::to_f32`], where the values lie if they are f32 already, and aligned.
+    pub fn f32s(&self) -> Option<Cow<'a, [f32]>> {
+        if cfg!(target_endian = "little")
+            && self.dtype == Dtype::F32
+            && let Ok(values) = bytemuck::try_cast_slice(self.bytes)
+        {
+            return Some(Cow::Borrowed(values));
+        }
+        let converted = match self.dtype {
             Dtype::F32 => Some(convert(self.bytes, |from: &[[u8; 4]], to| {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = f32::from_le_bytes(*from));
             })),
@@ -258,7 +327,8 @@ impl TensorView<'_> {
                 to.iter_mut().zip(from).for_each(|(to, [from])| *to = float8::from_e5m2(*from));
             })),
             _ => None,
-        }
+        };
+        converted.map(Cow::Owned)
     }
 }
 

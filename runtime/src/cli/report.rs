@@ -14,7 +14,8 @@ use super::table;
 pub(super) const JSON_FIELDS: &str = "\
 frames (of all samples), height, width, seconds {load, compile, run, write}, programs_compiled, programs_cached (read \
 from disk), program_runs, tiling {tile and overlap (null for whole frames), rows, columns, tile_frames (along time: \
-frames and stride, null for none), frame_tiles, order, reason, \
+frames and stride, null for none), frame_tiles, order, reason, step_frames (of a step of what goes in, where they are \
+others than the reference's, else null), \
 follows_free_memory (true: with more or less memory free the tiles, and with them the pixels, may be others), \
 pinned_by (the options that always cut these tiles, else null), needed_bytes (null but with --backend cpu), \
 budget_bytes}, tiles, arena_bytes, threads, lanes (steps that ran at once), dtype, isa (`none` but with --backend \
@@ -58,6 +59,7 @@ pub(super) fn fields(report: &Report, write_seconds: f64) -> Map<String, Value> 
             "frame_tiles": tiling.frame_tiles,
             "order": order_text(tiling.order),
             "reason": tiling.reason,
+            "step_frames": tiling.step_frames,
             "follows_free_memory": tiling.follows_free_memory,
             "pinned_by": pinned_by(tiling),
             "needed_bytes": tiling.memory.map(|memory| memory.total()),

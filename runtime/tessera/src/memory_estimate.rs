@@ -10,8 +10,8 @@ use crate::amount::{MemoryUnit, at_least};
 pub struct MemoryEstimate {
     /// What the process holds already, its code and the caller's tensors included.
     pub process: u64,
-    /// Weights as kernels read them, as they are on disk (mapped), and those that are on the way
-    /// from one to the other.
+    /// Weights as kernels read them, what their tensors as read from the file keep of memory, and
+    /// those that are on the way from one to the other.
     pub weights: u64,
     /// Intermediate values of the largest step, and the scratch of every thread.
     pub arena: u64,

@@ -5,6 +5,11 @@
 //! an upper bound but for what the caller's sink and observer hold. Which sizes of tiles are worth
 //! a look is in `tile_sizes`.
 //!
+//! Where a model leaves it open how many frames a step takes, steps have twice the reference's frames
+//! if they fit: at the lowest levels of a network, which otherwise has one frame there, a transform
+//! over time then wastes nothing, and weights are read half as often. Beyond that nothing was gained
+//! (BENCHMARKS.md). Larger steps are never bought with tiles.
+//!
 //! How many steps run at once, by workers with a share of the threads each, is decided last: it
 //! never changes the tiles. A worker has an arena of its own, so there are fewer of them where the
 //! budget is tight. With [`Parallel::Auto`] there are as many as leave each thread [`WORKER_FLOPS`]
@@ -19,7 +24,7 @@ use std::sync::Arc;
 use backend_cpu::options::{Choices, CompileOptions};
 use backend_cpu::requirements::Requirements;
 use backend_cpu::target::Target;
-use frontend::{Autoencoder, Half, Step, declare, parameters};
+use frontend::{Autoencoder, FrameSteps, Half, Step, Taps, declare, parameters};
 use ir::Graph;
 use ir::analysis::total_cost;
 use passes::cpu_pipeline;
@@ -120,8 +125,10 @@ impl Plan<'_> {
         };
         let budget = self.options.budget();
         let frame_tiling = self.frame_tiling()?;
+        let reference = self.model.frame_steps(self.half);
         let decision = |route: &Route, tiling, memory, reason| TilingDecision {
             tiling,
+            step_frames: route.frame_steps.usual().filter(|_| route.frame_steps != reference),
             rows: route.grid.rows.len(),
             columns: route.grid.columns.len(),
             frame_tiling,
@@ -134,7 +141,7 @@ impl Plan<'_> {
             follows_free_memory: reason == TILES_FIT && matches!(self.options.memory, MemoryBudget::OfAvailable { .. }),
         };
         let Some(target) = self.target else {
-            let route = self.route(grid, TileOrder::FrameMajor)?;
+            let route = self.route(grid, TileOrder::FrameMajor, self.frame_steps()?)?;
             let reason = match self.options.backend {
                 _ if reason != WHOLE_FITS => reason,
                 Backend::Pjrt => WHOLE_PLUGIN,
@@ -180,8 +187,20 @@ impl Plan<'_> {
         most.min(PLUGIN_WORKERS)
     }
 
-    fn route(&self, grid: Grid, order: TileOrder) -> Result<Route> {
-        let frame_steps = self.options.frame_steps(self.model, self.half)?;
+    fn frame_steps(&self) -> Result<FrameSteps> {
+        self.options.frame_steps(self.model, self.half)
+    }
+
+    /// How the clip may fall into steps, the fastest first.
+    fn choices_of_frame_steps(&self) -> Result<Vec<FrameSteps>> {
+        let usual = self.frame_steps()?;
+        let open = self.options.step_frames.is_none() && self.options.taps == Taps::None;
+        let count = |steps: FrameSteps| steps.of_clip(self.shape[2]).len();
+        let doubled = usual.doubled().filter(|&doubled| open && count(doubled) < count(usual));
+        Ok(doubled.into_iter().chain([usual]).collect())
+    }
+
+    fn route(&self, grid: Grid, order: TileOrder, frame_steps: FrameSteps) -> Result<Route> {
         let dropped = self.options.dropped_frames(self.model, self.half)?;
         let route = Route::new(self.model, self.half, self.shape, frame_steps, self.frame_tiling()?, grid, order)?;
         Ok(route.without_first(dropped))
@@ -215,41 +234,33 @@ struct Estimator<'a> {
     graphs: HashMap<Step, (Arc<Graph>, u64)>,
     /// What the process holds now.
     process: u64,
-    /// The half's tensors as they are on disk.
-    mapped: u64,
+    /// What the half's tensors keep of memory once they were read.
+    kept: u64,
 }
 
 impl<'a> Estimator<'a> {
     fn new(plan: &'a Plan<'a>, target: Target) -> Result<Self> {
         let names = parameters(plan.model, plan.half)?;
-        let on_disk = names.iter().filter_map(|(name, _)| plan.checkpoint.tensor(name));
-        let mapped = on_disk.map(|view| view.bytes.len() as u64).sum();
+        let kept = names.iter().map(|(name, _)| plan.checkpoint.kept_bytes(name) as u64).sum();
         let process = LEDGER.base().unwrap_or_else(|| {
             let input = plan.shape.into_iter().fold(size_of::<f32>(), usize::saturating_mul);
             PROCESS_BYTES.saturating_add(input as u64)
         });
-        Ok(Self {
-            plan,
-            target,
-            steps: HashMap::new(),
-            choices: HashMap::new(),
-            graphs: HashMap::new(),
-            process,
-            mapped,
-        })
+        Ok(Self { plan, target, steps: HashMap::new(), choices: HashMap::new(), graphs: HashMap::new(), process, kept })
     }
 
-    /// This grid in the order that fits, if one does. `least` becomes the smallest estimate seen so
-    /// far.
+    /// This grid in the first order that fits, and in the fastest steps that do, if any. `least`
+    /// becomes the smallest estimate seen so far.
     fn fitting(&mut self, grid: &Grid, budget: u64, least: &mut Option<MemoryEstimate>) -> Result<Option<Planned>> {
         let orders: &[TileOrder] = match grid.tiles() {
             1 => &[TileOrder::FrameMajor],
             _ => &[TileOrder::FrameMajor, TileOrder::TileMajor],
         };
-        for &order in orders {
-            let route = self.plan.route(grid.clone(), order)?;
+        let frame_steps = self.plan.choices_of_frame_steps()?;
+        for (&order, &steps) in orders.iter().flat_map(|order| frame_steps.iter().map(move |steps| (order, steps))) {
+            let route = self.plan.route(grid.clone(), order, steps)?;
             let memory = self.estimate(&route)?;
-            log::debug!("{} x {} tiles, {order:?}: {memory}", grid.rows.len(), grid.columns.len());
+            log::debug!("{} x {} tiles, {order:?}, {steps:?}: {memory}", grid.rows.len(), grid.columns.len());
             if memory.total() <= budget {
                 return Ok(Some(Planned { route, memory }));
             }
@@ -439,12 +450,12 @@ impl<'a> Estimator<'a> {
         let largest_weight = weights.values().copied().max().unwrap_or(0) as u64;
         let all_weights = weights.into_values().fold(0, usize::saturating_add);
         let to_make = (all_weights as u64).saturating_sub(plan.weights_made as u64);
-        // Tensors as they were read. A thread may hold two: while it waits for others to pack one,
-        // it begins the next. The allocator keeps that memory.
+        // Tensors as they were read, and their part of a mapped file. A thread may hold two: while it
+        // waits for others to pack one, it begins the next. The allocator keeps that memory.
         let loading = (2 * plan.threads as u64).saturating_mul(largest_weight).min(to_make);
         let weights = match to_make {
             0 => 0,
-            _ => to_make.saturating_add(self.mapped).saturating_add(loading),
+            _ => to_make.saturating_add(self.kept).saturating_add(loading),
         };
         let scratch = (plan.threads as u64).saturating_mul(all.scratch as u64);
         let arena = workers.saturating_mul(all.arena as u64).saturating_add(scratch);
@@ -465,152 +476,4 @@ fn blend_strips(grid: &Grid) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use frontend::SurplusFrame;
-
-    use super::*;
-    use crate::demo;
-    use crate::framewise::Framewise;
-    use crate::latents::Latents;
-    use crate::options::FrameTilingChoice;
-    use crate::report::Report;
-
-    const GENEROUS: u64 = 1 << 40;
-
-    /// Plans a decode of the demo's model over latents of these frames, height and width.
-    fn decide(latents: [usize; 3], tiling: TilingChoice, budget: u64) -> Result<TilingDecision> {
-        plan(latents, RunOptions { tiling, ..RunOptions::default() }, budget).map(|(_, decision)| decision)
-    }
-
-    fn plan(latents: [usize; 3], options: RunOptions, budget: u64) -> Result<(Route, TilingDecision)> {
-        plan_of(&*demo::model()?, latents, options, budget)
-    }
-
-    fn plan_of(
-        model: &dyn Autoencoder,
-        latents: [usize; 3],
-        options: RunOptions,
-        budget: u64,
-    ) -> Result<(Route, TilingDecision)> {
-        let checkpoint = demo::checkpoint()?;
-        let [frames, height, width] = latents;
-        let options = RunOptions { memory: MemoryBudget::Bytes(budget), ..options };
-        let plan = Plan {
-            model,
-            checkpoint: &checkpoint,
-            half: Half::Decoder,
-            shape: [1, 16, frames, height, width],
-            options: &options,
-            threads: 2,
-            target: Some(Target::from_env_or_probe()?),
-            in_memory: true,
-            weights_made: 0,
-        };
-        plan.decide().map(|decided| (decided.route, decided.decision))
-    }
-
-    #[test]
-    fn workers_are_for_small_steps_and_for_memory_that_is_there() {
-        let workers = |parallel, [height, width]: [usize; 2], budget| {
-            let tiling = TilingChoice::Size { height, width };
-            let (route, decision) =
-                plan([5, 30, 45], RunOptions { tiling, parallel, ..RunOptions::default() }, budget).unwrap();
-            (route.workers, decision.memory.unwrap())
-        };
-        let (one, alone) = workers(Parallel::None, [96, 120], GENEROUS);
-        let (two, both) = workers(Parallel::Auto, [96, 120], GENEROUS);
-        assert_eq!((one, two), (1, 2));
-        assert!(both.arena > alone.arena && both.states > alone.states && both.frames > alone.frames);
-        // Other tests of this process make its base vary.
-        let between = alone.total().midpoint(both.total()).max(alone.total() + (4 << 20));
-        assert_eq!(workers(Parallel::Auto, [96, 120], between).0, 1);
-        // A large step is shared by all threads unless it is asked for otherwise.
-        assert_eq!(workers(Parallel::Auto, [192, 240], GENEROUS).0, 1);
-        assert_eq!(workers(Parallel::Tiles, [192, 240], GENEROUS).0, 2);
-        assert_eq!(workers(Parallel::Batch, [96, 120], GENEROUS).0, 1);
-    }
-
-    #[test]
-    fn whole_frames_then_tiles_then_refusal() {
-        let size = [5, 30, 45];
-        let whole = decide(size, TilingChoice::Auto, GENEROUS).unwrap();
-        assert_eq!((whole.tiling, whole.reason), (None, WHOLE_FITS));
-        let whole_bytes = whole.memory.unwrap().total();
-
-        // Other tests of this process make its base vary.
-        let tiled = decide(size, TilingChoice::Auto, whole_bytes / 10 * 8).unwrap();
-        let memory = tiled.memory.unwrap();
-        assert!(tiled.rows * tiled.columns > 1, "{tiled}");
-        assert!(memory.total() <= tiled.budget && memory.arena < whole.memory.unwrap().arena);
-        assert!(tiled.to_string().contains("whole frames do not fit"), "{tiled}");
-
-        let refused = decide(size, TilingChoice::Auto, 1 << 20).unwrap_err().to_string();
-        for part in ["even in the smallest tiles", "the memory budget is 1.0 MiB", "[1, 16, 5, 30, 45]", "weights"] {
-            assert!(refused.contains(part), "{refused}");
-        }
-        let refused = decide(size, TilingChoice::Off, whole_bytes / 10 * 8).unwrap_err().to_string();
-        assert!(refused.contains("in whole frames; tiles may need less"), "{refused}");
-    }
-
-    #[test]
-    fn tiles_that_were_asked_for_are_kept_or_refused() {
-        let size = [5, 30, 45];
-        let asked = TilingChoice::Size { height: 96, width: 120 };
-        let kept = decide(size, asked, GENEROUS).unwrap();
-        let tiling = Tiling { height: 96, width: 120, overlap: Overlap { height: 1.0 / 6.0, width: 1.0 / 5.0 } };
-        assert_eq!((kept.tiling, kept.rows, kept.columns), (Some(tiling), 3, 4));
-        assert_eq!(kept.order, TileOrder::FrameMajor);
-        let refused = decide(size, asked, 1 << 20).unwrap_err().to_string();
-        assert!(refused.contains("in these tiles"), "{refused}");
-        let uneven = decide(size, TilingChoice::Size { height: 64, width: 96 }, GENEROUS).unwrap_err();
-        assert!(matches!(uneven, Error::Tiling { .. }), "{uneven}");
-        let small = decide([5, 12, 15], asked, GENEROUS).unwrap();
-        assert_eq!((small.tiling, small.reason), (None, WHOLE_SMALL));
-    }
-
-    #[test]
-    fn memory_does_not_grow_with_the_clip() {
-        for tiling in [TilingChoice::Off, TilingChoice::Size { height: 96, width: 120 }] {
-            let needed = |frames| {
-                let memory = decide([frames, 30, 45], tiling, GENEROUS).unwrap().memory.unwrap();
-                memory.total() - memory.process
-            };
-            assert_eq!(needed(13), needed(49));
-        }
-    }
-
-    #[test]
-    fn nor_with_a_clip_in_tiles_along_time() {
-        let model = Framewise::new(SurplusFrame::First, false);
-        let decided = |frames, frame_tiling| {
-            let options = RunOptions { frame_tiling, tiling: TilingChoice::Off, ..RunOptions::default() };
-            plan_of(&model, [frames, 9, 10], options, GENEROUS).unwrap().1
-        };
-        let needed = |decision: &TilingDecision| {
-            let memory = decision.memory.unwrap();
-            memory.total() - memory.process
-        };
-        let [short, long] = [13, 49].map(|frames| decided(frames, FrameTilingChoice::Usual));
-        assert_eq!(needed(&short), needed(&long));
-        assert_eq!((short.frame_tiles, long.frame_tiles), (6, 24));
-        assert!(
-            long.to_string().contains("whole frames, in 24 tiles along time of 16 frames at a stride of 8"),
-            "{long}"
-        );
-        let whole = decided(13, FrameTilingChoice::Off);
-        assert_eq!((whole.frame_tiling, whole.frame_tiles), (None, 1));
-        // A strip of frames for the next tile, and those that leave.
-        assert!(short.memory.unwrap().frames > whole.memory.unwrap().frames);
-    }
-
-    #[test]
-    fn the_report_says_what_was_chosen() {
-        let vae = demo::vae().unwrap();
-        let latents = Latents { data: vec![0.25; 16 * 9 * 10], shape: [1, 16, 1, 9, 10] };
-        let options = RunOptions { tiling: TilingChoice::Size { height: 32, width: 40 }, ..RunOptions::default() };
-        let options = RunOptions { overlap: Some(Overlap { height: 0.25, width: 0.2 }), ..options };
-        let Report { tiling, program_runs, .. } = vae.decode(&latents, &options, &mut |_, _| Ok(()), &mut ()).unwrap();
-        assert_eq!((tiling.rows, tiling.columns, program_runs), (3, 3, 9));
-        assert!(tiling.to_string().starts_with("3 x 3 tiles of 32x40 pixels, frame by frame: these tiles were asked"));
-    }
-}
+mod tests;

@@ -180,7 +180,8 @@ pub struct RunOptions {
     /// Whether clips are cut along time.
     pub frame_tiling: FrameTilingChoice,
     /// Latent frames of every step but the first, where results do not depend on it, or where it is
-    /// the caller's to say in the reference too; by default as many as the reference takes.
+    /// the caller's to say in the reference too. By default as many as the reference takes, or, in
+    /// native code and where results do not depend on it, twice as many if memory allows.
     /// Activations are of the reference's steps: with [`Self::taps`] there is no choice.
     pub step_frames: Option<usize>,
     /// What the model is given beside the video: the timestep of a diffusion, noise. What only one

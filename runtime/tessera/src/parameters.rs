@@ -57,7 +57,7 @@ pub(crate) fn dialects(model: &dyn Autoencoder) -> Vec<Dialect> {
 ///
 /// # Errors
 /// [`files::Error::MissingTensor`], [`files::Error::WrongShape`], [`files::Error::WrongDtype`].
-pub(crate) fn read(checkpoint: &Checkpoint, name: &str, ty: &TensorType) -> Result<Vec<f32>> {
+pub(crate) fn read<'a>(checkpoint: &'a Checkpoint, name: &str, ty: &TensorType) -> Result<Cow<'a, [f32]>> {
     match checkpoint.tensor(name) {
         Some(view) if view.shape != ty.shape.as_slice() => Err(Error::from(files::Error::WrongShape {
             path: checkpoint.path().into(),
@@ -66,12 +66,12 @@ pub(crate) fn read(checkpoint: &Checkpoint, name: &str, ty: &TensorType) -> Resu
             problem: format!("expected {ty}"),
         })),
         // One that is not there is reported by this line.
-        _ => Ok(checkpoint.to_f32(name)?),
+        _ => Ok(checkpoint.f32s(name)?),
     }
 }
 
-/// A checkpoint for native code: each parameter is read when it is packed. Its errors are
-/// [`Error`].
+/// A checkpoint for native code: each parameter is read when it is packed, and its part of the
+/// file let go then. Its errors are [`Error`].
 pub(crate) struct Parameters(pub(crate) Arc<Checkpoint>);
 
 impl ParameterSource for Parameters {
@@ -80,6 +80,10 @@ impl ParameterSource for Parameters {
         name: &str,
         ty: &TensorType,
     ) -> Result<Cow<'_, [f32]>, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(Cow::Owned(read(&self.0, name, ty)?))
+        Ok(read(&self.0, name, ty)?)
+    }
+
+    fn release(&self, name: &str) {
+        self.0.release(name);
     }
 }

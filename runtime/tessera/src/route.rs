@@ -47,6 +47,8 @@ pub struct Route {
     pub order: TileOrder,
     /// Steps that may run at once: of tiles, or of samples where frames go through whole.
     pub workers: usize,
+    /// How its frames fall into steps.
+    pub frame_steps: FrameSteps,
     /// Frames at the beginning of its result that go no further.
     dropped: usize,
     /// The frames of each step of a sample.
@@ -79,7 +81,7 @@ impl Route {
         for (number, tile) in frame_tiles.iter().enumerate() {
             batches_of(model, half, frame_steps, tile.input.clone(), number, &mut batches);
         }
-        Ok(Self { half, shape, grid, order, workers: 1, dropped: 0, batches, frame_tiles })
+        Ok(Self { half, shape, grid, order, workers: 1, frame_steps, dropped: 0, batches, frame_tiles })
     }
 
     /// The same way with so many steps at once.

@@ -18,6 +18,9 @@ pub struct TilingDecision {
     pub rows: usize,
     /// Columns of tiles.
     pub columns: usize,
+    /// Frames of a step of what goes in, where they are others than the reference's: because they are
+    /// faster, or were asked for.
+    pub step_frames: Option<usize>,
     /// The tiles along time into which the clip was cut first, if it was.
     pub frame_tiling: Option<FrameTiling>,
     /// How many of those there are; 1 where there are none.
@@ -54,6 +57,9 @@ impl fmt::Display for TilingDecision {
         }
         if let Some(FrameTiling { frames, stride }) = self.frame_tiling {
             write!(f, ", in {} tiles along time of {frames} frames at a stride of {stride}", self.frame_tiles)?;
+        }
+        if let Some(frames) = self.step_frames {
+            write!(f, ", in steps of {frames} frames")?;
         }
         write!(f, ": {}", self.reason)?;
         match &self.memory {

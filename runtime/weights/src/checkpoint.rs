@@ -3,6 +3,7 @@
 //! Where the files are is found by [`crate::model`], which of their tensors are the model's by
 //! `weight_names`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -217,12 +218,20 @@ impl Checkpoint {
     /// # Errors
     /// [`files::Error::MissingTensor`], [`files::Error::WrongDtype`], [`Error::Scale`].
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
+        self.f32s(name).map(Cow::into_owned)
+    }
+
+    /// The same, where they lie in the file if they are f32 already.
+    ///
+    /// # Errors
+    /// As [`Self::to_f32`].
+    pub fn f32s(&self, name: &str) -> Result<Cow<'_, [f32]>> {
         let Some(entry) = self.tensors.get(name) else {
             let (path, present) = (self.path.clone(), self.contents());
             return Err(files::Error::MissingTensor { path, tensor: name.into(), present }.into());
         };
         let file = &self.files[entry.file];
-        let mut values = file.to_f32(&entry.raw)?;
+        let mut values = file.f32s(&entry.raw)?;
         if let Some((dtype, shape)) = file.signature(&entry.raw).filter(|(dtype, _)| scales::may_have_scale(*dtype)) {
             let fault = |scale, problem| Error::Scale {
                 path: file.path().into(),
@@ -236,7 +245,7 @@ impl Checkpoint {
             }
             if let Some((scale, view)) = scales::scale(&self.files, &entry.raw) {
                 let outputs = shape.first().copied().unwrap_or(1);
-                let is_taken = view.to_f32().is_some_and(|scales| scales::multiply(&mut values, outputs, &scales));
+                let is_taken = view.to_f32().is_some_and(|scales| scales::multiply(values.to_mut(), outputs, &scales));
                 if !is_taken {
                     let found = format!("{} {:?}", view.dtype, view.shape);
                     return Err(fault(
@@ -247,6 +256,18 @@ impl Checkpoint {
             }
         }
         Ok(values)
+    }
+
+    /// Lets go of the memory that a mapped tensor takes: it is read again when it is asked for.
+    pub fn release(&self, name: &str) {
+        if let Some(entry) = self.tensors.get(name) {
+            self.files[entry.file].release(&entry.raw);
+        }
+    }
+
+    /// Bytes of memory that a tensor keeps once it was read and [released](Self::release).
+    pub fn kept_bytes(&self, name: &str) -> usize {
+        self.tensors.get(name).map_or(0, |entry| self.files[entry.file].kept_bytes(&entry.raw))
     }
 
     /// Whether there are weights of eight bits.

@@ -40,16 +40,21 @@ impl Location {
 }
 
 impl Entry {
+    /// Whether the file has its values in another order, so that they are copied.
+    pub(super) fn is_arranged(&self) -> bool {
+        self.strides.is_some() || (self.big_endian && self.dtype.bitsize() >= 16)
+    }
+
     /// Row-major little-endian values; `content` is the file's.
     pub(super) fn bytes<'a>(&'a self, content: &'a [u8]) -> &'a [u8] {
         let stored = match &self.location {
             Location::Content(range) => &content[range.clone()],
             Location::Unpacked(bytes) => bytes,
         };
-        let size = self.dtype.bitsize() / 8;
-        if self.strides.is_none() && (!self.big_endian || size < 2) {
+        if !self.is_arranged() {
             return stored;
         }
+        let size = self.dtype.bitsize() / 8;
         self.arranged.get_or_init(|| {
             let mut bytes = match &self.strides {
                 Some(strides) => row_major(stored, size, &self.shape, strides),

@@ -24,6 +24,24 @@ fn complaint(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn what_was_released_is_read_again() {
+    let header = r#"{"x":{"dtype":"F32","shape":[3000],"data_offsets":[0,12000]}}"#;
+    let values: Vec<f32> = (0..3000).map(|n| n as f32 / 8.0).collect();
+    let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let file = open(&bytes(header, &data)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(*file.f32s("x").unwrap(), values);
+        file.release("x");
+        file.release("no such tensor");
+    }
+    assert_eq!(file.kept_bytes("x"), if cfg!(unix) { 0 } else { 12000 });
+    let inside = TensorFile::from_static(Path::new("inside"), bytes(header, &data).leak()).unwrap();
+    inside.release("x");
+    assert_eq!((inside.kept_bytes("x"), inside.kept_bytes("y")), (12000, 0));
+    assert_eq!(*inside.f32s("x").unwrap(), values);
+}
+
+#[test]
 fn every_float_type_is_read_also_unaligned() {
     let values = [0.5f32, -2.0, 65504.0];
     // `a` has one byte, so that what follows is unaligned.

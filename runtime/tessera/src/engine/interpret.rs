@@ -102,7 +102,7 @@ impl Bindings<f32> for RunBindings<'_> {
             LeafKind::Parameter if self.stopped.load(Ordering::Relaxed) => None,
             LeafKind::Parameter => {
                 self.parameters_read.fetch_add(1, Ordering::Relaxed);
-                owned(parameters::read(self.checkpoint, leaf.name, leaf.ty).ok()?)
+                owned(parameters::read(self.checkpoint, leaf.name, leaf.ty).ok()?.into_owned())
             }
         }
     }

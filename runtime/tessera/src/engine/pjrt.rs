@@ -113,7 +113,7 @@ fn fetch(buffer: &Buffer) -> Result<Vec<f32>> {
 
 /// Makes a weight of the checkpoint's parameters.
 fn make(recipe: &Recipe, checkpoint: &Checkpoint) -> Result<Vec<f32>> {
-    let made = recipe.make(|name, ty| parameters::read(checkpoint, name, ty).map(Cow::Owned));
+    let made = recipe.make(|name, ty| parameters::read(checkpoint, name, ty));
     made.map(Cow::into_owned).map_err(|cause| match cause {
         MakeError::Parameter(error) => error,
         MakeError::Evaluate(cause) => PjrtError::Mismatch(format!("making a weight: {cause}")).into(),
