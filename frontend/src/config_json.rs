@@ -175,8 +175,9 @@ pub trait Configured {
     /// The class that `config.json` names.
     fn class_name(&self) -> &'static str;
 
-    /// Every field of the configuration with its value, in the order of the class.
-    fn fields(&self) -> Vec<(&'static str, String)>;
+    /// Every field of the configuration with its value as JSON, in the order of the class;
+    /// [`field_text`] has it as people read it.
+    fn fields(&self) -> Vec<(&'static str, Value)>;
 
     /// All that makes this configuration one that cannot be declared; empty when it can.
     fn problems(&self) -> Vec<ConfigProblem>;
@@ -187,7 +188,7 @@ impl<C: Configuration + Clone> Configured for C {
         C::CLASS
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self) -> Vec<(&'static str, Value)> {
         let mut reader = Reader { object: &Map::new(), values: Vec::new(), problems: Vec::new() };
         self.clone().read_fields(&mut reader);
         reader.values
@@ -210,7 +211,7 @@ pub(crate) fn object(text: &str, known: &[&'static str]) -> Result<Map<String, V
 /// The fields of an object, what became of those that were asked for, and what was wrong with them.
 pub struct Reader<'a> {
     object: &'a Map<String, Value>,
-    values: Vec<(&'static str, String)>,
+    values: Vec<(&'static str, Value)>,
     problems: Vec<ConfigProblem>,
 }
 
@@ -225,7 +226,7 @@ impl Reader<'_> {
             }
             None => {}
         }
-        self.values.push((name, target.shown()));
+        self.values.push((name, target.to_json()));
     }
 }
 
@@ -239,6 +240,16 @@ pub(crate) fn shown(json: &Value) -> String {
     }
 }
 
+/// A field's value as people read it: text without its quotes, `none` where there is nothing.
+pub fn field_text(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(elements) => format!("[{}]", elements.iter().map(field_text).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
+
 /// A Rust type that a field can have. A model's own types are its own affair.
 pub(crate) trait Field: Sized {
     /// What should have been written, for error messages.
@@ -247,8 +258,8 @@ pub(crate) trait Field: Sized {
     /// The value; `None` when the JSON is of another type.
     fn from_json(json: &Value) -> Option<Self>;
 
-    /// The value as people read it.
-    fn shown(&self) -> String;
+    /// The value as it is written.
+    fn to_json(&self) -> Value;
 }
 
 /// An element of a list, and how a list of them is called.
@@ -267,8 +278,8 @@ impl Field for usize {
         json.as_u64().and_then(|n| n.try_into().ok())
     }
 
-    fn shown(&self) -> String {
-        self.to_string()
+    fn to_json(&self) -> Value {
+        (*self).into()
     }
 }
 
@@ -285,8 +296,8 @@ impl Field for f64 {
         json.as_f64()
     }
 
-    fn shown(&self) -> String {
-        format!("{self:?}")
+    fn to_json(&self) -> Value {
+        (*self).into()
     }
 }
 
@@ -303,8 +314,8 @@ impl Field for bool {
         json.as_bool()
     }
 
-    fn shown(&self) -> String {
-        self.to_string()
+    fn to_json(&self) -> Value {
+        (*self).into()
     }
 }
 
@@ -321,8 +332,8 @@ impl Field for String {
         json.as_str().map(str::to_owned)
     }
 
-    fn shown(&self) -> String {
-        self.clone()
+    fn to_json(&self) -> Value {
+        self.clone().into()
     }
 }
 
@@ -339,8 +350,8 @@ impl<T: Element> Field for Vec<T> {
         json.as_array()?.iter().map(T::from_json).collect()
     }
 
-    fn shown(&self) -> String {
-        format!("[{}]", self.iter().map(T::shown).collect::<Vec<_>>().join(", "))
+    fn to_json(&self) -> Value {
+        self.iter().map(T::to_json).collect()
     }
 }
 
@@ -353,7 +364,7 @@ impl<T: Field> Field for Option<T> {
         if json.is_null() { Some(None) } else { T::from_json(json).map(Some) }
     }
 
-    fn shown(&self) -> String {
-        self.as_ref().map_or("none".to_owned(), T::shown)
+    fn to_json(&self) -> Value {
+        self.as_ref().map_or(Value::Null, T::to_json)
     }
 }

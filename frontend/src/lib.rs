@@ -79,7 +79,7 @@ pub mod wan;
 
 pub use autoencoder::{Autoencoder, Channels, Dialect, Medium, Translate};
 pub use condition::{Condition, ConditionKind, TIMESTEP};
-pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration, Configured};
+pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration, Configured, field_text};
 pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;
 pub use latent_scaling::{LatentScaling, ScalingError, Spread, StoredStatistics};

@@ -31,7 +31,8 @@ fn names_an_option(line: &str) -> bool {
 fn no_library_names_an_option() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let mut files = vec![];
-    let runtime = ["files", "media", "weights", "tessera", "workbench"].map(|name| format!("runtime/{name}/src"));
+    let runtime =
+        ["files", "media", "python", "weights", "tessera", "workbench"].map(|name| format!("runtime/{name}/src"));
     let others = ["ir", "frontend", "passes", "backend-cpu", "backend-tpu-stablehlo"].map(|name| format!("{name}/src"));
     runtime.iter().chain(&others).for_each(|folder| sources(&workspace.join(folder), &mut files));
     assert!(files.len() > 150, "{} sources", files.len());

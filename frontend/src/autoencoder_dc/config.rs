@@ -54,10 +54,10 @@ impl Field for OfLevels {
         String::from_json(json).map(Self::All).or_else(|| Vec::from_json(json).map(Self::Each))
     }
 
-    fn shown(&self) -> String {
+    fn to_json(&self) -> Value {
         match self {
-            Self::All(name) => name.shown(),
-            Self::Each(names) => names.shown(),
+            Self::All(name) => name.to_json(),
+            Self::Each(names) => names.to_json(),
         }
     }
 }

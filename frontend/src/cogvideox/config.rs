@@ -54,8 +54,8 @@ impl Field for CausalPadding {
         Self::ALL.into_iter().find(|padding| json == padding.name())
     }
 
-    fn shown(&self) -> String {
-        self.to_string()
+    fn to_json(&self) -> Value {
+        self.name().into()
     }
 }
 

@@ -65,8 +65,8 @@ impl Field for PatchType {
         Self::ALL.into_iter().find(|kind| json == kind.name())
     }
 
-    fn shown(&self) -> String {
-        self.to_string()
+    fn to_json(&self) -> Value {
+        self.name().into()
     }
 }
 

@@ -45,10 +45,10 @@ impl Field for Flags {
         bool::from_json(json).map(Self::All).or_else(|| Vec::from_json(json).map(Self::Each))
     }
 
-    fn shown(&self) -> String {
+    fn to_json(&self) -> Value {
         match self {
-            Self::All(flag) => flag.shown(),
-            Self::Each(flags) => flags.shown(),
+            Self::All(flag) => flag.to_json(),
+            Self::Each(flags) => flags.to_json(),
         }
     }
 }

@@ -11,7 +11,7 @@ use frontend::Autoencoder;
 use tessera::media::read::{self, Axes, ClipReader, KNOWN_INPUTS, ReadOptions, Spooled, ValueRange};
 use tessera::media::{ClipShape, FrameRate};
 use tessera::model::{ModelSource, locate, resolve_config};
-use tessera::options::MOST_THREADS;
+use tessera::options::{MOST_THREADS, usual_program_cache};
 use tessera::vae::read_config;
 use tessera::{
     Backend, Error, FrameTiling, FrameTilingChoice, HubOptions, MemoryBudget, ModelSpec, Overlap, Parallel, Precision,
@@ -259,7 +259,7 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "N/STRIDE|off", value_parser = tile_frames)]
     tile_frames: Option<FrameTilingChoice>,
     /// The most memory to hold, such as 8GiB, 500MB, or 70% of what is available [default: 70%]
-    #[arg(long, value_name = "SIZE", value_parser = budget)]
+    #[arg(long, value_name = "SIZE", value_parser = str::parse::<MemoryBudget>)]
     memory_budget: Option<MemoryBudget>,
     /// Latent frames of every step behind the first, for models whose results do not depend on it,
     /// or of which the reference has its caller say it: more of them take more memory, and may be
@@ -306,10 +306,7 @@ pub(super) fn program_cache(asked: Option<&Path>) -> Option<PathBuf> {
     match asked {
         Some(folder) if folder == "off" => None,
         Some(folder) => Some(folder.into()),
-        None => match ir::knobs::CACHE_DIR.get() {
-            Some(folder) => Some(folder.into()),
-            None => Some(ir::knobs::cache_folder()?.join("tessera/programs")),
-        },
+        None => usual_program_cache(),
     }
 }
 
@@ -368,36 +365,6 @@ impl RunArguments {
             .with_parallel(self.parallel)
             .with_memory(self.memory_budget.unwrap_or_default()))
     }
-}
-
-/// A memory budget.
-fn budget(text: &str) -> Result<MemoryBudget, String> {
-    const UNITS: [(&str, u64); 9] = [
-        ("B", 1),
-        ("kB", 1000),
-        ("MB", 1000_u64.pow(2)),
-        ("GB", 1000_u64.pow(3)),
-        ("TB", 1000_u64.pow(4)),
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-    ];
-    let known = || {
-        let names = UNITS.map(|(name, _)| name).join(", ");
-        format!("expected a number and a unit ({names}, %), such as 8GiB or 70%")
-    };
-    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(known)?;
-    let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| known())?;
-    if unit.trim() == "%" {
-        return match number > 0.0 && number <= 100.0 {
-            true => Ok(MemoryBudget::OfAvailable { percent: number }),
-            false => Err("expected more than 0 % and at most 100 %".into()),
-        };
-    }
-    let unit = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim())).ok_or_else(known)?;
-    Ok(MemoryBudget::Bytes((number * unit.1 as f64) as u64))
 }
 
 pub(super) fn height_by_width(text: &str) -> Result<(usize, usize), String> {
@@ -468,16 +435,6 @@ pub(super) fn frame_rate(text: &str) -> Result<FrameRate, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn budgets_have_units() {
-        assert_eq!(budget("8GiB"), Ok(MemoryBudget::Bytes(8 << 30)));
-        assert_eq!(budget("1.5 mb"), Ok(MemoryBudget::Bytes(1_500_000)));
-        assert_eq!(budget("70%"), Ok(MemoryBudget::OfAvailable { percent: 70.0 }));
-        for text in ["8", "", "GiB", "8 Gig", "-1GiB", "0%", "101%", "1.2.3GB"] {
-            assert!(budget(text).unwrap_err().starts_with("expected"), "{text}");
-        }
-    }
 
     #[test]
     fn sizes_and_tiles_are_height_by_width() {

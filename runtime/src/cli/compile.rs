@@ -1,20 +1,19 @@
 //! `tessera compile`: a video's steps compiled ahead of time, for a device that need not be there.
 
-use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use backend_tpu_stablehlo::Mesh;
 use backend_tpu_stablehlo::pjrt::Optimization;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
 use clap::Args;
 use files::staging::StagedFolder;
-use frontend::{Half, Step, StepKind};
+use frontend::{Half, StepKind};
 use passes::Precision;
-use serde_json::{Value, json};
 use tessera::amount::{bytes, count};
 use tessera::{FrameTilingChoice, Overlap, TileOrder, TilingChoice};
 use workbench::ahead_of_time::{Basis, CompiledStep, Event, Job, Prepared, Target};
+use workbench::programs::{is_program, json, write};
 
 use super::arguments::{ModelArguments, height_by_width, overlap, precision, tile_frames, tiling, with_stride};
 use super::plugin::{self, reexecution};
@@ -24,8 +23,6 @@ use super::{Console, EXIT_CODES, Failure, interrupt, print};
 
 /// Frames of the video, unless told otherwise.
 const FRAMES: &str = "49";
-/// What the files of programs end with.
-const ENDING: &str = "executable";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -132,10 +129,9 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     let mut files = RunFiles::new();
     let model = arguments.model.config(console, &mut files)?;
     arguments.output.iter().try_for_each(|path| files.writes_folder("the folder of programs", path))?;
-    let is_ours = |path: &Path| path.extension().is_some_and(|ending| ending == ENDING);
     let plugin = arguments.plugin.locate();
     plugin.iter().try_for_each(|path| files.reads("the plugin", path))?;
-    let folder = arguments.output.as_deref().map(|output| StagedFolder::create(output, is_ours)).transpose()?;
+    let folder = arguments.output.as_deref().map(|output| StagedFolder::create(output, is_program)).transpose()?;
     let (height, width) = arguments.size.unwrap_or_else(|| model.training_size().into());
     let job = Job {
         model: &*model,
@@ -165,80 +161,16 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
 
     let written = match folder {
         None => None,
-        Some(folder) => {
-            for CompiledStep { step, compilation, .. } in &prepared.steps {
-                let file = folder.staged().join(file_name(step));
-                fs::write(file, &compilation.executable).map_err(|cause| folder.error(cause))?;
-            }
-            Some(folder.persist()?)
-        }
+        Some(folder) => Some(write(&prepared, folder).map_err(Failure::of_workbench)?),
     };
     if arguments.json {
-        return print(&format!("{}\n", report_json(arguments, &job, &prepared, written.as_deref())));
+        return print(&format!("{}\n", json(&job, &target, &prepared, written.as_deref())));
     }
     let mut text = report_text(arguments, &job, &prepared);
     if let Some(folder) = written {
         text += &format!("\nWritten: {}\n", folder.display());
     }
     console.say(&text)
-}
-
-/// `decode-next-1x2x60x90.executable`: batch, frames, height and width of the input.
-fn file_name(step: &Step) -> String {
-    format!("{}-{}x{}x{}x{}.{ENDING}", step.kind, step.batch, step.frames, step.height, step.width)
-}
-
-fn report_json(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared, written: Option<&Path>) -> Value {
-    let step = |found: &CompiledStep| {
-        let CompiledStep { step, runs, compilation, flops, states, estimate } = found;
-        let (memory, cost) = (&compilation.memory, &compilation.cost);
-        json!({
-            "step": step.kind.to_string(),
-            "input": [step.batch, step.frames, step.height, step.width],
-            "runs": runs,
-            "compile_seconds": compilation.seconds,
-            "memory_bytes": {
-                "arguments": memory.arguments,
-                "results": memory.results,
-                "aliased": memory.aliased,
-                "temporaries": memory.temporaries,
-                "code": memory.code,
-                "live": memory.peak,
-                "total": memory.total(),
-            },
-            "states_bytes": states,
-            "flops": flops,
-            "compiler": {
-                "flops": cost.flops,
-                "bytes_accessed": cost.bytes_accessed,
-                "optimal_seconds": cost.optimal_seconds,
-            },
-            "seconds": estimate.map(|estimate| estimate.seconds),
-            "seconds_from": estimate.map(|estimate| basis(estimate.basis)),
-            "executable": written.map(|folder| folder.join(file_name(step)).to_string_lossy().into_owned()),
-            "executable_bytes": compilation.executable.len(),
-        })
-    };
-    let first = prepared.steps.first().map(|step| &step.compilation);
-    json!({
-        "target": arguments.target,
-        "device": first.map(|compilation| compilation.devices.0.clone()),
-        "devices": first.map(|compilation| compilation.devices.1),
-        "stablehlo": first.and_then(|compilation| compilation.stablehlo.clone()),
-        "mesh": {"data": arguments.mesh.data, "height": arguments.mesh.height},
-        "dtype": job.precision.name(),
-        "optimization": arguments.optimize.name(),
-        "video": job.video,
-        "tile": prepared.tiling.map(|tiling| [tiling.height, tiling.width]),
-        "rows": prepared.tiles[0],
-        "columns": prepared.tiles[1],
-        "steps": prepared.steps.iter().map(step).collect::<Vec<_>>(),
-        "needed_bytes": prepared.needed,
-        "device_bytes": prepared.device_memory,
-        "fits": prepared.fits(),
-        "runs": prepared.steps.iter().map(|step| step.runs).sum::<usize>(),
-        "seconds": prepared.seconds,
-    })
 }
 
 fn report_text(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared) -> String {
@@ -292,11 +224,4 @@ fn report_text(arguments: &Arguments, job: &Job<'_>, prepared: &Prepared) -> Str
         None => format!("Time: unknown for {runs} on this device\n"),
     };
     text
-}
-
-fn basis(basis: Basis) -> &'static str {
-    match basis {
-        Basis::Compiler => "compiler",
-        Basis::Roofline => "roofline",
-    }
 }

@@ -1,17 +1,17 @@
 //! `tessera info`: what a model is, what its first decode step costs, and what this machine runs it
 //! with.
 
-use std::collections::{BTreeMap, HashSet};
 use std::fs;
 
 use backend_cpu::isa::{ISA_VARIABLE, Isa};
 use backend_cpu::panel::PanelFamily;
 use backend_cpu::target::{DOT_PRODUCTS_VARIABLE, Target};
 use clap::Args;
-use frontend::{Autoencoder, Half, StepKind, Taps, declare, parameters};
+use frontend::{Autoencoder, Half, StepKind, Taps, declare, field_text};
 use ir::analysis::total_cost;
 use passes::{Precision, cpu_pipeline};
 use tessera::amount::{bytes, count};
+use tessera::weight_sums::{WeightSum, weight_sums};
 use tessera::{Error, Vae, demo, lowering};
 
 use super::arguments::{ModelArguments, precision};
@@ -65,33 +65,16 @@ fn row(name: &str, value: impl ToString) -> [String; 2] {
 fn configuration(model: &dyn Autoencoder) -> String {
     let spatial = model.spatial_compression();
     let mut rows = vec![row("class", model.class_name())];
-    rows.extend(model.fields().into_iter().map(|(name, value)| row(name, value)));
+    rows.extend(model.fields().into_iter().map(|(name, value)| row(name, field_text(&value))));
     rows.push(row("compression", format!("{} in time, {spatial}x{spatial} in space", model.temporal_compression())));
     table(&rows, &[])
 }
 
 /// Tensors, parameters and bytes on disk, by half and element type.
 fn weights(vae: &Vae) -> Result<String, Error> {
-    let names = |half| -> Result<HashSet<String>, Error> {
-        Ok(parameters(vae.model(), half)?.into_iter().map(|(name, _)| name).collect())
-    };
-    let (encoder, decoder) = (names(Half::Encoder)?, names(Half::Decoder)?);
-    let mut sums: BTreeMap<(&str, String), [u64; 3]> = BTreeMap::new();
-    for (name, view) in vae.checkpoint().iter() {
-        let half = match () {
-            () if decoder.contains(name) => "decoder",
-            () if encoder.contains(name) => "encoder",
-            () => "other",
-        };
-        let elements: usize = view.shape.iter().product();
-        let sum = sums.entry((half, view.dtype.to_string())).or_default();
-        for (sum, number) in sum.iter_mut().zip([1, elements as u64, view.bytes.len() as u64]) {
-            *sum += number;
-        }
-    }
     let mut rows = vec![["half", "type", "tensors", "parameters", "bytes"].map(String::from)];
-    for ((half, dtype), [tensors, elements, size]) in sums {
-        rows.push([half.into(), dtype, tensors.to_string(), elements.to_string(), bytes(size)]);
+    for WeightSum { part, dtype, tensors, elements, bytes: size } in weight_sums(vae)? {
+        rows.push([part.into(), dtype, tensors.to_string(), elements.to_string(), bytes(size)]);
     }
     let mut text = table(&rows, &[2, 3, 4]);
     for half in [Half::Decoder, Half::Encoder] {

@@ -3,16 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use frontend::Medium;
+use tessera::whole_run::SMALL;
 use tessera::{RunInput, Vae, Video, demo};
 
 use super::arguments::{ArrayArguments, VideoArguments, height_by_width};
 use super::latents::LatentsArguments;
 use super::run_files::RunFiles;
 use super::{Console, Failure};
-
-/// Latent frames, their height and their width, where no input is named.
-const SMALL: [usize; 3] = [3, 4, 6];
 
 #[derive(Args)]
 pub(super) struct InputArguments {
@@ -60,12 +57,10 @@ impl InputArguments {
 /// The input where none is named: a corner of the demo's latents for the demo's model, else noise
 /// of that size.
 pub(super) fn small(vae: &Vae, is_demo: bool) -> Result<RunInput, Failure> {
-    let [frames, height, width] = SMALL;
-    let frames = if vae.model().medium() == Medium::Image { 1 } else { frames };
-    let shape = [1, vae.model().channels().latents, frames, height, width];
     if !is_demo {
-        return Ok(RunInput::noise(shape));
+        return Ok(RunInput::small(vae));
     }
+    let [frames, height, width] = SMALL;
     let mut latents = demo::latents()?;
     latents.unscale(&vae.latent_scaling()?)?;
     Ok(RunInput::Latents(latents.corner(frames, height, width)))

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tessera::conditions::Conditions;
-use tessera::{Error, FrameTilingChoice, Precision, RunInput, RunOptions, TilingChoice};
+use tessera::{Error, Precision, RunInput, RunOptions};
 use workbench::comparison::{Level, ModuleErrors, Verdict};
 use workbench::error_plot;
 use workbench::svg_file::SvgFile;
 use workbench::tap_file::TapFile;
-use workbench::verification::{Against, Verification, verify};
+use workbench::verification::{Against, Verification, usual_threshold, verify};
 
 use super::arguments::{BackendName, ModelArguments, RunArguments};
 use super::conditions::ConditionArguments;
@@ -32,9 +31,6 @@ Examples:
       with a picture, and as JSON
   tessera verify --model vae --latents latents.safetensors --dtype bf16 --against cpu
       what bf16 costs, module by module: the other side runs in f32";
-
-/// The largest error that passes unless told otherwise, in f32 and in bf16.
-const THRESHOLDS: [f64; 2] = [Level::Excellent.limit(), Level::Attention.limit()];
 
 /// Compare a run with another, module by module
 ///
@@ -117,16 +113,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         None => {
             files.reads("the file of activations", &arguments.against)?;
             let file = TapFile::open(&arguments.against)?;
-            if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, file.tiling(vae.model())) {
-                options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
-                options.overlap = Some(tiling.overlap);
-            }
-            if options.conditions == Conditions::default() {
-                options.conditions = file.conditions()?;
-            }
-            if let (FrameTilingChoice::Usual, Some(choice)) = (options.frame_tiling, file.frame_tiling()) {
-                options.frame_tiling = choice;
-            }
+            options = file.options_of_its_run(vae.model(), options)?;
             (named.map_or_else(|| file.input(), Ok)?, Against::File(file))
         }
     };
@@ -134,16 +121,13 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
     let verification = with_bar(console, "comparing", Error::Interrupted, verify)?;
     trace.finish()?;
 
-    let threshold = arguments.threshold.unwrap_or(match options.precision {
-        Precision::F32 => THRESHOLDS[0],
-        Precision::Bf16 => THRESHOLDS[1],
-    });
+    let threshold = arguments.threshold.unwrap_or(usual_threshold(options.precision));
     let context = Context { arguments, input: &input, options: &options, threshold, verification: &verification };
-    let verdict = Verdict::of(&verification.rows, threshold);
+    let verdict = verification.verdict(threshold);
     if let Some(plot) = plot {
         plot.finish(error_plot::draw(&context.title(), &verification.rows, verdict.first_jump))?;
     }
-    print(&if arguments.json { context.json(&verdict) } else { context.text(&verdict) })?;
+    print(&if arguments.json { context.json() } else { context.text(&verdict) })?;
     if verdict.passed() { Ok(()) } else { Err(Failure::Differs(complaint(&verdict, threshold))) }
 }
 
@@ -213,17 +197,8 @@ impl Context<'_> {
         text
     }
 
-    fn json(&self, verdict: &Verdict<'_>) -> String {
-        let module = |row: Option<&ModuleErrors>| row.map(|row| row.module.clone());
-        // JSON has no infinity: null.
-        let rows = self.verification.rows.iter().map(|row| {
-            let ModuleErrors { module, calls, elements, mae, mse, max, relative } = row;
-            json!({
-                "module": module, "calls": calls, "elements": elements,
-                "mae": mae, "mse": mse, "max": max, "relative": relative, "level": row.level().name(),
-            })
-        });
-        let object = json!({
+    fn json(&self) -> String {
+        let mut object = json!({
             "model": self.model(),
             "run": match self.input {
                 RunInput::Latents(_) => "decode",
@@ -234,13 +209,10 @@ impl Context<'_> {
             "dtype": self.options.precision.name(),
             "isa": self.verification.report.isa,
             "against": self.arguments.against.to_string_lossy(),
-            "threshold": self.threshold,
-            "passed": verdict.passed(),
-            "first_jump": module(verdict.first_jump),
-            "first_above": module(verdict.first_above),
-            "rows": rows.collect::<Vec<Value>>(),
-            "missing": self.verification.missing,
         });
+        if let Value::Object(object) = &mut object {
+            object.extend(self.verification.fields(self.threshold));
+        }
         format!("{object}\n")
     }
 }

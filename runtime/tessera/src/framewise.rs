@@ -35,7 +35,7 @@ impl Configured for Framewise {
         self.model.class_name()
     }
 
-    fn fields(&self) -> Vec<(&'static str, String)> {
+    fn fields(&self) -> Vec<(&'static str, serde_json::Value)> {
         self.model.fields()
     }
 

@@ -23,14 +23,15 @@
 //! | `latent_form` | how many channels latents have in files: as they are, or in patches |
 //! | [`posterior`], `latent_writer` | the encoder's moments to latents, mean or drawn; writing them |
 //! | [`inspection`], [`non_finite`], [`timeline`] | looking into steps: non-finite values, when what ran |
+//! | [`weight_sums`] | what a checkpoint has of weights, summed up |
 //! | `video`, [`whole_run`] | videos in memory, and a run over them |
 //! | [`lowering`] | a step through the passes and to native code or StableHLO, for those who want to see it |
 //! | [`tiling`], [`tile_sizes`] | the geometry of tiles; which sizes are worth a look |
 //! | [`frame_tiling`], `frame_joiner` | the geometry of tiles along time; such tiles to a clip |
 //! | [`memory_estimate`], [`amount`] | how much memory a run needs, part by part; amounts as people read them |
-//! | [`memory_plan`], `tiling_decision` | what a run will need of memory, and how frames are cut because of it; telling it |
+//! | [`memory_plan`], `tiling_decision`, `run_plan` | what a run will need of memory, and how frames are cut because of it; telling it, before it runs too |
 //! | `session`, `kept`, `memory_ledger`, `cancellation` | what outlives a call, in bounded number; memory of calls that run at once; ending one |
-//! | [`memory`], [`error`] | how much memory there is; the one error type |
+//! | [`memory`], [`memory_budget`], [`error`] | how much memory there is; how much may be taken; the one error type |
 //! | [`route`], `clip`, `source` | a clip in steps and tiles; running it; where its frames come from |
 //! | `blend` | tiles to whole frames |
 //! | `steps`, `engine` | compiled steps; what runs one |
@@ -65,6 +66,7 @@ mod latent_writer;
 pub mod latents;
 pub mod lowering;
 pub mod memory;
+pub mod memory_budget;
 pub mod memory_estimate;
 mod memory_ledger;
 pub mod memory_plan;
@@ -76,6 +78,7 @@ pub mod posterior;
 mod recognition;
 pub mod report;
 pub mod route;
+mod run_plan;
 mod session;
 mod source;
 mod step_place;
@@ -86,6 +89,7 @@ mod tiling_decision;
 pub mod timeline;
 pub mod vae;
 mod video;
+pub mod weight_sums;
 pub mod whole_run;
 
 pub use ::{files, media};
@@ -102,19 +106,21 @@ pub use latent_form::LatentForm;
 pub use latent_writer::{LatentContent, LatentWriter};
 pub use latents::{Latents, LatentsAccount, LatentsLayout};
 pub use media::quality;
+pub use memory_budget::MemoryBudget;
 pub use memory_estimate::MemoryEstimate;
 pub use model::{ModelSpec, resolve};
 pub use observer::{Observer, Preparation, Progress, Tap};
-pub use options::{Backend, FrameTilingChoice, MemoryBudget, Parallel, RunOptions, TilingChoice};
+pub use options::{Backend, FrameTilingChoice, Parallel, RunOptions, TilingChoice};
 pub use passes::Precision;
 pub use report::{Report, Seconds};
 pub use route::TileOrder;
+pub use run_plan::RunPlan;
 pub use source::NextFrames;
 pub use step_place::StepPlace;
 pub use tiling::{Overlap, Tiling};
 pub use tiling_decision::TilingDecision;
 pub use vae::Vae;
-pub use video::{Video, VideoBuilder, VideoView};
+pub use video::{FramePlaces, Video, VideoBuilder, VideoView};
 pub use weights::{checkpoint, hub, model, shard_index};
 pub use whole_run::RunInput;
 

@@ -16,11 +16,20 @@ use crate::conditions::Conditions;
 use crate::error::{Error, Result};
 use crate::frame_tiling::FrameTiling;
 use crate::inspection::Inspection;
-use crate::memory::{ASSUMED_AVAILABLE, available_bytes, resident_bytes};
+use crate::memory_budget::MemoryBudget;
 use crate::tiling::{Overlap, Tiling};
 
 /// The most threads that can be asked for.
 pub const MOST_THREADS: usize = 1024;
+
+/// Where compiled programs are kept unless another folder is asked for: the folder that
+/// `TESSERA_CACHE_DIR` names, or one among the user's caches; `None` where there is neither.
+pub fn usual_program_cache() -> Option<PathBuf> {
+    match ir::knobs::CACHE_DIR.get() {
+        Some(folder) => Some(folder.into()),
+        None => Some(ir::knobs::cache_folder()?.join("tessera/programs")),
+    }
+}
 
 /// What runs the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,40 +143,6 @@ impl FromStr for Parallel {
             "none" => Ok(Parallel::None),
             "time" | "frames" => refused(TIME_IS_CAUSAL),
             _ => refused("expected auto, batch, tiles or none"),
-        }
-    }
-}
-
-/// The most memory that the process may hold.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum MemoryBudget {
-    /// What it holds already and so many percent of what is available when a call begins; see
-    /// [`crate::memory::available_bytes`].
-    OfAvailable {
-        /// More than 0, at most 100.
-        percent: f64,
-    },
-    /// So many bytes, whatever is available.
-    Bytes(u64),
-}
-
-impl Default for MemoryBudget {
-    /// 70 % of what is available.
-    fn default() -> MemoryBudget {
-        MemoryBudget::OfAvailable { percent: 70.0 }
-    }
-}
-
-impl MemoryBudget {
-    /// The most that the process may hold, in bytes.
-    pub fn bytes(self) -> u64 {
-        match self {
-            MemoryBudget::Bytes(bytes) => bytes,
-            MemoryBudget::OfAvailable { percent } => {
-                let available = available_bytes().unwrap_or(ASSUMED_AVAILABLE);
-                // What the process holds is not available any more, but is its own.
-                resident_bytes().unwrap_or(0).saturating_add((available as f64 * percent / 100.0) as u64)
-            }
         }
     }
 }
@@ -371,6 +346,14 @@ impl RunOptions {
             return Ok(threads);
         }
         Err(Error::Threads { threads, problem: format!("expected 1 to {MOST_THREADS}") })
+    }
+
+    /// What steps are compiled for; `None` where the backend makes no native code of ours.
+    pub(crate) fn native_target(&self) -> Result<Option<Target>> {
+        match self.backend {
+            Backend::Cpu => self.target().map(Some),
+            Backend::Pjrt | Backend::Interpret => Ok(None),
+        }
     }
 
     /// The instruction set asked for, or the default.

@@ -28,6 +28,7 @@ use crate::parameters;
 use crate::recognition::{self, Recognition};
 use crate::report::{Report, Seconds};
 use crate::route::Route;
+use crate::run_plan::RunPlan;
 use crate::session::{KeptPlan, PlanKey, Session};
 use crate::source::{InMemory, NextFrames, Source, Stream};
 use crate::steps::{Account, Steps};
@@ -198,13 +199,24 @@ impl Vae {
     /// The shape of the clip that `latents` decode to by `options`.
     ///
     /// # Errors
-    /// [`Error::Input`] if they are not latents of this model; [`Error::Options`] if frames are to
-    /// be kept that it does not drop.
+    /// As [`Self::decoded_shape_of`]; [`Error::Input`] if there are not as many values as the shape
+    /// says.
     pub fn decoded_shape<'a>(&self, latents: impl Into<VideoView<'a>>, options: &RunOptions) -> Result<ClipShape> {
         let VideoView { data, shape } = latents.into();
-        let [batch, _, frames, height, width] = shape;
-        check_input("latents", data, shape, self.model.channels().latents)?;
-        self.check_medium("latents", shape)?;
+        let clip = self.decoded_shape_of(shape, options)?;
+        check_filled("latents", data, shape)?;
+        Ok(clip)
+    }
+
+    /// The shape of the clip that latents [B, C, T, H, W] of this shape decode to by `options`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if they are not latents of this model; [`Error::Options`] if frames are to
+    /// be kept that it does not drop.
+    pub fn decoded_shape_of(&self, latents: [usize; 5], options: &RunOptions) -> Result<ClipShape> {
+        let [batch, _, frames, height, width] = latents;
+        check_shape("latents", latents, self.model.channels().latents)?;
+        self.check_medium("latents", latents)?;
         let dropped = options.dropped_frames(&*self.model, Half::Decoder)?;
         Ok(ClipShape {
             batch,
@@ -284,9 +296,9 @@ impl Vae {
         observer: &mut dyn Observer,
     ) -> Result<(Video, Report)> {
         let VideoView { data, shape } = clip.into();
-        check_input("clip", data, shape, self.model.channels().input)?;
         let [batch, channels, frames, height, width] = shape;
         let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
+        check_filled("clip", data, shape)?;
         let mut moments = VideoBuilder::new("the latents", moments)?;
         let mut sink = |sample: usize, block: &FrameBlock<'_>| {
             moments.add(sample, block);
@@ -326,6 +338,19 @@ impl Vae {
         })
     }
 
+    /// Checks that the encoder takes frames of this height and width.
+    fn check_unit(&self, found: [usize; 5]) -> Result<()> {
+        let [.., height, width] = found;
+        let unit = self.model.size_unit(Half::Encoder);
+        if height.is_multiple_of(unit) && width.is_multiple_of(unit) {
+            return Ok(());
+        }
+        let problem = format!(
+            "its frames are {width}x{height} (width x height); the model takes multiples of {unit} alone, resize them"
+        );
+        Err(Error::Input { what: "clip", found, problem })
+    }
+
     /// Encodes a video of this shape whose frames come as they are asked for: [`Self::encode`] in
     /// memory that does not depend on the length of the clip. `next` is asked for the frames of
     /// each sample in order, a step's at a time: it is given the sample and how many, and
@@ -356,17 +381,38 @@ impl Vae {
     ) -> Result<Report> {
         let [batch, channels, frames, height, width] = axes;
         let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
-        let unit = self.model.size_unit(Half::Encoder);
-        if !(height.is_multiple_of(unit) && width.is_multiple_of(unit)) {
-            let problem = format!(
-                "its frames are {width}x{height} (width x height); the model takes multiples of {unit} alone, resize them"
-            );
-            return Err(Error::Input { what: "clip", found: axes, problem });
-        }
+        self.check_unit(axes)?;
         self.check_weights(Half::Encoder)?;
         let mut give = finite(Half::Encoder, moments, sink);
         let video = [batch.saturating_mul(frames), height, width];
         self.run(&self.job(Half::Encoder, axes, video, options)?, source, &mut give, observer)
+    }
+
+    /// How a call of `half` over an input [B, C, T, H, W] of this shape would go: nothing is run or
+    /// compiled, and the call that follows goes by this plan while it fits. Of the encoder it is the
+    /// plan for a clip that is all in memory.
+    ///
+    /// # Errors
+    /// As [`Self::decode`] and [`Self::encode`], but for those of running.
+    pub fn plan(&self, half: Half, shape: [usize; 5], options: &RunOptions) -> Result<RunPlan> {
+        let [batch, channels, frames, height, width] = shape;
+        let (result, video) = match half {
+            Half::Decoder => {
+                let clip = self.decoded_shape_of(shape, options)?;
+                (clip, [clip.batch.saturating_mul(clip.frames), clip.height, clip.width])
+            }
+            Half::Encoder => {
+                let moments = self.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
+                self.check_unit(shape)?;
+                (moments, [batch.saturating_mul(frames), height, width])
+            }
+        };
+        options.check()?;
+        let target = options.native_target()?;
+        let session = self.session();
+        let job = self.job(half, shape, video, options)?;
+        let (plan, _) = self.kept_plan(&job, &session, options.threads()?, target, true)?;
+        Ok(RunPlan::of(&plan.route, plan.decision.clone(), result))
     }
 
     /// What is to be run over an input [B, C, T, H, W].
@@ -386,13 +432,10 @@ impl Vae {
         let options = job.options;
         options.check()?;
         let threads = options.threads()?;
-        let target = match options.backend {
-            Backend::Cpu => Some(options.target()?),
-            Backend::Pjrt | Backend::Interpret => None,
-        };
+        let target = options.native_target()?;
         let observer = &mut Cancellable { observer, cancellation: options.cancellation.as_ref() };
         let session = self.session();
-        let (plan, plan_kept) = self.plan(job, &session, threads, target, source.is_random_access())?;
+        let (plan, plan_kept) = self.kept_plan(job, &session, threads, target, source.is_random_access())?;
         let KeptPlan { route, decision, native, .. } = &*plan;
         log::info!("{decision}");
         let budget = options.budget();
@@ -449,7 +492,7 @@ impl Vae {
 
     /// The plan of an earlier call like this one, where it still fits, or a new one; and whether it
     /// is the former.
-    fn plan(
+    fn kept_plan(
         &self,
         job: &Job<'_>,
         session: &Session,
@@ -572,8 +615,7 @@ fn check_made(half: Half, block: &FrameBlock<'_>, plane: usize, sample: usize, f
     Err(Error::NonFiniteResult { half, count, total: block.data.len(), value, sample, frame: first + frame })
 }
 
-fn check_input(what: &'static str, data: &[f32], shape: [usize; 5], channels: usize) -> Result<()> {
-    check_shape(what, shape, channels)?;
+fn check_filled(what: &'static str, data: &[f32], shape: [usize; 5]) -> Result<()> {
     let elements = shape.into_iter().try_fold(1_usize, usize::checked_mul);
     if elements != Some(data.len()) {
         let problem = format!("{} values do not fill it", data.len());

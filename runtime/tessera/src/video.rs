@@ -1,5 +1,7 @@
 //! A tensor of a batch of videos in memory, and one that frames are put into as they come.
 
+use std::ops::Range;
+
 use media::{ClipShape, FrameBlock};
 
 use crate::error::{Error, Result};
@@ -36,12 +38,47 @@ impl<'a> From<&'a Latents> for VideoView<'a> {
     }
 }
 
+/// Where in a tensor [B, C, T, H, W] frames belong that come a block at a time, of each sample in
+/// order.
+#[derive(Debug)]
+pub struct FramePlaces {
+    shape: [usize; 5],
+    /// Frames of each sample that came.
+    filled: Vec<usize>,
+}
+
+impl FramePlaces {
+    /// Of a tensor of this shape, of which no frame has come.
+    pub fn new(shape: [usize; 5]) -> Self {
+        Self { shape, filled: vec![0; shape[0]] }
+    }
+
+    /// The place in the row-major tensor of each channel of the next frames of a sample, [C, T, H,
+    /// W], with the values that go there.
+    ///
+    /// # Panics
+    /// When there is no such sample.
+    pub fn next<'a>(
+        &mut self,
+        sample: usize,
+        block: &FrameBlock<'a>,
+    ) -> impl Iterator<Item = (Range<usize>, &'a [f32])> + use<'a> {
+        let [_, channels, frames, height, width] = self.shape;
+        let (plane, first) = (height * width, self.filled[sample]);
+        self.filled[sample] += block.frames;
+        let of_channels = block.data.chunks_exact((block.frames * plane).max(1)).enumerate();
+        of_channels.map(move |(channel, values)| {
+            let start = ((sample * channels + channel) * frames + first) * plane;
+            (start..start + values.len(), values)
+        })
+    }
+}
+
 /// Videos whose frames come a block at a time: of each sample in order.
 #[derive(Debug)]
 pub struct VideoBuilder {
     video: Video,
-    /// Frames of each sample that are there.
-    filled: Vec<usize>,
+    places: FramePlaces,
 }
 
 impl VideoBuilder {
@@ -57,7 +94,7 @@ impl VideoBuilder {
         let mut data = vec![];
         data.try_reserve_exact(elements).map_err(|cause| fail(cause.to_string()))?;
         data.resize(elements, 0.0);
-        Ok(Self { video: Video { data, shape: axes }, filled: vec![0; shape.batch] })
+        Ok(Self { video: Video { data, shape: axes }, places: FramePlaces::new(axes) })
     }
 
     /// Puts the next frames of a sample, [C, T, H, W], where they belong.
@@ -65,13 +102,9 @@ impl VideoBuilder {
     /// # Panics
     /// When there is no such sample, or it has fewer frames.
     pub fn add(&mut self, sample: usize, block: &FrameBlock<'_>) {
-        let [_, channels, frames, height, width] = self.video.shape;
-        let plane = height * width;
-        for (channel, values) in block.data.chunks_exact((block.frames * plane).max(1)).enumerate() {
-            let start = ((sample * channels + channel) * frames + self.filled[sample]) * plane;
-            self.video.data[start..start + values.len()].copy_from_slice(values);
+        for (place, values) in self.places.next(sample, block) {
+            self.video.data[place].copy_from_slice(values);
         }
-        self.filled[sample] += block.frames;
     }
 
     /// The videos; zeros where no frame came.

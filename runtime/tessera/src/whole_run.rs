@@ -1,7 +1,7 @@
 //! One run with all of it in memory: latents to decode or a clip to encode, and what comes of it.
 //! For looking at numbers; long clips are streamed, by [`Vae::decode`] and [`Vae::encode_stream`].
 
-use frontend::Half;
+use frontend::{Half, Medium};
 
 use crate::error::Result;
 use crate::latents::Latents;
@@ -11,6 +11,9 @@ use crate::posterior::Noise;
 use crate::report::Report;
 use crate::vae::Vae;
 use crate::video::Video;
+
+/// Latent frames, their height and their width, of a small clip.
+pub const SMALL: [usize; 3] = [3, 4, 6];
 
 /// What goes through a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +37,14 @@ impl RunInput {
     pub fn noise(shape: [usize; 5]) -> RunInput {
         let data = Noise::new(0).take(shape.iter().product()).map(|value| value as f32).collect();
         RunInput::of(Half::Decoder, data, shape)
+    }
+
+    /// Noise in the shape of a small clip's latents, or of a small image's: enough for every module
+    /// of the model to run, and for its clips to fall into several steps.
+    pub fn small(vae: &Vae) -> RunInput {
+        let [frames, height, width] = SMALL;
+        let frames = if vae.model().medium() == Medium::Image { 1 } else { frames };
+        RunInput::noise([1, vae.model().channels().latents, frames, height, width])
     }
 
     /// The half of the model that it is for.

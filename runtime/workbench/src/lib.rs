@@ -8,6 +8,7 @@
 //! | [`recording`], [`tap_file`] | activations of a run, kept; and in files |
 //! | [`profile`], [`roofline`], [`loaded_weights`] | single steps timed call by call, drawn, on weights that need not exist |
 //! | [`ahead_of_time`] | the steps of a video compiled ahead of time; what they need and cost |
+//! | [`programs`] | what was compiled, in files and as a report |
 //! | [`svg_file`] | a file for a picture |
 //! | [`error`] | what goes wrong here beside what package `tessera` reports |
 //!
@@ -19,6 +20,7 @@ pub mod error;
 pub mod error_plot;
 pub mod loaded_weights;
 pub mod profile;
+pub mod programs;
 pub mod recording;
 pub mod roofline;
 pub mod svg_file;

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use tessera::conditions::{Conditions, NoiseSource};
 use tessera::frame_tiling::FrameTiling;
-use tessera::options::FrameTilingChoice;
+use tessera::options::{FrameTilingChoice, RunOptions, TilingChoice};
 use tessera::tensor_file::TensorFile;
 use tessera::tiling::{Overlap, Tiling};
 use tessera::{Error, Result};
@@ -121,6 +121,26 @@ impl TapFile {
 
     fn label(&self, key: &str) -> Option<Value> {
         serde_json::from_str(self.file.label(key)?).ok()
+    }
+
+    /// Options by which a run has the tiles of the file, and is told beside its input what the file's
+    /// was, where nothing else is asked for.
+    ///
+    /// # Errors
+    /// As [`Self::conditions`].
+    pub fn options_of_its_run(&self, model: &dyn Autoencoder, options: RunOptions) -> Result<RunOptions> {
+        let mut options = options;
+        if options.conditions == Conditions::default() {
+            options.conditions = self.conditions()?;
+        }
+        if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, self.tiling(model)) {
+            options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
+            options.overlap = Some(tiling.overlap);
+        }
+        if let (FrameTilingChoice::Usual, Some(choice)) = (options.frame_tiling, self.frame_tiling()) {
+            options.frame_tiling = choice;
+        }
+        Ok(options)
     }
 
     /// What was run.

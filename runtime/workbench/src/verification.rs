@@ -11,8 +11,10 @@
 use std::ops::ControlFlow;
 
 use frontend::Taps;
+use passes::Precision;
+use serde_json::{Map, Value, json};
 
-use crate::comparison::{Comparison, ModuleErrors};
+use crate::comparison::{Comparison, Level, ModuleErrors, Verdict};
 use crate::recording::Recording;
 use crate::tap_file::TapFile;
 use tessera::observer::{Observer, Preparation, Progress, Tap};
@@ -42,6 +44,44 @@ pub struct Verification {
     pub missing: Vec<String>,
     /// What the run without taps has cost.
     pub report: Report,
+}
+
+impl Verification {
+    /// What is wrong, for a threshold of errors.
+    pub fn verdict(&self, threshold: f64) -> Verdict<'_> {
+        Verdict::of(&self.rows, threshold)
+    }
+
+    /// The fields that reports of it have: `passed`, `first_jump`, `first_above`, `rows`, `missing`.
+    pub fn fields(&self, threshold: f64) -> Map<String, Value> {
+        let verdict = self.verdict(threshold);
+        let module = |row: Option<&ModuleErrors>| row.map(|row| row.module.clone());
+        // JSON has no infinity: null.
+        let rows = self.rows.iter().map(|row| {
+            let ModuleErrors { module, calls, elements, mae, mse, max, relative } = row;
+            json!({
+                "module": module, "calls": calls, "elements": elements,
+                "mae": mae, "mse": mse, "max": max, "relative": relative, "level": row.level().name(),
+            })
+        });
+        let fields = [
+            ("threshold", json!(threshold)),
+            ("passed", json!(verdict.passed())),
+            ("first_jump", json!(module(verdict.first_jump))),
+            ("first_above", json!(module(verdict.first_above))),
+            ("rows", rows.collect()),
+            ("missing", json!(self.missing)),
+        ];
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// The error that is too much unless told otherwise, of runs in this precision.
+pub const fn usual_threshold(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => Level::Excellent.limit(),
+        Precision::Bf16 => Level::Attention.limit(),
+    }
 }
 
 /// How a run whose activations are looked at differs from others: all of them are laid open, and

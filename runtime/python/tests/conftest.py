@@ -1,0 +1,82 @@
+"""What tests have in common: the goldens of the workspace, and sessions over them."""
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+import tessera
+
+WORKSPACE = Path(__file__).resolve().parents[3]
+GOLDENS = WORKSPACE / "tests" / "goldens"
+
+# Bounds of every golden, relative to the largest value where that is over 1.
+MEAN_BOUND, MAXIMUM_BOUND = 1e-5, 2e-4
+
+
+@dataclass(frozen=True)
+class Case:
+    """A golden case, without its activations."""
+
+    path: Path
+    metadata: dict
+    tensors: dict
+
+    @property
+    def name(self):
+        return f"{self.path.parent.parent.name}/{self.path.stem}"
+
+
+def read_case(path):
+    with safe_open(path, "np") as file:
+        metadata = {key: as_json(value) for key, value in (file.metadata() or {}).items()}
+        names = [name for name in file.keys() if not name.startswith("tap.")]  # noqa: SIM118
+        return Case(path, metadata, {name: file.get_tensor(name) for name in names})
+
+
+def as_json(text):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@functools.cache
+def opened(model):
+    return tessera.open(GOLDENS / model, threads=2)
+
+
+def assert_near(expected, found):
+    expected, found = np.asarray(expected), np.asarray(found)
+    assert found.shape == expected.shape
+    error = np.abs(found - expected) / max(1.0, np.abs(expected).max())
+    assert error.mean() <= MEAN_BOUND
+    assert error.max() <= MAXIMUM_BOUND
+
+
+@pytest.fixture(scope="session")
+def vae():
+    """A small model of videos, of random weights."""
+    return opened("four-level")
+
+
+@pytest.fixture(scope="session")
+def images():
+    """A small model of images."""
+    return opened("models/autoencoder-kl")
+
+
+@pytest.fixture(scope="session")
+def latents():
+    """Latents for `vae`, which become nine frames in two steps."""
+    return np.random.default_rng(0).standard_normal((1, 16, 3, 4, 6), dtype=np.float32)
+
+
+@pytest.fixture(scope="session")
+def long_latents():
+    """Latents for `vae` that take a second or more to decode."""
+    return np.random.default_rng(0).standard_normal((1, 16, 21, 24, 32), dtype=np.float32)
