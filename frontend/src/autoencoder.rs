@@ -244,13 +244,12 @@ impl dyn Autoencoder + '_ {
     /// a tile along time where the reference always cuts clips into such tiles; else one.
     pub fn usual_frames(&self, half: Half) -> usize {
         let of_tile = || {
-            let FrameTileRule { frames, .. } = self.frame_tile_rule(half).filter(|rule| rule.usual)?;
-            Some(
-                1 + match half {
-                    Half::Decoder => frames / self.temporal_compression(),
-                    Half::Encoder => frames,
-                },
-            )
+            let FrameTileRule { frames, surplus, .. } = self.frame_tile_rule(half).filter(|rule| rule.usual)?;
+            let frames = match half {
+                Half::Decoder => frames / self.temporal_compression(),
+                Half::Encoder => frames,
+            };
+            Some(frames + usize::from(surplus.is_some()))
         };
         self.frame_steps(half).usual().or_else(of_tile).unwrap_or(1)
     }

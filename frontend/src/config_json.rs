@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::recognition::OfTensors;
 
+/// Fields of a configuration, as JSON has them.
+pub type Fields = Map<String, Value>;
+
 /// Something in `config.json` that was passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigWarning {
@@ -105,11 +108,25 @@ pub trait Configuration: Default {
     /// As `config.json` names it.
     const CLASS: &'static str;
 
-    /// What finds a configuration of this class in the tensors of a file, where that is tried.
-    const OF_TENSORS: Option<OfTensors<Self>> = None;
+    /// What finds a configuration of this class in the tensors of a file.
+    const OF_TENSORS: OfTensors<Self>;
 
     /// Reads every field that the class has.
     fn read_fields(&mut self, reader: &mut Reader<'_>);
+
+    /// The fields of this class that a configuration of the model's authors tells, as files carry it
+    /// that have their names; `None` where it is none of those.
+    fn of_authors(config: &Fields) -> Option<Fields> {
+        let _ = config;
+        None
+    }
+
+    /// This configuration with the fields that are there; `None` where one is of a wrong type.
+    fn with_fields(mut self, fields: &Fields) -> Option<Self> {
+        let mut reader = Reader { object: fields, values: Vec::new(), problems: Vec::new() };
+        self.read_fields(&mut reader);
+        reader.problems.is_empty().then_some(self)
+    }
 
     /// All values that cannot be honoured.
     fn violations(&self) -> Vec<Violation>;

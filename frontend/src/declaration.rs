@@ -262,6 +262,10 @@ pub fn declare(model: &dyn Autoencoder, step: &Step, taps: &Taps) -> Result<Grap
         (FrameSteps::WholeUnits { unit, .. }, Position::Whole) => {
             (frames % unit == 1 % unit, format!("expected one and a multiple of {unit}"))
         }
+        (FrameSteps::Units { .. }, Position::First | Position::Next) => {
+            (false, "expected a whole clip, since frames see those behind them".to_owned())
+        }
+        (FrameSteps::Units { unit }, Position::Whole) => units(unit),
         (FrameSteps::Fixed { .. } | FrameSteps::Ragged { .. } | FrameSteps::Parts { .. } | FrameSteps::Whole, _) => {
             (true, String::new())
         }

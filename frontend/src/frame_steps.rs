@@ -60,6 +60,12 @@ pub enum FrameSteps {
         /// numbers.
         streams: bool,
     },
+    /// All frames in one step, in whole units from the first on. Frames behind the last whole unit
+    /// are not read.
+    Units {
+        /// Frames that are not cut apart.
+        unit: usize,
+    },
 }
 
 impl FrameSteps {
@@ -71,18 +77,23 @@ impl FrameSteps {
             | Self::Chunks { frames, .. }
             | Self::Ragged { frames, .. }
             | Self::Parts { frames } => Some(frames),
-            Self::Whole | Self::WholeUnits { .. } => None,
+            Self::Whole | Self::WholeUnits { .. } | Self::Units { .. } => None,
         }
     }
 
     /// Whether a clip is never cut.
     pub fn is_whole(self) -> bool {
-        matches!(self, Self::Whole | Self::WholeUnits { streams: false, .. })
+        matches!(self, Self::Whole | Self::WholeUnits { streams: false, .. } | Self::Units { .. })
     }
 
     /// Where in a clip the step is that comes first, where the clip is as long as may be.
     pub fn first(self) -> Position {
-        if matches!(self, Self::Whole | Self::WholeUnits { .. }) { Position::Whole } else { Position::First }
+        match self {
+            Self::Whole | Self::WholeUnits { .. } | Self::Units { .. } => Position::Whole,
+            Self::Fixed { .. } | Self::Free { .. } | Self::Chunks { .. } | Self::Ragged { .. } | Self::Parts { .. } => {
+                Position::First
+            }
+        }
     }
 
     /// The most frames that a step of a clip has: of so many frames, where one step takes them all.
@@ -91,7 +102,7 @@ impl FrameSteps {
             Self::Fixed { frames } => (2 * frames - 1).min(clip),
             Self::Free { first, frames, .. } | Self::Chunks { first, frames, .. } => first.max(frames).min(clip),
             Self::Ragged { frames, .. } | Self::Parts { frames } => frames.min(clip),
-            Self::Whole | Self::WholeUnits { .. } => clip,
+            Self::Whole | Self::WholeUnits { .. } | Self::Units { .. } => clip,
         }
     }
 
@@ -115,7 +126,8 @@ impl FrameSteps {
             | Self::Ragged { .. }
             | Self::Parts { .. }
             | Self::Whole
-            | Self::WholeUnits { .. } => None,
+            | Self::WholeUnits { .. }
+            | Self::Units { .. } => None,
         }
     }
 
@@ -126,9 +138,12 @@ impl FrameSteps {
             Self::Free { frames, .. } | Self::Ragged { frames, .. } => {
                 frames.checked_mul(2).and_then(|frames| self.with_frames(frames))
             }
-            Self::Fixed { .. } | Self::Chunks { .. } | Self::Parts { .. } | Self::Whole | Self::WholeUnits { .. } => {
-                None
-            }
+            Self::Fixed { .. }
+            | Self::Chunks { .. }
+            | Self::Parts { .. }
+            | Self::Whole
+            | Self::WholeUnits { .. }
+            | Self::Units { .. } => None,
         }
     }
 
@@ -145,6 +160,10 @@ impl FrameSteps {
             Self::Whole => (clip, clip.max(1), clip),
             Self::WholeUnits { unit, .. } => {
                 let read = clip.min(1) + clip.saturating_sub(1) / unit * unit;
+                (read, read.max(1), read)
+            }
+            Self::Units { unit } => {
+                let read = clip / unit * unit;
                 (read, read.max(1), read)
             }
         };
@@ -259,6 +278,15 @@ mod tests {
         }
         assert_eq!(units(true).with_frames(16), Some(FrameSteps::Free { first: 1, unit: 8, frames: 16 }));
         assert_eq!((units(true).with_frames(4), units(false).with_frames(8)), (None, None));
+    }
+
+    #[test]
+    fn units_are_one_step_from_the_first_frame_on() {
+        let units = FrameSteps::Units { unit: 4 };
+        for (clip, steps) in [(0, vec![]), (3, vec![]), (4, vec![4]), (11, vec![8])] {
+            assert_eq!(lengths(units, clip), steps, "{clip}");
+        }
+        assert_eq!((units.usual(), units.most(24), units.with_frames(4), units.is_whole()), (None, 24, None, true));
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! | [`mod@parameters`] | the tensors that a checkpoint must hold, the modules that can be tapped |
 //! | [`latent_scaling`], [`tile_rule`] | what pipelines do to latents; the tiles that a model takes by itself |
 //! | `layers` | modules that models share |
+//! | [`allegro`] | `AutoencoderKLAllegro` |
 //! | [`autoencoder_dc`] | `AutoencoderDC` |
 //! | [`autoencoder_kl`] | `AutoencoderKL` |
 //! | [`flux2`] | `AutoencoderKLFlux2` |
@@ -43,6 +44,7 @@
 //! This crate knows no backend, no pass and no file. Running tiles and blending them are the
 //! caller's.
 
+pub mod allegro;
 pub mod autoencoder;
 pub mod autoencoder_dc;
 pub mod autoencoder_kl;
@@ -82,7 +84,7 @@ pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;
 pub use latent_scaling::{LatentScaling, ScalingError, Spread, StoredStatistics};
 pub use parameters::{parameters, tap_names};
-pub use recognition::{Recognised, TensorShapes, recognise};
+pub use recognition::{Recognised, TensorShapes, Told, recognise};
 pub use registry::{Published, published, read_config};
 pub use step::{Half, Position, Step, StepKind};
-pub use tile_rule::{FrameTileRule, SurplusFrame, TileRule};
+pub use tile_rule::{Corners, FrameTileRule, LastTile, SurplusFrame, TileRule};

@@ -46,6 +46,11 @@ pub trait Network {
     /// See [`Autoencoder::frame_steps`].
     fn frame_steps(&self, half: Half) -> FrameSteps;
 
+    /// See [`Autoencoder::reference_steps`].
+    fn reference_steps(&self, half: Half) -> FrameSteps {
+        self.frame_steps(half)
+    }
+
     /// See [`Autoencoder::result_frames`].
     fn result_frames(&self, kind: StepKind, frames: usize) -> usize;
 
@@ -134,6 +139,10 @@ impl<C: Describes> Autoencoder for C {
 
     fn frame_steps(&self, half: Half) -> FrameSteps {
         self.network().frame_steps(half)
+    }
+
+    fn reference_steps(&self, half: Half) -> FrameSteps {
+        self.network().reference_steps(half)
     }
 
     fn result_frames(&self, kind: StepKind, frames: usize) -> usize {

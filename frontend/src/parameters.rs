@@ -42,6 +42,7 @@ fn smallest(model: &dyn Autoencoder, half: Half, taps: &Taps) -> Result<Graph, D
         FrameSteps::Free { unit, .. } | FrameSteps::Chunks { unit, .. } | FrameSteps::Ragged { unit, .. } => {
             (Position::Next, unit)
         }
+        FrameSteps::Units { unit } => (Position::Whole, unit),
         FrameSteps::Parts { .. } | FrameSteps::Whole | FrameSteps::WholeUnits { .. } => (Position::Whole, 1),
     };
     let kind = StepKind::new(half, position);

@@ -4,15 +4,18 @@
 //! A class looks for its own modules among the names, in every spelling that it knows, and reads
 //! numbers of channels and blocks off the shapes. What it finds is a guess that may be bold: whoever
 //! asks compares every name and shape of the model with the file's. What tensors do not show (groups
-//! of a norm, numbers by which latents are scaled) is that of the published models with the same
-//! tensors, else the class's default.
+//! of a norm, numbers by which latents are scaled) is [`Told`], by the file or by whoever names it;
+//! else it is that of the published models with the same tensors, else the class's default.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::autoencoder::Autoencoder;
+use crate::config_json::{CLASS_FIELD, Fields, object};
 use crate::parameters::parameters;
-use crate::registry::{CLASSES, published, read_config};
+use crate::registry::{CLASSES, Class, published};
 use crate::step::Half;
 
 /// Names and shapes of a file's tensors, whatever stands in front of a model's names.
@@ -47,6 +50,11 @@ impl TensorShapes<'_> {
         self.by_end.keys().any(|name| name.starts_with(&prefix))
     }
 
+    /// The shape of a tensor.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.by_end.get(name).copied()
+    }
+
     /// Number of axes of a tensor.
     pub(crate) fn rank(&self, name: &str) -> Option<usize> {
         self.by_end.get(name).map(|shape| shape.len())
@@ -56,6 +64,13 @@ impl TensorShapes<'_> {
     pub(crate) fn numbers(&self, list: &str) -> BTreeSet<usize> {
         let number = |name: &str| name.strip_prefix(list)?.strip_prefix('.')?.split('.').next()?.parse().ok();
         self.by_end.keys().filter_map(|name| number(name)).collect()
+    }
+
+    /// How long a list of layers is that has these tensors, where some of it may have none; `None`
+    /// where there is no such list, or one longer than any model's.
+    pub(crate) fn length(&self, list: &str) -> Option<usize> {
+        const MOST: usize = 1 << 10;
+        self.numbers(list).last().filter(|last| **last < MOST).map(|last| last + 1)
     }
 
     /// Length of an axis of the first of these tensors that is there.
@@ -120,6 +135,21 @@ impl Levels {
     }
 }
 
+impl Levels {
+    /// The levels of the encoder, or where there is none, of the decoder, whose levels are numbered
+    /// from the lowest resolution up and have one block more.
+    pub(crate) fn of_halves(
+        tensors: &TensorShapes<'_>,
+        encoder: &[BlockNames],
+        decoder: &[BlockNames],
+    ) -> Option<Self> {
+        Self::downwards(tensors, encoder).or_else(|| {
+            let levels = Self::upwards(tensors, decoder)?;
+            Some(Self { blocks: levels.blocks.checked_sub(1)?, ..levels })
+        })
+    }
+}
+
 impl BlockNames {
     /// Output channels of every block of every level; `None` if there are none, else no level is
     /// without blocks.
@@ -142,40 +172,64 @@ pub struct Recognised {
     pub published: Option<&'static str>,
     /// What people call the published models of its class.
     pub relatives: Vec<&'static str>,
-    /// Whether its class found its own modules among the tensors; else it is only a published model
-    /// of a class that does not look for them.
-    pub is_found: bool,
+}
+
+/// Fields of a configuration that are told beside a file's tensors, some or all.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    fields: Fields,
+}
+
+impl Told {
+    /// The fields in the text of a configuration: a class's, or its authors', and of one of a whole
+    /// pipeline those under `vae`. `None` where it is no JSON object.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut fields = object(text, &[]).ok()?;
+        match fields.remove("vae") {
+            Some(Value::Object(fields)) => Some(Self { fields }),
+            Some(_) => None,
+            None => Some(Self { fields }),
+        }
+    }
+
+    /// Names of the fields.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.keys().map(String::as_str)
+    }
 }
 
 /// The models that a file with these tensors may hold, in the order of the registry: every
 /// published one that has as many tensors of the same names and shapes as its class finds, or what
-/// its class finds; of classes that do not look, every published one. [`crate::Configured::problems`] of
+/// its class finds; all of them with the fields that are told. [`crate::Configured::problems`] of
 /// those tell what could not be read off tensors.
-pub fn recognise(tensors: &TensorShapes<'_>) -> Vec<Recognised> {
+pub fn recognise(tensors: &TensorShapes<'_>, told: &Told) -> Vec<Recognised> {
     let mut recognised = vec![];
     for class in CLASSES {
-        let published: Vec<_> = published_of(class.name).collect();
+        let Some(told) = (class.told)(&told.fields) else { continue };
+        let Some(found) = (class.of_tensors)(tensors, &told) else { continue };
+        let published: Vec<_> = published_of(class, &told).collect();
         let relatives: Vec<_> = published.iter().map(|(name, _)| *name).collect();
-        let of = |model, published, is_found| Recognised { model, published, relatives: relatives.clone(), is_found };
-        let Some(look) = class.of_tensors else {
-            recognised.extend(published.into_iter().map(|(name, model)| of(model, Some(name), false)));
-            continue;
-        };
-        let Some(found) = look(tensors) else { continue };
+        let of = |model, published| Recognised { model, published, relatives: relatives.clone() };
         let same = published.into_iter().filter(|(_, model)| have_same_tensors(tensors, &**model, &*found));
-        let mut same: Vec<_> = same.map(|(name, model)| of(model, Some(name), true)).collect();
+        let mut same: Vec<_> = same.map(|(name, model)| of(model, Some(name))).collect();
         if same.is_empty() {
-            same.push(of(found, None, true));
+            same.push(of(found, None));
         }
         recognised.append(&mut same);
     }
     recognised
 }
 
-/// The published models of a class.
-fn published_of(class: &str) -> impl Iterator<Item = (&'static str, Arc<dyn Autoencoder>)> {
-    let all = published().iter().filter_map(|published| Some((published.name, read_config(published.config).ok()?.0)));
-    all.filter(move |(_, model)| model.class_name() == class)
+/// The published models of a class, with these fields.
+fn published_of(class: &'static Class, told: &Fields) -> impl Iterator<Item = (&'static str, Arc<dyn Autoencoder>)> {
+    published().iter().filter_map(move |published| {
+        let mut fields = object(published.config, &[class.name]).ok()?;
+        if fields.get(CLASS_FIELD)? != class.name {
+            return None;
+        }
+        fields.extend(told.clone());
+        Some((published.name, (class.read)(&fields).ok()?.0))
+    })
 }
 
 /// Whether two models have tensors of the same names and shapes in the halves that are there; not
@@ -203,14 +257,15 @@ mod tests {
 
     /// All published models.
     fn all() -> impl Iterator<Item = (&'static str, Arc<dyn Autoencoder>)> {
-        CLASSES.iter().flat_map(|class| published_of(class.name))
+        CLASSES.iter().flat_map(|class| published_of(class, &Fields::new()).collect::<Vec<_>>())
     }
 
     #[test]
     fn published_models_are_recognised_by_their_tensors() {
         for (name, model) in all() {
             let tensors = tensors(&*model);
-            let found = recognise(&tensors.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect());
+            let found =
+                recognise(&tensors.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect(), &Told::default());
             let found = found.iter().find(|found| found.published == Some(name));
             let found = found.unwrap_or_else(|| panic!("{name} is not recognised"));
             assert_eq!(found.model.fields(), model.fields());
@@ -223,18 +278,28 @@ mod tests {
             let tensors: Vec<_> = tensors(&*model);
             let decoder =
                 tensors.iter().filter(|(name, _)| !name.contains("encoder.") && !name.contains(".quant_conv"));
-            let found = recognise(&decoder.map(|(name, shape)| (name.as_str(), &shape[..])).collect());
+            let shapes = decoder.map(|(name, shape)| (name.as_str(), &shape[..])).collect();
+            let found = recognise(&shapes, &Told::default());
             assert!(found.iter().any(|found| found.published == Some(name)), "{name}");
         }
     }
 
     #[test]
     fn other_files_are_no_models() {
-        let shape: &[usize] = &[4, 4];
-        let names = ["blocks.0.attn.weight", "encoder.weight", "decoder", "", ".", "decoder.conv_in.weight"];
-        for shape in [shape, &[]] {
-            let found = recognise(&names.into_iter().map(|name| (name, shape)).collect());
-            assert!(found.iter().all(|found| !found.is_found), "{found:?}");
+        let names = [
+            "blocks.0.attn.weight",
+            "encoder.weight",
+            "decoder",
+            "",
+            ".",
+            "decoder.conv_in.weight",
+            "encoder.conv_in.conv.weight",
+            "encoder.conv_out.conv.weight",
+            "encoder.down_blocks.18446744073709551615.resnets.0.conv1.conv.weight",
+        ];
+        for shape in [&[4, 4][..], &[], &[usize::MAX; 5], &[0; 5]] {
+            let found = recognise(&names.into_iter().map(|name| (name, shape)).collect(), &Told::default());
+            assert!(found.is_empty(), "{found:?}");
         }
     }
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
+use crate::allegro;
 use crate::autoencoder::Autoencoder;
 use crate::autoencoder_dc;
 use crate::autoencoder_kl;
 use crate::autoencoder_tiny;
 use crate::cogvideox;
-use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, object, shown};
+use crate::config_json::{CLASS_FIELD, ConfigError, ConfigWarning, Configuration, Fields, object, shown};
 use crate::cosmos;
 use crate::flux2;
 use crate::hunyuan_video;
@@ -20,20 +19,26 @@ use crate::magvit;
 use crate::mochi;
 use crate::qwen_image;
 use crate::qwen_image_21;
-use crate::recognition::{OfTensors, TensorShapes};
+use crate::recognition::TensorShapes;
 use crate::taehv;
 use crate::temporal_decoder;
 use crate::wan;
 
+/// A model with its configuration.
+type Model = Arc<dyn Autoencoder>;
+
 /// A model with its configuration, and what was passed over.
-type ReadModel = Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>), ConfigError>;
+type ReadModel = Result<(Model, Vec<ConfigWarning>), ConfigError>;
 
 /// A class of models.
 pub(crate) struct Class {
     pub(crate) name: &'static str,
-    read: fn(&Map<String, Value>) -> ReadModel,
-    /// See [`Configuration::OF_TENSORS`].
-    pub(crate) of_tensors: Option<OfTensors<Arc<dyn Autoencoder>>>,
+    pub(crate) read: fn(&Fields) -> ReadModel,
+    /// The fields of the class that a configuration tells, which may leave out others; `None` where it
+    /// is that of another class.
+    pub(crate) told: fn(&Fields) -> Option<Fields>,
+    /// See [`Configuration::OF_TENSORS`]; these fields are told already.
+    pub(crate) of_tensors: fn(&TensorShapes<'_>, &Fields) -> Option<Model>,
 }
 
 pub(crate) const CLASSES: &[Class] = &[
@@ -54,23 +59,32 @@ pub(crate) const CLASSES: &[Class] = &[
     class::<temporal_decoder::Config>(),
     class::<cosmos::Config>(),
     class::<magvit::Config>(),
+    class::<allegro::Config>(),
 ];
 
 const fn class<C: Configuration + Autoencoder + 'static>() -> Class {
-    let of_tensors: Option<OfTensors<Arc<dyn Autoencoder>>> = match C::OF_TENSORS {
-        Some(_) => Some(of_tensors::<C>),
-        None => None,
-    };
-    Class { name: C::CLASS, read: read::<C>, of_tensors }
+    Class { name: C::CLASS, read: read::<C>, told: told::<C>, of_tensors: of_tensors::<C> }
 }
 
-fn read<C: Configuration + Autoencoder + 'static>(object: &Map<String, Value>) -> ReadModel {
+fn read<C: Configuration + Autoencoder + 'static>(object: &Fields) -> ReadModel {
     let (config, warnings) = C::from_object(object)?;
     Ok((Arc::new(config), warnings))
 }
 
-fn of_tensors<C: Configuration + Autoencoder + 'static>(tensors: &TensorShapes<'_>) -> Option<Arc<dyn Autoencoder>> {
-    Some(Arc::new(C::OF_TENSORS?(tensors)?))
+fn told<C: Configuration + Autoencoder + 'static>(object: &Fields) -> Option<Fields> {
+    match object.get(CLASS_FIELD) {
+        Some(named) if named == C::CLASS => Some(object.clone()),
+        Some(_) => C::of_authors(object),
+        None => C::of_authors(object).or_else(|| {
+            let fields = C::default().fields();
+            let knows = |field: &String| field.starts_with('_') || fields.iter().any(|(name, _)| name == field);
+            object.keys().all(knows).then(|| object.clone())
+        }),
+    }
+}
+
+fn of_tensors<C: Configuration + Autoencoder + 'static>(tensors: &TensorShapes<'_>, told: &Fields) -> Option<Model> {
+    Some(Arc::new(C::OF_TENSORS(tensors)?.with_fields(told)?))
 }
 
 /// The configuration of an `AutoencoderKL` in the size that all the published ones have, with these
@@ -118,6 +132,7 @@ pub fn published() -> &'static [Published] {
                 "layers_per_block": 2, "latent_channels": 4, "sample_size": 768}"#,
         },
         Published { name: "Cosmos-1.0", config: r#"{"_class_name": "AutoencoderKLCosmos"}"# },
+        Published { name: "Allegro", config: r#"{"_class_name": "AutoencoderKLAllegro"}"# },
         Published { name: "EasyAnimate-5", config: r#"{"_class_name": "AutoencoderKLMagvit"}"# },
         Published { name: "SD-1.5", config: stable_diffusion!(r#""sample_size": 512"#) },
         Published { name: "SDXL", config: stable_diffusion!(r#""sample_size": 1024, "scaling_factor": 0.13025"#) },

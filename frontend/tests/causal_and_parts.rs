@@ -131,7 +131,9 @@ fn every_configuration_is_declared() {
             for position in Position::ALL {
                 let kind = StepKind::new(half, position);
                 let frames = match (model.frame_steps(half), position) {
-                    (FrameSteps::WholeUnits { .. }, Position::First | Position::Next) => continue,
+                    (FrameSteps::WholeUnits { .. } | FrameSteps::Units { .. }, Position::First | Position::Next) => {
+                        continue;
+                    }
                     (FrameSteps::WholeUnits { unit, .. }, Position::Whole) => 1 + 2 * unit,
                     (FrameSteps::Free { unit, .. } | FrameSteps::Chunks { unit, .. }, Position::Next) => 2 * unit,
                     (FrameSteps::Free { first, .. } | FrameSteps::Chunks { first, .. }, _) => first,

@@ -174,9 +174,11 @@ fn every_configuration_is_declared() {
 }
 
 #[test]
-fn clips_are_one_step_that_may_be_cut_where_convolutions_are_causal() {
+fn clips_are_cut_where_convolutions_are_causal() {
     let (encoder, decoder) = (of("LTX-2").frame_steps(Half::Encoder), of("LTX-2").frame_steps(Half::Decoder));
-    assert_eq!(encoder, FrameSteps::WholeUnits { unit: 8, streams: true });
+    assert_eq!(encoder, FrameSteps::Free { first: 1, unit: 8, frames: 8 });
+    let whole = of("LTX-2").reference_steps(Half::Encoder);
+    assert_eq!(whole, FrameSteps::WholeUnits { unit: 8, streams: false });
     assert_eq!(decoder, FrameSteps::WholeUnits { unit: 1, streams: false });
     let causal = small(SECOND, NOTHING).frame_steps(Half::Decoder);
     assert_eq!(causal, FrameSteps::WholeUnits { unit: 1, streams: true });

@@ -256,3 +256,35 @@ fn what_pytorch_writes_is_what_is_read() {
     assert_eq!(run(["--random", "encode:1,3,5,16,16"], &["--seed", "3"]), 28);
     assert_eq!(run(["--random", "decode:1,4,3,14,18"], &["--tile", "16x16", "--overlap", "0.25,0.25"]), 77);
 }
+
+/// Of classes whose activations come in as many ways as there are: in steps, with a timestep and noise,
+/// of images in tiles, of frames as a batch, of cubes.
+#[test]
+fn what_pytorch_writes_of_other_classes_is_read_too() {
+    let Some(python) = python("what_pytorch_writes_of_other_classes_is_read_too") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/taps.py");
+    let runs: [(&str, &str, &[&str]); 5] = [
+        ("wan-2.1", "decode:1,6,3,2,3", &[]),
+        ("ltx-0.9.1", "decode:2,6,2,2,2", &["--timestep", "0.05,0.25"]),
+        ("autoencoder-kl", "decode:1,4,20,12", &["--tile", "default"]),
+        ("temporal-decoder", "decode:1,4,3,2,3", &[]),
+        ("allegro", "encode:1,3,8,12,8", &[]),
+    ];
+    for (name, input, more) in runs {
+        let model = golden(&format!("../models/{name}"));
+        let mut command = Command::new(&python);
+        command
+            .current_dir(folder.path())
+            .arg(&script)
+            .args([&model, "taps.safetensors", "--random", input])
+            .args(more);
+        let run = command.output().unwrap();
+        assert!(run.status.success(), "{name}: {}", text(&run.stderr));
+        let verify = ["verify", "--model", &model, "--against", "taps.safetensors", "--json"];
+        let report: Value = serde_json::from_str(&printed(&verify, folder.path())).unwrap();
+        let missing = report["missing"].as_array().map(Vec::len);
+        assert_eq!((&report["first_jump"], missing), (&Value::Null, Some(0)), "{name}");
+        assert!(report["rows"].as_array().unwrap().len() > 20, "{name}");
+    }
+}

@@ -4,6 +4,7 @@
 //!   implementation computed. They are in `goldens/`, described by its README.
 //! - Random programs ([`random_graph`], [`random_vae`]), numbers for them ([`evaluation`]), how far
 //!   results may be off ([`rounding`]), and making small what fails ([`reduce`]).
+//! - The names of others for the tensors of golden checkpoints ([`spellings`]).
 //! - What is done with bytes that anybody could have written ([`fuzzing`]).
 
 pub mod evaluation;
@@ -12,6 +13,7 @@ pub mod random_graph;
 pub mod random_vae;
 pub mod reduce;
 pub mod rounding;
+pub mod spellings;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -157,6 +159,9 @@ impl Case {
     /// When the metadata is not as the goldens' README has it.
     pub fn tiles(&self) -> Tiles {
         let Some(tiling) = self.metadata.get("tiling").and_then(|tiling| tiling.as_object()) else { return Tiles::Off };
+        if let Some([[_, size @ ..], [_, stride @ ..]]) = self.cubes() {
+            return Tiles::Strided { size, stride };
+        }
         if tiling.is_empty() {
             return Tiles::Usual;
         }
@@ -182,7 +187,19 @@ impl Case {
             let frames = self.metadata.get("tiling")?.get(format!("tile_sample_{what}_num_frames"))?;
             Some(frames.as_u64().expect("a number of frames") as usize)
         };
-        Some([told("min")?, told("stride")?])
+        self.cubes()
+            .map(|[[frames, ..], [stride, ..]]| [frames, stride])
+            .or_else(|| Some([told("min")?, told("stride")?]))
+    }
+
+    /// Frames, height and width of a tile in all three axes, and from one to the next.
+    fn cubes(&self) -> Option<[[usize; 3]; 2]> {
+        let attributes = self.metadata.get("attributes")?;
+        let told = |what: &str| {
+            let sizes = attributes.get(what)?.as_array()?.iter().map(|size| size.as_u64().map(|size| size as usize));
+            sizes.collect::<Option<Vec<_>>>()?.try_into().ok()
+        };
+        Some([told("kernel")?, told("stride")?])
     }
 
     /// The tiles that the reference cut the input into, if it did: height and width in pixels,

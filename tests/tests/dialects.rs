@@ -1,15 +1,18 @@
-//! Checkpoints in the names of others: the golden ones, renamed by tables of this file's own,
+//! Checkpoints in the names of others: the golden ones, renamed by the tables of `tests::spellings`,
 //! decode and encode to the same bits.
 
 use std::fs;
 use std::path::Path;
 
 use frontend::Half;
-use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use tempfile::TempDir;
 use tessera::{RunOptions, Vae, VideoView};
 use tests::goldens;
+use tests::spellings::{
+    blocks_of_ltx, in_factors, in_ldm, in_ldm_of_videos, in_ldm_over_time, in_lists, in_original_hunyuan_video15,
+    in_stacks, in_taesd, write_renamed,
+};
 
 /// The golden checkpoint of a model in a file of its own beside its configuration, each tensor
 /// renamed and its shape changed.
@@ -17,15 +20,7 @@ fn renamed(model: &str, rename: impl Fn(&str, &mut Vec<usize>) -> String) -> Tem
     let folder = tempfile::tempdir().expect("a folder");
     let golden = goldens().join("models").join(model);
     fs::copy(golden.join("config.json"), folder.path().join("config.json")).expect("the configuration");
-    let bytes = fs::read(golden.join("diffusion_pytorch_model.safetensors")).expect("the weights");
-    let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-    let views = tensors.iter().map(|(name, view)| {
-        let mut shape = view.shape().to_vec();
-        let name = rename(name, &mut shape);
-        (name, TensorView::new(view.dtype(), shape, view.data()).expect("as many values"))
-    });
-    let path = folder.path().join("diffusion_pytorch_model.safetensors");
-    safetensors::serialize_to_file(views, None, &path).expect("a file");
+    write_renamed(model, &folder.path().join("diffusion_pytorch_model.safetensors"), None, rename);
     folder
 }
 
@@ -46,37 +41,6 @@ fn results(folder: &Path) -> [Vec<u32>; 2] {
         };
         result.expect("a result").0.data.iter().map(|value| value.to_bits()).collect()
     })
-}
-
-/// A name of `AutoencoderKL` with three levels as latent diffusion's code has it.
-fn in_ldm(name: &str, shape: &mut Vec<usize>) -> String {
-    let attention = name.contains(".attentions.");
-    if attention && shape.len() == 2 {
-        shape.extend([1, 1]);
-    }
-    let mut name = name.to_owned();
-    for (own, other) in [
-        (".mid_block.resnets.0.", ".mid.block_1."),
-        (".mid_block.resnets.1.", ".mid.block_2."),
-        (".mid_block.attentions.0.", ".mid.attn_1."),
-        (".group_norm.", ".norm."),
-        (".to_q.", ".q."),
-        (".to_k.", ".k."),
-        (".to_v.", ".v."),
-        (".to_out.0.", ".proj_out."),
-        (".conv_norm_out.", ".norm_out."),
-        (".down_blocks.", ".down."),
-        (".up_blocks.0.", ".up.2."),
-        (".up_blocks.1.", ".up.1."),
-        (".up_blocks.2.", ".up.0."),
-        (".resnets.", ".block."),
-        (".downsamplers.0.", ".downsample."),
-        (".upsamplers.0.", ".upsample."),
-        (".conv_shortcut.", ".nin_shortcut."),
-    ] {
-        name = name.replace(own, other);
-    }
-    name
 }
 
 /// The same as diffusers had it before its layers of attention were one class.
@@ -131,15 +95,6 @@ fn a_model_of_images_is_recognised_where_its_norms_are_usual() {
     );
 }
 
-/// A name of `AutoencoderTiny` as its authors' two lists of layers have it.
-fn in_taesd(name: &str, _shape: &mut Vec<usize>) -> String {
-    if let Some(rest) = name.strip_prefix("encoder.layers.") {
-        return format!("taesd_encoder.{rest}");
-    }
-    let (layer, rest) = name.strip_prefix("decoder.layers.").and_then(|rest| rest.split_once('.')).expect("a layer");
-    format!("taesd_decoder.{}.{rest}", layer.parse::<usize>().expect("a number") + 1)
-}
-
 #[test]
 fn tiny_models_come_out_of_their_authors_files() {
     let expected = results(&goldens().join("models/autoencoder-tiny"));
@@ -173,98 +128,16 @@ fn images_come_out_of_latent_diffusions_files() {
     assert!(results(folder.path()) == expected, "older diffusers");
 }
 
-/// A name of LTX-Video as its authors have it, by the places that blocks have in their lists. The
-/// first that is in the name counts.
-fn in_lists(name: &str, blocks: &[(&str, &str)]) -> String {
-    let found = blocks.iter().find(|(own, _)| name.contains(own));
-    let mut name = found.map_or_else(|| name.to_owned(), |(own, other)| name.replace(own, other));
-    for (own, other) in [
-        (".resnets.", ".res_blocks."),
-        (".norm3.", ".norm3.norm."),
-        (".conv_shortcut.conv.", ".conv_shortcut."),
-        ("decoder.time_embedder.", "decoder.last_time_embedder."),
-        ("decoder.scale_shift_table", "decoder.last_scale_shift_table"),
-        ("latents_mean", "per_channel_statistics.mean-of-means"),
-        ("latents_std", "per_channel_statistics.std-of-means"),
-    ] {
-        name = name.replace(own, other);
-    }
-    name
-}
-
 #[test]
 fn videos_come_out_of_the_files_of_ltx() {
-    let oldest: &[(&str, &str)] = &[
-        ("encoder.mid_block.", "encoder.down_blocks.7."),
-        ("encoder.down_blocks.0.downsamplers.0.", "encoder.down_blocks.1."),
-        ("encoder.down_blocks.0.conv_out.", "encoder.down_blocks.2."),
-        ("encoder.down_blocks.1.downsamplers.0.", "encoder.down_blocks.4."),
-        ("encoder.down_blocks.1.conv_out.", "encoder.down_blocks.5."),
-        ("encoder.down_blocks.1.", "encoder.down_blocks.3."),
-        ("encoder.down_blocks.2.", "encoder.down_blocks.6."),
-        ("decoder.mid_block.", "decoder.up_blocks.0."),
-        ("decoder.up_blocks.0.", "decoder.up_blocks.1."),
-        ("decoder.up_blocks.1.conv_in.", "decoder.up_blocks.2."),
-        ("decoder.up_blocks.1.upsamplers.0.", "decoder.up_blocks.3."),
-        ("decoder.up_blocks.1.", "decoder.up_blocks.4."),
-        ("decoder.up_blocks.2.conv_in.", "decoder.up_blocks.5."),
-        ("decoder.up_blocks.2.upsamplers.0.", "decoder.up_blocks.6."),
-        ("decoder.up_blocks.2.", "decoder.up_blocks.7."),
-    ];
-    let two_levels = [
-        ("decoder.mid_block.", "decoder.up_blocks.0."),
-        ("decoder.up_blocks.0.upsamplers.0.", "decoder.up_blocks.1."),
-        ("decoder.up_blocks.0.", "decoder.up_blocks.2."),
-        ("decoder.up_blocks.1.upsamplers.0.", "decoder.up_blocks.3."),
-        ("decoder.up_blocks.1.", "decoder.up_blocks.4."),
-    ];
-    let shuffled = [
-        ("encoder.mid_block.", "encoder.down_blocks.6."),
-        ("encoder.down_blocks.0.downsamplers.0.", "encoder.down_blocks.1."),
-        ("encoder.down_blocks.1.downsamplers.0.", "encoder.down_blocks.3."),
-        ("encoder.down_blocks.1.", "encoder.down_blocks.2."),
-        ("encoder.down_blocks.2.downsamplers.0.", "encoder.down_blocks.5."),
-        ("encoder.down_blocks.2.", "encoder.down_blocks.4."),
-    ];
-    let second = [&oldest[..7], &two_levels].concat();
-    let newer = [&shuffled[..], &two_levels].concat();
-    for (model, blocks) in [("ltx-0.9.0", oldest), ("ltx-0.9.1", &second), ("ltx-0.9.5", &newer), ("ltx-2.0", &newer)] {
+    for model in ["ltx-0.9.0", "ltx-0.9.1", "ltx-0.9.5", "ltx-2.0", "ltx-2.3"] {
+        let blocks = blocks_of_ltx(model);
         let expected = results(&goldens().join("models").join(model));
         for prefix in ["", "vae."] {
-            let folder = renamed(model, |name, _| format!("{prefix}{}", in_lists(name, blocks)));
+            let folder = renamed(model, |name, _| format!("{prefix}{}", in_lists(name, &blocks)));
             assert!(results(folder.path()) == expected, "{model} with `{prefix}` in front");
         }
     }
-}
-
-/// A name of `AutoencoderKLHunyuanVideo` with four levels as ComfyUI's files have it, whose
-/// attention is of 1x1x1 convolutions.
-fn in_ldm_of_videos(name: &str, shape: &mut Vec<usize>) -> String {
-    if name.contains(".attentions.") && shape.len() == 2 {
-        shape.extend([1, 1, 1]);
-    }
-    let levels = (0..4).map(|level| (format!(".up_blocks.{level}."), format!(".up.{}.", 3 - level)));
-    let name = levels.fold(name.to_owned(), |name, (own, other)| name.replace(&own, &other));
-    in_ldm(&name, &mut vec![])
-}
-
-/// A name of `AutoencoderKLHunyuanVideo15` as its authors have it.
-fn in_original_hunyuan_video15(name: &str, _shape: &mut Vec<usize>) -> String {
-    let mut name = name.to_owned();
-    for (own, other) in [
-        (".mid_block.resnets.0.", ".mid.block_1."),
-        (".mid_block.resnets.1.", ".mid.block_2."),
-        (".mid_block.attentions.0.to_", ".mid.attn_1."),
-        (".mid_block.attentions.0.", ".mid.attn_1."),
-        (".down_blocks.", ".down."),
-        (".up_blocks.", ".up."),
-        (".resnets.", ".block."),
-        (".downsamplers.0.", ".downsample."),
-        (".upsamplers.0.", ".upsample."),
-    ] {
-        name = name.replace(own, other);
-    }
-    name
 }
 
 #[test]
@@ -285,70 +158,6 @@ fn videos_come_out_of_files_in_other_names() {
             }
         }
     }
-}
-
-/// A name of the decoder of `AutoencoderKLMochi` with three levels as its authors have it, with
-/// this in front; the encoder's are left as they are.
-fn in_stacks(prefix: &str, name: &str) -> String {
-    let Some(path) = name.strip_prefix("decoder.") else { return name.to_owned() };
-    let mut path = path.to_owned();
-    for (own, other) in [
-        ("conv_in.", "blocks.0.0."),
-        ("block_in.resnets.0.", "blocks.0.1."),
-        ("up_blocks.0.", "blocks.1."),
-        ("up_blocks.1.", "blocks.2."),
-        ("block_out.resnets.", "blocks.3."),
-        ("proj_out.", "output_proj."),
-        (".resnets.", ".blocks."),
-        (".norm1.norm_layer.", ".stack.0."),
-        (".conv1.conv.", ".stack.2."),
-        (".norm2.norm_layer.", ".stack.3."),
-        (".conv2.conv.", ".stack.5."),
-    ] {
-        path = path.replace(own, other);
-    }
-    format!("{prefix}{path}")
-}
-
-/// A name of `AutoencoderKLTemporalDecoder` with two levels as latent diffusion's code has it.
-fn in_ldm_over_time(name: &str, shape: &mut Vec<usize>) -> String {
-    if let Some(parameter) = name.strip_prefix("decoder.time_conv_out.") {
-        return format!("decoder.conv_out.time_mix_conv.{parameter}");
-    }
-    let mut name = in_ldm(&name.replace(".spatial_res_block.", "."), shape);
-    for (own, other) in [
-        // Two levels, not three.
-        ("decoder.up.2.", "decoder.up.one."),
-        ("decoder.up.1.", "decoder.up.0."),
-        ("decoder.up.one.", "decoder.up.1."),
-        (".time_mixer.", "."),
-        (".temporal_res_block.norm1.", ".time_stack.in_layers.0."),
-        (".temporal_res_block.conv1.", ".time_stack.in_layers.2."),
-        (".temporal_res_block.norm2.", ".time_stack.out_layers.0."),
-        (".temporal_res_block.conv2.", ".time_stack.out_layers.3."),
-    ] {
-        name = name.replace(own, other);
-    }
-    name
-}
-
-/// A name of `AutoencoderKLCosmos` with three blocks a half as its authors have it.
-fn in_factors(name: &str) -> String {
-    let is_convolution = !name.contains("norm");
-    let mut name = in_ldm(name, &mut vec![])
-        .replace(".mid.attn_1.", ".mid.attn_1.0.")
-        .replace(".mid_block.temp_attentions.0.", ".mid.attn_1.1.")
-        .replace(".temp_attentions.0.", ".attn.0.1.")
-        .replace(".temp_attentions.1.", ".attn.1.1.")
-        .replace(".attentions.0.", ".attn.0.0.")
-        .replace(".attentions.1.", ".attn.1.0.")
-        .replace(".conv_s.", ".0.")
-        .replace(".conv_t.", ".1.");
-    if is_convolution {
-        let (module, parameter) = name.rsplit_once('.').expect("a module");
-        name = format!("{module}.conv3d.{parameter}");
-    }
-    name
 }
 
 #[test]

@@ -348,6 +348,14 @@ fn frames_that_shortcuts_cannot_average_are_refused() {
     }
 }
 
+#[test]
+fn clips_too_short_for_a_latent_frame_are_refused() {
+    let vae = Vae::open(&goldens().join("models/allegro")).expect("the checkpoint opens");
+    let clip = Video { data: vec![0.0; 3 * 3 * 64], shape: [1, 3, 3, 8, 8] };
+    let error = vae.encode(&clip, &RunOptions::default(), &mut ()).expect_err("three frames").to_string();
+    assert!(error.contains("the model makes a latent frame of 4 frames, and has fewer to make it of"), "{error}");
+}
+
 /// A timestep is an angle of hundreds of radians, of which bf16 would leave nothing: it, and what
 /// is computed of it alone, stays f32.
 #[test]
@@ -518,6 +526,11 @@ fn cosmos() {
 #[test]
 fn magvit() {
     check("magvit");
+}
+
+#[test]
+fn allegro() {
+    check("allegro");
 }
 
 #[test]

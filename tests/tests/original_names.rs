@@ -1,65 +1,16 @@
 //! Checkpoints under the names that a model's authors gave to its tensors: they decode to the bits
 //! of diffusers' names, and the model is recognised where no config.json lies beside them.
 //!
-//! The golden checkpoints are renamed by tables of this file, which know nothing of the code that
-//! reads such files.
+//! The golden checkpoints are renamed by the tables of `tests::spellings`.
 
 use std::fs;
 
 use serde_json::{Map, Value};
 use tessera::{Observer, RunInput, RunOptions, TilingChoice, Vae, Video, latents::Latents};
+use tests::spellings::wan;
 use tests::{Case, goldens};
 
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
-
-/// The authors' name of a module of a residual block, or of its attention or sampler.
-fn leaf(name: &str) -> String {
-    for (own, original) in [
-        ("norm1", "residual.0"),
-        ("conv1", "residual.2"),
-        ("norm2", "residual.3"),
-        ("conv2", "residual.6"),
-        ("conv_shortcut", "shortcut"),
-    ] {
-        if let Some(rest) = name.strip_prefix(own) {
-            return format!("{original}{rest}");
-        }
-    }
-    name.to_owned()
-}
-
-/// The authors' name of a tensor of a Wan with so many residual blocks a level of the encoder; with
-/// a list of layers for each level if it `is_residual`, of all levels else.
-fn wan(name: &str, blocks: usize, is_residual: bool) -> String {
-    if let Some(rest) = name.strip_prefix("quant_conv") {
-        return format!("conv1{rest}");
-    }
-    if let Some(rest) = name.strip_prefix("post_quant_conv") {
-        return format!("conv2{rest}");
-    }
-    let (half, path) = name.split_once('.').expect("a half");
-    let parts: Vec<&str> = path.split('.').collect();
-    let rest = |from: usize| leaf(&parts[from..].join("."));
-    let number = |place: usize| parts[place].parse::<usize>().expect("a number");
-    let renamed = match (parts[0], parts.get(2).copied()) {
-        ("conv_in", _) => format!("conv1.{}", rest(1)),
-        ("norm_out", _) => format!("head.0.{}", rest(1)),
-        ("conv_out", _) => format!("head.2.{}", rest(1)),
-        ("mid_block", _) if parts[1] == "attentions" => format!("middle.1.{}", rest(3)),
-        ("mid_block", _) => format!("middle.{}.{}", 2 * number(2), rest(3)),
-        ("down_blocks", Some("resnets")) => format!("downsamples.{}.downsamples.{}.{}", number(1), number(3), rest(4)),
-        ("down_blocks", Some("downsampler")) => format!("downsamples.{}.downsamples.{blocks}.{}", number(1), rest(3)),
-        ("down_blocks", _) => format!("downsamples.{}.{}", number(1), rest(2)),
-        ("up_blocks", Some("resnets")) if is_residual => {
-            format!("upsamples.{}.upsamples.{}.{}", number(1), number(3), rest(4))
-        }
-        ("up_blocks", Some("upsampler")) => format!("upsamples.{}.upsamples.{}.{}", number(1), blocks + 1, rest(3)),
-        ("up_blocks", Some("resnets")) => format!("upsamples.{}.{}", number(1) * (blocks + 2) + number(3), rest(4)),
-        ("up_blocks", _) => format!("upsamples.{}.{}", number(1) * (blocks + 2) + blocks + 1, rest(4)),
-        _ => panic!("{name} has no name of the authors'"),
-    };
-    format!("{half}.{renamed}")
-}
 
 /// A safetensors file with its tensors renamed.
 fn renamed(bytes: &[u8], rename: impl Fn(&str) -> String) -> Vec<u8> {

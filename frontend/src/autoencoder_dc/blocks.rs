@@ -67,8 +67,7 @@ pub(super) fn norm(d: &mut Declaration<'_>, input: Value) -> Built {
     let offset = parameter(d, "bias", ty)?;
     let (kind, activation) = (ChannelNormKind::Rms, Activation::None);
     let output = d.channel_norm(input, Some(scale), Some(offset), kind, NORM_EPSILON, activation)?;
-    let last = tokens(d, output)?;
-    d.returns(last);
+    d.returns_made(|d| d.transpose(output, smallvec![0, 2, 3, 4, 1]))?;
     Ok(output)
 }
 
@@ -94,7 +93,7 @@ fn attention(d: &mut Declaration<'_>, input: Value, head: usize, scales: &[usize
     let inner = count / head * head;
     let mut parts = vec![];
     for name in ["to_q", "to_k", "to_v"] {
-        parts.push(d.scope(name, |d| linear_product(d, input, inner))?);
+        parts.push(d.scope(name, |d| layers::channel_last_linear(d, input, inner, false))?);
     }
     let first = d.concatenate(parts.into_iter().collect(), 1)?;
     let mut all = vec![first];
@@ -121,22 +120,10 @@ fn attention(d: &mut Declaration<'_>, input: Value, head: usize, scales: &[usize
         d.reshape(made, TensorType::with_layout(ElementType::F32, last, [batch, frames, height, width, heads * head]))?;
     let made = d.transpose(made, smallvec![0, 4, 1, 2, 3])?;
 
-    let hidden = d.scope("to_out", |d| linear_product(d, made, count))?;
+    let hidden = d.scope("to_out", |d| layers::channel_last_linear(d, made, count, false))?;
     let hidden = d.scope("norm_out", |d| norm(d, hidden))?;
     let output = d.add(hidden, input)?;
     d.returns(output);
-    Ok(output)
-}
-
-/// A linear layer without a bias over the channels of each pixel. The reference has channels last,
-/// and so does a tap.
-fn linear_product(d: &mut Declaration<'_>, input: Value, outputs: usize) -> Built {
-    let inputs = channels(d, input);
-    let weight = parameter(d, "weight", TensorType::plain(ElementType::F32, [outputs, inputs]))?;
-    let kernel = d.reshape(weight, layers::kernel_type(outputs, inputs, [1, 1, 1]))?;
-    let output = d.convolution(input, kernel, None, None, None, [1; 3], [[0, 0]; 3], 0)?;
-    let last = tokens(d, output)?;
-    d.returns(last);
     Ok(output)
 }
 

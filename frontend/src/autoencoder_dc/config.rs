@@ -231,7 +231,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderDC";
-    const OF_TENSORS: Option<OfTensors<Self>> = Some(recognition::config);
+    const OF_TENSORS: OfTensors<Self> = recognition::config;
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);

@@ -60,7 +60,7 @@ pub(super) fn config(tensors: &TensorShapes<'_>) -> Option<Config> {
 /// The levels under `list`; the first may be without blocks, and is then as wide as the second.
 fn half(tensors: &TensorShapes<'_>, list: &str) -> Option<Half> {
     let mut half = Half::default();
-    for level in 0..=tensors.numbers(list).last().copied()? {
+    for level in 0..tensors.length(list)? {
         let modules = format!("{list}.{level}");
         let (mut width, mut layers, mut kind) = (0, 0, "ResBlock");
         let (mut scales, mut sampler) = (vec![], None);

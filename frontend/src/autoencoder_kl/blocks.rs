@@ -98,7 +98,7 @@ pub(crate) fn upsample(d: &mut Declaration<'_>, input: Value) -> Built {
 
 /// Convolves with stride 2 after one row and column of zeros below and to the right
 /// (`Downsample2D`). Height and width are halved, rounding down.
-pub(super) fn downsample(d: &mut Declaration<'_>, input: Value) -> Built {
+pub(crate) fn downsample(d: &mut Declaration<'_>, input: Value) -> Built {
     let padded = d.pad(input, smallvec![0; 5], smallvec![0, 0, 0, 1, 1], PadMode::Zero)?;
     let count = channels(d, input);
     let output = d.scope("conv", |d| convolution_with(d, padded, count, 2, 0))?;

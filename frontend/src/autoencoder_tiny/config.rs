@@ -88,7 +88,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderTiny";
-    const OF_TENSORS: Option<OfTensors<Self>> = Some(Self::of_tensors);
+    const OF_TENSORS: OfTensors<Self> = Self::of_tensors;
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);

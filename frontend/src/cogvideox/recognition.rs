@@ -18,14 +18,7 @@ pub(super) fn config(tensors: &TensorShapes<'_>) -> Option<Config> {
     if !(is_decoder || is_encoder) {
         return None;
     }
-    let encoder = Levels::downwards(tensors, &[names("encoder.down_blocks")]);
-    let levels = match encoder {
-        Some(levels) => levels,
-        None => {
-            let levels = Levels::upwards(tensors, &[names("decoder.up_blocks")])?;
-            Levels { blocks: levels.blocks - 1, ..levels }
-        }
-    };
+    let levels = Levels::of_halves(tensors, &[names("encoder.down_blocks")], &[names("decoder.up_blocks")])?;
     let latents = tensors.inputs(&["decoder.conv_in.conv.weight"]);
     let moments = tensors.outputs(&["encoder.conv_out.conv.weight"]);
     let output = tensors.outputs(&["decoder.conv_out.conv.weight"]);

@@ -9,8 +9,10 @@ use std::fmt;
 use serde_json::Value;
 
 use super::latent_statistics::{DEVIATION, MEAN};
+use super::recognition;
 use crate::config_json::{Configuration, Field, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
+use crate::recognition::OfTensors;
 
 /// Largest frames, rows and columns of a patch: of larger ones the matrix between a patch and its
 /// channels would be most of the network.
@@ -205,6 +207,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLCosmos";
+    const OF_TENSORS: OfTensors<Self> = recognition::config;
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);

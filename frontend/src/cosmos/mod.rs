@@ -13,6 +13,7 @@ mod halves;
 mod latent_statistics;
 mod other_names;
 mod patches;
+mod recognition;
 
 use ir::{BuildError, Value};
 

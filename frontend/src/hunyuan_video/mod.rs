@@ -22,7 +22,7 @@ use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::LatentScaling;
 use crate::step::{Half, StepKind};
-use crate::tile_rule::{FrameTileRule, SurplusFrame, TileRule};
+use crate::tile_rule::{FrameTileRule, LastTile, SurplusFrame, TileRule};
 
 pub use config::Config;
 
@@ -95,7 +95,8 @@ impl Autoencoder for Config {
 
     fn frame_tile_rule(&self, _half: Half) -> Option<FrameTileRule> {
         let [frames, stride] = TILE_FRAMES;
-        Some(FrameTileRule { frames, stride, usual: true, surplus: SurplusFrame::First })
+        let surplus = Some(SurplusFrame::First);
+        Some(FrameTileRule { frames, stride, usual: true, surplus, last: LastTile::BeginsInside })
     }
 
     fn dialects(&self) -> Vec<Dialect> {

@@ -144,3 +144,17 @@ fn planar_kernel(b: &mut Builder, name: &str, outputs: usize, inputs: usize, siz
     let planar = parameter(b, name, TensorType::plain(ElementType::F32, [outputs, inputs, size, size]))?;
     b.reshape(planar, kernel_type(outputs, inputs, [1, size, size]))
 }
+
+/// The window of a convolution over a frame and its neighbours, and the zeros around what it reads.
+pub(crate) const TIME_WINDOW: [usize; 3] = [3, 1, 1];
+pub(crate) const TIME_PADDING: [[usize; 2]; 3] = [[1, 1], [0, 0], [0, 0]];
+
+/// A convolution over a frame and its neighbours, zeros where there is none, with as many channels
+/// as it reads.
+pub(crate) fn time_convolution(d: &mut Declaration<'_>, input: Value) -> Built {
+    let count = channels(d, input);
+    let weight = kernel(d, "weight", count, count, TIME_WINDOW)?;
+    let output = convolution(d, "bias", input, weight, [1, 1, 1], TIME_PADDING)?;
+    d.returns(output);
+    Ok(output)
+}

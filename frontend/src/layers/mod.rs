@@ -19,9 +19,9 @@ pub(crate) use attention::{
     AttentionWeights, frame_attention, frame_causal_attention, queries_keys_values, time_attention, time_tokens,
 };
 pub(crate) use convolution::{
-    bias, bordered_convolution, convolution, edged_convolution, kernel, kernel_type, planar_convolution,
-    planar_pointwise, planar_product, pointwise_convolution, replicated, replicated_convolution,
-    tapped_pointwise_convolution,
+    TIME_PADDING, TIME_WINDOW, bias, bordered_convolution, convolution, edged_convolution, kernel, kernel_type,
+    planar_convolution, planar_pointwise, planar_product, pointwise_convolution, replicated, replicated_convolution,
+    tapped_pointwise_convolution, time_convolution,
 };
 pub(crate) use elementwise::{Function, affine, relu};
 pub(crate) use frames::{frame_by_frame, frames_joined};

@@ -4,12 +4,14 @@
 //! [`crate::config_json`], what follows from them in `network`, which values are allowed in
 //! `rules`.
 
-use ir::PadMode;
-
+use super::authors_config;
 use super::network::{Blocks, DecoderLevel, DecoderPlan, EncoderLevel, EncoderPlan, Generation, Network, Sampler};
-use super::rules::{Each, Stated, sampler_named};
-use crate::config_json::{Configuration, Reader, Violation};
+use super::recognition::{self, FoundDecoder, FoundEncoder, FoundEncoderLevel};
+use super::rules::{Each, Stated, sampler_name, sampler_named};
+use crate::config_json::{Configuration, Fields, Reader, Violation};
 use crate::config_rules;
+use crate::recognition::{OfTensors, TensorShapes};
+use ir::PadMode;
 
 /// The block whose sampler is a convolution of stride 2.
 const OLDER_BLOCK: &str = "LTXVideoDownBlock3D";
@@ -206,6 +208,11 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLLTXVideo";
+    const OF_TENSORS: OfTensors<Self> = Self::of_tensors;
+
+    fn of_authors(config: &Fields) -> Option<Fields> {
+        authors_config::fields(config)
+    }
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);
@@ -267,5 +274,74 @@ impl Configuration for Config {
         }
         found.extend(config_rules::scaling(self.scaling_factor, None));
         found
+    }
+}
+
+impl Config {
+    /// The configuration that a file with these tensors may have. Of a file of one half, the other
+    /// undoes it with as little as will do.
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let found = recognition::network(tensors).filter(|found| found.generation == Generation::First)?;
+        let usual = Self::default();
+        let mut config = Self {
+            in_channels: found.channels,
+            out_channels: found.channels,
+            latent_channels: found.latents,
+            patch_size: found.patch,
+            ..usual
+        };
+        match (&found.encoder, &found.decoder) {
+            (Some(encoder), _) => config.take_encoder(encoder),
+            (None, decoder) => {
+                let samplers = decoder.as_ref()?.levels.iter().filter(|level| level.sampler.is_some()).count();
+                config.block_out_channels = vec![decoder.as_ref()?.first; samplers + 1];
+                config.down_block_types = vec![OLDER_BLOCK.to_owned(); samplers + 1];
+                config.layers_per_block = vec![0; samplers + 2];
+                config.spatio_temporal_scaling = (0..=samplers).map(|level| level < samplers).collect();
+                config.downsample_type = vec!["conv".to_owned(); samplers + 1];
+            }
+        }
+        match (&found.decoder, &found.encoder) {
+            (Some(decoder), _) => config.take_decoder(decoder),
+            (None, encoder) => {
+                let halve = |level: &FoundEncoderLevel| level.sampler.map(|sampler| sampler.factors()[1]);
+                let samplers = encoder.as_ref()?.levels.iter().filter_map(halve).filter(|by| *by > 1).count();
+                config.decoder_block_out_channels = vec![encoder.as_ref()?.first; samplers];
+                config.decoder_layers_per_block = vec![0; samplers + 1];
+                config.decoder_inject_noise = vec![false; samplers + 1];
+                config.decoder_spatio_temporal_scaling = vec![true; samplers];
+                config.upsample_residual = vec![false; samplers];
+                config.upsample_factor = vec![1; samplers];
+            }
+        }
+        Some(config)
+    }
+
+    fn take_encoder(&mut self, encoder: &FoundEncoder) {
+        let outputs = encoder.levels.iter().map(|level| level.outputs);
+        self.block_out_channels = std::iter::once(encoder.first).chain(outputs).collect();
+        if encoder.is_older {
+            // The last level has the channels of the one before.
+            self.block_out_channels.pop();
+        }
+        let kind = if encoder.is_older { OLDER_BLOCK } else { NEWER_BLOCK };
+        self.down_block_types = vec![kind.to_owned(); encoder.levels.len()];
+        self.layers_per_block = encoder.levels.iter().map(|level| level.layers).chain([encoder.layers]).collect();
+        self.spatio_temporal_scaling = encoder.levels.iter().map(|level| level.sampler.is_some()).collect();
+        let names = encoder.levels.iter().map(|level| level.sampler.map_or("conv", sampler_name).to_owned());
+        self.downsample_type = names.collect();
+    }
+
+    /// What leads the input of a sampler around it, tensors do not show: it is there where the
+    /// sampler divides channels, as in all published models from 0.9.1 on.
+    fn take_decoder(&mut self, decoder: &FoundDecoder) {
+        let levels = || decoder.levels.iter().rev();
+        self.decoder_block_out_channels = levels().map(|level| level.outputs * level.divisor).collect();
+        self.decoder_layers_per_block = levels().map(|level| level.layers).chain([decoder.layers]).collect();
+        self.decoder_inject_noise = levels().map(|level| level.noise).chain([decoder.noise]).collect();
+        self.decoder_spatio_temporal_scaling = levels().map(|level| level.sampler.is_some()).collect();
+        self.upsample_factor = levels().map(|level| level.divisor).collect();
+        self.upsample_residual = levels().map(|level| level.divisor > 1).collect();
+        self.timestep_conditioning = decoder.timestep;
     }
 }

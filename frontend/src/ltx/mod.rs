@@ -9,6 +9,7 @@
 //! What pipelines do beside that is theirs: they mix noise into the latents themselves, in front of
 //! the decoder (`decode_noise_scale`).
 
+mod authors_config;
 mod blocks;
 mod config;
 mod decoder;
@@ -16,18 +17,21 @@ mod embedding;
 mod encoder;
 mod network;
 mod original_names;
+mod recognition;
 mod rules;
 
 use crate::latent_scaling::{LatentScaling, StoredStatistics};
 use crate::network::Describes;
 
+pub(crate) use authors_config::fields as authors_fields;
 pub use config::Config;
 pub(crate) use config::{from_first, from_last};
 pub(crate) use network::{
     Blocks, DecoderLevel, DecoderPlan, EncoderLevel, EncoderPlan, Generation, Network, STATISTICS, Sampler,
     leaves_unread,
 };
-pub(crate) use rules::{Each, Stated, border_named, sampler_named};
+pub(crate) use recognition::{FoundDecoder, network as network_of_tensors};
+pub(crate) use rules::{Each, Stated, border_named, sampler_name, sampler_named};
 
 impl Describes for Config {
     type Network = Network;

@@ -13,7 +13,7 @@ use crate::frame_steps::FrameSteps;
 use crate::latent_scaling::{Spread, StoredStatistics};
 use crate::network;
 use crate::step::{Half, Position, StepKind};
-use crate::tile_rule::{FrameTileRule, SurplusFrame, TileRule};
+use crate::tile_rule::{FrameTileRule, LastTile, SurplusFrame, TileRule};
 
 /// Height and width in pixels of the reference's tiles.
 const TILE: usize = 512;
@@ -216,13 +216,23 @@ impl network::Network for Network {
         USUAL_SIZE.map(|pixels| (pixels / unit).max(self.least_latents(Half::Decoder)) * unit)
     }
 
-    /// All frames at once. Convolutions alone look across time, so that a causal half may be cut.
-    /// (An encoder that is not causal, of which there is none, could read what is behind the last
-    /// unit where its samplers are convolutions.)
+    /// Convolutions alone look across time, so that a causal half may be cut, and the encoder is,
+    /// which reads many frames for few latents. (An encoder that is not causal, of which there is
+    /// none, could read what is behind the last unit where its samplers are convolutions.)
     fn frame_steps(&self, half: Half) -> FrameSteps {
+        let unit = self.temporal_compression();
         match half {
             Half::Decoder => FrameSteps::WholeUnits { unit: 1, streams: self.decoder.causal },
-            Half::Encoder => FrameSteps::WholeUnits { unit: self.temporal_compression(), streams: self.encoder.causal },
+            Half::Encoder if self.encoder.causal => FrameSteps::Free { first: 1, unit, frames: unit },
+            Half::Encoder => FrameSteps::WholeUnits { unit, streams: false },
+        }
+    }
+
+    /// All frames at once.
+    fn reference_steps(&self, half: Half) -> FrameSteps {
+        match half {
+            Half::Decoder => self.frame_steps(half),
+            Half::Encoder => FrameSteps::WholeUnits { unit: self.temporal_compression(), streams: false },
         }
     }
 
@@ -268,7 +278,13 @@ impl network::Network for Network {
             Half::Decoder => SurplusFrame::Last,
             Half::Encoder => SurplusFrame::First,
         };
-        Some(FrameTileRule { frames: TILE_FRAMES, stride: TILE_STRIDE_FRAMES, usual: false, surplus })
+        Some(FrameTileRule {
+            frames: TILE_FRAMES,
+            stride: TILE_STRIDE_FRAMES,
+            usual: false,
+            surplus: Some(surplus),
+            last: LastTile::BeginsInside,
+        })
     }
 
     /// The names of the model's authors.

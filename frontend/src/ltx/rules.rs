@@ -33,6 +33,12 @@ pub(crate) fn sampler_named(name: &str) -> Option<Sampler> {
     }
 }
 
+/// What a sampler is called.
+pub(crate) fn sampler_name(sampler: Sampler) -> &'static str {
+    let names = ["conv", "spatial", "temporal", "spatiotemporal"];
+    names.into_iter().find(|name| sampler_named(name) == Some(sampler)).unwrap_or("conv")
+}
+
 /// Fields that both classes have, as they were read.
 pub(crate) struct Stated<'a> {
     /// Lists with a value for each level.

@@ -6,12 +6,13 @@
 
 use serde_json::Value;
 
-use crate::config_json::{Configuration, Field, Reader, Violation};
+use crate::config_json::{Configuration, Field, Fields, Reader, Violation};
 use crate::config_rules;
 use crate::ltx::{
-    Blocks, DecoderLevel, DecoderPlan, Each, EncoderLevel, EncoderPlan, Generation, Network, Sampler, Stated,
-    border_named, from_first, from_last, sampler_named,
+    Blocks, DecoderLevel, DecoderPlan, Each, EncoderLevel, EncoderPlan, FoundDecoder, Generation, Network, Sampler,
+    Stated, authors_fields, border_named, from_first, from_last, network_of_tensors, sampler_name, sampler_named,
 };
+use crate::recognition::{OfTensors, TensorShapes};
 
 /// The one kind of block that there is.
 const BLOCK: &str = "LTX2VideoDownBlock3D";
@@ -265,6 +266,11 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLLTX2Video";
+    const OF_TENSORS: OfTensors<Self> = Self::of_tensors;
+
+    fn of_authors(config: &Fields) -> Option<Fields> {
+        authors_fields(config)
+    }
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);
@@ -325,5 +331,70 @@ impl Configuration for Config {
         }
         found.extend(config_rules::scaling(self.scaling_factor, None));
         found
+    }
+}
+
+impl Config {
+    /// The configuration that a file with these tensors may have. Of a file of one half, the other
+    /// undoes it with as little as will do.
+    fn of_tensors(tensors: &TensorShapes<'_>) -> Option<Self> {
+        let found = network_of_tensors(tensors).filter(|found| found.generation == Generation::Second)?;
+        let mut config = Self {
+            in_channels: found.channels,
+            out_channels: found.channels,
+            latent_channels: found.latents,
+            patch_size: found.patch,
+            decoder_causal: false,
+            ..Self::default()
+        };
+        let names = |samplers: &[Option<Sampler>]| -> Vec<String> {
+            samplers.iter().map(|sampler| sampler.map_or("spatiotemporal", sampler_name).to_owned()).collect()
+        };
+        let flags = |samplers: &[Option<Sampler>]| Flags::Each(samplers.iter().map(Option::is_some).collect());
+        let down = found.encoder.as_ref().map(|half| half.levels.iter().map(|level| level.sampler).collect());
+        let up = found.decoder.as_ref().map(|half| half.levels.iter().map(|level| level.sampler).collect());
+        let down: Vec<Option<Sampler>> = down.or_else(|| up.clone())?;
+        let up: Vec<Option<Sampler>> = up.unwrap_or_else(|| down.clone());
+        config.down_block_types = vec![BLOCK.to_owned(); down.len()];
+        config.downsample_type = names(&down);
+        config.spatio_temporal_scaling = flags(&down);
+        config.upsample_type = names(&up);
+        let from_highest: Vec<_> = up.iter().rev().copied().collect();
+        config.decoder_spatio_temporal_scaling = flags(&from_highest);
+        match &found.encoder {
+            Some(encoder) => {
+                config.block_out_channels = encoder.levels.iter().map(|level| level.outputs).collect();
+                let layers = encoder.levels.iter().map(|level| level.layers).chain([encoder.layers]);
+                config.layers_per_block = layers.collect();
+            }
+            None => {
+                config.block_out_channels = vec![found.latents; down.len()];
+                config.layers_per_block = vec![0; down.len() + 1];
+            }
+        }
+        match &found.decoder {
+            Some(decoder) => config.take_decoder(decoder),
+            None => {
+                config.decoder_block_out_channels = vec![found.latents; up.len()];
+                config.decoder_layers_per_block = vec![0; up.len() + 1];
+                config.decoder_inject_noise = Flags::All(false);
+                config.upsample_residual = Flags::All(false);
+                config.upsample_factor = vec![1; up.len()];
+            }
+        }
+        Some(config)
+    }
+
+    /// Borders, and whether the input of samplers is led around them, tensors do not show. They are
+    /// LTX-2's where all samplers double time, height and width, as its do, else LTX-2.3's.
+    fn take_decoder(&mut self, decoder: &FoundDecoder) {
+        let levels = || decoder.levels.iter().rev();
+        self.decoder_block_out_channels = levels().map(|level| level.outputs * level.divisor).collect();
+        self.decoder_layers_per_block = levels().map(|level| level.layers).chain([decoder.layers]).collect();
+        self.decoder_inject_noise = Flags::Each(levels().map(|level| level.noise).chain([decoder.noise]).collect());
+        self.upsample_factor = levels().map(|level| level.divisor).collect();
+        self.upsample_residual = Flags::Each(vec![decoder.doubles_all(); decoder.levels.len()]);
+        let border = if decoder.doubles_all() { "reflect" } else { "zeros" };
+        border.clone_into(&mut self.decoder_spatial_padding_mode);
     }
 }

@@ -4,16 +4,18 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`].
 
+use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS};
+use crate::recognition::OfTensors;
 
-const SPACE_DOWN: &str = "SpatialDownBlock3D";
-const TIME_DOWN: &str = "SpatialTemporalDownBlock3D";
-const SPACE_UP: &str = "SpatialUpBlock3D";
-const TIME_UP: &str = "SpatialTemporalUpBlock3D";
+pub(super) const SPACE_DOWN: &str = "SpatialDownBlock3D";
+pub(super) const TIME_DOWN: &str = "SpatialTemporalDownBlock3D";
+pub(super) const SPACE_UP: &str = "SpatialUpBlock3D";
+pub(super) const TIME_UP: &str = "SpatialTemporalUpBlock3D";
 
 /// Samplers that halve the frames, at most: the reference encodes 4 at a time.
-const MOST_TIME_SAMPLERS: usize = 2;
+pub(super) const MOST_TIME_SAMPLERS: usize = 2;
 
 /// The configuration of the autoencoder. [`Config::default`] is that of the published EasyAnimate 5.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +94,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLMagvit";
+    const OF_TENSORS: OfTensors<Self> = recognition::config;
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);

@@ -12,6 +12,7 @@
 mod blocks;
 mod config;
 mod halves;
+mod recognition;
 
 use ir::{BuildError, Value};
 

@@ -4,8 +4,10 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`].
 
+use super::recognition;
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules::{self, MOST_CHANNELS, MOST_LAYERS, MOST_LEVELS};
+use crate::recognition::OfTensors;
 
 /// Groups of every group norm, and channels of every head of attention.
 pub(super) const GROUPS: usize = 32;
@@ -119,6 +121,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLMochi";
+    const OF_TENSORS: OfTensors<Self> = recognition::config;
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);

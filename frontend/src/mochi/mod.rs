@@ -14,6 +14,7 @@ mod config;
 mod decoder;
 mod encoder;
 mod other_names;
+mod recognition;
 
 use ir::{BuildError, Value};
 

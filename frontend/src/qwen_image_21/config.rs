@@ -46,7 +46,7 @@ impl Default for Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLQwenImage21";
-    const OF_TENSORS: Option<OfTensors<Self>> = Some(Self::of_tensors);
+    const OF_TENSORS: OfTensors<Self> = Self::of_tensors;
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         self.0.read_fields(reader);

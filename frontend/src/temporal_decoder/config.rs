@@ -4,9 +4,11 @@
 //! Fields and defaults are those of diffusers' class. Reading them from text is in
 //! [`crate::config_json`].
 
+use super::recognition;
 use crate::autoencoder_kl::{DOWN_BLOCK, Network};
 use crate::config_json::{Configuration, Reader, Violation};
 use crate::config_rules;
+use crate::recognition::OfTensors;
 
 /// Groups of every group norm.
 pub(super) const GROUPS: usize = 32;
@@ -76,6 +78,7 @@ impl Config {
 
 impl Configuration for Config {
     const CLASS: &'static str = "AutoencoderKLTemporalDecoder";
+    const OF_TENSORS: OfTensors<Self> = recognition::config;
 
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         reader.read("in_channels", &mut self.in_channels);

@@ -9,14 +9,10 @@ use smallvec::smallvec;
 use super::config::{Config, GROUPS};
 use crate::autoencoder_kl::{Network, blocks};
 use crate::declaration::Declaration;
-use crate::layers::{self, channels, frame_by_frame, kernel, parameter};
+use crate::layers::{self, TIME_PADDING, TIME_WINDOW, channels, frame_by_frame, kernel, parameter, time_convolution};
 
 /// Epsilon of the norms of residual blocks over time.
 const TIME_EPSILON: f64 = 1e-5;
-
-/// Windows of the convolutions over time, and the zeros around what they read.
-const TIME_WINDOW: [usize; 3] = [3, 1, 1];
-const TIME_PADDING: [[usize; 2]; 3] = [[1, 1], [0, 0], [0, 0]];
 
 type Built = Result<Value, BuildError>;
 
@@ -132,14 +128,4 @@ fn everywhere(d: &mut Declaration<'_>, number: Value, like: Value) -> Built {
     let number = d.reshape(number, ones)?;
     let high = ty.shape.iter().map(|length| length - 1).collect();
     d.pad(number, smallvec![0; ty.rank()], high, PadMode::Edge)
-}
-
-/// A convolution over a frame and its neighbours, zeros where there is none, with as many channels
-/// as it reads.
-fn time_convolution(d: &mut Declaration<'_>, input: Value) -> Built {
-    let count = channels(d, input);
-    let weight = kernel(d, "weight", count, count, TIME_WINDOW)?;
-    let output = layers::convolution(d, "bias", input, weight, [1, 1, 1], TIME_PADDING)?;
-    d.returns(output);
-    Ok(output)
 }

@@ -9,6 +9,7 @@
 mod config;
 mod decoder;
 mod other_names;
+mod recognition;
 
 use ir::{BuildError, Value};
 

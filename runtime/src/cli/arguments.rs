@@ -34,7 +34,8 @@ pub(super) struct ModelArguments {
     /// begin so, where files hold the model more than once [default: the demo's model]
     #[arg(long, value_name = "MODEL[#PREFIX]")]
     pub(super) model: Option<PathBuf>,
-    /// The configuration to use, in place of the config.json beside the weights
+    /// The configuration to use, in place of the config.json beside the weights; of a file of weights
+    /// it may leave out what names and shapes of tensors tell, as in {"norm_num_groups": 16}
     #[arg(long, value_name = "FILE", requires = "model")]
     pub(super) config: Option<PathBuf>,
 }
@@ -63,13 +64,14 @@ impl ModelArguments {
     }
 
     /// Reads the model's configuration alone, the demo's if no model is named; fetches that file if
-    /// need be. Of a file of weights without one, the model that its tensors are found to be.
+    /// need be. Of a file of weights without one, or with one that may leave out something, the model
+    /// that its tensors are found to be.
     pub(super) fn config(&self, console: Console, files: &mut RunFiles) -> Result<Arc<dyn Autoencoder>, Error> {
         let Some(model) = &self.model else { return demo::model() };
         let spec = ModelSpec::parse(model, self.config.as_deref())?;
         if let ModelSource::Path(path) = &spec.source
             && path.is_file()
-            && locate(path, spec.config.as_deref())?.config.is_none()
+            && (spec.config.is_some() || locate(path, None)?.config.is_none())
         {
             return Ok(self.open(console, files)?.shared_model());
         }

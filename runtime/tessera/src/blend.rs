@@ -2,10 +2,13 @@
 //! do, bit for bit.
 //!
 //! A tile is blended with the one above it and then with the one to its left, each as *their*
-//! blending left them. Tiles come row by row; of earlier ones only the strips are kept that later
+//! blending left them; for [`Corners::Products`] the one above as its blending with the one above it
+//! left it. Tiles come row by row; of earlier ones only the strips are kept that later
 //! ones are blended with.
 
 use std::collections::TryReserveError;
+
+use frontend::Corners;
 
 use crate::tiling::Grid;
 
@@ -45,17 +48,21 @@ impl<'a> Blender<'a> {
         let (height, width) = (band.result, side.result);
         debug_assert_eq!(tile.len(), self.planes * height * width);
         let grain = self.grid.grain;
-        blend_rows(&self.above[column], tile, [height, width], band.blend, grain);
-        blend_columns(&self.left, tile, [height, width], side.blend, grain);
-
         let below = Grid::left_to_next(&self.grid.rows, row);
         let right = Grid::left_to_next(&self.grid.columns, column);
-        self.above[column].clear();
+        blend_rows(&self.above[column], tile, [height, width], band.blend, grain);
+        if self.grid.corners == Corners::Products {
+            self.keep_above(column, tile, [height, width], below);
+        }
+        blend_columns(&self.left, tile, [height, width], side.blend, grain);
+        if self.grid.corners == Corners::InTurn {
+            self.keep_above(column, tile, [height, width], below);
+        }
+
         self.left.clear();
         let [_, full] = self.grid.output_size();
         let full_plane = self.canvas.len() / self.planes.max(1);
         for (plane, image) in tile.chunks_exact(height * width).enumerate() {
-            self.above[column].extend_from_slice(&image[(height - below) * width..]);
             for line in image.chunks_exact(width) {
                 self.left.extend_from_slice(&line[width - right..]);
             }
@@ -63,6 +70,15 @@ impl<'a> Blender<'a> {
                 let start = plane * full_plane + y * full + side.output.start;
                 self.canvas[start..start + side.output.len()].copy_from_slice(&line[..side.output.len()]);
             }
+        }
+    }
+
+    /// Keeps the last `below` rows of a tile, [planes, H, W], for the one below it.
+    fn keep_above(&mut self, column: usize, tile: &[f32], [height, width]: [usize; 2], below: usize) {
+        let above = &mut self.above[column];
+        above.clear();
+        for image in tile.chunks_exact(height * width) {
+            above.extend_from_slice(&image[(height - below) * width..]);
         }
     }
 

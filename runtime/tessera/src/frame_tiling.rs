@@ -5,23 +5,23 @@
 //! `_temporal_tiled_encode`. Whether a model has such tiles, and whether it takes them by itself,
 //! [`frontend::FrameTileRule`] says; running them is in `clip`, joining them in `frame_joiner`.
 //!
-//! Tile n starts at n times the *stride* and reads one frame more than the *frames* that it is said
-//! to have: the one that it begins with, which a causal model encodes by itself. What comes of that
-//! one is left out of every tile but the first. Of the rest the first ones are blended with the
-//! last ones of the tile before, and a stride of them is kept. Frames and stride count the sample's
-//! frames for both halves.
+//! Tile n starts at n times the *stride* and reads the *frames* that it is said to have; of models
+//! whose clips begin with a frame by itself one more, that one. What comes of it is left out of every
+//! tile but the first. Of the rest the first ones are blended with the last ones of the tile before,
+//! and a stride of them is kept. Frames and stride count the sample's frames for both halves.
 
 use std::fmt;
 use std::ops::Range;
 
-use frontend::{Autoencoder, FrameTileRule, Half, SurplusFrame};
+use frontend::{Autoencoder, FrameTileRule, Half, LastTile, SurplusFrame};
 
 use crate::error::{Error, Result};
 
 /// Tiles along time, in frames of the sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameTiling {
-    /// Frames that a tile has behind its first one: a multiple of the temporal compression.
+    /// Frames that a tile has, behind its first one if that is by itself: a multiple of the temporal
+    /// compression.
     pub frames: usize,
     /// From the beginning of a tile to that of the next: a multiple of the temporal compression.
     pub stride: usize,
@@ -110,26 +110,33 @@ impl FrameTiling {
     /// As [`Self::check`].
     pub fn tiles(self, model: &dyn Autoencoder, half: Half, frames: usize) -> Result<Vec<FrameTile>> {
         self.check(model, half)?;
-        let surplus = model.frame_tile_rule(half).map_or(SurplusFrame::First, |rule| rule.surplus);
-        let reach = Self::of_input(model, half, self.frames).saturating_add(1);
+        let Some(FrameTileRule { surplus, last, .. }) = model.frame_tile_rule(half) else { return Ok(vec![]) };
+        let by_itself = usize::from(surplus.is_some());
+        let reach = Self::of_input(model, half, self.frames).saturating_add(by_itself);
         let stride = Self::of_input(model, half, self.stride);
         let limit = Self::of_result(model, half, self.stride);
         let blend = Self::of_result(model, half, self.frames - self.stride);
+        let clip_result = model.clip_frames(half, frames);
         let mut tiles: Vec<FrameTile> = vec![];
         for start in (0..frames).step_by(stride) {
             let input = start..frames.min(start.saturating_add(reach));
             let result = model.clip_frames(half, input.len());
             let used = match (tiles.is_empty(), surplus) {
-                (true, _) => 0..result,
-                (false, SurplusFrame::First) => 1.min(result)..result,
-                (false, SurplusFrame::Last) => 0..result.saturating_sub(1),
+                (true, _) | (false, None) => 0..result,
+                (false, Some(SurplusFrame::First)) => 1.min(result)..result,
+                (false, Some(SurplusFrame::Last)) => 0..result.saturating_sub(1),
             };
             if used.is_empty() {
                 break;
             }
-            let limit = limit + usize::from(tiles.is_empty());
+            let joined: usize = tiles.iter().map(|tile| tile.kept).sum();
+            let is_last = last == LastTile::ReachesTheEnd && joined + used.len() >= clip_result;
+            let limit = if is_last { used.len() } else { limit + if tiles.is_empty() { by_itself } else { 0 } };
             let blend = tiles.last().map_or(0, |before| blend.min(before.used.len()).min(used.len()));
             tiles.push(FrameTile { kept: used.len().min(limit), input, used, blend });
+            if is_last {
+                break;
+            }
         }
         Ok(tiles)
     }
@@ -160,6 +167,27 @@ mod tests {
         assert_eq!(USUAL.tiles(&last, decoder, 5).unwrap()[1], tile(3..5, 0..4, 4, 4));
         assert_eq!([4, 5].map(|frames| USUAL.applies(&model, decoder, frames)), [false, true]);
         assert_eq!([16, 17].map(|frames| USUAL.applies(&model, encoder, frames)), [false, true]);
+    }
+
+    #[test]
+    fn a_tile_that_reaches_the_end_is_the_last_where_the_model_says_so() {
+        let ends = |model: &std::sync::Arc<dyn Autoencoder>| {
+            model.frame_tile_rule(Half::Decoder).is_some_and(|rule| rule.last == LastTile::ReachesTheEnd)
+        };
+        let published = frontend::published().iter().map(|one| frontend::read_config(one.config).unwrap().0);
+        let model = &*{ published }.find(ends).unwrap();
+        let tiling = FrameTiling::of(model, Half::Decoder).unwrap();
+        let tiles = |half, frames| tiling.tiles(model, half, frames).unwrap();
+        let (decoder, encoder) = (Half::Decoder, Half::Encoder);
+        assert_eq!(tiles(decoder, 10), [tile(0..6, 0..24, 16, 0), tile(4..10, 0..24, 24, 8)]);
+        assert_eq!(tiles(decoder, 11)[1..], [tile(4..10, 0..24, 16, 8), tile(8..11, 0..12, 12, 8)]);
+        // Frames behind the last whole unit are not read.
+        assert_eq!(tiles(encoder, 43), [tile(0..24, 0..6, 4, 0), tile(16..40, 0..6, 6, 2)]);
+        assert_eq!([6, 7].map(|frames| tiling.applies(model, decoder, frames)), [false, true]);
+        for clip in 4..90 {
+            let kept: usize = tiles(encoder, clip).iter().map(|tile| tile.kept).sum();
+            assert_eq!(kept, clip / 4, "{clip}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use frontend::declaration::Declaration;
 use frontend::{
-    Autoencoder, Channels, ConfigProblem, Configured, FrameSteps, FrameTileRule, Half, LatentScaling, StepKind,
-    SurplusFrame, TileRule,
+    Autoencoder, Channels, ConfigProblem, Configured, FrameSteps, FrameTileRule, Half, LastTile, LatentScaling,
+    StepKind, SurplusFrame, TileRule,
 };
 use ir::{BuildError, Value};
 
@@ -24,7 +24,8 @@ pub(crate) struct Framewise {
 impl Framewise {
     /// Tiles of 16 frames at a stride of 8.
     pub(crate) fn new(surplus: SurplusFrame, whole: bool) -> Self {
-        let rule = FrameTileRule { frames: 16, stride: 8, usual: true, surplus };
+        let rule =
+            FrameTileRule { frames: 16, stride: 8, usual: true, surplus: Some(surplus), last: LastTile::BeginsInside };
         Self { model: demo::model().unwrap(), rule, whole }
     }
 }

@@ -50,6 +50,7 @@ mod blend;
 mod cancellation;
 mod clip;
 pub mod conditions;
+mod config_file;
 #[cfg(any(test, feature = "demo"))]
 pub mod demo;
 mod engine;

@@ -309,7 +309,7 @@ impl RunOptions {
                         format!("a step takes a multiple of {unit} frames, not {frames}")
                     }
                     FrameSteps::Parts { .. } => "a step takes one frame or more".into(),
-                    FrameSteps::Whole | FrameSteps::WholeUnits { .. } => {
+                    FrameSteps::Whole | FrameSteps::WholeUnits { .. } | FrameSteps::Units { .. } => {
                         "all frames of a clip go through in one step".into()
                     }
                 })

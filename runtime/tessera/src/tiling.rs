@@ -6,7 +6,7 @@
 //! choosing them by memory in [`crate::memory_plan`].
 //!
 //! Along one axis tile n starts at n times the *stride*, reaches over the *tile*, and is cut off
-//! where the input ends. Of its result the first *limit* elements are kept; its first *blend*
+//! where the input ends; which one is the last, [`frontend::LastTile`] says. Of its result the first *limit* elements are kept; its first *blend*
 //! elements are faded into the last ones of the tile before. Stride and tile count the input's
 //! elements (latents or pixels), blend and limit the result's. diffusers truncates them one by one,
 //! so that they need not belong together: such a geometry gives frames of a wrong size there,
@@ -15,7 +15,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use frontend::{Autoencoder, Half};
+use frontend::{Autoencoder, Corners, Half, LastTile, TileRule};
 
 use crate::error::{Error, Result};
 
@@ -67,6 +67,8 @@ pub struct Grid {
     pub columns: Vec<Band>,
     /// So many neighbouring rows, and columns, of a result are blended with one weight.
     pub grain: usize,
+    /// What is where four tiles meet.
+    pub corners: Corners,
 }
 
 /// One row or one column of tiles: its extent along one axis.
@@ -118,6 +120,7 @@ impl Axis {
     /// The bands of an input of `size` elements.
     fn bands(self, model: &dyn Autoencoder, half: Half, size: usize) -> Vec<Band> {
         let scaled = |size| model.result_size(half, size);
+        let last = model.tile_rule(half).last;
         let mut bands: Vec<Band> = vec![];
         for start in (0..size).step_by(self.stride) {
             let input = start..size.min(start.saturating_add(self.tile));
@@ -127,9 +130,14 @@ impl Axis {
             if result == 0 && start > 0 {
                 break;
             }
-            let output = scaled(start)..scaled(start) + result.min(self.limit);
+            let is_last = last == LastTile::ReachesTheEnd && scaled(start) + result >= scaled(size);
+            let kept = if is_last { result } else { result.min(self.limit) };
+            let output = scaled(start)..scaled(start) + kept;
             let blend = bands.last().map_or(0, |before| self.blend.min(before.result).min(result));
             bands.push(Band { input, result, output, blend });
+            if is_last {
+                break;
+            }
         }
         bands
     }
@@ -287,7 +295,8 @@ impl Tiling {
                 return Err(Error::Tiling { tiling: *self, half, problem });
             }
         }
-        Ok(Grid { rows, columns, grain: model.tile_rule(half).grain })
+        let TileRule { grain, corners, .. } = model.tile_rule(half);
+        Ok(Grid { rows, columns, grain, corners })
     }
 }
 
@@ -313,7 +322,7 @@ impl Grid {
             let result = model.result_size(half, size);
             vec![Band { input: 0..size, result, output: 0..result, blend: 0 }]
         };
-        Self { rows: bands(height), columns: bands(width), grain: 1 }
+        Self { rows: bands(height), columns: bands(width), grain: 1, corners: Corners::InTurn }
     }
 
     /// Tiles of the frame.
@@ -446,9 +455,11 @@ mod tests {
     fn windows_cover_everything_exactly_once() {
         let factors = [0.0, 0.1, 0.125, 1.0 / 6.0, 0.2, 0.25, 1.0 / 3.0, 0.5, 0.7, 0.9];
         let mut checked = 0;
-        let published = frontend::published().iter().map(|one| frontend::read_config(one.config).unwrap().0);
-        let rounds_up = published.filter(|model| model.rounds_up()).take(1);
-        for model in [model(1), model(2), model(4)].into_iter().chain(rounds_up) {
+        let published = || frontend::published().iter().map(|one| frontend::read_config(one.config).unwrap().0);
+        let rounds_up = published().filter(|model| model.rounds_up()).take(1);
+        let ends = |model: &Arc<dyn Autoencoder>| model.tile_rule(Half::Decoder).last == LastTile::ReachesTheEnd;
+        let ends = published().filter(ends).take(1);
+        for model in [model(1), model(2), model(4)].into_iter().chain(rounds_up).chain(ends) {
             let model = &*model;
             let compression = model.spatial_compression();
             for latents in [1, 2, 3, 4, 6, 7, 12, 15, 30, 45] {
@@ -472,6 +483,23 @@ mod tests {
             }
         }
         assert!(checked > 10_000);
+    }
+
+    #[test]
+    fn a_tile_that_reaches_the_end_is_the_last_where_the_model_says_so() {
+        let ends = |model: &Arc<dyn Autoencoder>| model.tile_rule(Half::Decoder).last == LastTile::ReachesTheEnd;
+        let published = frontend::published().iter().map(|one| frontend::read_config(one.config).unwrap().0);
+        let model = &*{ published }.find(ends).unwrap();
+        let tiling = Tiling::of(model, Half::Decoder);
+        let starts = |bands: &[Band]| bands.iter().map(|band| band.input.clone()).collect::<Vec<_>>();
+        let grid = tiling.grid(model, Half::Decoder, 90, 160).unwrap();
+        assert_eq!(starts(&grid.rows), [0..40, 25..65, 50..90]);
+        assert_eq!(starts(&grid.columns), [0..40, 30..70, 60..100, 90..130, 120..160]);
+        assert_eq!(grid.rows[2].output, 400..720);
+        assert_eq!(grid.corners, Corners::Products);
+        // What is left over is a tile, too.
+        assert_eq!(starts(&tiling.grid(model, Half::Decoder, 91, 40).unwrap().rows)[2..], [50..90, 75..91]);
+        assert_eq!(tiling.grid(model, Half::Encoder, 327, 320).unwrap().tiles(), 1);
     }
 
     fn check_bands(model: &dyn Autoencoder, half: Half, tiling: Tiling, size: usize) {

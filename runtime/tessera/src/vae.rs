@@ -7,12 +7,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use backend_cpu::target::Target;
 use backend_tpu_stablehlo::pjrt::locate::PluginSpec;
-use frontend::{Autoencoder, ConfigError, ConfigWarning, Half, LatentScaling, Medium};
+use frontend::{Autoencoder, Half, LatentScaling, Medium};
 
 use crate::cancellation::Cancellable;
 use crate::checkpoint::Checkpoint;
 use crate::clip;
 use crate::conditions::{CallConditions, Conditions};
+use crate::config_file;
 use crate::engine::{CpuEngine, Engine, InterpretEngine, PjrtEngine, PjrtSession};
 use crate::error::{Error, Result};
 use crate::inspection::Inspection;
@@ -31,9 +32,10 @@ use crate::run_plan::RunPlan;
 use crate::session::{KeptPlan, PlanKey, Session};
 use crate::source::{InMemory, NextFrames, Source, Stream};
 use crate::steps::{Account, Steps};
-use crate::text_file::{self, NotText};
 use crate::tiling_decision::TilingDecision;
 use crate::video::{Video, VideoBuilder, VideoView};
+
+pub use crate::config_file::read_config;
 
 /// A model that is open: its declaration, and its weights, mapped.
 ///
@@ -46,18 +48,6 @@ pub struct Vae {
     /// By what the model was recognised, if it had no configuration.
     recognition: Option<String>,
     session: RwLock<Arc<Session>>,
-}
-
-/// Reads a config.json.
-///
-/// # Errors
-/// [`files::Error::Read`]; [`Error::Config`] with every field that cannot be honoured.
-pub fn read_config(path: &Path) -> Result<(Arc<dyn Autoencoder>, Vec<ConfigWarning>)> {
-    let text = text_file::read_json(path).map_err(|fault| match fault {
-        NotText::Read(cause) => files::Error::Read { path: path.into(), cause }.into(),
-        NotText::Other(problem) => Error::Config { path: path.into(), cause: ConfigError::Other(problem) },
-    })?;
-    frontend::read_config(&text).map_err(|cause| Error::Config { path: path.into(), cause })
 }
 
 impl Vae {
@@ -81,21 +71,33 @@ impl Vae {
     }
 
     /// [`Self::open_files`] with only those of the weights whose names begin with `prefix`, where
-    /// files hold several models.
+    /// files hold several models. A configuration that the weights do not fit may be one that leaves
+    /// out what their names and shapes tell; [`Self::account`] says so then.
     ///
     /// # Errors
     /// As [`Self::open_files`]; [`weights::Error::NoPrefix`].
     pub fn open_prefixed(files: &ModelFiles, prefix: Option<&str>) -> Result<Vae> {
-        let config = files.config.as_ref().map(|path| Ok::<_, Error>((path, read_config(path)?))).transpose()?;
+        let config = files.config.as_ref().map(|path| Ok::<_, Error>((path, config_file::text(path)?))).transpose()?;
         let checkpoint = Checkpoint::open(&files.weights)?;
         let checkpoint = match prefix {
             Some(prefix) => checkpoint.under(prefix)?,
             None => checkpoint,
         };
-        let Some((path, (model, warnings))) = config else { return Vae::recognised(checkpoint) };
-        let mut vae = Vae::new(model, checkpoint)?;
-        vae.warnings.splice(..0, warnings.iter().map(|warning| format!("{}: {warning}", path.display())));
-        Ok(vae)
+        let Some((path, text)) = config else { return Vae::recognised(checkpoint) };
+        let complete = config_file::model(path, &text).and_then(|(model, warnings)| {
+            let mut vae = Vae::new(model, checkpoint.clone())?;
+            vae.warnings.splice(..0, warnings.iter().map(|warning| format!("{}: {warning}", path.display())));
+            Ok(vae)
+        });
+        if complete.as_ref().is_ok_and(|vae| Half::ALL.into_iter().any(|half| vae.check_weights(half).is_ok())) {
+            return complete;
+        }
+        match recognition::completed(&checkpoint, &text) {
+            Some(Recognition { model, account }) => {
+                Ok(Vae { recognition: Some(account), ..Vae::new(model, checkpoint)? })
+            }
+            None => complete,
+        }
     }
 
     /// The model that a checkpoint without a configuration is found to hold, by the names and shapes
@@ -321,10 +323,16 @@ impl Vae {
             );
             return Err(Error::Input { what: "clip", found: clip.axes(), problem });
         }
+        let frames = self.model.encoded_frames(clip.frames);
+        if frames == 0 {
+            let least = self.model.temporal_compression();
+            let problem = format!("the model makes a latent frame of {least} frames, and has fewer to make it of");
+            return Err(Error::Input { what: "clip", found: clip.axes(), problem });
+        }
         Ok(ClipShape {
             batch: clip.batch,
             channels: self.model.channels().moments,
-            frames: self.model.encoded_frames(clip.frames),
+            frames,
             height: self.model.latent_size(clip.height),
             width: self.model.latent_size(clip.width),
         })

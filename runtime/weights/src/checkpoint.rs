@@ -183,6 +183,11 @@ impl Checkpoint {
         &self.path
     }
 
+    /// The value of `key` in the metadata of its files: of the first that has one.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.files.iter().find_map(|file| file.label(key))
+    }
+
     /// How many tensors there are.
     pub fn len(&self) -> usize {
         self.tensors.len()

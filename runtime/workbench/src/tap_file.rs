@@ -1,18 +1,22 @@
 //! Files of activations: safetensors with `input` and `output`, [B, C, T, H, W] or, of images, [B,
 //! C, H, W], and, of every module and every call of it, `tap.CALL.PATH`. The metadata says what was
-//! run, each value in JSON: `op` (`decode` or `encode`), `shape`, `tiling`, `tile_frames`.
+//! run, each value in JSON: `op` (`decode` or `encode`), `shape`, `tiling`, `tile_frames`. Of a decoder
+//! that is told more than its latents, `temb` is the timestep of each sample and `noise.N`, [H, W], the
+//! N-th draw of its noise.
 //!
 //! CALL counts a module's calls from 0, as the reference makes them: the steps of a clip, and with
 //! tiles all steps of the first tile, then those of the second; tiles along time are clips, one
 //! behind the other. `tools/taps.py` writes such files
 //! of PyTorch, [`crate::recording`] of ours.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use frontend::{Autoencoder, Half};
+use frontend::{Autoencoder, Half, TIMESTEP};
 use serde_json::{Map, Value};
 
+use tessera::conditions::{Conditions, NoiseSource};
 use tessera::frame_tiling::FrameTiling;
 use tessera::options::{FrameTilingChoice, RunOptions, TilingChoice};
 use tessera::tensor_file::TensorFile;
@@ -100,14 +104,34 @@ impl TapFile {
         }
     }
 
+    /// What the decoder was told beside its latents.
+    ///
+    /// # Errors
+    /// [`files::Error::WrongDtype`].
+    pub fn conditions(&self) -> Result<Conditions> {
+        let mut conditions = Conditions::default();
+        if self.file.tensor("temb").is_some() {
+            conditions = conditions.with_numbers(TIMESTEP, self.file.to_f32("temb")?);
+        }
+        let names = self.file.names().into_iter().filter(|name| name.starts_with("noise."));
+        let planes = names.map(|name| Ok((name.clone(), self.file.to_f32(&name)?)));
+        let planes: BTreeMap<String, Vec<f32>> = planes.collect::<Result<_>>()?;
+        Ok(if planes.is_empty() { conditions } else { conditions.with_noise(NoiseSource::Given(Arc::new(planes))) })
+    }
+
     fn label(&self, key: &str) -> Option<Value> {
         serde_json::from_str(self.file.label(key)?).ok()
     }
 
-    /// Options by which a run has the tiles of the file, where it is free to have any.
-    #[must_use]
-    pub fn with_its_tiles(&self, model: &dyn Autoencoder, options: RunOptions) -> RunOptions {
-        let mut options = options;
+    /// Options by which a run has the tiles of the file, where it is free to have any, and its
+    /// conditions, where it is given none.
+    ///
+    /// # Errors
+    /// Those of [`Self::conditions`].
+    pub fn as_it_was_run(&self, model: &dyn Autoencoder, mut options: RunOptions) -> Result<RunOptions> {
+        if options.conditions == Conditions::default() {
+            options.conditions = self.conditions()?;
+        }
         if let (TilingChoice::Auto, Some(tiling)) = (options.tiling, self.tiling(model)) {
             options.tiling = TilingChoice::Size { height: tiling.height, width: tiling.width };
             options.overlap = Some(tiling.overlap);
@@ -115,7 +139,7 @@ impl TapFile {
         if let (FrameTilingChoice::Usual, Some(choice)) = (options.frame_tiling, self.frame_tiling()) {
             options.frame_tiling = choice;
         }
-        options
+        Ok(options)
     }
 
     /// What was run.

@@ -33,7 +33,11 @@ pub fn run(bytes: &[u8]) {
     for kind in StepKind::ALL {
         let size = model.least_size(kind.half);
         let frames = match (model.frame_steps(kind.half), kind.position) {
-            (FrameSteps::WholeUnits { streams: false, .. }, Position::First | Position::Next) => continue,
+            (
+                FrameSteps::WholeUnits { streams: false, .. } | FrameSteps::Units { .. },
+                Position::First | Position::Next,
+            ) => continue,
+            (FrameSteps::Units { unit }, Position::Whole) => unit,
             (FrameSteps::WholeUnits { unit, .. }, Position::Whole) => 1 + unit,
             (FrameSteps::WholeUnits { .. }, Position::First) => 1,
             (
