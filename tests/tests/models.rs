@@ -13,8 +13,8 @@ use frontend::{Half, TIMESTEP, Taps};
 use tessera::conditions::{Conditions, NoiseSource};
 use tessera::latents::Latents;
 use tessera::{
-    Backend, FrameTiling, FrameTilingChoice, MemoryBudget, Observer, Overlap, Parallel, Precision, Result, RunOptions,
-    Tap, TilingChoice, Vae, Video,
+    Backend, FrameTiling, FrameTilingChoice, Observer, Overlap, Parallel, Precision, Result, RunOptions, Tap,
+    TilingChoice, Vae, Video,
 };
 use tests::{Case, MAXIMUM_BOUND, MEAN_BOUND, Tensor, Tiles, errors, goldens, targets};
 
@@ -239,29 +239,6 @@ fn parts_are_clips_of_their_own() {
     let part = decode(&part, 2, &options);
     let found: Vec<f32> = in_parts.data.chunks_exact(5 * 24).flat_map(|channel| &channel[48..96]).copied().collect();
     assert!(found == part.data);
-}
-
-/// Native steps have twice the reference's frames where that changes nothing, unless memory is tight or
-/// activations are looked at.
-#[test]
-fn steps_are_doubled_where_memory_allows() {
-    let vae = Vae::open(&goldens().join("models/wan-2.1")).expect("the checkpoint opens");
-    let shape = [1, vae.model().input_channels(Half::Decoder), 6, 24, 32];
-    let latents = Latents { data: vec![0.25; shape.iter().product()], shape };
-    let decode = |options: RunOptions| {
-        let report = vae.decode_to_memory(&latents, &options.with_threads(2), &mut ()).expect("it decodes").1;
-        (report.tiling.step_frames, report.program_runs, report.tiling.memory.map(|memory| memory.total()))
-    };
-    let usual = || RunOptions::default().with_tiling(TilingChoice::Off);
-    let (doubled, runs, needed) = decode(usual());
-    assert_eq!((doubled, runs), (Some(2), 4));
-    let (single, runs, of_single) = decode(usual().with_step_frames(1));
-    assert_eq!((single, runs), (None, 6));
-    assert!(of_single < needed);
-    let between = of_single.zip(needed).map(|(less, more)| less.midpoint(more)).expect("it is planned");
-    assert_eq!(decode(usual().with_memory(MemoryBudget::Bytes(between))).0, None);
-    assert_eq!(decode(usual().with_taps(Taps::All)).1, 6);
-    assert_eq!(decode(usual().with_backend(Backend::Interpret)).1, 6);
 }
 
 #[test]

@@ -99,6 +99,7 @@ fn tiling(decision: &TilingDecision) -> Value {
         "columns": decision.columns,
         "tile_frames": decision.frame_tiling.map(|FrameTiling { frames, stride }| [frames, stride]),
         "frame_tiles": decision.frame_tiles,
+        "step_frames": decision.step_frames,
         "order": match decision.order {
             TileOrder::FrameMajor => "frame by frame",
             TileOrder::TileMajor => "tile by tile",

@@ -40,7 +40,7 @@ impl Job<'_> {
             }
             None => {
                 let file = TapFile::open(against.as_ref())?;
-                options = file.options_of_its_run(vae.model(), options)?;
+                options = file.as_it_was_run(vae.model(), options)?;
                 (given.map_or_else(|| file.input(), Ok)?, Against::File(file))
             }
         };

@@ -113,7 +113,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         None => {
             files.reads("the file of activations", &arguments.against)?;
             let file = TapFile::open(&arguments.against)?;
-            options = file.options_of_its_run(vae.model(), options)?;
+            options = file.as_it_was_run(vae.model(), options)?;
             (named.map_or_else(|| file.input(), Ok)?, Against::File(file))
         }
     };

@@ -123,13 +123,12 @@ impl TapFile {
         serde_json::from_str(self.file.label(key)?).ok()
     }
 
-    /// Options by which a run has the tiles of the file, and is told beside its input what the file's
-    /// was, where nothing else is asked for.
+    /// Options by which a run has the tiles of the file, where it is free to have any, and its
+    /// conditions, where it is given none.
     ///
     /// # Errors
-    /// As [`Self::conditions`].
-    pub fn options_of_its_run(&self, model: &dyn Autoencoder, options: RunOptions) -> Result<RunOptions> {
-        let mut options = options;
+    /// Those of [`Self::conditions`].
+    pub fn as_it_was_run(&self, model: &dyn Autoencoder, mut options: RunOptions) -> Result<RunOptions> {
         if options.conditions == Conditions::default() {
             options.conditions = self.conditions()?;
         }
