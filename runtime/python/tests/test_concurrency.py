@@ -92,9 +92,11 @@ def run(program, **more):
     )
 
 
+# Where tests run in the background of a shell, interrupts are ignored, and Python leaves that as it is.
 LOOP = """
-    import sys
+    import signal, sys
     import numpy as np, tessera
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     vae = tessera.open(sys.argv[1], threads=2)
     latents = np.zeros((1, 16, 401, 24, 32), np.float32)
     vae.decode(latents[:, :, :3])

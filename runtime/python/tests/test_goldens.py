@@ -18,7 +18,11 @@ def options_of(case, vae, half):
     # Where the reference counts in patches when it encodes, its tiles are larger than it says.
     scale = usual["size"][0] // vae.usual_tiles("decoder")["size"][0]
     options = {"tiling": "off"}
-    if tiling is not None and not tiling:
+    # Tiles in time, height and width at once.
+    cubes = [attributes.get(name) for name in ("kernel", "stride")] if tiling is not None else [None]
+    if all(cubes):
+        options["tiling"], options["tile_stride"] = (sizes[1:] for sizes in cubes)
+    elif tiling is not None and not tiling:
         options["tiling"] = "default"
     elif tiling and "sample_height" in tiling:
         options["tiling"] = tiling["sample_height"], tiling["sample_width"]
@@ -31,7 +35,9 @@ def options_of(case, vae, half):
         else:
             options["tile_stride"] = [tiling[f"tile_sample_stride_{axis}"] * scale for axis in axes]
     framewise = attributes.get("use_framewise_decoding", usual["cuts_frames"])
-    if not framewise:
+    if all(cubes):
+        options["tile_frames"] = tuple(sizes[0] for sizes in cubes)
+    elif not framewise:
         options["tile_frames"] = "off"
     elif tiling and "tile_sample_min_num_frames" in tiling:
         options["tile_frames"] = (

@@ -77,6 +77,7 @@ mod parameters;
 pub mod posterior;
 mod recognition;
 pub mod report;
+mod results;
 pub mod route;
 mod run_plan;
 mod session;
