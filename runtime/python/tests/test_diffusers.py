@@ -13,7 +13,9 @@ import tessera.diffusers  # noqa: E402
 # What pipelines show differs by no more than this.
 BOUND = 1e-4
 
-MODELS = [*sorted(path.parent for path in GOLDENS.glob("models/*/config.json")), GOLDENS / "four-level"]
+# Of Allegro diffusers has tiles alone, which are larger than these models' videos: `test_goldens` has it.
+FOLDERS = sorted(path.parent for path in GOLDENS.glob("models/*/config.json"))
+MODELS = [*(folder for folder in FOLDERS if folder.name != "allegro"), GOLDENS / "four-level"]
 
 
 def pair(folder):
