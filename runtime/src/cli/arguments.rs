@@ -263,7 +263,8 @@ pub(super) struct RunArguments {
     memory_budget: Option<MemoryBudget>,
     /// Latent frames of every step behind the first, for models whose results do not depend on it,
     /// or of which the reference has its caller say it: more of them take more memory, and may be
-    /// faster [default: as many as the reference takes]
+    /// faster [default: as many as the reference takes; with --backend cpu twice as many where results
+    /// do not depend on it and memory allows]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     step_frames: Option<u64>,
     /// Threads, 1 to 1024 [default: as many as the system offers]

@@ -125,10 +125,10 @@ impl Plan<'_> {
         };
         let budget = self.options.budget();
         let frame_tiling = self.frame_tiling()?;
-        let reference = self.model.frame_steps(self.half);
+        let usual = self.model.frame_steps(self.half);
         let decision = |route: &Route, tiling, memory, reason| TilingDecision {
             tiling,
-            step_frames: route.frame_steps.usual().filter(|_| route.frame_steps != reference),
+            step_frames: route.frame_steps.usual().filter(|_| route.frame_steps != usual),
             rows: route.grid.rows.len(),
             columns: route.grid.columns.len(),
             frame_tiling,

@@ -18,8 +18,8 @@ pub struct TilingDecision {
     pub rows: usize,
     /// Columns of tiles.
     pub columns: usize,
-    /// Frames of a step of what goes in, where they are others than the reference's: because they are
-    /// faster, or were asked for.
+    /// Frames of a step of what goes in, where they are others than the model's usual ones: because
+    /// they are faster, or were asked for.
     pub step_frames: Option<usize>,
     /// The tiles along time into which the clip was cut first, if it was.
     pub frame_tiling: Option<FrameTiling>,
