@@ -238,8 +238,8 @@ fn bad_configurations_are_refused_by_field() {
     );
     refuses(
         wan,
-        r#""base_dim": 3, "dim_mult": [1, 1], "temperal_downsample": [true]"#,
-        &["dim_mult: expected even channel counts of the decoder's levels but the last, found 3 at level 0"],
+        r#""base_dim": 1, "dim_mult": [1, 1], "temperal_downsample": [true]"#,
+        &["dim_mult: expected at least 2 channels in the decoder's levels but the last, found 1 at level 0"],
     );
     refuses(
         wan,

@@ -1,7 +1,8 @@
 //! What tests of the whole stand on; the tests themselves are in `tests/`.
 //!
 //! - Golden cases: reading them, and comparing what we compute with what the reference
-//!   implementation computed. They are in `goldens/`, described by its README.
+//!   implementation computed. They are in `goldens/`, described by its README. Those of
+//!   `goldens/models` as something to run: [`golden_run`].
 //! - Random programs ([`random_graph`], [`random_vae`]), numbers for them ([`evaluation`]), how far
 //!   results may be off ([`rounding`]), and making small what fails ([`reduce`]).
 //! - The names of others for the tensors of golden checkpoints ([`spellings`]).
@@ -9,6 +10,7 @@
 
 pub mod evaluation;
 pub mod fuzzing;
+pub mod golden_run;
 pub mod random_graph;
 pub mod random_vae;
 pub mod reduce;

@@ -7,15 +7,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use frontend::{Half, TIMESTEP, Taps};
-use tessera::conditions::{Conditions, NoiseSource};
+use tessera::conditions::Conditions;
 use tessera::latents::Latents;
-use tessera::{
-    Backend, FrameTiling, FrameTilingChoice, Observer, Overlap, Parallel, Precision, Result, RunOptions, Tap,
-    TilingChoice, Vae, Video,
-};
+use tessera::{Backend, Observer, Parallel, Precision, Result, RunOptions, Tap, TilingChoice, Vae, Video};
+use tests::golden_run::{assert_near, assert_within, input_shape, models, run};
 use tests::{Case, MAXIMUM_BOUND, MEAN_BOUND, Tensor, Tiles, errors, goldens, targets};
 
 /// Every way to run a step in f32: a name and the options.
@@ -26,27 +23,12 @@ fn ways() -> Vec<(String, RunOptions)> {
     std::iter::once(("interpret".to_owned(), of(Backend::Interpret))).chain(native).collect()
 }
 
-fn assert_near(what: &str, expected: &Tensor, found: &[f32]) {
-    assert_within(what, expected, found, [MEAN_BOUND, MAXIMUM_BOUND]);
-}
-
 /// Whether an activation is of a norm whose 32 groups are of one value each, which it takes from
 /// itself: nothing is left but the module's offset and, in the reference, which scales both before
 /// it subtracts them, what both are rounded by, 300 times what the value is (epsilon is 1e-5).
 /// In f64 the reference itself is as far from these cases: mean 3.7e-5, maximum 1.2e-4.
 fn is_of_single_values(module: &str, expected: &Tensor) -> bool {
     module.contains(".norm") && matches!(expected.shape[..], [_, 32, _, 1, 1])
-}
-
-fn assert_within(what: &str, expected: &Tensor, found: &[f32], [mean_bound, maximum_bound]: [f64; 2]) {
-    let largest = expected.data.iter().fold(1.0_f64, |largest, value| largest.max(f64::from(value.abs())));
-    let (mean, maximum) = errors(&expected.data, found);
-    let (mean, maximum) = (mean / largest, maximum / largest);
-    assert!(
-        mean <= mean_bound && maximum <= maximum_bound,
-        "{what}: mean error {mean:.2e} (at most {mean_bound:.0e}), maximum {maximum:.2e} (at most {maximum_bound:.0e})"
-    );
-    println!("{what}: mean error {mean:.2e}, maximum {maximum:.2e}");
 }
 
 /// Compares each activation that the case holds.
@@ -74,85 +56,6 @@ impl Observer for CompareTaps<'_> {
     }
 }
 
-/// [B, C, T, H, W] of a tensor: of one of images, of clips of so many frames.
-fn shape(tensor: &Tensor, frames: usize) -> [usize; 5] {
-    match tensor.shape[..] {
-        [b, c, h, w] => [b / frames, c, frames, h, w],
-        _ => tensor.shape.as_slice().try_into().expect("four or five axes"),
-    }
-}
-
-/// The timestep and the noise that a case holds.
-fn conditions(case: &Case) -> Conditions {
-    let mut conditions = Conditions::default();
-    if let Some(timestep) = case.tensors.get("temb") {
-        conditions = conditions.with_numbers(TIMESTEP, timestep.data.clone());
-    }
-    let planes = case.tensors.iter().filter(|(name, _)| name.starts_with("noise."));
-    let planes: BTreeMap<String, Vec<f32>> = planes.map(|(name, plane)| (name.clone(), plane.data.clone())).collect();
-    if planes.is_empty() { conditions } else { conditions.with_noise(NoiseSource::Given(Arc::new(planes))) }
-}
-
-/// The tiles along time of a case, where the reference cuts clips by itself or was told to.
-fn frame_tiling(vae: &Vae, case: &Case, half: Half) -> FrameTilingChoice {
-    let usual = vae.model().frame_tile_rule(half).is_some_and(|rule| rule.usual);
-    match case.framewise() {
-        Some(false) => FrameTilingChoice::Off,
-        None if !usual => FrameTilingChoice::Off,
-        _ => match (case.frame_tiles(), FrameTiling::of(vae.model(), half)) {
-            (Some([frames, stride]), _) => FrameTilingChoice::Of(FrameTiling { frames, stride }),
-            (None, usual) => FrameTilingChoice::Of(usual.expect("the model has tiles along time")),
-        },
-    }
-}
-
-/// Values [A, B, C, planes] as [A, C, B, planes].
-fn swapped(data: &[f32], [b, c]: [usize; 2], plane: usize) -> Vec<f32> {
-    let mut swapped = Vec::with_capacity(data.len());
-    for block in data.chunks_exact(b * c * plane) {
-        for (j, i) in (0..c).flat_map(|j| (0..b).map(move |i| (j, i))) {
-            swapped.extend_from_slice(&block[(i * c + j) * plane..][..plane]);
-        }
-    }
-    swapped
-}
-
-/// Runs a case; what comes out, [B, C, T, H, W], or images as the reference has them.
-fn run(vae: &Vae, case: &Case, mut options: RunOptions, observer: &mut dyn Observer) -> Vec<f32> {
-    let half = if case.op() == "decode" { Half::Decoder } else { Half::Encoder };
-    options.tiling = match case.tiles() {
-        Tiles::Off => TilingChoice::Off,
-        Tiles::Usual => TilingChoice::Usual,
-        Tiles::Overlapping { size: [height, width], overlap } => {
-            options.overlap = Some(Overlap { height: overlap, width: overlap });
-            TilingChoice::Size { height, width }
-        }
-        Tiles::Strided { size, stride } => {
-            // Where the reference counts in patches when it encodes, its tiles are larger than it says.
-            let rule = |half| vae.model().tile_rule(half).size[0];
-            let [size, stride] =
-                [size, stride].map(|pair| pair.map(|pixels| pixels * rule(half) / rule(Half::Decoder)));
-            TilingChoice::Strided { size, stride }
-        }
-    };
-    options.frame_tiling = frame_tiling(vae, case, half);
-    options.conditions = conditions(case);
-    options.keep_all_frames = case.keeps_all_frames();
-    let input = &case.tensors["input"];
-    let frames = case.frames_of_images();
-    let (mut data, shape) = (input.data.clone(), shape(input, frames));
-    if frames > 1 {
-        data = swapped(&data, [frames, shape[1]], shape[3] * shape[4]);
-    }
-    let input = match half {
-        Half::Decoder => tessera::RunInput::Latents(Latents { data, shape }),
-        Half::Encoder => tessera::RunInput::Clip(Video { data, shape }),
-    };
-    let (found, _) = input.run(vae, &options, observer).unwrap_or_else(|error| panic!("{}: {error}", case.name));
-    let [_, channels, _, height, width] = found.shape;
-    if frames > 1 { swapped(&found.data, [channels, frames], height * width) } else { found.data }
-}
-
 fn check(model: &str) {
     let folder = goldens().join("models").join(model);
     let vae = Vae::open(&folder).expect("the checkpoint opens");
@@ -178,7 +81,7 @@ fn check_step_frames(model: &str, cases: &[&str]) {
     let vae = Vae::open(&goldens().join("models").join(model)).expect("the checkpoint opens");
     for name in cases {
         let case = Case::read(&goldens().join(format!("models/{model}/cases/{name}.safetensors")));
-        let [.., frames, _, _] = shape(&case.tensors["input"], case.frames_of_images());
+        let [.., frames, _, _] = input_shape(&case);
         for (way, options) in ways() {
             for step_frames in [2, 3, usize::MAX / 8] {
                 let options = options.clone().with_step_frames(step_frames);
@@ -378,15 +281,6 @@ fn conditions_reach_the_plugin() {
         let found = run(&vae, &case, RunOptions::default().with_backend(Backend::Pjrt), &mut ());
         assert_near(&format!("{model} {name} on the plugin"), &case.tensors["output"], &found);
     }
-}
-
-/// The models that have cases.
-fn models() -> Vec<String> {
-    let folders = fs::read_dir(goldens().join("models")).expect("golden cases").map(|entry| entry.expect("an entry"));
-    let folders = folders.filter(|entry| entry.path().join("config.json").is_file());
-    let mut names: Vec<String> = folders.map(|entry| entry.file_name().into_string().expect("a name")).collect();
-    names.sort_unstable();
-    names
 }
 
 /// Cases in which groups of a norm have one value or two, which, where these are nearly equal, what

@@ -43,6 +43,7 @@ fn up_block(
     }
     let Some(resampling) = resampling else { return Ok(hidden) };
     if !network.is_residual {
+        // Of an odd number the smaller half, as in the reference.
         return d.scope("upsamplers.0", |d| upsample(d, hidden, resampling, outputs / 2));
     }
     let upsampled = d.scope("upsampler", |d| upsample(d, hidden, resampling, outputs))?;

@@ -273,10 +273,9 @@ impl Network {
         let samplers = self.halves_time.len();
         if !self.is_residual {
             // A sampler halves the channels that the next level reads.
-            for (i, width) in decoder.iter().enumerate().take(samplers).filter(|(_, width)| **width % 2 != 0) {
-                let message = format!(
-                    "expected even channel counts of the decoder's levels but the last, found {width} at level {i}"
-                );
+            for (i, _) in decoder.iter().enumerate().take(samplers).filter(|(_, width)| **width < 2) {
+                let message =
+                    format!("expected at least 2 channels in the decoder's levels but the last, found 1 at level {i}");
                 found.push(Violation::new(&widths, message));
             }
             return found;

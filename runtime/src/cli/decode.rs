@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         .run
         .options(&mut files)?
         .with_inspection(inspection)
-        .with_conditions(arguments.conditions.conditions())
+        .with_conditions(arguments.conditions.conditions(&mut files)?)
         .with_keep_all_frames(arguments.keep_all_frames);
     let mut writer =
         clip_writer(output, vae.decoded_shape(&latents, &options)?, medium, arguments.fps, &mut files, console)?;

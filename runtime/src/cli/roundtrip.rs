@@ -92,7 +92,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         .run
         .options(&mut files)?
         .with_inspection(inspection)
-        .with_conditions(arguments.conditions.conditions());
+        .with_conditions(arguments.conditions.conditions(&mut files)?);
     let video = arguments.video.open(vae.model().channels().input, console, &mut files)?;
     let given = Extent::of(video.shape);
     let video = comparable(&vae, video, &arguments.video, console)?;

@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         .run
         .options(&mut files)?
         .with_inspection(inspection)
-        .with_conditions(arguments.conditions.conditions());
+        .with_conditions(arguments.conditions.conditions(&mut files)?);
     let record = |bar: &mut Bar| record(&vae, &input, &options, bar);
     let (mut recording, output, report) = with_bar(console, "running", Error::Interrupted, record)?;
     trace.finish()?;

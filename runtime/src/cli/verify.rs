@@ -97,7 +97,7 @@ pub(super) fn run(arguments: &Arguments, console: Console) -> Result<(), Failure
         .run
         .options(&mut files)?
         .with_inspection(inspection)
-        .with_conditions(arguments.conditions.conditions());
+        .with_conditions(arguments.conditions.conditions(&mut files)?);
     let vae = arguments.model.open(console, &mut files)?;
     arguments.plot.iter().try_for_each(|path| files.writes("the picture", path))?;
     let plot = arguments.plot.as_deref().map(SvgFile::create).transpose()?;

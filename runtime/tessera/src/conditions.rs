@@ -3,12 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use frontend::{Autoencoder, Condition, ConditionKind, Half};
 
 use crate::error::{Error, Result};
 use crate::posterior::Noise;
+use crate::tensor_file::TensorFile;
+
+/// What the names of noise's planes begin with, in models and in files.
+const NOISE: &str = "noise.";
 
 /// What is asked for. What is not is as pipelines have it; noise is that of seed 0.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,6 +30,31 @@ pub enum NoiseSource {
     Seed(u64),
     /// These planes of whole frames, row by row, by the names of the conditions.
     Given(Arc<BTreeMap<String, Vec<f32>>>),
+}
+
+impl NoiseSource {
+    /// The planes in a file, its tensors `noise.N`: the N-th draw, [H, W]. `None` if it has none.
+    ///
+    /// # Errors
+    /// [`files::Error::WrongDtype`] of one that is no floats.
+    pub fn of_file(file: &TensorFile) -> Result<Option<NoiseSource>> {
+        let names = file.names().into_iter().filter(|name| name.starts_with(NOISE));
+        let planes = names.map(|name| Ok((name.clone(), file.to_f32(&name)?)));
+        let planes: BTreeMap<String, Vec<f32>> = planes.collect::<Result<_>>()?;
+        Ok((!planes.is_empty()).then(|| NoiseSource::Given(Arc::new(planes))))
+    }
+
+    /// [`Self::of_file`] of the file at `path`, which must have some.
+    ///
+    /// # Errors
+    /// Those of [`TensorFile::open`] and [`Self::of_file`]; [`files::Error::MissingTensor`].
+    pub fn read(path: &Path) -> Result<NoiseSource> {
+        let file = TensorFile::open(path, "expected planes of noise, `noise.0`, `noise.1` ...")?;
+        NoiseSource::of_file(&file)?.ok_or_else(|| {
+            let tensor = format!("{NOISE}0");
+            files::Error::MissingTensor { path: path.into(), tensor, present: file.contents() }.into()
+        })
+    }
 }
 
 impl Conditions {
@@ -262,6 +292,24 @@ mod tests {
         assert_eq!(usual.of_step(0, &(0..4), &(0..6)), with(0).of_step(0, &(0..4), &(0..6)));
         let values: usize = whole[1..].iter().map(Vec::len).sum();
         assert_eq!(CallConditions::bytes(&*model, Half::Decoder, [4, 6]), 4 * values as u64);
+    }
+
+    #[test]
+    fn planes_are_read_by_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("noise.safetensors");
+        let bytes: Vec<u8> = [0.5_f32, -2.0].into_iter().flat_map(f32::to_le_bytes).collect();
+        let write = |names: &[&str]| {
+            let plane = || safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1, 2], &bytes).unwrap();
+            let planes = names.iter().map(|name| (*name, plane()));
+            std::fs::write(&path, safetensors::serialize(planes, None).unwrap()).unwrap();
+        };
+        write(&["noise.0", "noise.1", "input"]);
+        let planes = ["noise.0", "noise.1"].map(|name| (name.to_owned(), vec![0.5, -2.0]));
+        assert_eq!(NoiseSource::read(&path).unwrap(), NoiseSource::Given(Arc::new(planes.into())));
+        write(&["input"]);
+        let error = NoiseSource::read(&path).unwrap_err().to_string();
+        assert!(error.contains("noise.0") && error.contains("input"), "{error}");
     }
 
     #[test]

@@ -9,9 +9,8 @@
 //! behind the other. `tools/taps.py` writes such files
 //! of PyTorch, [`crate::recording`] of ours.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
 
 use frontend::{Autoencoder, Half, TIMESTEP};
 use serde_json::{Map, Value};
@@ -113,10 +112,10 @@ impl TapFile {
         if self.file.tensor("temb").is_some() {
             conditions = conditions.with_numbers(TIMESTEP, self.file.to_f32("temb")?);
         }
-        let names = self.file.names().into_iter().filter(|name| name.starts_with("noise."));
-        let planes = names.map(|name| Ok((name.clone(), self.file.to_f32(&name)?)));
-        let planes: BTreeMap<String, Vec<f32>> = planes.collect::<Result<_>>()?;
-        Ok(if planes.is_empty() { conditions } else { conditions.with_noise(NoiseSource::Given(Arc::new(planes))) })
+        Ok(match NoiseSource::of_file(&self.file)? {
+            Some(noise) => conditions.with_noise(noise),
+            None => conditions,
+        })
     }
 
     fn label(&self, key: &str) -> Option<Value> {
