@@ -29,23 +29,27 @@ impl Extent {
     }
 
     /// Of something that is done to the whole clip, such as encoding it: a line for each way in
-    /// which less comes back.
+    /// which it comes back otherwise.
     pub(super) fn losses(self, model: &dyn Autoencoder) -> Vec<String> {
         let Extent { frames, height, width } = self.returned(model);
         let mut lines = vec![];
         if (height, width) != (self.height, self.width) {
-            let cut: Vec<String> = [(self.width - width, "column"), (self.height - height, "row")]
-                .into_iter()
-                .filter(|&(cut, _)| cut > 0)
-                .map(|(cut, what)| if cut == 1 { what.to_owned() } else { counted(cut, what) })
-                .collect();
+            let cut: Vec<String> =
+                [(self.width.saturating_sub(width), "column"), (self.height.saturating_sub(height), "row")]
+                    .into_iter()
+                    .filter(|&(cut, _)| cut > 0)
+                    .map(|(cut, what)| if cut == 1 { what.to_owned() } else { counted(cut, what) })
+                    .collect();
+            // Some models round sizes up.
+            let what = match cut.as_slice() {
+                [] => "they come back as".to_owned(),
+                cut => format!("without the last {} they are", cut.join(" and the last ")),
+            };
             lines.push(format!(
-                "frames of {}x{} (width x height) are no multiples of {}: without the last {} they are \
-                 {width}x{height}",
+                "frames of {}x{} (width x height) are no multiples of {}: {what} {width}x{height}",
                 self.width,
                 self.height,
                 model.spatial_compression(),
-                cut.join(" and the last ")
             ));
         }
         if frames != self.frames {
@@ -64,6 +68,15 @@ pub(super) fn counted(count: usize, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_that_are_rounded_up_are_told() {
+        let all = frontend::published().iter().map(|model| frontend::read_config(model.config).unwrap().0);
+        let rounds_up = |model: &dyn Autoencoder| model.sample_size(model.latent_size(33)) > 33;
+        let model = all.into_iter().find(|model| rounds_up(&**model)).expect("a model that rounds up");
+        let line = Extent { frames: 1, height: 33, width: 48 }.losses(&*model).swap_remove(0);
+        assert_eq!(line, "frames of 48x33 (width x height) are no multiples of 8: they come back as 48x40");
+    }
 
     #[test]
     fn what_is_lost_is_told() {
