@@ -29,8 +29,8 @@ Tiling = Literal["as memory requires", "never", "the model's own"]
 
 # What ComfyUI's own VAE tells decoders that are told how much noise is left in their latents, and how
 # much of it is mixed into them.
-TIMESTEP = 0.05
-NOISE_SCALE = 0.025
+_TIMESTEP = 0.05
+_NOISE_SCALE = 0.025
 # Of that noise: a node that runs twice gives the same frames.
 _SEED = 0
 
@@ -72,7 +72,7 @@ class FirstStage(torch.nn.Module):
         self.space: int = info["compression"]["space"] * latents.patch
         self.per_channel_statistics = latents.statistics()
         self.weight_bytes = sum(part["bytes"] for part in info["weights"]["sums"])
-        # What has this model cannot be held by it: ComfyUI waits for both to go.
+        # Not held: ComfyUI takes for a leak what refers in a circle.
         self._patcher: Callable[[], Any] = lambda: None
 
     def known_as(self, patcher: Any) -> None:
@@ -83,8 +83,8 @@ class FirstStage(torch.nn.Module):
         self,
         z: torch.Tensor,
         *,
-        timestep: float = TIMESTEP,
-        noise_scale: float = NOISE_SCALE,
+        timestep: float | None = None,
+        noise_scale: float | None = None,
         tiles: Tiles | None = None,
     ) -> torch.Tensor:
         """Decode latents to frames, [B, C, T, H, W] or [B, C, H, W].
@@ -93,8 +93,8 @@ class FirstStage(torch.nn.Module):
             z: Latents as ComfyUI's VAE takes them. Of a model of images [B, C, H, W]; of videos
                 [B, C, T, H, W], or [B, C, H, W], which are clips of one latent frame. Of a model
                 whose latents have their frames in the batch, [T, C, H, W].
-            timestep: For decoders that are told how much noise is left in latents.
-            noise_scale: How much noise is mixed into the latents of such ones.
+            timestep: For decoders that are told how much noise is left in latents, by default 0.05.
+            noise_scale: How much noise is mixed into the latents of such ones, by default 0.025.
             tiles: In place of those that follow from the memory.
 
         """
@@ -107,9 +107,15 @@ class FirstStage(torch.nn.Module):
             )
         options: dict[str, Any] = {}
         if self.takes_timestep:
-            generator = torch.Generator().manual_seed(_SEED)
-            z = torch.randn(z.shape, generator=generator) * noise_scale + (1.0 - noise_scale) * z
-            options["timestep"] = timestep
+            options["timestep"] = _TIMESTEP if timestep is None else float(timestep)
+            share = _NOISE_SCALE if noise_scale is None else float(noise_scale)
+            noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(_SEED))
+            z = noise * share + (1.0 - share) * z
+        elif timestep is not None or noise_scale is not None:
+            raise ValueError(
+                f"timestep, noise_scale: this VAE ({self.session.class_name}) is not told how much noise "
+                "is left"
+            )
         clip, is_frames = self._clip(z)
         clip = self.latents.to_model(clip)
         frames = self.session.decode(clip, **options, **self._run(clip, "decoder", tiles))
@@ -152,7 +158,7 @@ class FirstStage(torch.nn.Module):
         shape = tuple(clip.shape)
         # Before the manager is asked for anything.
         told = manager.watched()
-        options = self._whole(clip) if tiles is None else self._tiled(clip, half, tiles)
+        options = self._whole(clip, half) if tiles is None else self._tiled(clip, half, tiles)
         if tiles is None and self.tiling == "the model's own":
             options = {"tiling": "default"}
         patcher = self._patcher()
@@ -164,11 +170,12 @@ class FirstStage(torch.nn.Module):
             _logger.info("%s: %s", self.session.class_name, text)
         return {**options, "progress": told}
 
-    def _whole(self, clip: torch.Tensor) -> dict[str, Any]:
+    def _whole(self, clip: torch.Tensor, half: Half) -> dict[str, Any]:
         """Whole frames and whole clips, as ComfyUI's VAEs take them."""
         options: dict[str, Any] = {"tiling": "off", "tile_frames": "off"}
-        if self.frames_in_batch:
-            options["step_frames"] = clip.shape[2]
+        if self.frames_in_batch and half == "decoder":
+            # Its decoder looks at so many frames at once.
+            options["step_frames"] = max(clip.shape[2], 1)
         return options
 
     def _tiled(self, clip: torch.Tensor, half: Half, tiles: Tiles) -> dict[str, Any]:
@@ -176,7 +183,7 @@ class FirstStage(torch.nn.Module):
         scale = self.space // self.latents.patch if half == "decoder" else 1
         frame = [size * scale for size in clip.shape[-2:]]
         sizes = [self._nearest(size) for size in (tiles.height, tiles.width)]
-        options = {**self._whole(clip), **self._along_time(clip, half, tiles)}
+        options = {**self._whole(clip, half), **self._along_time(clip, half, tiles)}
         while any(size < pixels for size, pixels in zip(sizes, frame, strict=True)):
             # Half of each tile at least is its own.
             strides = [size - min(self._whole_units(tiles.overlap), size // 2) for size in sizes]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from . import manager
-from .first_stage import NOISE_SCALE, TIMESTEP, FirstStage, Half, Tiles, Tiling
+from .first_stage import FirstStage, Half, Tiles, Tiling
 from .latents import Latents
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ class VAE:
         samples: torch.Tensor,
         tiles: Tiles | None,
         *,
-        timestep: float = TIMESTEP,
-        noise_scale: float = NOISE_SCALE,
+        timestep: float | None = None,
+        noise_scale: float | None = None,
     ) -> torch.Tensor:
         frames = self.first_stage_model.decode(
             samples, timestep=timestep, noise_scale=noise_scale, tiles=tiles

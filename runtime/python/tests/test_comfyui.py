@@ -157,6 +157,10 @@ def test_a_size_or_channels_that_do_not_fit_are_refused_in_words(comfy):
         vae.encode(torch.zeros(1, 8, 8, 1))
     with pytest.raises(ValueError, match=r"is of images, and takes \[N, H, W, C\]"):
         vae.encode(torch.zeros(1, 2, 8, 8, 3))
+    with pytest.raises(ValueError, match=r"this VAE \(AutoencoderKL\) is not told how much noise is left"):
+        vae.decode(torch.zeros(1, 4, 4, 4), vae_options={"timestep": 0.1})
+    with pytest.raises(tessera.InputError, match="is empty"):
+        vae.decode(torch.zeros(0, 4, 4, 4))
     with pytest.raises(TypeError, match="num_chunks"):
         vae.decode(torch.zeros(1, 4, 4, 4), vae_options={"num_chunks": 8000})
     with pytest.raises(ValueError, match="latents_of: AutoencoderKL stands in for no other model"):

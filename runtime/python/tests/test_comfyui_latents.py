@@ -237,9 +237,9 @@ def convention(model):
     if info["latents"]["unscaling"] == "inside" and patch > 1:
         axes = "[B, 4 C, H/2, W/2]"
     undone = {
-        "outside": "ComfyUI, in front of the VAE",
+        "outside": "whoever calls the VAE",
         "inside": "the VAE",
-        "nowhere": "ComfyUI; the VAE does it again",
+        "nowhere": "whoever calls the VAE, which scales again",
     }
     unscaling = info["latents"]["unscaling"]
     numbers = FORMATS.get(vae.class_name, "none: ComfyUI has no such VAE")

@@ -299,3 +299,12 @@ def test_a_shape_without_a_plan(vae, images, latents):
     assert images.result_shape((2, 4, 4, 6)) == (2, 3, 1, 16, 24)
     with pytest.raises(tessera.InputError, match="the model takes 16 channels"):
         vae.result_shape((1, 4, 3, 4, 6))
+
+
+def test_programs_that_show_what_is_logged_are_not_flooded(latents, caplog):
+    """The code generator logs every function that it makes, in full."""
+    with caplog.at_level("DEBUG"):
+        fresh().decode(latents)
+    names = {record.name for record in caplog.records}
+    assert "tessera.tessera.steps" in names
+    assert not [name for name in names if "cranelift" in name or "regalloc" in name]
