@@ -23,6 +23,7 @@ def test_the_package_is_what_comfyui_expects():
     kind = package.NODE_CLASS_MAPPINGS["TesseraLoadVAE"]
     assert kind.RETURN_TYPES == ("VAE",)
     assert callable(getattr(kind, kind.FUNCTION))
+    assert f'version = "{tessera.__version__}"' in (PACKAGE / "pyproject.toml").read_text()
 
 
 def test_without_tessera_the_node_says_what_to_install(tmp_path):
