@@ -42,7 +42,7 @@ mod _tessera {
     #[pymodule_export]
     use super::child::serve_child;
     #[pymodule_export]
-    use super::model::Model;
+    use super::model::{Model, published_scaling};
     #[pymodule_export]
     use super::options::check_options;
     #[pymodule_export]

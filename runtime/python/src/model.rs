@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use frontend::{ConditionKind, Half, Medium};
+use frontend::{ConditionKind, Half, Medium, published, read_config};
 use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -15,7 +15,7 @@ use tessera::{HubOptions, LatentScaling, Latents, ModelSpec, Vae, VideoView, med
 
 use crate::arrays::{Input, InputView, Output};
 use crate::blocks::Blocks;
-use crate::errors::{refused_option, to_python, workbench_to_python};
+use crate::errors::{ModelError, refused_option, to_python, workbench_to_python};
 use crate::options::CallOptions;
 use crate::report::{self, to_object};
 use crate::watch::Watch;
@@ -35,6 +35,18 @@ type StoredTensor<'py> = (String, Vec<usize>, Bound<'py, PyBytes>);
 pub(crate) fn half(name: &str) -> PyResult<Half> {
     let half = Half::ALL.into_iter().find(|half| half.to_string() == name);
     half.ok_or_else(|| refused_option("half", format!("expected \"decoder\" or \"encoder\", found {name:?}")))
+}
+
+/// The numbers by which pipelines of a published model scale its latents, as far as its
+/// configuration has them.
+#[pyfunction]
+pub(crate) fn published_scaling<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    let Some(published) = published().iter().find(|published| published.name == name) else {
+        let known: Vec<_> = published().iter().map(|published| published.name).collect();
+        return Err(refused_option("name", format!("expected one of {}, found {name:?}", known.join(", "))));
+    };
+    let (model, _) = read_config(published.config).map_err(|error| ModelError::new_err(error.to_string()))?;
+    to_object(py, &report::latent_scaling(&model.latent_scaling()))
 }
 
 #[pymethods]
@@ -184,6 +196,12 @@ impl Model {
         let (half, options) = (half(half_name)?, CallOptions::read(options)?);
         let plan = py.detach(|| self.vae.plan(half, shape, &options.run)).map_err(to_python)?;
         to_object(py, &report::plan(&plan, self.vae.model().medium()))
+    }
+
+    /// The numbers by which the model's pipeline scales latents.
+    fn latent_scaling<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let scaling = py.detach(|| self.vae.latent_scaling()).map_err(to_python)?;
+        to_object(py, &report::latent_scaling(&scaling))
     }
 
     /// A pipeline's latents [B, C, T, H, W] as the decoder takes them, row-major.

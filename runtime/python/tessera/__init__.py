@@ -25,7 +25,7 @@ from ._errors import (
     TesseraError,
 )
 from ._options import Options
-from ._session import Session, open  # noqa: A004
+from ._session import Session, open, published_scaling  # noqa: A004
 from ._tessera import Cancellation, Progress, __version__
 
 __all__ = [
@@ -46,4 +46,5 @@ __all__ = [
     "TesseraError",
     "__version__",
     "open",
+    "published_scaling",
 ]

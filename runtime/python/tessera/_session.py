@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from . import _tessera
-from ._arrays import Pair, Taken, taken
+from ._arrays import Pair, Taken, stored_tensor, taken
 from ._errors import InputError, OptionError
 from ._options import Options
 from ._progress import shown
@@ -166,6 +166,42 @@ class Session:
         """
         return self._native.usual_tiles(half)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return all weights as tensors of torch, in the types that they are stored in.
+
+        Names are the model's own where a tensor is the model's; floats of eight bits are float32, with
+        their scale.
+        """
+        native = self._native
+        stored = ((name, native.tensor(name)) for name in native.tensors())
+        return {name: stored_tensor(*tensor) for name, tensor in stored if tensor is not None}
+
+    def result_shape(
+        self,
+        shape: Sequence[int],
+        *,
+        half: Literal["decoder", "encoder"] = "decoder",
+        **options: Unpack[Options],
+    ) -> tuple[int, ...]:
+        """Tell [B, C, T, H, W] of what a call over an input of this shape makes, without planning it.
+
+        Of the encoder these are the moments.
+
+        Raises:
+            InputError: The model takes no input of this shape.
+
+        """
+        run = {**self._all(options), "progress": None}
+        return tuple(self._native.result_shape(half, self._five(shape), run))
+
+    def _five(self, shape: Sequence[int]) -> list[int]:
+        axes = list(shape)
+        if self.is_of_images and len(axes) == 4:
+            axes.insert(2, 1)
+        if len(axes) != 5:
+            raise InputError(f"shape: expected [B, C, T, H, W], found {axes}")
+        return axes
+
     def plan(
         self,
         shape: Sequence[int],
@@ -183,13 +219,36 @@ class Session:
             InputError: The model takes no input of this shape.
 
         """
-        axes = list(shape)
-        if self.is_of_images and len(axes) == 4:
-            axes.insert(2, 1)
-        if len(axes) != 5:
-            raise InputError(f"shape: expected [B, C, T, H, W], found {axes}")
         with shown(self._all(options), "planning") as run:
-            return self._native.plan(half, axes, run)
+            return self._native.plan(half, self._five(shape), run)
+
+    def latent_scaling(self) -> dict[str, Any]:
+        """Tell the numbers by which the model's pipeline scales latents.
+
+        `latents_mean` and `latents_std`, where they are not None, are of each channel, or of each
+        channel at each of the first `frames` latent frames, or of each channel, row and column of a
+        patch of `patch` x `patch`. Those in the checkpoint are among them.
+        """
+        return self._native.latent_scaling()
+
+    def unscale(self, latents: ArrayT) -> ArrayT:
+        """Turn latents as the model's pipeline keeps them into those that its decoder takes.
+
+        `decode(latents, scaled=True)` does that by itself.
+        """
+        return self._rescale(latents, self._native.unscaled)
+
+    def scale(self, latents: ArrayT) -> ArrayT:
+        """Turn latents as `encode` gives them into those that the model's pipeline keeps."""
+        return self._rescale(latents, self._native.scaled)
+
+    def _rescale(self, latents: ArrayT, rescale: Callable[[Pair], Any]) -> ArrayT:
+        given = taken(latents, "latents", of_images=self.is_of_images)
+        rescaled = rescale(given.pair).reshape(given.shape)
+        found, view = given.kind.empty(given.shape)
+        _tessera.convert((rescaled, "f32"), (view, given.kind.element))
+        result: ArrayT = given.result(found)
+        return result
 
     def decode(self, latents: ArrayT, *, scaled: bool = False, **options: Unpack[Options]) -> ArrayT:
         """Decode latents [B, C, T, H, W] to frames [B, C, T, H, W], nominally from -1 to 1.
@@ -411,6 +470,25 @@ class Session:
         if not scaled:
             return given.pair
         return self._native.unscaled(given.pair).reshape(given.shape), "f32"
+
+
+def published_scaling(name: str) -> dict[str, Any]:
+    """Tell the numbers by which pipelines of a published model scale latents, without its weights.
+
+    Of models that stand in for another one, which take its latents scaled, they are that one's
+    business: `published_scaling("SDXL")` is what TAESDXL's latents come scaled by.
+
+    Args:
+        name: As `tessera bench --published` has it; the error for another one lists all.
+
+    Returns:
+        As `Session.latent_scaling`, without numbers that only the checkpoint has.
+
+    Raises:
+        OptionError: No published model has this name.
+
+    """
+    return _tessera.published_scaling(name)
 
 
 # What still decodes when the interpreter ends: its threads would wait for Python, which is gone.

@@ -80,3 +80,14 @@ def latents():
 def long_latents():
     """Latents for `vae` that take a second or more to decode."""
     return np.random.default_rng(0).standard_normal((1, 16, 21, 24, 32), dtype=np.float32)
+
+
+@pytest.fixture
+def comfy(tmp_path, monkeypatch):
+    """ComfyUI with an empty folder of models."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from comfyui_stand_in import Comfy
+
+    found = Comfy(tmp_path)
+    found.install(monkeypatch)
+    return found
