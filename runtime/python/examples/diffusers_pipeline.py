@@ -1,7 +1,7 @@
 """Run a pipeline of diffusers with Tessera's VAE.
 
-    python diffusers_pipeline.py CogVideoXPipeline MODEL --prompt "A panda plays the guitar" --output clip.gif
-    python diffusers_pipeline.py WanImageToVideoPipeline MODEL --prompt "It waves" --image panda.png --output clip.gif
+    python diffusers_pipeline.py CogVideoXPipeline MODEL --prompt "A panda plays" --output clip.gif
+    python diffusers_pipeline.py WanImageToVideoPipeline MODEL --prompt "A wave" --image 1.png --output 1.gif
     python diffusers_pipeline.py FluxPipeline MODEL --prompt "A panda" --output panda.png
 
 MODEL is what the pipeline's `from_pretrained` takes. The VAE runs on the CPU, and all else where there

@@ -2,7 +2,7 @@
 
     RAY_ADDRESS=auto python ray_data.py MODEL LATENTS OUTPUT
 
-LATENTS is a folder of arrays of NumPy, [C, T, H, W] and scaled as a pipeline of diffusers keeps them;
+LATENTS is a folder of arrays of NumPy, [B, C, T, H, W] and scaled as pipelines of diffusers scale them;
 OUTPUT gets files of Parquet. Nothing but what the last step leaves is written anywhere.
 """
 
@@ -23,6 +23,7 @@ def brightness(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def main() -> None:
     """Run the pipeline."""
     model, latents, output = sys.argv[1:]
+    # A row for each sample of a file's batch.
     clips = ray.data.read_numpy(latents, include_paths=True)
     decoded = clips.map_batches(
         tessera.ray.Decoder,

@@ -60,6 +60,9 @@ def assert_near(expected, found):
 
 
 LOOPBACK = "127.0.0.1"
+# Ray's own way to stay there, read when it is imported; on Linux it looks for another address.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # A machine of the cluster, on this one.
 MACHINE = {"num_cpus": 1, "node_ip_address": LOOPBACK, "object_store_memory": 100 << 20, "memory": 2 << 30}
 
@@ -71,11 +74,10 @@ def cluster():
     data = pytest.importorskip("ray.data", reason="ray[data] is not installed")
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     head = {**MACHINE, "num_cpus": 0, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     cluster.machines = [cluster.add_node(**MACHINE) for _ in range(2)]
-    ray.init(address=cluster.address, _node_ip_address=LOOPBACK, log_to_driver=False)
+    ray.init(address=cluster.address, log_to_driver=False)
     data.DataContext.get_current().enable_progress_bars = False
     yield cluster
     ray.shutdown()

@@ -25,11 +25,11 @@ TESTED = {
 
 @pytest.fixture
 def latents(tmp_path):
-    """Five clips, [C, T, H, W], as a pipeline keeps them but for the order of axes."""
+    """Five clips, [B, C, T, H, W]."""
     folder = tmp_path / "latents"
     folder.mkdir()
     for seed in range(5):
-        values = np.random.default_rng(seed).standard_normal((16, 2, 4, 6), dtype=np.float32)
+        values = np.random.default_rng(seed).standard_normal((1, 16, 2, 4, 6), dtype=np.float32)
         np.save(folder / f"{seed}.npy", values)
     return folder
 
@@ -38,7 +38,7 @@ def latents(tmp_path):
 def pipeline_latents(latents):
     """The same as `output_type="latent"` gives them, [B, T, C, H, W]."""
     for path in latents.iterdir():
-        np.save(path, np.load(path)[None].swapaxes(1, 2))
+        np.save(path, np.load(path).swapaxes(1, 2))
     return latents
 
 
@@ -113,7 +113,7 @@ def test_ray_data(cluster, latents, tmp_path, monkeypatch):
     example("ray_data.py", monkeypatch, MODEL, latents, tmp_path / "brightness")
     rows = ray.data.read_parquet(str(tmp_path / "brightness")).take_all()
     assert sorted(Path(row["path"]).name for row in rows) == [f"{clip}.npy" for clip in range(5)]
-    assert all(len(row["brightness"]) == 5 for row in rows)
+    assert all(len(row["brightness"]) == 8 for row in rows)
 
 
 def test_diffusers(tmp_path):

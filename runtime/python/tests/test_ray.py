@@ -177,7 +177,7 @@ def test_map_batches_takes_arrays_and_files(cluster, folder, expected, tmp_path)
 
 PROGRAM = """
 import sys, ray, tessera.ray
-ray.init(address=sys.argv[4], _node_ip_address="127.0.0.1", log_to_driver=False)
+ray.init(address=sys.argv[4], log_to_driver=False)
 tessera.ray.decode_folder(sys.argv[1], sys.argv[2], sys.argv[3], suffix=".npy", layout="bcthw", scaled=False)
 """
 
