@@ -37,9 +37,10 @@ pub(crate) struct LatentsAsked {
 impl LatentsAsked {
     pub(crate) fn read(layout: &str, scaled: Option<bool>, size: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let known = || LAYOUTS.map(|layout| format!("\"{layout}\"")).join(", ");
-        let layout = LAYOUTS.into_iter().find(|known| known.to_string() == layout).ok_or_else(|| {
-            refused_option("layout", format!("expected one of {}, found {layout:?}", known()))
-        })?;
+        let layout = LAYOUTS
+            .into_iter()
+            .find(|known| known.to_string() == layout)
+            .ok_or_else(|| refused_option("layout", format!("expected one of {}, found {layout:?}", known())))?;
         let size = size.map(|size| pair("size", size)).transpose()?;
         Ok(Self { layout, scaled, size })
     }
@@ -65,8 +66,7 @@ pub(crate) fn latents(vae: &Vae, source: &Path, asked: &LatentsAsked) -> PyResul
         note(source, "it holds mean and log-variance: the mean is taken");
     }
     let unscaled = stored.scaled.or(scaled) == Some(false);
-    let (mut latents, account) =
-        Latents::read_with_account(source, layout, form, unscaled).map_err(to_python)?;
+    let (mut latents, account) = Latents::read_with_account(source, layout, form, unscaled).map_err(to_python)?;
     account.notes(latents.shape).iter().for_each(|sentence| note(source, sentence));
     if !unscaled {
         latents.unscale(&vae.latent_scaling().map_err(to_python)?).map_err(to_python)?;
@@ -75,19 +75,17 @@ pub(crate) fn latents(vae: &Vae, source: &Path, asked: &LatentsAsked) -> PyResul
 }
 
 /// How a clip is to be read.
-pub(crate) fn read_options(size: Option<&Bound<'_, PyAny>>, frames: Option<&Bound<'_, PyAny>>) -> PyResult<ReadOptions> {
+pub(crate) fn read_options(
+    size: Option<&Bound<'_, PyAny>>,
+    frames: Option<&Bound<'_, PyAny>>,
+) -> PyResult<ReadOptions> {
     let size = size.map(|size| pair("size", size)).transpose()?;
     let frames = frames.map(|frames| positive("frames", frames)).transpose()?;
     Ok(ReadOptions::default().with_size(size).with_frames(frames))
 }
 
 /// A clip, from -1 to 1, for this model: all its frames.
-pub(crate) fn frames(
-    vae: &Vae,
-    source: &Path,
-    options: ReadOptions,
-    watch: &mut Watch,
-) -> tessera::Result<Video> {
+pub(crate) fn frames(vae: &Vae, source: &Path, options: ReadOptions, watch: &mut Watch) -> tessera::Result<Video> {
     let mut reader = read::open(source, options)?;
     let ReadShape { batch, channels, frames, height, width, .. } = reader.shape();
     if let Some(found) = reader.note() {

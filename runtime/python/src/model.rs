@@ -328,16 +328,14 @@ impl Model {
     }
 
     /// Encodes a clip to a file of latents or moments, which appears whole or not at all. Returns its
-    /// path and what it has cost.
-    #[pyo3(signature = (clip, path, moments, sample, scaled, options))]
+    /// path and what it has cost. Of `content` the first says that it is moments, else they are
+    /// latents: a draw of the seed that comes next, or their mean; and last whether they are scaled.
     fn encode_to<'py>(
         &self,
         py: Python<'py>,
         clip: (Bound<'py, PyAny>, String),
         path: PathBuf,
-        moments: bool,
-        sample: Option<u64>,
-        scaled: bool,
+        content: (bool, Option<u64>, bool),
         options: &Bound<'py, PyDict>,
     ) -> PyResult<(Vec<PathBuf>, Bound<'py, PyAny>)> {
         let options = self.enter(py, options)?;
@@ -346,6 +344,7 @@ impl Model {
         let view = input.view();
         let mut watch = options.watch(py);
         let result = py.detach(|| {
+            let (moments, sample, scaled) = content;
             let draw = sample.map_or(Draw::Mean, |seed| Draw::Sample { seed });
             let content = match (moments, scaled) {
                 (true, _) => LatentContent::Moments,

@@ -333,7 +333,7 @@ class Session:
             raise OptionError(_MOMENTS_ALONE)
         given = taken(frames, "frames", of_images=self.is_of_images)
         with shown(self._all(options), "encoding") as run:
-            written = self._native.encode_to(given.pair, path, moments, sample, scaled, run)
+            written = self._native.encode_to(given.pair, path, (moments, sample, scaled), run)
         paths, self._reports.last = written
         return [Path(path) for path in paths]
 

@@ -94,9 +94,7 @@ class Model:
         self,
         clip: _Array,
         path: _Path,
-        moments: bool,
-        sample: int | None,
-        scaled: bool,
+        content: tuple[bool, int | None, bool],
         options: dict[str, Any],
     ) -> tuple[list[Path], dict[str, Any]]: ...
     def read_latents(
