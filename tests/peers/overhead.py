@@ -1,7 +1,7 @@
 """Time `tessera.open(...).decode` against `tessera decode` on the same checkpoint and latents, and compare peaks of memory.
 
 usage: overhead.py --tessera PATH --data FOLDER [--task tile|decode|frame] [--threads N] [--repeats N] [--output FILE.json]
-needs: the wheel of runtime/python, built for release as PATH is; FOLDER is what make_model.py writes
+needs: the wheel of runtime/python, built for release of the same commit as PATH; FOLDER is what make_model.py writes
 
 Each turn starts a process for either, one after the other, and the other one first in the next turn. What is compared is a
 first run: of the command line `run` of its `--json`, of Python the time that `decode` takes less that of loading weights and
