@@ -22,12 +22,15 @@ from ._progress import shown
 if TYPE_CHECKING:
     from typing import Literal
 
+    import numpy.typing as npt
     from typing_extensions import Unpack
 
 ArrayT = TypeVar("ArrayT")
 Model = str | os.PathLike[str]
 
 _logger = logging.getLogger("tessera")
+
+_MOMENTS_ALONE = "moments: they are neither drawn nor scaled; leave out sample and scaled"
 
 
 def open(  # noqa: A001
@@ -348,7 +351,7 @@ class Session:
 
         """
         if moments and (sample is not None or scaled):
-            raise OptionError("moments: they are neither drawn nor scaled; leave out sample and scaled")
+            raise OptionError(_MOMENTS_ALONE)
         given = taken(frames, "frames", of_images=self.is_of_images)
         with shown(self._all(options), "encoding") as run:
             shape = self._native.result_shape("encoder", given.shape, run)
@@ -368,6 +371,78 @@ class Session:
         _tessera.convert((latents, "f32"), (view, given.kind.element))
         result: ArrayT = given.result(found)
         return result
+
+    def encode_to(
+        self,
+        frames: Any,
+        path: str | os.PathLike[str],
+        *,
+        moments: bool = False,
+        sample: int | None = None,
+        scaled: bool = False,
+        **options: Unpack[Options],
+    ) -> list[Path]:
+        """Encode frames to a file of latents (.safetensors), which appears whole or not at all.
+
+        What is written is what `encode` of the same arguments gives; the file says whether latents
+        are scaled, and `read_latents` and the command line read it back by that. Scaled latents of
+        videos are [B, T, C, H, W] in it, as pipelines keep them.
+        """
+        if moments and (sample is not None or scaled):
+            raise OptionError(_MOMENTS_ALONE)
+        given = taken(frames, "frames", of_images=self.is_of_images)
+        with shown(self._all(options), "encoding") as run:
+            written = self._native.encode_to(given.pair, path, (moments, sample, scaled), run)
+        paths, self._reports.last = written
+        return [Path(path) for path in paths]
+
+    def read_latents(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        layout: Literal["auto", "bcthw", "btchw", "bchw"] = "auto",
+        scaled: bool | None = None,
+        size: Sequence[int] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Read latents of a file as `decode` takes them: unscaled, [B, C, T, H, W], of images [B, C, H, W].
+
+        Args:
+            source: `FILE` or `FILE#TENSOR`: safetensors, what torch.save writes, .npy, .npz, or
+                ComfyUI's .latent. Of moments it is the mean.
+            layout: The order of the file's axes; by default what fits the model's channels.
+            scaled: Whether they are as the model's pipeline keeps them. By default what the file says,
+                and of one that does not say it, that they are.
+            size: Height and width in pixels of an image whose latents are patches in a row.
+
+        """
+        values, shape = self._native.read_latents(source, layout, scaled, size)
+        return self._shaped(values, shape)
+
+    def read_frames(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        size: Sequence[int] | None = None,
+        frames: int | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Read a clip as `encode` takes it: [B, C, T, H, W] from -1 to 1, of images [B, C, H, W].
+
+        Args:
+            source: .mp4 and .mov (H.264), .gif, .y4m, a picture or a folder of them, .npy,
+                .safetensors; any other clip if ffmpeg is on the PATH.
+            size: Height and width to resize to: scaled until it covers that, and what juts out is
+                cut off.
+            frames: Only the first so many.
+
+        """
+        values, shape = self._native.read_frames(source, size, frames)
+        return self._shaped(values, shape)
+
+    def _shaped(self, values: npt.NDArray[np.float32], shape: Sequence[int]) -> npt.NDArray[np.float32]:
+        batch, channels, frames, height, width = shape
+        if self.is_of_images and frames == 1:
+            return values.reshape(batch, channels, height, width)
+        return values.reshape(shape)
 
     def _encode(self, given: Taken, moments: Pair, options: dict[str, Any]) -> None:
         self._reports.last = self._native.encode(given.pair, moments, options)
