@@ -13,7 +13,8 @@
 
 use ir::AttentionMask;
 
-use crate::blocking::{BLOCKS_AIMED, SCRATCH_IN_CACHE, SUM_DEPTH};
+use crate::blocking::SUM_DEPTH;
+use crate::cost_model::{BLOCKS_AIMED, SCRATCH_IN_CACHE};
 use crate::element::Element;
 use crate::panel::softmax::State;
 

@@ -1,5 +1,5 @@
-//! Which algorithm a convolution runs by, and how it is cut into blocks: chosen by a small model of
-//! the cost.
+//! Which algorithm a convolution runs by, and how it is cut into blocks: of all cuts the one of least
+//! estimated cost (`cost_model`).
 //!
 //! A block computes a box of the result (frames, lines, pixels) for a group of output channels. It
 //! first copies the part of the input that the box sees into scratch memory, then runs the panels
@@ -8,23 +8,20 @@
 //! out. The choice depends on the convolution and the panel alone, never on the number of threads,
 //! so results do not either.
 
+use crate::cost_model::{Cost, cost};
 use crate::element::Element;
 use crate::target::DotProducts;
 
 /// Most steps of a contraction that are added up one by one; the sums of such slices are added to
 /// each other. The rounding of a sum grows with its length: at the published size this one gives
-/// the decoder 1.2 times the error of PyTorch's f32, a whole contraction twice, and costs one or
-/// two hundredths of the time.
+/// CogVideoX's decoder 1.2 times the error of PyTorch's f32, a whole contraction twice, and costs one
+/// or two hundredths of the time.
 pub(crate) const SUM_DEPTH: usize = 96;
 
-/// Scratch beyond this leaves the second-level cache, and panels slow down a little.
-pub(crate) const SCRATCH_IN_CACHE: usize = 1 << 20;
-
-/// Scratch is never larger than this, unless the smallest block needs more.
-const SCRATCH_LIMIT: usize = 12 << 20;
-
-/// Fewer blocks than this leave threads idle.
-pub(crate) const BLOCKS_AIMED: usize = 16;
+/// The same of transformed inputs, whose sums the transform back mixes and so rounds more: slices of
+/// 48, 64, 96 and 192 steps give FLUX's decoder 2.1, 2.3, 2.5 and 3.3 times the error of PyTorch's
+/// f32 by F(4x4) alone.
+const TRANSFORMED_SUM_DEPTH: usize = 64;
 
 /// Floats between the planes of a transform, so that planes do not start in the same cache set.
 const PLANE_PADDING: usize = 16;
@@ -120,7 +117,7 @@ impl Algorithm {
 
     /// Matrices over which one contraction sums: with time transformed, each is a contraction of
     /// its own.
-    const fn summed_taps(self, kernel: [usize; 3]) -> usize {
+    pub(crate) const fn summed_taps(self, kernel: [usize; 3]) -> usize {
         if self.over_time() { 1 } else { self.taps(kernel) }
     }
 
@@ -189,6 +186,13 @@ pub struct Problem {
     /// reads, whatever the CPU has: dot products would round what is normalised, as nothing
     /// else does.
     pub dot_products: DotProducts,
+}
+
+impl Problem {
+    /// The same with so many taps over time.
+    pub(crate) fn with_taps(self, taps: usize) -> Self {
+        Self { kernel: [taps, self.kernel[1], self.kernel[2]], ..self }
+    }
 }
 
 impl Blocking {
@@ -283,31 +287,37 @@ impl Scratch {
     }
 }
 
+/// How a convolution is computed, and what that costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// How.
+    pub algorithm: Algorithm,
+    /// In which blocks.
+    pub blocking: Blocking,
+    /// The estimate by which it was chosen.
+    pub cost: Cost,
+}
+
 /// The algorithm and blocking of least estimated cost, among the algorithms for which `allowed`
 /// holds; direct if none applies.
-pub fn choose(problem: &Problem, allowed: &dyn Fn(Algorithm) -> bool) -> (Algorithm, Blocking) {
+pub fn choose(problem: &Problem, allowed: &dyn Fn(Algorithm) -> bool) -> Choice {
     let mut algorithms: Vec<_> = Algorithm::ALL.into_iter().filter(|a| a.applies(problem) && allowed(*a)).collect();
     if algorithms.is_empty() {
         algorithms.push(Algorithm::Direct);
     }
-    let mut best: Option<(f64, Algorithm, Blocking)> = None;
-    for algorithm in algorithms {
-        for blocking in candidates(problem, algorithm) {
-            let cost = cost(problem, algorithm, &blocking);
-            if best.is_none_or(|(least, ..)| cost < least) {
-                best = Some((cost, algorithm, blocking));
-            }
-        }
-    }
-    let (_, algorithm, blocking) = best.expect("every problem has a smallest blocking");
-    (algorithm, blocking)
+    let choices = algorithms.into_iter().flat_map(|algorithm| {
+        let choice = move |blocking| Choice { algorithm, blocking, cost: cost(problem, algorithm, &blocking) };
+        candidates(problem, algorithm).into_iter().map(choice)
+    });
+    choices.min_by(|a, b| a.cost.total().total_cmp(&b.cost.total())).expect("every problem has a smallest blocking")
 }
 
 /// The cuts worth a look, the smallest first.
 fn candidates(problem: &Problem, algorithm: Algorithm) -> Vec<Blocking> {
     let panel_count = problem.outputs.div_ceil(problem.panel_columns);
     let total_depth = algorithm.summed_taps(problem.kernel) * algorithm.words(problem.inputs);
-    let depth = total_depth.div_ceil(total_depth.div_ceil(SUM_DEPTH));
+    let most = if algorithm.transforms() { TRANSFORMED_SUM_DEPTH } else { SUM_DEPTH };
+    let depth = total_depth.div_ceil(total_depth.div_ceil(most));
     let side = algorithm.outputs();
     // A transform takes all frames together: its weights are read once for them.
     let frames: Vec<usize> = match algorithm {
@@ -326,60 +336,6 @@ fn candidates(problem: &Problem, algorithm: Algorithm) -> Vec<Blocking> {
         }
     }
     all
-}
-
-/// Estimated time in cycles of one core.
-fn cost(problem: &Problem, algorithm: Algorithm, blocking: &Blocking) -> f64 {
-    let scratch = blocking.scratch(algorithm, problem);
-    let bytes = 4.0 * scratch.elements() as f64;
-    let blocks = blocking.blocks(problem) as f64;
-    let columns = (blocking.panels * problem.panel_columns) as f64;
-    // A panel call takes a cycle for each row and step of k, and no less than the latency of its
-    // additions.
-    let rows = |count: usize| {
-        let calls = count.div_ceil(problem.panel_rows);
-        count.max(5 * calls) as f64 + 0.3 * calls as f64
-    };
-    let planes = algorithm.planes() as f64;
-    let depth = (algorithm.summed_taps(problem.kernel) * algorithm.words(problem.inputs)) as f64;
-    // Of a row and step of k, beside that of a multiply-add.
-    let step = match problem.dot_products {
-        DotProducts::Slow if algorithm == Algorithm::Dot => 3.5,
-        _ => 1.0,
-    };
-    let squares = blocking.squares(algorithm);
-    let (lines, transforms) = if !algorithm.transforms() {
-        (rows(blocking.space[2]) * (blocking.space[0] * blocking.space[1]) as f64, 0.0)
-    } else {
-        // Loads, stores and additions of the transforms, a vector of channels at a time, and moving
-        // planes through caches.
-        let vector = problem.panel_columns as f64 / 2.0;
-        let (forward, back) = if algorithm.outputs() == 2 { (24.0, 18.0) } else { (80.0, 60.0) };
-        let frames = blocking.scratch_space(problem)[0];
-        let inputs = (frames * squares * problem.inputs) as f64 / vector;
-        let outputs = (blocking.space[0] * squares) as f64 * columns / vector;
-        let moved = 4.0 * (scratch.transformed + scratch.products) as f64 / 12.0;
-        let mut transforms = inputs * forward + outputs * back + moved;
-        let mut lines = rows(blocking.space[0] * squares) * planes;
-        if algorithm.over_time() {
-            lines = rows(blocking.space[0] / 2 * squares) * planes * TIME_PLANES as f64;
-            transforms += 4.0 * planes * scratch.time as f64 / 24.0;
-        }
-        (lines, transforms)
-    };
-    let slow = if !algorithm.transforms() && bytes > SCRATCH_IN_CACHE as f64 { 1.04 } else { 1.0 };
-    let compute = slow * step * lines * depth * blocking.panels as f64;
-    // Copies write the scratch and read the input from farther away; weights stream in once a
-    // block, most of them from memory.
-    let copy = 4.0 * scratch.input as f64 / 6.0;
-    let packed = 4.0 * (algorithm.planes() * algorithm.taps(problem.kernel) * algorithm.words(problem.inputs)) as f64;
-    let weights = packed * columns / 3.0;
-    // They are packed once and held for many runs; each pays a part, so that what is hardly faster
-    // takes no more memory.
-    let packing = packed * (blocking.panel_count * problem.panel_columns) as f64 / 2.0;
-    let idle = if blocks < BLOCKS_AIMED as f64 { 1.0 + 0.02 * (BLOCKS_AIMED as f64 / blocks - 1.0) } else { 1.0 };
-    let oversized = if bytes > SCRATCH_LIMIT as f64 { 1e6 * bytes } else { 0.0 };
-    blocks * (compute + transforms + copy + weights) * idle + packing + oversized
 }
 
 /// Sizes, multiples of `step`, that cut `size` into nearly equal parts: largest first, each once,
@@ -448,12 +404,12 @@ mod tests {
                 dot_products: DotProducts::Slow,
             };
             for only in Algorithm::ALL {
-                let (algorithm, blocking) = choose(&problem, &|a| a == only);
+                let Choice { algorithm, blocking, .. } = choose(&problem, &|a| a == only);
                 assert_eq!(algorithm, only);
                 let side = algorithm.outputs();
                 assert!((0..3).all(|axis| (1..=result[axis] + side).contains(&blocking.space[axis])), "{blocking:?}");
                 assert!(blocking.space[1..].iter().all(|size| size % side == 0), "{blocking:?}");
-                assert!(4 * blocking.scratch(algorithm, &problem).elements() <= SCRATCH_LIMIT);
+                assert!(4 * blocking.scratch(algorithm, &problem).elements() <= crate::cost_model::SCRATCH_LIMIT);
             }
         }
     }
@@ -472,15 +428,15 @@ mod tests {
             element: Element::F32,
             dot_products: DotProducts::Absent,
         };
-        assert_eq!(choose(&large, &|_| true).0, Algorithm::Winograd4Time);
-        assert_eq!(choose(&Problem { result: [8, 768, 1360], ..large }, &|_| true).0, Algorithm::Winograd4Time);
-        assert_eq!(choose(&Problem { result: [1, 96, 128], ..large }, &|_| true).0, Algorithm::Winograd4);
-        assert_eq!(choose(&Problem { strides: [1, 2, 2], ..large }, &|_| true).0, Algorithm::Direct);
-        assert_eq!(choose(&Problem { kernel: [1; 3], ..large }, &|_| true).0, Algorithm::Direct);
+        assert_eq!(choose(&large, &|_| true).algorithm, Algorithm::Winograd4Time);
+        assert_eq!(choose(&Problem { result: [8, 768, 1360], ..large }, &|_| true).algorithm, Algorithm::Winograd4Time);
+        assert_eq!(choose(&Problem { result: [1, 96, 128], ..large }, &|_| true).algorithm, Algorithm::Winograd4);
+        assert_eq!(choose(&Problem { strides: [1, 2, 2], ..large }, &|_| true).algorithm, Algorithm::Direct);
+        assert_eq!(choose(&Problem { kernel: [1; 3], ..large }, &|_| true).algorithm, Algorithm::Direct);
         // Fast dot products take what is not transformed, slow ones nothing, and none an odd number
         // of channels.
         let narrow = Problem { element: Element::Bf16, strides: [1, 2, 2], ..large };
-        let choice = |problem: Problem| choose(&problem, &|_| true).0;
+        let choice = |problem: Problem| choose(&problem, &|_| true).algorithm;
         assert_eq!(choice(Problem { dot_products: DotProducts::Fast, ..narrow }), Algorithm::Dot);
         assert_eq!(choice(Problem { dot_products: DotProducts::Slow, ..narrow }), Algorithm::Direct);
         assert_eq!(choice(Problem { dot_products: DotProducts::Fast, inputs: 127, ..narrow }), Algorithm::Direct);

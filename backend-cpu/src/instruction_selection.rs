@@ -6,9 +6,10 @@
 
 mod attention;
 mod convolution;
+mod exactness;
 mod gathers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ir::analysis::weight_only;
 use ir::graph::of_module;
@@ -83,6 +84,7 @@ pub(crate) fn schedule(graph: &Graph, options: CompileOptions<'_>) -> Result<Sch
         options,
         weight_only: weight_only(graph),
         inlined: inlined(graph),
+        exact: HashSet::new(),
         kernel_index: HashMap::new(),
         weight_index: HashMap::new(),
         summed: HashMap::new(),
@@ -90,6 +92,7 @@ pub(crate) fn schedule(graph: &Graph, options: CompileOptions<'_>) -> Result<Sch
         schedule: Schedule { kernels: vec![], calls: vec![], weights: vec![], temporary_bytes: 0 },
     };
     scheduler.check_outputs()?;
+    scheduler.exact = scheduler.exact_convolutions();
     for (value, node) in graph.nodes() {
         if !scheduler.weight_only[value.index()] && !scheduler.inlined[value.index()] {
             scheduler.op(value, node)?;
@@ -118,6 +121,8 @@ struct Scheduler<'a> {
     options: CompileOptions<'a>,
     weight_only: Vec<bool>,
     inlined: Vec<bool>,
+    /// Convolutions that are computed without F(4x4).
+    exact: HashSet<Value>,
     kernel_index: HashMap<Kernel, usize>,
     weight_index: HashMap<(Value, WeightFormat), usize>,
     /// Results that their convolution sums, with the temporary that the sums are in.

@@ -12,7 +12,8 @@
 //! - [`panel`]: the contraction panels, the microkernels in which nearly all arithmetic of a
 //!   convolution happens;
 //! - [`pack`]: convolution weights in the order in which the panels read them;
-//! - [`blocking`]: which algorithm a convolution runs by, and how it is cut into blocks;
+//! - [`blocking`], [`cost_model`]: which algorithm a convolution runs by, and how it is cut into
+//!   blocks; the estimate that decides it;
 //! - [`attention`]: the same of an attention;
 //! - [`winograd`]: the transforms of 3x3 kernels;
 //! - [`options`]: what a program is compiled for;
@@ -29,6 +30,7 @@ pub mod blocking;
 pub mod buffer;
 pub mod ceiling;
 mod codegen;
+pub mod cost_model;
 pub mod element;
 mod guard;
 pub mod inspect;

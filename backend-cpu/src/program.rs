@@ -1,5 +1,6 @@
 //! Programs: a compiled step, its memory, and running it.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::slice;
@@ -238,12 +239,17 @@ impl Program {
     /// # Errors
     /// When the checkpoint lacks a parameter or memory runs out.
     pub fn bind(self: &Arc<Self>, weights: &Weights) -> Result<Executable, WeightError> {
-        let weights = self
-            .schedule
-            .weights
-            .par_iter()
-            .map(|(recipe, format)| weights.get(recipe, *format, self.isa))
-            .collect::<Result<Vec<_>, _>>()?;
+        // The largest first: parameters stand in memory beside what is made of them, and later most
+        // of that is there.
+        let mut order: Vec<usize> = (0..self.schedule.weights.len()).collect();
+        order.sort_by_key(|&index| Reverse(self.schedule.weights[index].0.ty().elements()));
+        let made = order.into_par_iter().map(|index| {
+            let (recipe, format) = &self.schedule.weights[index];
+            Ok((index, weights.get(recipe, *format, self.isa)?))
+        });
+        let mut made = made.collect::<Result<Vec<_>, WeightError>>()?;
+        made.sort_unstable_by_key(|(index, _)| *index);
+        let weights = made.into_iter().map(|(_, data)| data).collect();
         Ok(Executable { program: self.clone(), weights })
     }
 }

@@ -10,7 +10,7 @@ use crate::condition::Condition;
 use crate::config_json::Configured;
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
-use crate::latent_scaling::{LatentScaling, StoredStatistics};
+use crate::latent_scaling::{LatentScaling, StoredStatistics, Unscaling};
 use crate::step::{Half, StepKind};
 use crate::tile_rule::{FrameTileRule, TileRule};
 
@@ -143,6 +143,18 @@ pub trait Autoencoder: Configured + fmt::Debug + Send + Sync {
     /// lacks.
     fn stored_statistics(&self) -> Option<StoredStatistics> {
         None
+    }
+
+    /// Where, in the authors' code, [`Self::latent_scaling`] is undone before latents are decoded;
+    /// here always outside of what is declared.
+    fn unscaling(&self) -> Unscaling {
+        Unscaling::Outside
+    }
+
+    /// Whether the reference's tensors are of single frames, `[batch * time, channel, height,
+    /// width]`, for all that the model is one of videos.
+    fn frames_in_batch(&self) -> bool {
+        false
     }
 
     /// Whether checkpoints of this model hold a tensor of this name, which may have a prefix, that

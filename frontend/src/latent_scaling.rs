@@ -32,6 +32,31 @@ impl Default for LatentScaling {
     }
 }
 
+/// Where a pipeline's scaling of latents is undone before they are decoded: in the code of a model's
+/// authors, and in programs that run their files as that does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unscaling {
+    /// In front of the model, which takes latents unscaled.
+    #[default]
+    Outside,
+    /// In the model, which keeps the numbers and takes latents as pipelines do.
+    Inside,
+    /// Nowhere: the model stands in for another one, and takes latents as pipelines of that one keep
+    /// them.
+    Nowhere,
+}
+
+impl Unscaling {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Outside => "outside",
+            Self::Inside => "inside",
+            Self::Nowhere => "nowhere",
+        }
+    }
+}
+
 /// The tensors of a checkpoint that hold mean and spread of the latents, `[channels * patch *
 /// patch]` each in the order of [`LatentScaling::latents_mean`], where they are no fields of the
 /// configuration.

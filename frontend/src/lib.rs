@@ -82,7 +82,7 @@ pub use condition::{Condition, ConditionKind, TIMESTEP};
 pub use config_json::{ConfigError, ConfigProblem, ConfigWarning, Configuration, Configured, field_text};
 pub use declaration::{DeclareError, Taps, declare};
 pub use frame_steps::FrameSteps;
-pub use latent_scaling::{LatentScaling, ScalingError, Spread, StoredStatistics};
+pub use latent_scaling::{LatentScaling, ScalingError, Spread, StoredStatistics, Unscaling};
 pub use parameters::{parameters, tap_names};
 pub use recognition::{Recognised, TensorShapes, Told, recognise};
 pub use registry::{Published, published, read_config};

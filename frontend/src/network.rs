@@ -10,7 +10,7 @@ use crate::condition::Condition;
 use crate::config_json::Configuration;
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
-use crate::latent_scaling::{LatentScaling, StoredStatistics};
+use crate::latent_scaling::{LatentScaling, StoredStatistics, Unscaling};
 use crate::step::{Half, StepKind};
 use crate::tile_rule::{FrameTileRule, TileRule};
 
@@ -95,6 +95,11 @@ pub trait Describes: Configuration + Clone + fmt::Debug + Send + Sync {
         None
     }
 
+    /// See [`Autoencoder::unscaling`].
+    fn unscaling(&self) -> Unscaling {
+        Unscaling::Outside
+    }
+
     /// See [`Autoencoder::leaves_unread`].
     fn leaves_unread(&self, name: &str) -> bool {
         let _ = name;
@@ -163,6 +168,10 @@ impl<C: Describes> Autoencoder for C {
 
     fn stored_statistics(&self) -> Option<StoredStatistics> {
         Describes::stored_statistics(self)
+    }
+
+    fn unscaling(&self) -> Unscaling {
+        Describes::unscaling(self)
     }
 
     fn leaves_unread(&self, name: &str) -> bool {

@@ -195,6 +195,17 @@ pub fn read_config(text: &str) -> ReadModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::latent_scaling::Unscaling;
+
+    /// Numbers that a checkpoint holds are those of the model's own code.
+    #[test]
+    fn models_that_keep_statistics_undo_the_scaling_themselves() {
+        for published in published() {
+            let (model, _) = read_config(published.config).unwrap();
+            let keeps = model.stored_statistics().is_some();
+            assert!(!keeps || model.unscaling() == Unscaling::Inside, "{}", published.name);
+        }
+    }
 
     #[test]
     fn published_configurations_are_read_without_a_word() {

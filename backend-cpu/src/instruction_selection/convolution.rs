@@ -1,10 +1,14 @@
 //! The kernel of a convolution: with its prologue, the taps that it computes with, its algorithm and
 //! its weights.
 
+use std::collections::HashSet;
+use std::ops::Range;
+
 use ir::{ElementType, FirstFrame, Node, Op, PadMode, Recipe, Value};
 
+use super::exactness::{exact, is_exact};
 use super::{Place, Scheduler, UnsupportedOp};
-use crate::blocking::{Algorithm, Blocking, Problem, choose};
+use crate::blocking::{Algorithm, Blocking, Choice, Problem, choose};
 use crate::element::Element;
 use crate::kernel::{Convolution, Kernel, LeadingFrames, Prologue};
 use crate::packing::{PackedRows, Packing, seen_taps};
@@ -95,10 +99,21 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    /// The algorithm of a convolution, its blocking, and the form of its weights: another program's
-    /// where [`CompileOptions::choices`](crate::options::CompileOptions::choices) has one from which
-    /// it can compute.
-    fn select(&self, value: Value, node: &Node) -> Result<Selected, UnsupportedOp> {
+    /// The convolutions of the graph that are computed without F(4x4); of those that this backend
+    /// cannot compute it is said later what is wrong.
+    pub(super) fn exact_convolutions(&self) -> HashSet<Value> {
+        let convolutions = self
+            .graph
+            .nodes()
+            .filter(|(value, node)| matches!(node.op, Op::Convolution { .. }) && !self.weight_only[value.index()]);
+        exact(convolutions.filter_map(|(value, node)| {
+            let (problem, seen) = self.problem(value, node).ok()?;
+            Some((value, problem.with_taps(seen.len())))
+        }))
+    }
+
+    /// The sizes of a convolution with all its taps, and which of these see anything.
+    fn problem(&self, value: Value, node: &Node) -> Result<(Problem, Range<usize>), UnsupportedOp> {
         let Op::Convolution { input, weight, cache, strides, padding, repeat_first, border, .. } = &node.op else {
             unreachable!("called for convolutions alone");
         };
@@ -109,13 +124,11 @@ impl Scheduler<'_> {
         let weight_ty = self.graph.ty(*weight);
         let kernel = [weight_ty.shape[0], weight_ty.shape[1], weight_ty.shape[2]];
         let outputs = weight_ty.shape[4];
-        let isa = self.options.target.isa;
-        let family = PanelFamily::for_columns(isa, Element::F32, outputs);
+        let family = PanelFamily::for_columns(self.options.target.isa, Element::F32, outputs);
         let is_narrow = weight_ty.element == ElementType::Bf16;
-        let result = node.ty.space().unwrap_or_default();
-        let whole = Problem {
+        let problem = Problem {
             batch: node.ty.shape[0],
-            result,
+            result: node.ty.space().unwrap_or_default(),
             kernel,
             strides: *strides,
             inputs,
@@ -130,27 +143,37 @@ impl Scheduler<'_> {
             },
         };
         let zeros_in_front = cache.is_none() && *repeat_first == 0 && border.0[0] == PadMode::Zero;
-        let seen = match result[0] {
+        let seen = match problem.result[0] {
             1 if zeros_in_front => seen_taps(kernel[0], padding[0][0], frames),
             _ => 0..kernel[0],
         };
-        let with_taps = |taps: usize| Problem { kernel: [taps, kernel[1], kernel[2]], ..whole };
+        Ok((problem, seen))
+    }
+
+    /// The algorithm of a convolution, its blocking, and the form of its weights: another program's
+    /// where [`CompileOptions::choices`](crate::options::CompileOptions::choices) has one from which
+    /// it can compute.
+    fn select(&self, value: Value, node: &Node) -> Result<Selected, UnsupportedOp> {
+        let Op::Convolution { weight, .. } = &node.op else { unreachable!("called for convolutions alone") };
+        let (whole, seen) = self.problem(value, node)?;
         let chosen = self.options.choices.and_then(|choices| choices.get(&Recipe::of(self.graph, *weight)));
         if let Some(packing) = chosen {
-            for taps in [seen.clone(), 0..kernel[0]] {
-                let problem = with_taps(taps.len());
+            for taps in [seen.clone(), 0..whole.kernel[0]] {
+                let problem = whole.with_taps(taps.len());
                 if let Some((algorithm, rows)) = packing.part(&problem, taps.start) {
-                    let (_, blocking) = choose(&problem, &|candidate| candidate == algorithm);
+                    let blocking = choose(&problem, &|candidate| candidate == algorithm).blocking;
                     return Ok(Selected { problem, algorithm, blocking, packing, rows, skipped: taps.start });
                 }
             }
         }
-        let problem = with_taps(seen.len());
-        let only = self.options.algorithm;
-        let (algorithm, blocking) = choose(&problem, &|candidate| only.is_none_or(|only| only == candidate));
-        let family = PanelFamily::for_columns(isa, algorithm.factors(), outputs).name;
+        let problem = whole.with_taps(seen.len());
+        let Choice { algorithm, blocking, .. } = choose(&problem, &|candidate| match self.options.algorithm {
+            Some(only) => candidate == only,
+            None => is_exact(candidate) || !self.exact.contains(&value),
+        });
+        let family = PanelFamily::for_columns(self.options.target.isa, algorithm.factors(), problem.outputs).name;
         let packing = Packing { family, algorithm, taps: [seen.start, seen.len()] };
-        let rows = PackedRows { first: 0, of_plane: algorithm.taps(problem.kernel) * algorithm.words(inputs) };
+        let rows = PackedRows { first: 0, of_plane: algorithm.taps(problem.kernel) * algorithm.words(problem.inputs) };
         Ok(Selected { problem, algorithm, blocking, packing, rows, skipped: seen.start })
     }
 }

@@ -17,7 +17,7 @@ use ir::{BuildError, Value};
 use crate::autoencoder::{Autoencoder, Channels, Dialect, Medium};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
-use crate::latent_scaling::LatentScaling;
+use crate::latent_scaling::{LatentScaling, Unscaling};
 use crate::step::{Half, StepKind};
 use crate::tile_rule::TileRule;
 
@@ -84,6 +84,10 @@ impl Autoencoder for Config {
             shift_factor: Some(self.shift_factor),
             ..LatentScaling::default()
         }
+    }
+
+    fn unscaling(&self) -> Unscaling {
+        Unscaling::Nowhere
     }
 
     fn tile_rule(&self, _half: Half) -> TileRule {

@@ -20,7 +20,7 @@ use ir::{BuildError, Value};
 use crate::autoencoder::{Autoencoder, Channels, Dialect};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
-use crate::latent_scaling::LatentScaling;
+use crate::latent_scaling::{LatentScaling, Unscaling};
 use crate::step::{Half, StepKind};
 use crate::tile_rule::TileRule;
 
@@ -103,6 +103,10 @@ impl Autoencoder for Config {
             frames,
             ..LatentScaling::default()
         }
+    }
+
+    fn unscaling(&self) -> Unscaling {
+        Unscaling::Inside
     }
 
     fn tile_rule(&self, _half: Half) -> TileRule {

@@ -7,7 +7,7 @@
 mod config;
 
 use crate::autoencoder_kl::Network;
-use crate::latent_scaling::{LatentScaling, Spread, StoredStatistics};
+use crate::latent_scaling::{LatentScaling, Spread, StoredStatistics, Unscaling};
 use crate::network::Describes;
 
 pub use config::Config;
@@ -36,6 +36,10 @@ impl Describes for Config {
     fn stored_statistics(&self) -> Option<StoredStatistics> {
         let spread = Spread::Variance { name: "bn.running_var", epsilon: self.batch_norm_eps };
         Some(StoredStatistics { mean: "bn.running_mean", spread })
+    }
+
+    fn unscaling(&self) -> Unscaling {
+        Unscaling::Inside
     }
 
     fn leaves_unread(&self, name: &str) -> bool {

@@ -20,7 +20,7 @@ mod original_names;
 mod recognition;
 mod rules;
 
-use crate::latent_scaling::{LatentScaling, StoredStatistics};
+use crate::latent_scaling::{LatentScaling, StoredStatistics, Unscaling};
 use crate::network::Describes;
 
 pub(crate) use authors_config::fields as authors_fields;
@@ -46,6 +46,10 @@ impl Describes for Config {
 
     fn stored_statistics(&self) -> Option<StoredStatistics> {
         Some(STATISTICS)
+    }
+
+    fn unscaling(&self) -> Unscaling {
+        Unscaling::Inside
     }
 
     fn leaves_unread(&self, name: &str) -> bool {

@@ -6,7 +6,7 @@
 
 mod config;
 
-use crate::latent_scaling::{LatentScaling, StoredStatistics};
+use crate::latent_scaling::{LatentScaling, StoredStatistics, Unscaling};
 use crate::ltx::{Network, STATISTICS, leaves_unread};
 use crate::network::Describes;
 
@@ -25,6 +25,10 @@ impl Describes for Config {
 
     fn stored_statistics(&self) -> Option<StoredStatistics> {
         Some(STATISTICS)
+    }
+
+    fn unscaling(&self) -> Unscaling {
+        Unscaling::Inside
     }
 
     fn leaves_unread(&self, name: &str) -> bool {

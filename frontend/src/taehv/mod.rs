@@ -20,7 +20,7 @@ use ir::{BuildError, Value};
 use crate::autoencoder::{Autoencoder, Channels};
 use crate::declaration::Declaration;
 use crate::frame_steps::FrameSteps;
-use crate::latent_scaling::LatentScaling;
+use crate::latent_scaling::{LatentScaling, Unscaling};
 use crate::step::{Half, Position, StepKind};
 use crate::tile_rule::TileRule;
 
@@ -93,6 +93,10 @@ impl Autoencoder for Config {
 
     fn latent_scaling(&self) -> LatentScaling {
         LatentScaling::default()
+    }
+
+    fn unscaling(&self) -> Unscaling {
+        Unscaling::Nowhere
     }
 
     fn tile_rule(&self, _half: Half) -> TileRule {

@@ -75,6 +75,10 @@ impl Autoencoder for Config {
         LatentScaling { scaling_factor: self.scaling_factor, ..LatentScaling::default() }
     }
 
+    fn frames_in_batch(&self) -> bool {
+        true
+    }
+
     /// Where the reference has other than two layers between the levels and the latents, it does
     /// not run some of the modules that it has there.
     fn leaves_unread(&self, name: &str) -> bool {

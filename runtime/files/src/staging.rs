@@ -251,6 +251,12 @@ fn check_replaceable(folder: &Path, is_ours: fn(&Path) -> bool) -> Result<(), St
     Ok(())
 }
 
+/// Removes what killed processes left of their outputs in a folder, as every output in it does: what
+/// is still being written, or is younger than a minute, stays.
+pub fn remove_leftovers(folder: &Path) {
+    sweep(folder);
+}
+
 /// The folder that `target` is in, to which `path` leads.
 fn parent(path: &Path, target: &Path) -> Result<PathBuf> {
     let parent = match target.parent() {

@@ -6,6 +6,7 @@
 //! | `model` | an open model: decoding, encoding, plans, reports |
 //! | `blocks` | frames as they are done, from a thread that decodes |
 //! | `arrays` | NumPy's arrays as inputs and results, in f32, f16 and bf16 |
+//! | `clip_files` | latents and clips in files, read; where outputs go |
 //! | `options` | options by their names in Python |
 //! | `watch` | Ctrl-C, progress, ending a call from another thread |
 //! | `errors` | what the library reports as exceptions |
@@ -20,6 +21,7 @@
 mod arrays;
 mod blocks;
 mod child;
+mod clip_files;
 mod compilation;
 mod errors;
 mod fork;
@@ -42,7 +44,9 @@ mod _tessera {
     #[pymodule_export]
     use super::child::serve_child;
     #[pymodule_export]
-    use super::model::Model;
+    use super::clip_files::{outputs, remove_leftovers};
+    #[pymodule_export]
+    use super::model::{Model, published_scaling};
     #[pymodule_export]
     use super::options::check_options;
     #[pymodule_export]

@@ -5,17 +5,20 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use frontend::{ConditionKind, Half, Medium};
+use frontend::{ConditionKind, Half, Medium, published, read_config};
 use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use tessera::media::{ClipShape, FrameBlock, FrameRate};
 use tessera::posterior::{Draw, Posterior};
-use tessera::{HubOptions, LatentScaling, Latents, ModelSpec, Vae, VideoView, media};
+use tessera::{
+    HubOptions, LatentContent, LatentScaling, LatentWriter, Latents, ModelSpec, Report, Vae, Video, VideoView, media,
+};
 
 use crate::arrays::{Input, InputView, Output};
 use crate::blocks::Blocks;
-use crate::errors::{refused_option, to_python, workbench_to_python};
+use crate::clip_files::{self, LatentsAsked};
+use crate::errors::{ModelError, refused_option, to_python, workbench_to_python};
 use crate::options::CallOptions;
 use crate::report::{self, to_object};
 use crate::watch::Watch;
@@ -31,10 +34,28 @@ pub(crate) struct Model {
 /// Type, shape and bytes of a tensor on disk.
 type StoredTensor<'py> = (String, Vec<usize>, Bound<'py, PyBytes>);
 
+/// What is read of a file: values, row-major, and their shape [B, C, T, H, W].
+type ReadValues<'py> = (Bound<'py, PyArray1<f32>>, [usize; 5]);
+
+/// Takes what a call makes, a block of a sample's frames at a time.
+type Sink<'a> = dyn FnMut(usize, &FrameBlock<'_>) -> tessera::Result<()> + 'a;
+
 /// `"decoder"` or `"encoder"`.
 pub(crate) fn half(name: &str) -> PyResult<Half> {
     let half = Half::ALL.into_iter().find(|half| half.to_string() == name);
     half.ok_or_else(|| refused_option("half", format!("expected \"decoder\" or \"encoder\", found {name:?}")))
+}
+
+/// The numbers by which pipelines of a published model scale its latents, as far as its
+/// configuration has them.
+#[pyfunction]
+pub(crate) fn published_scaling<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    let Some(published) = published().iter().find(|published| published.name == name) else {
+        let known: Vec<_> = published().iter().map(|published| published.name).collect();
+        return Err(refused_option("name", format!("expected one of {}, found {name:?}", known.join(", "))));
+    };
+    let (model, _) = read_config(published.config).map_err(|error| ModelError::new_err(error.to_string()))?;
+    to_object(py, &report::latent_scaling(&model.latent_scaling()))
 }
 
 #[pymethods]
@@ -186,6 +207,12 @@ impl Model {
         to_object(py, &report::plan(&plan, self.vae.model().medium()))
     }
 
+    /// The numbers by which the model's pipeline scales latents.
+    fn latent_scaling<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let scaling = py.detach(|| self.vae.latent_scaling()).map_err(to_python)?;
+        to_object(py, &report::latent_scaling(&scaling))
+    }
+
     /// A pipeline's latents [B, C, T, H, W] as the decoder takes them, row-major.
     fn unscaled<'py>(
         &self,
@@ -263,30 +290,12 @@ impl Model {
         let result = self.vae.encoded_shape(&clip).map_err(to_python)?.axes();
         let (view, mut filler) = (input.view(), output.filler(result)?);
         let mut watch = options.watch(py);
-        let result = py.detach(|| match &view {
-            InputView::Values(data) => {
-                let (moments, report) = self.vae.encode(VideoView { data, shape }, &options.run, &mut watch)?;
-                let [_, channels, frames, height, width] = moments.shape;
-                let sample = (channels * frames * height * width).max(1);
-                for (sample, data) in moments.data.chunks_exact(sample).enumerate() {
-                    filler.add(sample, &FrameBlock { data, frames });
-                }
-                Ok(report)
-            }
-            // A step's frames at a time: nothing large is copied.
-            InputView::Other(view) => {
-                let mut given = (0, 0);
-                let mut next = |sample: usize, count: usize| {
-                    let first = if given.0 == sample { given.1 } else { 0 };
-                    given = (sample, first + count);
-                    Ok(view.frames(sample, first..first + count))
-                };
-                let mut sink = |sample: usize, block: &FrameBlock<'_>| {
-                    filler.add(sample, block);
-                    Ok(())
-                };
-                self.vae.encode_stream(&clip, &mut next, &options.run, &mut sink, &mut watch)
-            }
+        let result = py.detach(|| {
+            let mut sink = |sample: usize, block: &FrameBlock<'_>| {
+                filler.add(sample, block);
+                Ok(())
+            };
+            self.encode_into(&view, shape, &options, &mut sink, &mut watch)
         });
         to_object(py, &report::report(&watch.end_call(result)?))
     }
@@ -336,6 +345,74 @@ impl Model {
         Ok((output.paths, output.bytes, to_object(py, &report::report(&report))?))
     }
 
+    /// Encodes a clip to a file of latents or moments, which appears whole or not at all. Returns its
+    /// path and what it has cost. Of `content` the first says that it is moments, else they are
+    /// latents: a draw of the seed that comes next, or their mean; and last whether they are scaled.
+    fn encode_to<'py>(
+        &self,
+        py: Python<'py>,
+        clip: (Bound<'py, PyAny>, String),
+        path: PathBuf,
+        content: (bool, Option<u64>, bool),
+        options: &Bound<'py, PyDict>,
+    ) -> PyResult<(Vec<PathBuf>, Bound<'py, PyAny>)> {
+        let options = self.enter(py, options)?;
+        let input = Input::new(&clip.0, &clip.1)?;
+        let shape @ [batch, channels, frames, height, width] = input.shape()?;
+        let view = input.view();
+        let mut watch = options.watch(py);
+        let result = py.detach(|| {
+            let (moments, sample, scaled) = content;
+            let draw = sample.map_or(Draw::Mean, |seed| Draw::Sample { seed });
+            let content = match (moments, scaled) {
+                (true, _) => LatentContent::Moments,
+                (_, true) => LatentContent::Scaled { draw, scaling: self.vae.latent_scaling()? },
+                (_, false) => LatentContent::Unscaled { draw },
+            };
+            let moments = self.vae.encoded_shape(&ClipShape { batch, channels, frames, height, width })?;
+            let medium = self.vae.model().medium();
+            let mut writer = LatentWriter::create(&path, moments, self.vae.latent_form(), content, medium)?;
+            let mut sink = |sample: usize, block: &FrameBlock<'_>| writer.write(sample, block);
+            let report = self.encode_into(&view, shape, &options, &mut sink, &mut watch)?;
+            Ok((writer.finish()?, report))
+        });
+        let (output, report) = watch.end_call(result)?;
+        Ok((output.paths, to_object(py, &report::report(&report))?))
+    }
+
+    /// The latents of a file as the decoder takes them, row-major, and their shape [B, C, T, H, W].
+    #[pyo3(signature = (source, layout, scaled, size))]
+    fn read_latents<'py>(
+        &self,
+        py: Python<'py>,
+        source: PathBuf,
+        layout: &str,
+        scaled: Option<bool>,
+        size: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<ReadValues<'py>> {
+        log::refresh();
+        let asked = LatentsAsked::read(layout, scaled, size.as_ref())?;
+        let Latents { data, shape } = py.detach(|| clip_files::latents(&self.vae, &source, &asked))?;
+        Ok((PyArray1::from_vec(py, data), shape))
+    }
+
+    /// The frames of a clip, from -1 to 1, row-major, and their shape [B, C, T, H, W].
+    #[pyo3(signature = (source, size, frames))]
+    fn read_frames<'py>(
+        &self,
+        py: Python<'py>,
+        source: PathBuf,
+        size: Option<Bound<'py, PyAny>>,
+        frames: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<ReadValues<'py>> {
+        log::refresh();
+        let options = clip_files::read_options(size.as_ref(), frames.as_ref())?;
+        let mut watch = Watch::new(None, None);
+        let result = py.detach(|| clip_files::frames(&self.vae, &source, options, &mut watch));
+        let Video { data, shape } = watch.end_call(result)?;
+        Ok((PyArray1::from_vec(py, data), shape))
+    }
+
     /// Compares every module's output with another backend's, or a file's.
     fn verify<'py>(
         &self,
@@ -383,6 +460,40 @@ impl Model {
         let options = CallOptions::read(options)?;
         child::look_at_plugin(py, &options.run)?;
         Ok(options)
+    }
+
+    /// Encodes a clip of this shape; its moments go to `sink`, of each sample in the order of frames.
+    fn encode_into(
+        &self,
+        clip: &InputView<'_>,
+        shape: [usize; 5],
+        options: &CallOptions,
+        sink: &mut Sink<'_>,
+        watch: &mut Watch,
+    ) -> tessera::Result<Report> {
+        match clip {
+            InputView::Values(data) => {
+                let (moments, report) = self.vae.encode(VideoView { data, shape }, &options.run, watch)?;
+                let [_, channels, frames, height, width] = moments.shape;
+                let values = (channels * frames * height * width).max(1);
+                for (sample, data) in moments.data.chunks_exact(values).enumerate() {
+                    sink(sample, &FrameBlock { data, frames })?;
+                }
+                Ok(report)
+            }
+            // A step's frames at a time: nothing large is copied.
+            InputView::Other(view) => {
+                let [batch, channels, frames, height, width] = shape;
+                let mut given = (0, 0);
+                let mut next = |sample: usize, count: usize| {
+                    let first = if given.0 == sample { given.1 } else { 0 };
+                    given = (sample, first + count);
+                    Ok(view.frames(sample, first..first + count))
+                };
+                let clip = ClipShape { batch, channels, frames, height, width };
+                self.vae.encode_stream(&clip, &mut next, &options.run, sink, watch)
+            }
+        }
     }
 
     fn rescaled<'py>(

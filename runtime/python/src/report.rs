@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use serde_json::{Value, json};
 use tessera::weight_sums::{WeightSum, weight_sums};
-use tessera::{FrameTiling, Report, RunPlan, TileOrder, Tiling, TilingDecision, Vae};
+use tessera::{FrameTiling, LatentScaling, Report, RunPlan, TileOrder, Tiling, TilingDecision, Vae};
 
 use crate::errors::to_python;
 
@@ -54,6 +54,18 @@ pub(crate) fn report(report: &Report) -> Value {
         "precision": report.precision.name(),
         "isa": report.isa,
         "device": report.device,
+    })
+}
+
+/// The numbers by which pipelines scale latents.
+pub(crate) fn latent_scaling(scaling: &LatentScaling) -> Value {
+    json!({
+        "scaling_factor": scaling.scaling_factor,
+        "shift_factor": scaling.shift_factor,
+        "latents_mean": scaling.latents_mean,
+        "latents_std": scaling.latents_std,
+        "patch": scaling.patch,
+        "frames": scaling.frames,
     })
 }
 
@@ -140,6 +152,10 @@ pub(crate) fn info(vae: &Vae) -> PyResult<Value> {
     let missing = Half::ALL.into_iter();
     let missing =
         missing.filter_map(|half| Some((half.to_string(), vae.check_weights(half).err()?.to_string().into())));
+    let conditions = Half::ALL.into_iter().map(|half| {
+        let names: Vec<_> = model.conditions(half).into_iter().map(|condition| condition.name).collect();
+        (half.to_string(), names.into())
+    });
     Ok(json!({
         "class": model.class_name(),
         "medium": match model.medium() {
@@ -147,6 +163,8 @@ pub(crate) fn info(vae: &Vae) -> PyResult<Value> {
             Medium::Image => "image",
         },
         "channels": {"input": channels.input, "output": channels.output, "latents": channels.latents},
+        "conditions": conditions.collect::<serde_json::Map<_, _>>(),
+        "latents": {"unscaling": model.unscaling().name(), "frames_in_batch": model.frames_in_batch()},
         "compression": {"time": model.temporal_compression(), "space": model.spatial_compression()},
         "weights": {
             "path": vae.checkpoint().path().to_string_lossy(),

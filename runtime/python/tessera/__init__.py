@@ -7,14 +7,16 @@
     vae.decode_to(latents, "clip.mp4", fps=8, scaled=True)
     latents = vae.encode(frames)
 
-`tessera.diffusers` puts it into the pipelines of diffusers. What is logged goes to the loggers
-below `tessera`.
+`tessera.decode_folder` makes a folder of clips, or a share of it; `tessera.ray` does that on many
+machines. `tessera.diffusers` puts the model into the pipelines of diffusers. What is logged goes to
+the loggers below `tessera`.
 """
 
 from ._errors import (
     BudgetError,
     Cancelled,
     FileError,
+    FolderError,
     ForkError,
     InputError,
     MissingFileError,
@@ -24,8 +26,9 @@ from ._errors import (
     PluginError,
     TesseraError,
 )
+from ._folder import decode_folder, encode_folder
 from ._options import Options
-from ._session import Session, open  # noqa: A004
+from ._session import Session, open, published_scaling  # noqa: A004
 from ._tessera import Cancellation, Progress, __version__
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "Cancellation",
     "Cancelled",
     "FileError",
+    "FolderError",
     "ForkError",
     "InputError",
     "MissingFileError",
@@ -45,5 +49,8 @@ __all__ = [
     "Session",
     "TesseraError",
     "__version__",
+    "decode_folder",
+    "encode_folder",
     "open",
+    "published_scaling",
 ]

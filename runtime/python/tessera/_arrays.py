@@ -19,6 +19,20 @@ from ._errors import InputError
 AXES = "[B, C, T, H, W]"
 IMAGE_AXES = "[B, C, H, W]"
 
+# What torch calls the types that safetensors names.
+_STORED = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
 Pair = tuple[npt.NDArray[Any], str]
 
 
@@ -164,3 +178,10 @@ def _torch_view(tensor: Any, element: str) -> npt.NDArray[Any]:
 
     # NumPy knows whole numbers of 16 bits; float16 it has, bfloat16 it has not.
     return tensor.view(torch.int16).numpy().view(np.uint16)  # type: ignore[no-any-return]
+
+
+def stored_tensor(dtype: str, shape: list[int], data: bytes) -> Any:
+    """Return a tensor of torch of what a file has: its type by safetensors' name, shape and bytes."""
+    import torch
+
+    return torch.frombuffer(bytearray(data), dtype=getattr(torch, _STORED[dtype])).reshape(shape)

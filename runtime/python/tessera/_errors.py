@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 __all__ = [
     "BudgetError",
     "Cancelled",
     "FileError",
+    "FolderError",
     "ForkError",
     "InputError",
     "MissingFileError",
@@ -59,6 +64,27 @@ class ForkError(TesseraError, RuntimeError):
 
 class Cancelled(TesseraError):
     """A call that was ended by its `Cancellation`."""
+
+
+class FolderError(TesseraError):
+    """Clips of a folder that could not be made; all others were.
+
+    Attributes:
+        failed: What was wrong, by the file that it was wrong with.
+        done: The outputs that are there.
+
+    """
+
+    def __init__(self, failed: Mapping[Path, Exception], done: Sequence[Path]) -> None:
+        clips = "clip" if len(failed) == 1 else "clips"
+        lines = [f"{len(failed)} {clips} of {len(failed) + len(done)} failed:"]
+        lines += [f"{path}: {error or type(error).__name__}" for path, error in failed.items()]
+        super().__init__("\n".join(lines))
+        self.failed = dict(failed)
+        self.done = list(done)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FolderError, (self.failed, self.done)
 
 
 for _error in __all__:

@@ -12,23 +12,19 @@ if TYPE_CHECKING:
     from ._tessera import Cancellation, Progress
 
 
-class Options(TypedDict, total=False):
-    """How to decode or encode. An option that is None is as if it were not there."""
+class MachineOptions(TypedDict, total=False):
+    """Those that the machines of a cluster have in common."""
 
     backend: Literal["cpu", "pjrt", "interpret"] | None
     """What runs the model: native code, a PJRT plugin, or the evaluator that defines every op."""
     cache_dir: str | os.PathLike[str] | bool | None
     """With a plugin, where compiled programs are kept from run to run, or False."""
-    cancellation: Cancellation | None
-    """Ends the call from another thread."""
     check_finite: bool | None
     """Stop at the first value that is no number, and say where it came from."""
     isa: str | None
     """The instruction set of native code, by default the best of this CPU."""
     keep_all_frames: bool | None
     """Keep the frames that the model drops from the beginning of a clip."""
-    memory: int | str | None
-    """The most memory that the process may hold: bytes, "8GiB", or "70%" of what is available."""
     noise: Mapping[str, npt.NDArray[Any]] | None
     """For decoders that add noise of their own: its planes [H, W], by their names."""
     optimization: Literal["O0", "O1", "O2", "O3"] | None
@@ -39,8 +35,6 @@ class Options(TypedDict, total=False):
     """With the backend `pjrt`: cpu, tpu, cuda, or the path of a shared library."""
     precision: Literal["f32", "bf16"] | None
     """What to compute with and keep in memory, whatever the arrays are of."""
-    progress: bool | Callable[[Progress], object] | None
-    """True for a bar of tqdm, or a function that is told how far the call has come."""
     seed: int | None
     """For decoders that add noise of their own: names it."""
     step_frames: int | None
@@ -57,3 +51,19 @@ class Options(TypedDict, total=False):
     """Whole frames if they fit the memory, only those, the model's own tiles, or (height, width)."""
     timestep: float | Sequence[float] | None
     """For decoders that are told how much noise is left in latents: for all samples, or each."""
+
+
+class FolderOptions(MachineOptions, total=False):
+    """Those of a session that makes many clips."""
+
+    cancellation: Cancellation | None
+    """Ends the call from another thread."""
+    memory: int | str | None
+    """The most memory that the process may hold: bytes, "8GiB", or "70%" of what is available."""
+
+
+class Options(FolderOptions, total=False):
+    """How to decode or encode. An option that is None is as if it were not there."""
+
+    progress: bool | Callable[[Progress], object] | None
+    """True for a bar of tqdm, or a function that is told how far the call has come."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from . import _tessera
-from ._arrays import Pair, Taken, taken
+from ._arrays import Pair, Taken, stored_tensor, taken
 from ._errors import InputError, OptionError
 from ._options import Options
 from ._progress import shown
@@ -22,12 +22,15 @@ from ._progress import shown
 if TYPE_CHECKING:
     from typing import Literal
 
+    import numpy.typing as npt
     from typing_extensions import Unpack
 
 ArrayT = TypeVar("ArrayT")
 Model = str | os.PathLike[str]
 
 _logger = logging.getLogger("tessera")
+
+_MOMENTS_ALONE = "moments: they are neither drawn nor scaled; leave out sample and scaled"
 
 
 def open(  # noqa: A001
@@ -166,6 +169,42 @@ class Session:
         """
         return self._native.usual_tiles(half)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return all weights as tensors of torch, in the types that they are stored in.
+
+        Names are the model's own where a tensor is the model's; floats of eight bits are float32, with
+        their scale.
+        """
+        native = self._native
+        stored = ((name, native.tensor(name)) for name in native.tensors())
+        return {name: stored_tensor(*tensor) for name, tensor in stored if tensor is not None}
+
+    def result_shape(
+        self,
+        shape: Sequence[int],
+        *,
+        half: Literal["decoder", "encoder"] = "decoder",
+        **options: Unpack[Options],
+    ) -> tuple[int, ...]:
+        """Tell [B, C, T, H, W] of what a call over an input of this shape makes, without planning it.
+
+        Of the encoder these are the moments.
+
+        Raises:
+            InputError: The model takes no input of this shape.
+
+        """
+        run = {**self._all(options), "progress": None}
+        return tuple(self._native.result_shape(half, self._five(shape), run))
+
+    def _five(self, shape: Sequence[int]) -> list[int]:
+        axes = list(shape)
+        if self.is_of_images and len(axes) == 4:
+            axes.insert(2, 1)
+        if len(axes) != 5:
+            raise InputError(f"shape: expected [B, C, T, H, W], found {axes}")
+        return axes
+
     def plan(
         self,
         shape: Sequence[int],
@@ -183,13 +222,36 @@ class Session:
             InputError: The model takes no input of this shape.
 
         """
-        axes = list(shape)
-        if self.is_of_images and len(axes) == 4:
-            axes.insert(2, 1)
-        if len(axes) != 5:
-            raise InputError(f"shape: expected [B, C, T, H, W], found {axes}")
         with shown(self._all(options), "planning") as run:
-            return self._native.plan(half, axes, run)
+            return self._native.plan(half, self._five(shape), run)
+
+    def latent_scaling(self) -> dict[str, Any]:
+        """Tell the numbers by which the model's pipeline scales latents.
+
+        `latents_mean` and `latents_std`, where they are not None, are of each channel, or of each
+        channel at each of the first `frames` latent frames, or of each channel, row and column of a
+        patch of `patch` x `patch`. Those in the checkpoint are among them.
+        """
+        return self._native.latent_scaling()
+
+    def unscale(self, latents: ArrayT) -> ArrayT:
+        """Turn latents as the model's pipeline keeps them into those that its decoder takes.
+
+        `decode(latents, scaled=True)` does that by itself.
+        """
+        return self._rescale(latents, self._native.unscaled)
+
+    def scale(self, latents: ArrayT) -> ArrayT:
+        """Turn latents as `encode` gives them into those that the model's pipeline keeps."""
+        return self._rescale(latents, self._native.scaled)
+
+    def _rescale(self, latents: ArrayT, rescale: Callable[[Pair], Any]) -> ArrayT:
+        given = taken(latents, "latents", of_images=self.is_of_images)
+        rescaled = rescale(given.pair).reshape(given.shape)
+        found, view = given.kind.empty(given.shape)
+        _tessera.convert((rescaled, "f32"), (view, given.kind.element))
+        result: ArrayT = given.result(found)
+        return result
 
     def decode(self, latents: ArrayT, *, scaled: bool = False, **options: Unpack[Options]) -> ArrayT:
         """Decode latents [B, C, T, H, W] to frames [B, C, T, H, W], nominally from -1 to 1.
@@ -289,7 +351,7 @@ class Session:
 
         """
         if moments and (sample is not None or scaled):
-            raise OptionError("moments: they are neither drawn nor scaled; leave out sample and scaled")
+            raise OptionError(_MOMENTS_ALONE)
         given = taken(frames, "frames", of_images=self.is_of_images)
         with shown(self._all(options), "encoding") as run:
             shape = self._native.result_shape("encoder", given.shape, run)
@@ -309,6 +371,78 @@ class Session:
         _tessera.convert((latents, "f32"), (view, given.kind.element))
         result: ArrayT = given.result(found)
         return result
+
+    def encode_to(
+        self,
+        frames: Any,
+        path: str | os.PathLike[str],
+        *,
+        moments: bool = False,
+        sample: int | None = None,
+        scaled: bool = False,
+        **options: Unpack[Options],
+    ) -> list[Path]:
+        """Encode frames to a file of latents (.safetensors), which appears whole or not at all.
+
+        What is written is what `encode` of the same arguments gives; the file says whether latents
+        are scaled, and `read_latents` and the command line read it back by that. Scaled latents of
+        videos are [B, T, C, H, W] in it, as pipelines keep them.
+        """
+        if moments and (sample is not None or scaled):
+            raise OptionError(_MOMENTS_ALONE)
+        given = taken(frames, "frames", of_images=self.is_of_images)
+        with shown(self._all(options), "encoding") as run:
+            written = self._native.encode_to(given.pair, path, (moments, sample, scaled), run)
+        paths, self._reports.last = written
+        return [Path(path) for path in paths]
+
+    def read_latents(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        layout: Literal["auto", "bcthw", "btchw", "bchw"] = "auto",
+        scaled: bool | None = None,
+        size: Sequence[int] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Read latents of a file as `decode` takes them: unscaled, [B, C, T, H, W], of images [B, C, H, W].
+
+        Args:
+            source: `FILE` or `FILE#TENSOR`: safetensors, what torch.save writes, .npy, .npz, or
+                ComfyUI's .latent. Of moments it is the mean.
+            layout: The order of the file's axes; by default what fits the model's channels.
+            scaled: Whether they are as the model's pipeline keeps them. By default what the file says,
+                and of one that does not say it, that they are.
+            size: Height and width in pixels of an image whose latents are patches in a row.
+
+        """
+        values, shape = self._native.read_latents(source, layout, scaled, size)
+        return self._shaped(values, shape)
+
+    def read_frames(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        size: Sequence[int] | None = None,
+        frames: int | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Read a clip as `encode` takes it: [B, C, T, H, W] from -1 to 1, of images [B, C, H, W].
+
+        Args:
+            source: .mp4 and .mov (H.264), .gif, .y4m, a picture or a folder of them, .npy,
+                .safetensors; any other clip if ffmpeg is on the PATH.
+            size: Height and width to resize to: scaled until it covers that, and what juts out is
+                cut off.
+            frames: Only the first so many.
+
+        """
+        values, shape = self._native.read_frames(source, size, frames)
+        return self._shaped(values, shape)
+
+    def _shaped(self, values: npt.NDArray[np.float32], shape: Sequence[int]) -> npt.NDArray[np.float32]:
+        batch, channels, frames, height, width = shape
+        if self.is_of_images and frames == 1:
+            return values.reshape(batch, channels, height, width)
+        return values.reshape(shape)
 
     def _encode(self, given: Taken, moments: Pair, options: dict[str, Any]) -> None:
         self._reports.last = self._native.encode(given.pair, moments, options)
@@ -411,6 +545,25 @@ class Session:
         if not scaled:
             return given.pair
         return self._native.unscaled(given.pair).reshape(given.shape), "f32"
+
+
+def published_scaling(name: str) -> dict[str, Any]:
+    """Tell the numbers by which pipelines of a published model scale latents, without its weights.
+
+    Of models that stand in for another one, which take its latents scaled, they are that one's
+    business: `published_scaling("SDXL")` is what TAESDXL's latents come scaled by.
+
+    Args:
+        name: As `tessera bench --published` has it; the error for another one lists all.
+
+    Returns:
+        As `Session.latent_scaling`, without numbers that only the checkpoint has.
+
+    Raises:
+        OptionError: No published model has this name.
+
+    """
+    return _tessera.published_scaling(name)
 
 
 # What still decodes when the interpreter ends: its threads would wait for Python, which is gone.

@@ -27,6 +27,7 @@ import torch
 from diffusers.models.autoencoders.vae import DecoderOutput
 from torch import nn
 
+from ._arrays import stored_tensor
 from ._errors import InputError, ModelError
 from ._session import Model, Session
 from ._session import open as open_session
@@ -132,32 +133,13 @@ def _fill(vae: Any, session: Session) -> None:
         elif stored is None:
             raise ModelError(f"the weights of {session!r} have no `{name}`, which its pipeline reads")
         else:
-            values = _as_tensor(*stored).reshape(tensor.shape).to(tensor.dtype)
+            values = stored_tensor(*stored).reshape(tensor.shape).to(tensor.dtype)
         owner, _, attribute = name.rpartition(".")
         module = vae.get_submodule(owner)
         if attribute in module._buffers:
             module._buffers[attribute] = values
         else:
             module._parameters[attribute] = nn.Parameter(values, requires_grad=False)
-
-
-# By the names that safetensors has for them.
-_TYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-
-
-def _as_tensor(dtype: str, shape: list[int], data: bytes) -> torch.Tensor:
-    return torch.frombuffer(bytearray(data), dtype=_TYPES[dtype]).reshape(shape)
 
 
 class _Placed(nn.Module):
@@ -293,9 +275,7 @@ class _Bridge:
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         self.vae.save_config(folder)
-        native = self.session._native
-        stored = ((name, native.tensor(name)) for name in native.tensors())
-        tensors = {name: _as_tensor(*tensor) for name, tensor in stored if tensor is not None}
+        tensors = self.session.state_dict()
         save_file(tensors, folder / "diffusion_pytorch_model.safetensors", {"format": "pt"})
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,31 @@ def assert_near(expected, found):
     assert error.max() <= MAXIMUM_BOUND
 
 
+LOOPBACK = "127.0.0.1"
+# Ray's own way to stay there, read when it is imported; on Linux it looks for another address.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# A machine of the cluster, on this one.
+MACHINE = {"num_cpus": 1, "node_ip_address": LOOPBACK, "object_store_memory": 100 << 20, "memory": 2 << 30}
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A cluster of Ray: a head that computes nothing, and two machines of a core each."""
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    data = pytest.importorskip("ray.data", reason="ray[data] is not installed")
+    from ray.cluster_utils import Cluster
+
+    head = {**MACHINE, "num_cpus": 0, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster.machines = [cluster.add_node(**MACHINE) for _ in range(2)]
+    ray.init(address=cluster.address, log_to_driver=False)
+    data.DataContext.get_current().enable_progress_bars = False
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
 @pytest.fixture(scope="session")
 def vae():
     """A small model of videos, of random weights."""
@@ -80,3 +106,14 @@ def latents():
 def long_latents():
     """Latents for `vae` that take a second or more to decode."""
     return np.random.default_rng(0).standard_normal((1, 16, 21, 24, 32), dtype=np.float32)
+
+
+@pytest.fixture
+def comfy(tmp_path, monkeypatch):
+    """ComfyUI with an empty folder of models."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from comfyui_stand_in import Comfy
+
+    found = Comfy(tmp_path)
+    found.install(monkeypatch)
+    return found

@@ -38,3 +38,32 @@ def test_the_readme(workplace, small):
     exec(code, {"latents": small})
     assert (workplace / "clip.mp4").exists()
     assert "accelerate(pipe)" in drop_in
+
+
+@pytest.fixture
+def latents(workplace, small):
+    """A folder of latents as a pipeline keeps them."""
+    folder = workplace / "latents"
+    folder.mkdir()
+    for clip in range(2):
+        np.save(folder / f"{clip}.npy", small.swapaxes(1, 2))
+    return folder
+
+
+def test_a_folder(workplace, latents):
+    pytest.importorskip("tqdm", reason="tqdm is not installed")
+    exec(block("docs/PYTHON.md", 1).replace("share=(0, 8)", "share=(0, 1)"))
+    assert sorted(path.name for path in (workplace / "clips").iterdir()) == ["0.mp4", "1.mp4"]
+
+
+def test_folders_on_a_cluster(cluster, workplace, latents, capsys):
+    pytest.importorskip("tqdm", reason="tqdm is not installed")
+    exec(block("docs/PYTHON.md", 2))
+    (workplace / "clips" / "1.mp4").unlink()
+    # Ray Data's actors run elsewhere, and take paths by which they find things there.
+    lines = block("docs/PYTHON.md", 3)
+    for name in ("latents/0.npy", "latents/1.npy", "CogVideoX-2b", "clips/"):
+        lines = lines.replace(f'"{name}"', repr(str(workplace / name)))
+    exec(lines)
+    assert sorted(path.name for path in (workplace / "clips").iterdir()) == ["0.mp4", "1.mp4"]
+    assert "'error': ''" in capsys.readouterr().out

@@ -266,3 +266,45 @@ def test_sessions_are_pickled_by_their_name(latents):
     again = pickle.loads(pickle.dumps(vae))
     assert (again.decode(latents) == vae.decode(latents)).all()
     assert again.report["threads"] == 2
+
+
+def test_latents_are_scaled_by_the_numbers_that_are_told(images):
+    """Those of the configuration, and those of the checkpoint; none of it needs torch."""
+    latents = np.random.default_rng(0).standard_normal((2, 4, 4, 4), dtype=np.float32)
+    numbers = images.latent_scaling()
+    assert (numbers["scaling_factor"], numbers["latents_mean"], numbers["patch"]) == (0.18215, None, 1)
+    assert_near(latents / 0.18215, images.unscale(latents))
+    assert_near(latents, images.scale(images.unscale(latents)))
+    assert (images.decode(images.unscale(latents)) == images.decode(latents, scaled=True)).all()
+    assert images.scale(latents.astype(np.float16)).dtype == np.float16
+    flux = tessera.open(GOLDENS / "models" / "flux2")
+    numbers = flux.latent_scaling()
+    assert numbers["patch"] == 2
+    assert (
+        len(numbers["latents_mean"]) == len(numbers["latents_std"]) == 4 * flux.info()["channels"]["latents"]
+    )
+
+
+def test_scaling_of_published_models():
+    numbers = tessera.published_scaling("SD-3")
+    assert (numbers["scaling_factor"], numbers["shift_factor"]) == (1.5305, 0.0609)
+    assert len(tessera.published_scaling("Wan-2.2")["latents_std"]) == 48
+    with pytest.raises(tessera.OptionError, match="name: expected one of CogVideoX, .* found .SD4."):
+        tessera.published_scaling("SD4")
+
+
+def test_a_shape_without_a_plan(vae, images, latents):
+    assert vae.result_shape(latents.shape) == (1, 3, 9, 32, 48)
+    assert vae.result_shape((1, 3, 9, 32, 48), half="encoder") == (1, 32, 3, 4, 6)
+    assert images.result_shape((2, 4, 4, 6)) == (2, 3, 1, 16, 24)
+    with pytest.raises(tessera.InputError, match="the model takes 16 channels"):
+        vae.result_shape((1, 4, 3, 4, 6))
+
+
+def test_programs_that_show_what_is_logged_are_not_flooded(latents, caplog):
+    """The code generator logs every function that it makes, in full."""
+    with caplog.at_level("DEBUG"):
+        fresh().decode(latents)
+    names = {record.name for record in caplog.records}
+    assert "tessera.tessera.steps" in names
+    assert not [name for name in names if "cranelift" in name or "regalloc" in name]

@@ -19,7 +19,7 @@ def check(module, *arguments):
 
 
 def test_types():
-    check("mypy", "--strict", "tessera")
+    check("mypy", "--strict", "tessera", "comfyui")
 
 
 def test_style():
