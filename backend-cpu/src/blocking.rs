@@ -13,14 +13,14 @@ use crate::element::Element;
 use crate::target::DotProducts;
 
 /// Most steps of a contraction that are added up one by one; the sums of such slices are added to
-/// each other. The rounding of a sum grows with its length: at the published size this one gives
-/// CogVideoX's decoder 1.2 times the error of PyTorch's f32, a whole contraction twice, and costs one
-/// or two hundredths of the time.
+/// each other. The rounding of a sum grows with its length: at the published size this one gives a
+/// decoder of videos 1.2 times the error of PyTorch's f32, a whole contraction twice, and costs one or
+/// two hundredths of the time.
 pub(crate) const SUM_DEPTH: usize = 96;
 
 /// The same of transformed inputs, whose sums the transform back mixes and so rounds more: slices of
-/// 48, 64, 96 and 192 steps give FLUX's decoder 2.1, 2.3, 2.5 and 3.3 times the error of PyTorch's
-/// f32 by F(4x4) alone.
+/// 48, 64, 96 and 192 steps give a decoder of images 2.1, 2.3, 2.5 and 3.3 times the error of
+/// PyTorch's f32 by F(4x4) alone.
 const TRANSFORMED_SUM_DEPTH: usize = 64;
 
 /// Floats between the planes of a transform, so that planes do not start in the same cache set.
