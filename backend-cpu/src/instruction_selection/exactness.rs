@@ -3,9 +3,9 @@
 //! F(4x4) rounds about two and a half times as much as a sum of products, F(2x2) about as much. In a
 //! decoder every layer adds a like share to the error of the result, but not to the time: those of
 //! the lowest resolution take little of it. They pay for the error of all. The convolutions that lose
-//! the least time are taken, until a share of the step's time is spent: the decoder of images that
-//! most people use then has 1.9 times the error of PyTorch's f32 in place of 2.3. Where activations
-//! are bf16, their rounding hides that of any algorithm, and nothing is spent.
+//! the least time are taken, until a share of the step's time is spent: a decoder of images that was
+//! measured then has 1.9 times the error of PyTorch's f32 in place of 2.3. Where activations are bf16,
+//! their rounding hides that of any algorithm, and nothing is spent.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
