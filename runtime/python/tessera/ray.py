@@ -17,7 +17,7 @@ import os
 import secrets
 import shutil
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,10 +155,25 @@ def encode_folder(
 
 
 class _Mapped:
-    """A session in an actor of Ray Data, with what Ray gave the actor."""
+    """A session in an actor of Ray Data, with what Ray gave the actor, that makes one column of another."""
 
-    def __init__(self, model: _session.Model, config: _session.Model | None, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: _session.Model,
+        columns: tuple[str, str],
+        scaled: bool,
+        config: _session.Model | None,
+        options: dict[str, Any],
+    ) -> None:
         self.session = _session.open(model, config=config, **{**_given(), **options})
+        self.columns = columns
+        self.scaled = scaled
+
+    def _replaced(self, batch: Batch, make: Callable[..., Any]) -> Batch:
+        """A batch with what is made of the first column in its place, as the second."""
+        source, made = self.columns
+        rest = {name: column for name, column in batch.items() if name != source}
+        return {**rest, made: make(batch[source], scaled=self.scaled)}
 
 
 class Decoder(_Mapped):
@@ -179,15 +194,11 @@ class Decoder(_Mapped):
         config: _session.Model | None = None,
         **options: Unpack[FolderOptions],
     ) -> None:
-        super().__init__(model, config, dict(options))
-        self.columns = latents, frames
-        self.scaled = scaled
+        super().__init__(model, (latents, frames), scaled, config, dict(options))
 
     def __call__(self, batch: Batch) -> Batch:
         """Decode a batch, in place of its latents."""
-        latents, frames = self.columns
-        rest = {name: column for name, column in batch.items() if name != latents}
-        return {**rest, frames: self.session.decode(batch[latents], scaled=self.scaled)}
+        return self._replaced(batch, self.session.decode)
 
 
 class Encoder(_Mapped):
@@ -203,15 +214,11 @@ class Encoder(_Mapped):
         config: _session.Model | None = None,
         **options: Unpack[FolderOptions],
     ) -> None:
-        super().__init__(model, config, dict(options))
-        self.columns = frames, latents
-        self.scaled = scaled
+        super().__init__(model, (frames, latents), scaled, config, dict(options))
 
     def __call__(self, batch: Batch) -> Batch:
         """Encode a batch, in place of its frames."""
-        frames, latents = self.columns
-        rest = {name: column for name, column in batch.items() if name != frames}
-        return {**rest, latents: self.session.encode(batch[frames], scaled=self.scaled)}
+        return self._replaced(batch, self.session.encode)
 
 
 class _Files:
