@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use ir::analysis::weight_only;
 use ir::finite::NonFinite;
-use ir::{Graph, Op, Path, Role, TensorType, Value};
+use ir::{Graph, Op, Path, Recipe, Role, TensorType, Value};
 use passes::buffer_plan::{self, BufferPlan};
 use passes::inline::inlined;
 use rayon::prelude::*;
@@ -241,15 +241,11 @@ impl Program {
     pub fn bind(self: &Arc<Self>, weights: &Weights) -> Result<Executable, WeightError> {
         // The largest first: parameters stand in memory beside what is made of them, and later most
         // of that is there.
-        let mut order: Vec<usize> = (0..self.schedule.weights.len()).collect();
-        order.sort_by_key(|&index| Reverse(self.schedule.weights[index].0.ty().elements()));
-        let made = order.into_par_iter().map(|index| {
-            let (recipe, format) = &self.schedule.weights[index];
-            Ok((index, weights.get(recipe, *format, self.isa)?))
-        });
-        let mut made = made.collect::<Result<Vec<_>, WeightError>>()?;
-        made.sort_unstable_by_key(|(index, _)| *index);
-        let weights = made.into_iter().map(|(_, data)| data).collect();
+        let mut largest_first: Vec<_> = self.schedule.weights.iter().collect();
+        largest_first.sort_by_key(|(recipe, _)| Reverse(recipe.ty().elements()));
+        let get = |(recipe, format): &(Recipe, WeightFormat)| weights.get(recipe, *format, self.isa);
+        largest_first.into_par_iter().try_for_each(|weight| get(weight).map(drop))?;
+        let weights = self.schedule.weights.iter().map(get).collect::<Result<Vec<_>, _>>()?;
         Ok(Executable { program: self.clone(), weights })
     }
 }
